@@ -1,0 +1,378 @@
+"""The functions that users call: check, promote, choose; the rest is below."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .blur import PATHS, Blur
+from .boundary import BOUNDARIES
+from .kernels.passes import RULES
+from .objective import DATA
+from .solvers import descent
+
+PRIORS = ("gradient", None)
+SOLVERS = ("auto", *RULES)
+STARTS = ("image", "zeros", "normal")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What `solve` returns.
+
+    Attributes
+    ----------
+    image : ndarray
+        The restored image, of the shape of the blurred one, float32 or float64, not clipped.
+    objective : float
+        Objective of `image`; what it is a sum of says `solve`.
+    history : ndarray of float64, shape (n_iter + 1,)
+        Objective at the start and after each iteration.
+    n_iter : int
+        Iterations made.
+    n_products : float
+        Applications of A plus applications of Aᵀ, halved.
+    stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
+    optimality : float
+        How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, 0 at a minimum and
+        at most 1.
+    mu : float
+        The weight used (0 without a prior).
+    path : str
+        How the blur was computed.
+    device : str
+    seconds : float
+        Time that `solve` took.
+    """
+
+    image: np.ndarray
+    objective: float
+    history: np.ndarray
+    n_iter: int
+    n_products: float
+    stop_reason: str
+    optimality: float
+    mu: float
+    path: str
+    device: str
+    seconds: float
+
+
+def convolve(
+    image: Any, psf: Any, *, boundary: str = "constant", path: str = "auto", workers: int | None = None
+) -> np.ndarray:
+    """Blur an image: convolve it with a psf, same size out as in.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols)
+        Finite.  Its dtype decides: float32 and float64 are kept, float16 and integers of at most
+        16 bits become float32, wider integers float64.
+    psf : array_like, shape (taps_down, taps_across)
+        Used as given, not normalised; its centre is at ``psf.shape // 2``.
+    boundary : {"constant"}
+        What lies outside the frame: zeros.
+    path : {"auto", "direct", "separable"}
+        How to compute it, see `Blur`.
+    workers : int or None
+        Most threads to use; None is Numba's current count.
+
+    Returns
+    -------
+    ndarray
+        A new array of the image's shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
+    See Also
+    --------
+    Blur : the same as an operator that can be kept, with its adjoint.
+    scipy.ndimage.convolve : the same values, with ``mode="constant"``.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> delta = np.zeros((3, 3))
+    >>> delta[1, 1] = 1
+    >>> fd.convolve(delta, [[0, 1, 2], [3, 4, 5], [6, 7, 8]])
+    array([[0., 1., 2.],
+           [3., 4., 5.],
+           [6., 7., 8.]])
+    """
+    array = checks.image("image", image, 2)
+    return Blur(psf, array.shape, boundary=boundary, dtype=array.dtype, path=path, workers=workers).forward(array)
+
+
+def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
+    """Restore a blurred image: ``solve(image, psf, **options).image``.
+
+    Parameters
+    ----------
+    image, psf, **options
+        As for `solve`.
+
+    Returns
+    -------
+    ndarray
+        The restored image, float32 or float64, not clipped.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> psf = fd.psf.gaussian(5, 1.0)
+    >>> sharp = np.zeros((32, 32))
+    >>> sharp[8:24, 8:24] = 1.0
+    >>> restored = fd.deblur(fd.convolve(sharp, psf), psf, mu=0.01)
+    >>> restored.shape
+    (32, 32)
+    """
+    return solve(image, psf, **options).image
+
+
+def solve(
+    image: Any,
+    psf: Any,
+    *,
+    data: str | None = None,
+    prior: str | None = "gradient",
+    mu: float = 0.2,
+    boundary: str = "constant",
+    channel_axis: int | None = None,
+    solver: str = "auto",
+    learning_rate: float | None = None,
+    max_iter: int | None = None,
+    tol: float = 1e-4,
+    init: Any = "image",
+    seed: int | None = None,
+    path: str = "auto",
+    workers: int | None = None,
+    callback: Callable[[descent.State], Any] | None = None,
+    progress: bool = False,
+) -> Result:
+    """Restore a blurred image whose psf is known, and say how it went.
+
+    Minimises, over images x, with A the blur, b the image and D the forward differences along
+    rows and columns,
+
+    - ``data="root"``: ``sqrt(½‖Ax − b‖²) + mu * sqrt(½‖Dx‖²)``, or
+    - ``data="squares"``: ``½‖Ax − b‖² + mu * ½‖Dx‖²``,
+
+    by descent along the gradient.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols), or with a channel axis
+        The blurred image, finite.  Its dtype decides: float32 and float64 are kept, float16 and
+        integers of at most 16 bits become float32, wider integers float64, with values unscaled.
+    psf : array_like, shape (taps_down, taps_across), or Blur
+        The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells
+        when its sum is not 1 within 1 %.  A `Blur` brings its own boundary, path and workers, for
+        which no other value may then be asked.
+    data : {None, "root", "squares"}
+        What is asked of ``Ax − b``.  None is "root", whose `mu` does not depend on the brightness
+        of the image, only on its detail and noise.
+    prior : {"gradient", None}
+        What is asked of x.  None is nothing, whatever `mu` says; stop early then.
+    mu : float, at least 0
+        Weight of the prior.
+    boundary : {"constant"}
+        What lies outside the frame: zeros.
+    channel_axis : int or None
+        The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
+        the sums of the objective run over all of them.
+    solver : {"auto", "gd", "momentum", "nesterov", "adam", "adagrad"}
+        The rule of a step, with TensorFlow 1's defaults (momentum 0.9).  "auto" is "gd".
+    learning_rate : float above 0, or None
+        Length of a step.  None, with "gd", follows from the operator's norm and, for "root", the
+        residual's, and is halved whenever the objective would rise, so that it never does.  None
+        is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad", meant for images
+        between 0 and 1.
+    max_iter : int, at least 1, or None
+        Most iterations; None is 500.
+    tol : float, at least 0
+        Stop when `Result.optimality` is at most this; 0 never stops early.
+    init : {"image", "zeros", "normal"} or array_like of the image's shape
+        Where to start: the blurred image, black, or the notebook's noise, which is
+        ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.
+    seed : int or None
+        Seed of the random start.  None draws one.
+    path : {"auto", "direct", "separable"}
+        How to compute the blur, see `Blur`.
+    workers : int or None
+        Most threads to use; None is Numba's current count.
+    callback : callable or None
+        Called after each iteration with an object that has `iteration`, `objective`,
+        `optimality` and `estimate`, a read-only view that is valid during the call.  If it
+        returns True, the current estimate is returned.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above; the message names it.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the objective is not finite or grows without bound.  The last finite estimate is
+        returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` helps.
+    UserWarning
+        If the psf's sum is not 1 within 1 %.
+
+    Notes
+    -----
+    Results are the same, to the last bit, for any number of threads.  To stop after some time::
+
+        began = time.monotonic()
+        fd.solve(image, psf, callback=lambda state: time.monotonic() - began > 10)
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> psf = fd.psf.gaussian(5, 1.0)
+    >>> sharp = np.zeros((32, 32))
+    >>> sharp[8:24, 8:24] = 1.0
+    >>> result = fd.solve(fd.convolve(sharp, psf), psf, mu=0.01, max_iter=100)
+    >>> bool(result.history[-1] < result.history[0])
+    True
+    """
+    began = time.perf_counter()
+    data = checks.choice("data", data, (*DATA, None)) or "root"
+    checks.choice("prior", prior, PRIORS)
+    mu = checks.real("mu", mu, "at least 0")
+    rule = checks.choice("solver", solver, SOLVERS)
+    rule = "gd" if rule == "auto" else rule
+    if learning_rate is not None:
+        learning_rate = checks.real("learning_rate", learning_rate, "above 0")
+    max_iter = 500 if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53)
+    tol = checks.real("tol", tol, "at least 0")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None; got {callback!r}")
+    if not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"progress must be True or False; got {progress!r}")
+
+    planes = _planes(image, channel_axis)
+    blur = _operator(psf, planes, boundary=boundary, path=path, workers=workers)
+    shape = np.shape(image)
+    start = _start(init, seed, shape, channel_axis, planes.dtype)
+    seen = callback and (lambda state: callback(replace(state, estimate=_joined(state.estimate, channel_axis))))
+
+    outcome = descent.minimise(
+        blur,
+        planes,
+        lambda out: start(planes, out),
+        rule=rule,
+        root=data == "root",
+        mu=mu if prior else 0.0,
+        learning_rate=learning_rate,
+        max_iter=max_iter,
+        tol=tol,
+        callback=seen,
+        progress=bool(progress),
+    )
+    if outcome.stop_reason == "diverged":
+        warnings.warn(
+            f"the objective left all bounds after iteration {outcome.n_iter}; "
+            "the last finite estimate is returned (try a smaller learning_rate)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Result(
+        image=np.ascontiguousarray(_joined(outcome.image, channel_axis)),
+        objective=outcome.objective,
+        history=outcome.history,
+        n_iter=outcome.n_iter,
+        n_products=outcome.n_products,
+        stop_reason=outcome.stop_reason,
+        optimality=outcome.optimality,
+        mu=mu if prior else 0.0,
+        path=blur.path,
+        device="cpu",
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _planes(image: Any, channel_axis: Any) -> np.ndarray:
+    """The checked image as channels x rows x cols."""
+    array = checks.image("image", image, 2 if channel_axis is None else 3)
+    if channel_axis is None:
+        return array[None]
+    axis = checks.integer("channel_axis", channel_axis, -array.ndim, array.ndim - 1)
+    return np.moveaxis(array, axis, 0)
+
+
+def _joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """The inverse of `_planes`."""
+    return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
+
+
+def _operator(psf: Any, planes: np.ndarray, **options: Any) -> Blur:
+    """A Blur for these planes, or the caller's if it fits."""
+    shape = planes.shape[1:]
+    if not isinstance(psf, Blur):
+        blur = Blur(psf, shape, dtype=planes.dtype, **options)
+    else:
+        blur = psf
+        checks.choice("boundary", options["boundary"], BOUNDARIES)
+        checks.choice("path", options["path"], ["auto", *PATHS])
+        for name, neutral in (("boundary", "constant"), ("path", "auto"), ("workers", None)):
+            if options[name] not in (neutral, getattr(blur, name)):
+                raise ValueError(
+                    f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
+                )
+        if blur.image_shape != shape:
+            raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {shape}")
+        if blur.dtype != planes.dtype:
+            raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")
+    total = float(blur.psf.sum(dtype=np.float64))
+    if abs(total - 1) > 0.01:
+        warnings.warn(
+            f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
+            "(see fastdeblur.psf.normalise)",
+            UserWarning,
+            stacklevel=3,
+        )
+    return blur
+
+
+def _start(
+    init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None, dtype: np.dtype[Any]
+) -> Callable[[np.ndarray, np.ndarray], None]:
+    """A function (planes of the image, planes to fill) that writes the first estimate."""
+    if seed is not None:
+        seed = checks.integer("seed", seed, 0, 2**32 - 1)
+    if isinstance(init, str) or init is None:
+        checks.choice("init", init, STARTS)
+    if isinstance(init, str) and init == "image":
+        return lambda image, out: np.copyto(out, image)
+    if isinstance(init, str) and init == "zeros":
+        return lambda image, out: out.fill(0)
+    if isinstance(init, str):
+        return lambda image, out: _normal(seed, _joined(out, channel_axis))
+    array = checks.real_array("init", init)
+    if array.shape != shape:
+        raise ValueError(f"init must have the image's shape {shape}; its shape is {array.shape}")
+    array = checks.cast("init", array, dtype)
+    planes = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
+    return lambda image, out: np.copyto(out, planes)
+
+
+def _normal(seed: int | None, out: np.ndarray) -> None:
+    """The notebook's random start, drawn a row at a time: the stream is that of one call."""
+    random = np.random.RandomState(seed)
+    for row in out:
+        row[...] = random.randn(*row.shape) / 10

@@ -1,0 +1,123 @@
+"""Compiled code on disk, so that only the first process ever waits for the compiler.
+
+Numba's own cache stamps the file of the function that was called, not the helpers compiled
+into it, and keeps one index a function, which processes that start cold together overwrite.
+Here each entry is a file of its own, named by everything its machine code depends on: all
+sources of this package, the versions of Numba, llvmlite and rocket-fft, the processor, and the
+signature.  A file that cannot be read, or whose checksum is off, is a miss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import numba
+from numba.core import serialize
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+
+PACKAGE = Path(__file__).parent
+
+
+def _digest() -> str | None:
+    """Digest of the package's sources and of the compilers, or None if they cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for source in sorted(PACKAGE.rglob("*.py")):
+            digest.update(source.relative_to(PACKAGE).as_posix().encode())
+            digest.update(source.read_bytes())
+        for package in ("numba", "llvmlite", "numpy", "rocket-fft"):
+            digest.update(f"{package} {metadata.version(package)} ".encode())
+    except (OSError, metadata.PackageNotFoundError):
+        return None
+    digest.update(sys.version.encode())
+    return digest.hexdigest()
+
+
+_digest_at_import = _digest()
+
+
+def folders() -> list[Path]:
+    """Where entries are looked for, best first; the first that can be written gets new ones.
+
+    ``NUMBA_CACHE_DIR`` if it is set; else the package's own ``__pycache__`` and the user's
+    cache folder.  Empty when ``FASTDEBLUR_CACHE=0``.
+    """
+    if os.environ.get("FASTDEBLUR_CACHE") == "0" or _digest_at_import is None:
+        return []
+    if numba.config.CACHE_DIR:
+        roots = [Path(numba.config.CACHE_DIR)]
+    else:
+        roots = [PACKAGE / "__pycache__"]
+        user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        if os.path.isabs(user):
+            roots.append(Path(user))
+    return [root / f"fastdeblur-{_digest_at_import[:16]}" for root in roots]
+
+
+def _write(path: Path, content: bytes) -> bool:
+    """Write a file whole or not at all; False if this folder does not take it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    except OSError:
+        return False
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        return False
+    return True
+
+
+class Entries(_Cache):
+    """The cached signatures of one function; takes the place of Numba's ``FunctionCache``."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    @property
+    def cache_path(self):
+        return str(next(iter(folders()), ""))
+
+    def enable(self):
+        """Nothing to do: the environment decides."""
+
+    def disable(self):
+        """Nothing to do: the environment decides."""
+
+    def flush(self):
+        """Nothing to do: an entry never goes stale."""
+
+    def _file_name(self, signature, target_context) -> str:
+        key = repr((self._name, str(signature), target_context.codegen().magic_tuple()))
+        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.nbc"
+
+    def load_overload(self, signature, target_context):
+        target_context.refresh()
+        name = self._file_name(signature, target_context)
+        for folder in folders():
+            try:
+                content = (folder / name).read_bytes()
+                if hashlib.sha256(content[32:]).digest() == content[:32]:
+                    return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
+            except Exception:  # noqa: BLE001, S112 -- whatever is wrong with an entry, compiling works
+                continue
+        return None
+
+    def save_overload(self, signature, data):
+        # A source edited since import must not lend its digest to code compiled from the old one.
+        if not folders() or _digest() != _digest_at_import:
+            return
+        payload = serialize.dumps(data._reduce())
+        name = self._file_name(signature, data.target_context)
+        content = hashlib.sha256(payload).digest() + payload
+        any(_write(folder / name, content) for folder in folders())

@@ -1,0 +1,115 @@
+"""Checks of arguments, made once, where the public functions begin.
+
+Each takes the argument's name and value and returns it in the form the rest of the package
+uses, or raises a ValueError or TypeError that gives the name, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """One of a few names."""
+    allowed = list(allowed)
+    if not (value is None or isinstance(value, str)) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    return value
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number of at least `least` and, where given, at most `most`."""
+    allowed = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {allowed}; got {value!r}") from None
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be {allowed}; got {value!r}")
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name} must be {allowed}; got {number}")
+    return number
+
+
+def real(name: str, value: Any, allowed: str) -> float:
+    """A finite number that is "at least 0", "above 0" or "any"."""
+    wanted = "a finite number" if allowed == "any" else f"a finite number {allowed}"
+    if isinstance(value, (str, bytes, bool, np.bool_, complex)) or np.ndim(value) != 0:
+        raise TypeError(f"{name} must be {wanted}; got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be {wanted}; got {value!r}") from None
+    if not math.isfinite(number) or (allowed == "at least 0" and number < 0) or (allowed == "above 0" and number <= 0):
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+    return number
+
+
+def workers(value: Any) -> int | None:
+    """A number of threads, or None for Numba's current count."""
+    return None if value is None else integer("workers", value, 1)
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array; fill its masked pixels first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise TypeError(f"{name} must be an array of real numbers: {error}") from None
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must hold real numbers of at most 64 bits; its dtype is {array.dtype}")
+    return array
+
+
+def working_dtype(array: np.ndarray) -> np.dtype[Any]:
+    """float32 for floats and integers of at most 32 and 16 bits, else float64."""
+    narrow = array.dtype.itemsize <= (4 if array.dtype.kind == "f" else 2)
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
+def finite(name: str, array: np.ndarray) -> None:
+    """Refuse NaN and infinity; looks at a few rows at a time, so it needs no memory to speak of."""
+    flat = array.reshape(-1, array.shape[-1]) if array.flags.c_contiguous and array.ndim else np.atleast_1d(array)
+    rows = max(1, 2**16 // max(1, flat[0].size))
+    for start in range(0, len(flat), rows):
+        bad = ~np.isfinite(flat[start : start + rows])
+        if bad.any():
+            raise ValueError(f"{name} must be finite; it contains NaN or infinity ({name} has shape {array.shape})")
+
+
+def cast(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """`array` in `dtype`, uncopied where it can be; refuses numbers that `dtype` cannot hold."""
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype, copy=False)
+    finite(name, result)
+    return result
+
+
+def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
+    """A two-dimensional, finite psf that is not all zero, in `dtype` (default: its own)."""
+    array = real_array("psf", value)
+    if array.ndim != 2:
+        raise ValueError(f"psf must have two dimensions; its shape is {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"psf must not be empty; its shape is {array.shape}")
+    array = cast("psf", array, working_dtype(array) if dtype is None else dtype)
+    if not array.any():
+        raise ValueError(f"psf must not be all zero; its shape is {array.shape}")
+    return array
+
+
+def image(name: str, value: Any, ndim: int) -> np.ndarray:
+    """A finite image with `ndim` dimensions, in float32 or float64."""
+    array = real_array(name, value)
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions; its shape is {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty; its shape is {array.shape}")
+    return cast(name, array, working_dtype(array))
