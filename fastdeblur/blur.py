@@ -1,177 +1,22 @@
-"""The blur as a linear operator, and the buffers and tiles that every pass over an image uses."""
+"""The blur as a linear operator."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from . import checks, runtime
 from .boundary import BOUNDARIES
+from .buffers import Filter, Grid, Scratch, row_pitch
 from .kernels.apply import APPLY, apply
 from .kernels.direct import direct
 from .kernels.separable import separable
-from .kernels.simd import register_shape
-from .kernels.tiles import FILTER, LINE, RUNS, SINGLE_PASS, SUMS, single_pass
+from .kernels.tiles import SINGLE_PASS, single_pass
 from .psf import factors
 
 PATHS = {"direct": direct, "separable": separable}
-
-# Elements that vectors, rows of buffers and parts of scratch are aligned to: 64 bytes of float32.
-ALIGNMENT = 16
-# A tile's row of about 500 pixels, and its few rows, stay in the first two cache levels
-# together with what a pass reads and writes beside them.
-TILE_COLS = 500
-TILE_ROWS = 32
-
-
-def _up(value: int, step: int) -> int:
-    return -(-value // step) * step
-
-
-def zeros(count: int, dtype: Any) -> np.ndarray:
-    """`count` zeros that start on a cache line and fill whole ones."""
-    itemsize = np.dtype(dtype).itemsize
-    memory = np.zeros(_up(count * itemsize, 64) + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + count * itemsize].view(dtype)
-
-
-class Filter:
-    """One direction of the blur on one path: valid correlation with `weights`.
-
-    Attributes
-    ----------
-    top, left : int
-        How far the window reaches above and to the left of its tile.
-    record : ndarray
-        What the path reads, see ``kernels.tiles.FILTER``.
-    work : int
-        Elements of scratch that the path needs.
-    cost : float
-        Multiply-adds a pixel.
-    """
-
-    def __init__(self, weights: np.ndarray, top: int, left: int, path: str, parts: Any, tile_cols: int):
-        self.top, self.left, self.path = top, left, path
-        self.taps_down, self.taps_across = weights.shape
-        self._registers = register_shape(weights.dtype)
-        margin = self._registers.rows - 1
-        if path == "separable":
-            down, across = parts
-            work_pitch = self.window_cols(tile_cols)
-            self.work = len(down) * self._registers.rows * work_pitch
-            self.cost = float(len(down) * (self.taps_down + self.taps_across))
-            columns = np.pad(down, ((0, 0), (margin, margin)))
-        else:
-            across = np.zeros((1, 1))
-            work_pitch = self.work = 0
-            self.cost = float(weights.size)
-            columns = np.pad(weights, ((margin, margin), (0, 0)))
-        self.arrays = [np.ascontiguousarray(part, weights.dtype) for part in (columns, across)]
-        self.record = np.zeros((), FILTER)
-        self.record["taps_down"], self.record["taps_across"] = weights.shape
-        self.record["rank"] = len(across)
-        self.record["down"], self.record["across"] = (part.ctypes.data for part in self.arrays)
-        self.record["work_pitch"] = work_pitch
-
-    @property
-    def address(self) -> int:
-        return self.record.ctypes.data
-
-    def window_rows(self, rows: int) -> int:
-        """Rows that the path reads for a tile of `rows`."""
-        return _up(rows, self._registers.rows) + self.taps_down - 1
-
-    def window_cols(self, cols: int) -> int:
-        """Columns that the path reads for a tile of `cols`, whole vectors included."""
-        width, reach = self._registers.width, self.taps_across - 1
-        return max(_up(cols + reach, width), _up(cols, width) + reach)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How planes of rows x cols are cut into tiles; depends on shape and dtype alone."""
-
-    planes: int
-    rows: int
-    cols: int
-    tile_rows: int
-    tile_cols: int
-
-    @classmethod
-    def of(cls, planes: int, rows: int, cols: int, dtype: Any) -> Grid:
-        registers = register_shape(dtype)
-        widest = max(TILE_COLS // registers.width, 1) * registers.width
-        across = -(-cols // widest)
-        tile_cols = _up(-(-cols // across), registers.width)
-        # A small image still gives every one of a few threads its share: a multiple of 8 tiles.
-        down = -(-rows // TILE_ROWS)
-        if planes * across * down < 64:
-            down = _up(down, 8)
-        tile_rows = _up(-(-rows // down), registers.rows)
-        return cls(planes, rows, cols, tile_rows, tile_cols)
-
-    @property
-    def down(self) -> int:
-        return -(-self.rows // self.tile_rows)
-
-    @property
-    def across(self) -> int:
-        return -(-self.cols // self.tile_cols)
-
-    @property
-    def tiles(self) -> int:
-        return self.planes * self.down * self.across
-
-    def halo(self, filter_: Filter) -> tuple[int, int]:
-        """Rows below and columns to the right of the image that `filter_` reads."""
-        last_rows = self.rows - (self.down - 1) * self.tile_rows
-        below = filter_.window_rows(last_rows) - filter_.top - last_rows
-        right = max(
-            j + filter_.window_cols(min(self.tile_cols, self.cols - j)) - filter_.left - self.cols
-            for j in range(0, self.cols, self.tile_cols)
-        )
-        return below, max(right, 0)
-
-
-class Scratch:
-    """Memory that the threads of one launch work in, the queue they share and the sums they leave."""
-
-    def __init__(self, grid: Grid, slots: int, work: int, extra: int, dtype: Any):
-        registers = register_shape(dtype)
-        self.slots, self.tiles = slots, grid.tiles
-        tile = _up(grid.tile_rows, registers.rows) * grid.tile_cols
-        self.work_at = _up(tile, ALIGNMENT)
-        self.extra_at = self.work_at + _up(work, ALIGNMENT)
-        elements = _up(self.extra_at + extra, ALIGNMENT)
-        self.stride = elements * np.dtype(dtype).itemsize
-        self.memory = zeros(slots * elements, dtype)
-        self.queue = zeros(RUNS + slots * LINE, np.intp)
-        self.sums = zeros(grid.tiles * SUMS, np.float64).reshape(grid.tiles, SUMS)
-        self._grid = grid
-
-    def describe(self, record: np.ndarray) -> None:
-        """Enter the grid and the places in this scratch into a task's record."""
-        grid = self._grid
-        record["rows"], record["cols"] = grid.rows, grid.cols
-        record["tile_rows"], record["tile_cols"] = grid.tile_rows, grid.tile_cols
-        record["tiles_down"], record["tiles_across"] = grid.down, grid.across
-        record["tile_pitch"] = grid.tile_cols
-        record["work"], record["extra"] = self.work_at, self.extra_at
-        record["sums"] = self.sums.ctypes.data
-
-    def man(self, crew: np.ndarray) -> None:
-        """Enter the tiles, the queue and the threads' memory into a crew's record."""
-        crew["tiles"], crew["queue"] = self.tiles, self.queue.ctypes.data
-        crew["scratch"], crew["stride"] = self.memory.ctypes.data, self.stride
-
-    def share(self) -> None:
-        """Give each slot an even run of the tiles."""
-        self.queue[RUNS::LINE] = self.tiles * np.arange(self.slots) // self.slots
 
 
 class Bench(Scratch):
@@ -184,40 +29,6 @@ class Bench(Scratch):
         self.crew = np.zeros((), SINGLE_PASS)
         self.man(self.crew)
         self.crew["task"], self.crew["record"] = apply.address(dtype), self.job.ctypes.data
-
-
-class Buffer:
-    """Planes of pixels with zeros around them, wide enough for `filter_` to read every window."""
-
-    def __init__(self, grid: Grid, filter_: Filter, dtype: Any):
-        below, right = grid.halo(filter_)
-        left = _up(filter_.left, ALIGNMENT)
-        self.pitch = _up(left + grid.cols + right, ALIGNMENT)
-        if self.pitch * np.dtype(dtype).itemsize % 4096 == 0:  # rows must not share their cache sets
-            self.pitch += ALIGNMENT
-        rows = filter_.top + grid.rows + below
-        self.plane = rows * self.pitch
-        memory = zeros(grid.planes * self.plane, dtype).reshape(grid.planes, rows, self.pitch)
-        self.corner = filter_.top * self.pitch + filter_.left
-        self.pixels = memory[:, filter_.top : filter_.top + grid.rows, left : left + grid.cols]
-
-    @property
-    def address(self) -> int:
-        return self.pixels.ctypes.data
-
-
-def row_pitch(array: np.ndarray, dtype: Any) -> int | None:
-    """Elements from row to row if kernels can use `array` where it is, else None."""
-    itemsize = np.dtype(dtype).itemsize
-    rows, cols = array.shape[-2:]
-    if array.dtype != dtype or not array.dtype.isnative or not array.flags.aligned:
-        return None
-    if cols > 1 and array.strides[-1] != itemsize:
-        return None
-    if rows == 1:
-        return cols
-    pitch, rest = divmod(array.strides[-2], itemsize)
-    return pitch if rest == 0 and pitch >= cols else None
 
 
 class Blur:
@@ -362,7 +173,7 @@ class Blur:
         pixels = float(grid.planes * grid.rows * grid.cols)
         return runtime.slots(self.workers, grid.tiles, pixels * (self._forward.cost + 16))
 
-    @cached_property
+    @property
     def path_address(self) -> int:
         """Address of the path's machine code."""
         return PATHS[self.path].address(self.dtype)
@@ -438,7 +249,7 @@ def _dtype(value: Any) -> np.dtype[Any]:
         raise TypeError(f"dtype must be float32 or float64; got {value!r}") from None
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64; got {dtype}")
-    return dtype.newbyteorder("=")
+    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
 
 
 def _image_shape(value: Any) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba.core import serialize
@@ -78,30 +79,30 @@ def _write(path: Path, content: bytes) -> bool:
     return True
 
 
-class Entries(_Cache):
+class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
     """The cached signatures of one function; takes the place of Numba's ``FunctionCache``."""
 
     def __init__(self, name: str):
         self._name = name
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str:
         return str(next(iter(folders()), ""))
 
-    def enable(self):
+    def enable(self) -> None:
         """Nothing to do: the environment decides."""
 
-    def disable(self):
+    def disable(self) -> None:
         """Nothing to do: the environment decides."""
 
-    def flush(self):
+    def flush(self) -> None:
         """Nothing to do: an entry never goes stale."""
 
-    def _file_name(self, signature, target_context) -> str:
+    def _file_name(self, signature: Any, target_context: Any) -> str:
         key = repr((self._name, str(signature), target_context.codegen().magic_tuple()))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.nbc"
 
-    def load_overload(self, signature, target_context):
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
         target_context.refresh()
         name = self._file_name(signature, target_context)
         for folder in folders():
@@ -113,7 +114,7 @@ class Entries(_Cache):
                 continue
         return None
 
-    def save_overload(self, signature, data):
+    def save_overload(self, signature: Any, data: Any) -> None:
         # A source edited since import must not lend its digest to code compiled from the old one.
         if not folders() or _digest() != _digest_at_import:
             return

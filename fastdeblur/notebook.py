@@ -42,8 +42,8 @@ def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:
     sigmas = checks.real("nsig_x", nsig_x, "at least 0"), checks.real("nsig_y", nsig_y, "at least 0")
     delta = np.zeros((kernlen, kernlen))
     delta[kernlen // 2, kernlen // 2] = 1
-    psf = scipy.ndimage.gaussian_filter(delta, sigmas)
-    return psf / psf.sum()
+    psf = np.asarray(scipy.ndimage.gaussian_filter(delta, sigmas))
+    return np.asarray(psf / psf.sum())
 
 
 def convolve(image: Any, psf: Any) -> np.ndarray:

@@ -56,7 +56,7 @@ def normalise(psf: Any) -> np.ndarray:
     total = float(array.sum(dtype=np.float64))
     if abs(total) <= 1e-12 * float(np.abs(array).sum(dtype=np.float64)):
         raise ValueError(f"psf must not sum to zero to be normalised; its sum is {total}")
-    return array / array.dtype.type(total)
+    return np.asarray(array / array.dtype.type(total))
 
 
 def centre(psf: Any) -> np.ndarray:

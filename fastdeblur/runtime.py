@@ -46,23 +46,24 @@ class Task:
 
     def __init__(self, function: Callable[..., None], signature: Callable[[Any], Any]):
         self._function, self._signature = function, signature
-        self._compiled: dict[np.dtype[Any] | None, CFunc] = {}
+        self._compiled: dict[np.dtype[Any] | None, Any] = {}
         self.__doc__ = function.__doc__
 
     def address(self, dtype: np.dtype[Any] | None = None) -> int:
         """Address of the machine code for float32 or float64, or of what works on neither."""
         if dtype not in self._compiled:
             self._compile(dtype)
-        address: int = self._compiled[dtype].address
-        return address
+        return int(self._compiled[dtype].address)
 
-    @global_compiler_lock
     def _compile(self, dtype: np.dtype[Any] | None) -> None:
-        signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
-        compiled = CFunc(self._function, (signature.args, signature.return_type), {}, dict(_OPTIONS))
-        compiled._cache = Entries(_label(self._function))
-        compiled.compile()
-        self._compiled[dtype] = compiled
+        # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
+        # up to Python 3.11 it holds a lock while it computes.)
+        with global_compiler_lock:
+            signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
+            compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, dict(_OPTIONS))
+            compiled._cache = Entries(_label(self._function))
+            compiled.compile()
+            self._compiled[dtype] = compiled
 
 
 def task(signature: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Task]:
@@ -70,7 +71,7 @@ def task(signature: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Tas
     return lambda function: Task(function, signature)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _call(typingctx: Any, entry: Any, record: Any, slot: Any, slots: Any) -> Any:
     """Call the task at the address `entry`."""
 
@@ -98,6 +99,17 @@ def launch(entry: int, record: int, slots: int) -> None:
         return
     with _launching, _threads(slots):
         _parallel(slots, entry, record)
+
+
+def warm() -> None:
+    """Compile or load both twins."""
+    for threads in (1, most_threads()):
+        launch(_nothing.address(), 0, threads)
+
+
+@task(lambda pixels: types.void(types.intp, types.intp, types.intp))
+def _nothing(record: int, slot: int, slots: int) -> None:
+    """A task that does nothing."""
 
 
 def _renamed(function: Callable[..., None], suffix: str) -> Callable[..., None]:
@@ -140,6 +152,11 @@ def _threads(count: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
+def most_threads() -> int:
+    """How many threads Numba was started with."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
 def slots(workers: int | None, tiles: int, operations: float) -> int:
     """How many threads to launch on `tiles` tiles that take `operations` multiply-adds in all.
 
@@ -148,7 +165,7 @@ def slots(workers: int | None, tiles: int, operations: float) -> int:
     """
     if workers == 1 or tiles == 1 or _forked or operations < 2**20:
         return 1
-    available = numba.config.NUMBA_NUM_THREADS if workers else numba.get_num_threads()
+    available = most_threads() if workers else int(numba.get_num_threads())
     return min(workers or available, available, tiles)
 
 

@@ -10,32 +10,37 @@ from numba import carray
 
 from ..runtime import jit, task
 from .rows import restrict
-from .simd import offset, pointer
+from .simd import offset, pointer, real
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
 
 # `top` and `left`: how far the window reaches above and to the left of its tile.
 APPLY = np.dtype(
     GRID
     + [(name, np.intp) for name in ("path", "filter", "top", "left", "window_pitch", "window_rows")]
-    + [(name, np.intp) for name in ("source", "source_pitch", "out", "out_pitch")],
+    + [(name, np.intp) for name in ("source", "source_pitch", "out", "out_pitch")]
+    + [("nought", np.float64)],
     align=True,
 )
 read_apply = reader(APPLY)
 
 
 @jit
-def copy_row(source, out):
-    """Copy a row; returns 0, or NaN if any of it is NaN or infinite."""
+def copy_row(source, out, nought):
+    """Copy a row; returns 0, or NaN if any of it is NaN or infinite.
+
+    `nought` is 0, but LLVM must not know: with sums that may be reordered it takes ``x - x`` for 0
+    whatever x is.
+    """
     restrict()
-    check = source.dtype.type(0)
+    check = nought
     for j in range(out.size):
         out[j] = source[j]
-        check += source[j] - source[j]
+        check += nought * source[j]
     return float(check)
 
 
 @jit
-def fill_window(source, pitch, rows, cols, i, j, window, window_pitch, window_rows):
+def fill_window(source, pitch, rows, cols, i, j, window, window_pitch, window_rows, nought):
     """Copy the window that starts at image row i, column j; zeros outside the image."""
     check = 0.0
     first = min(max(-j, 0), window_pitch)
@@ -45,7 +50,7 @@ def fill_window(source, pitch, rows, cols, i, j, window, window_pitch, window_ro
         if 0 <= i + k < rows:
             line[:first] = 0
             inside = carray(offset(source, (i + k) * pitch + j + first), last - first)
-            check += copy_row(inside, line[first:last])
+            check += copy_row(inside, line[first:last], nought)
             line[last:] = 0
         else:
             line[:] = 0
@@ -59,14 +64,15 @@ def apply(address, scratch, tile):
     _, i0, j0, rows, cols = locate(job, tile)
     source, out = pointer(job.source, scratch), pointer(job.out, scratch)
     window, work = offset(scratch, job.extra), offset(scratch, job.work)
+    nought = real(job.nought, scratch)
     read = fill_window(
         source, job.source_pitch, job.rows, job.cols, i0 - job.top, j0 - job.left,
-        window, job.window_pitch, job.window_rows,
+        window, job.window_pitch, job.window_rows, nought,
     )  # fmt: skip
     call_correlation(job.path, job.filter, window, job.window_pitch, scratch, job.tile_pitch, rows, cols, work)
     written = 0.0
     for i in range(rows):
         blurred = carray(offset(scratch, i * job.tile_pitch), cols)
-        written += copy_row(blurred, carray(offset(out, (i0 + i) * job.out_pitch + j0), cols))
+        written += copy_row(blurred, carray(offset(out, (i0 + i) * job.out_pitch + j0), cols), nought)
     sums = sums_of(job, tile)
     sums[0], sums[1] = read, written

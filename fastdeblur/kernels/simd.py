@@ -12,7 +12,7 @@ Nothing is checked: whoever calls must know that the memory is there.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -44,7 +44,7 @@ def cpu_features() -> frozenset[str]:
 
 
 @lru_cache
-def register_shape(dtype) -> RegisterShape:
+def register_shape(dtype: Any) -> RegisterShape:
     """Shape of the register tile for float32 or float64 on the processor compiled for.
 
     Two rows everywhere: each vector that is loaded then feeds two multiply-adds, and a psf of

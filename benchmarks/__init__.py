@@ -1,0 +1,1 @@
+"""Benchmarks: run by asv, apart from `targets`, which is a script."""

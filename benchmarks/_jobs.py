@@ -1,0 +1,136 @@
+"""What is measured: the inputs, and jobs on them that each return the seconds of one sample."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import fastdeblur as fd
+
+SIDE = 2048
+# The notebook's image, and its steps.
+NOTEBOOK_SIDE = 171
+NOTEBOOK_STEPS = 500
+# Steps that are timed, after a few that touch the memory for the first time.
+STEPS = 10
+FIRST_STEPS = 2
+# Image-sized transfers of a step: each of its two passes reads two images and writes one, whose
+# cache lines are read before they are overwritten.
+TRANSFERS = 8
+
+Job = Callable[[], float]
+
+
+def image(rows: int, cols: int, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).random((rows, cols), dtype=dtype)
+
+
+def full_rank(taps: int) -> np.ndarray:
+    """A psf that no few separable passes make."""
+    psf = np.random.default_rng(1).random((taps, taps))
+    return psf / psf.sum()
+
+
+def gaussian() -> np.ndarray:
+    """The notebook's psf, of rank 1."""
+    return fd.notebook.gaussian(13, 1, 3)
+
+
+def stopwatch(call: Callable[[], object]) -> Job:
+    def job() -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    return job
+
+
+def matrix_product() -> Job:
+    left, right = image(SIDE, SIDE), image(SIDE, SIDE)
+    out = np.empty_like(left)
+    return stopwatch(lambda: np.matmul(left, right, out=out))
+
+
+def forward(taps: int) -> Job:
+    x = image(SIDE, SIDE)
+    blur, out = fd.Blur(full_rank(taps), x.shape, dtype=x.dtype, path="direct"), np.empty_like(x)
+    return stopwatch(lambda: blur.forward(x, out=out))
+
+
+def descend(
+    image: np.ndarray, psf: np.ndarray, steps: int, rule: str = "gd", callback: Callable[..., object] | None = None
+) -> np.ndarray:
+    """The notebook's objective and rate, whatever solve's defaults are; exactly `steps` steps."""
+    result = fd.solve(
+        image,
+        psf,
+        data="root",
+        mu=0.2,
+        boundary="constant",
+        solver=rule,
+        learning_rate=0.5,
+        max_iter=steps,
+        tol=0,
+        callback=callback,
+    )
+    if result.n_iter != steps:
+        raise RuntimeError(f"{rule} made {result.n_iter} of {steps} steps ({result.stop_reason})")
+    return result.image
+
+
+def step(psf: np.ndarray, rule: str = "gd") -> Job:
+    """From callback to callback, so that starting and allocating are left out.
+
+    (The difference of two runs would need the median of many: its minimum is where the shorter
+    one was disturbed.)
+    """
+    blurred = image(SIDE, SIDE)
+
+    def job() -> float:
+        ends: list[float] = []
+        descend(blurred, psf, FIRST_STEPS + STEPS, rule, lambda state: ends.append(time.perf_counter()))
+        return (ends[-1] - ends[-1 - STEPS]) / STEPS
+
+    return job
+
+
+def notebook() -> Job:
+    psf = gaussian()
+    blurred = fd.notebook.convolve(image(NOTEBOOK_SIDE, NOTEBOOK_SIDE), psf)
+    return stopwatch(lambda: fd.notebook.deconvolve(blurred, psf, n_iter=NOTEBOOK_STEPS, seed=0, verbose=False))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A job with what it may take, in matrix products, and what it needs at least.
+
+    Attributes
+    ----------
+    prepare : callable
+        Returns the job.
+    share : float
+        The most it may take, as a share of one matrix product.
+    multiply_adds : float
+        Of the blur alone.
+    megabytes : float
+        Between the processor and memory; 0 where everything stays in the caches.
+    """
+
+    prepare: Callable[[], Job]
+    share: float
+    multiply_adds: float
+    megabytes: float
+
+
+_PIXELS = SIDE**2
+_MEGABYTES = _PIXELS * 4 / 1e6
+_SEPARABLE = 13 + 13
+
+TARGETS = {
+    "forward, direct 13x13": Target(lambda: forward(13), 0.125, 13**2 * _PIXELS, 2 * _MEGABYTES),
+    "forward, direct 25x25": Target(lambda: forward(25), 0.40, 25**2 * _PIXELS, 2 * _MEGABYTES),
+    "gd step, gaussian 13x13": Target(lambda: step(gaussian()), 0.15, 2 * _SEPARABLE * _PIXELS, TRANSFERS * _MEGABYTES),
+    "gd step, full-rank 13x13": Target(lambda: step(full_rank(13)), 0.26, 2 * 13**2 * _PIXELS, TRANSFERS * _MEGABYTES),
+    "notebook, 500 steps 171x171": Target(notebook, 0.45, NOTEBOOK_STEPS * 2 * _SEPARABLE * NOTEBOOK_SIDE**2, 0),
+}

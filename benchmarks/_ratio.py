@@ -1,0 +1,45 @@
+"""Times of several jobs that may be compared with each other, on a machine whose speed varies.
+
+Worker threads of OpenBLAS and OpenMP keep spinning for a while after a call and slow the other
+library down.  So each job has blocks of its own, with a pause before each, and the jobs take
+turns for several rounds.  The best sample counts, for others may use the machine meanwhile; a
+sample lasts as long for every job, since short ones would find a quiet moment more often.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+
+from ._jobs import Job, matrix_product
+
+PAUSE = 0.3
+# A sample is the mean of as many calls as fit into this, about the time of a matrix product.
+SAMPLE = 0.1
+SAMPLES = 5
+ROUNDS = 5
+PRODUCT = "matrix product"
+
+
+def best_seconds(jobs: Mapping[str, Job], rounds: int = ROUNDS) -> dict[str, float]:
+    """The best sample of each job."""
+    best = dict.fromkeys(jobs, math.inf)
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            time.sleep(PAUSE)
+            job()  # wakes the threads
+            best[name] = min(best[name], *(_sample(job) for _ in range(SAMPLES)))
+    return best
+
+
+def in_products(job: Job) -> float:
+    """What a job takes, as a share of one float32 product of 2048 x 2048 matrices."""
+    seconds = best_seconds({PRODUCT: matrix_product(), "job": job})
+    return seconds["job"] / seconds[PRODUCT]
+
+
+def _sample(job: Job) -> float:
+    began, total, calls = time.perf_counter(), 0.0, 0
+    while calls == 0 or time.perf_counter() - began < SAMPLE:
+        total += job()
+        calls += 1
+    return total / calls

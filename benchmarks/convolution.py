@@ -1,0 +1,33 @@
+"""The blur alone."""
+
+import numpy as np
+
+import fastdeblur as fd
+
+from ._jobs import NOTEBOOK_SIDE, SIDE, full_rank, gaussian, image
+
+PSFS = {
+    "direct 13x13": ("direct", lambda: full_rank(13)),
+    "direct 25x25": ("direct", lambda: full_rank(25)),
+    "separable 13x13": ("separable", gaussian),
+}
+
+
+class Apply:
+    params = (list(PSFS), [NOTEBOOK_SIDE, SIDE], ["float32", "float64"], [1, 2])
+    param_names = ("psf", "side", "dtype", "workers")
+
+    def setup(self, psf: str, side: int, dtype: str, workers: int) -> None:
+        path, make = PSFS[psf]
+        self.x = image(side, side, dtype)
+        self.out = np.empty_like(self.x)
+        self.blur = fd.Blur(make(), self.x.shape, dtype=dtype, path=path, workers=workers)
+        # Compiles, allocates, and touches every page: asv comes here again before each sample.
+        self.blur.forward(self.x, out=self.out)
+        self.blur.adjoint(self.x, out=self.out)
+
+    def time_forward(self, *_: object) -> None:
+        self.blur.forward(self.x, out=self.out)
+
+    def time_adjoint(self, *_: object) -> None:
+        self.blur.adjoint(self.x, out=self.out)

@@ -1,0 +1,97 @@
+"""The project's targets, on this machine: ``python -m benchmarks.targets``.
+
+Prints what each job takes, as a share of a float32 product of 2048 x 2048 matrices measured in
+the same run, and how far it is from the machine's limits.  The exit status is 1 if one is missed.
+"""
+
+import os
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import llvmlite.binding
+import numba
+import numpy as np
+import scipy
+
+import fastdeblur as fd
+
+from ._jobs import SIDE, TARGETS, Job, Target, matrix_product, stopwatch
+from ._ratio import PRODUCT, best_seconds
+
+# Of each of the two arrays of a copy; more than caches hold.
+COPIED_MEGABYTES = 256
+
+
+def processor() -> str:
+    """What the system calls the processor, and what Numba compiles for."""
+    name = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        models = [line.partition(":")[2].strip() for line in listing.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return f"{name} ({numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()})"
+
+
+def product_threads() -> str:
+    """Threads of the matrix product, if threadpoolctl is there to ask."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "unknown"
+    counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return str(max(counts, default="unknown"))
+
+
+def copies() -> dict[str, Job]:
+    """Copies by one thread and by as many as the kernels have; which is faster depends on the machine."""
+    source = np.ones(COPIED_MEGABYTES * 10**6 // 4, np.float32)
+    target, threads = np.zeros_like(source), numba.get_num_threads()
+    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
+    pool = ThreadPoolExecutor(threads)
+    return {
+        "copy": stopwatch(lambda: np.copyto(target, source)),
+        "copy in threads": stopwatch(lambda: list(pool.map(lambda part: np.copyto(*part), parts))),
+    }
+
+
+def main() -> int:
+    # The shares bear a slower machine, not one whose cores others use: their waits are not alike.
+    load = f", load before {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
+    jobs = {name: target.prepare() for name, target in TARGETS.items()}
+    seconds = best_seconds({PRODUCT: matrix_product(), **copies(), **jobs})
+
+    product = seconds[PRODUCT]
+    flops = 2 * SIDE**3 / product
+    copied = 2 * COPIED_MEGABYTES * 1e6 / min(seconds["copy"], seconds["copy in threads"])
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    print(processor())
+    print(f"{numba.get_num_threads()} threads ({numba.threading_layer()}), matrix product {product_threads()}{load}")
+    print(
+        f"fastdeblur {fd.__version__}, numba {numba.__version__}, numpy {np.__version__} ({blas['name']} "
+        f"{blas['version']}), scipy {scipy.__version__}, Python {platform.python_version()}"
+    )
+    print(f"{PRODUCT} {SIDE} x {SIDE}: {product * 1e3:.1f} ms, {flops / 1e9:.0f} GFLOP/s")
+    print(f"copy, read and written: {copied / 1e9:.1f} GB/s\n")
+
+    print(f"{'':28}{'ms':>8}{'share':>8}{'target':>8}  {'':8}{'GFLOP/s':>8}{'limit ms':>10}  reached")
+    for name, target in TARGETS.items():
+        took = seconds[name]
+        verdict = "ok" if took <= target.share * product else "MISSED"
+        print(
+            f"{name:28}{took * 1e3:8.2f}{took / product:8.3f}{target.share:8.3f}  {verdict:8}"
+            f"{2e-9 * target.multiply_adds / took:8.0f}{_limit(target, took, flops, copied)}"
+        )
+    return int(any(seconds[name] > target.share * product for name, target in TARGETS.items()))
+
+
+def _limit(target: Target, took: float, flops: float, copied: float) -> str:
+    """The least time that arithmetic and memory allow, and how much of that rate the job reaches."""
+    arithmetic, memory = 2 * target.multiply_adds / flops, target.megabytes * 1e6 / copied
+    limit, of = max((arithmetic, "the product's GFLOP/s"), (memory, "the copy's GB/s"))
+    return f"{limit * 1e3:10.2f}  {limit / took:4.0%} of {of}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The command ``fastdeblur``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, api, cache, files, notebook, plots
+from .kernels import simd
+from .objective import DATA
+
+PACKAGES = ("numba", "numpy", "scipy", "scikit-image", "rocket-fft", "llvmlite")
+# Processor features that decide how fast the kernels are.
+FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "neon", "sve")
+
+PSFS = """\
+SPEC is an image file, averaged over its colours and scaled to sum 1, or one of
+  gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
+  disk:5            radius: out of focus
+  motion:15:40      length, then angle in degrees anticlockwise from the right
+  box:5, box:3x5    size
+  airy:2.5:15       radius of the first dark ring, then size
+"""
+DEBLUR = """\
+IMAGE and OUT are PNG, JPEG, TIFF or .npy, gray or RGB, with or without alpha, which is
+kept as it is.  Pixels are written in the type that they were read in, booleans in 8 bits.
+Integers are deblurred on a scale whose 1 is the largest of their type.  Metadata and colour
+profiles are not carried over.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Its arguments; None is those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 2 after an error, 130 after an interrupt.
+    """
+    arguments = _parser().parse_args(argv)
+    with _messages_in_one_line():
+        try:
+            arguments.run(arguments)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            return 130
+        except MemoryError as error:
+            _say(f"error: out of memory. {error}")
+            return 2
+        except (ValueError, TypeError, OverflowError, OSError, ImportError) as error:
+            _say(f"error: {error}")
+            return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastdeblur", description="Sharp images from blurred ones when the blur is known.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fastdeblur {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = commands.add_parser(
+        "demo",
+        help="blur and restore a photograph",
+        description="Blur a photograph, restore it by 500 steps of gradient descent, and draw what happened.",
+        allow_abbrev=False,
+    )
+    demo.add_argument("--scale", type=_scale, default="1/3", help="of the photograph's 512x512 pixels (default: 1/3)")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fastdeblur-demo"),
+        metavar="FOLDER",
+        help="where pictures go (default: %(default)s)",
+    )
+    demo.set_defaults(run=_demo)
+
+    deblur = commands.add_parser(
+        "deblur",
+        help="deblur an image file",
+        description=DEBLUR + PSFS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    deblur.add_argument("image", metavar="IMAGE", help="the blurred image")
+    deblur.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
+    deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
+    deblur.add_argument("--mu", type=float, default=0.2, help="weight of smoothness (default: %(default)s)")
+    deblur.add_argument("--data", choices=DATA, help="how misfit is counted (default: root)")
+    deblur.add_argument("--solver", choices=api.SOLVERS, help="how to minimise (default: auto)")
+    deblur.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
+    deblur.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
+    deblur.add_argument("--workers", type=int, metavar="N", help="most threads")
+    deblur.add_argument("--progress", action="store_true", help="show a progress bar")
+    deblur.set_defaults(run=_deblur)
+
+    info = commands.add_parser("info", help="versions, processor, threads, cache and GPU", allow_abbrev=False)
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _scale(text: str) -> float:
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        scale = float(Fraction(text))
+        if 0 < scale <= 4:
+            return scale
+    raise argparse.ArgumentTypeError(f"must be a number or fraction above 0 and at most 4; got {text!r}")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    plots.require()
+    from skimage import color, data, metrics, transform
+
+    folder = arguments.out
+    folder.mkdir(parents=True, exist_ok=True)
+    photograph = color.rgb2gray(data.astronaut())
+    original = transform.rescale(photograph, arguments.scale, mode="constant", anti_aliasing=False)
+    psf = notebook.gaussian(13, 1, 3)
+    blurred = notebook.convolve(original, psf)
+    print(f"a photograph of {original.shape[0]}x{original.shape[1]} pixels, blurred by a 13x13 Gaussian")
+
+    options: dict[str, Any] = {"data": "root", "mu": 0.2, "boundary": "constant", "solver": "gd", "learning_rate": 0.5}
+    options |= {"tol": 0, "init": "normal", "seed": 0}
+    api.solve(blurred, psf, max_iter=1, **options)  # what has yet to be compiled is not to be timed
+    result = api.solve(blurred, psf, max_iter=500, progress=True, **options)
+    for step in range(0, result.n_iter + 1, 100):
+        print(f"step {step}: loss {result.history[step]:.6g}")
+    before, after = (
+        float(metrics.peak_signal_noise_ratio(original, image, data_range=1)) for image in (blurred, result.image)
+    )
+    print(f"PSNR: {before:.2f} dB blurred, {after:.2f} dB restored")
+    print(f"path: {result.path}, {result.seconds:.2f} s")
+
+    compared = [
+        ("original", original),
+        (f"blurred, {before:.1f} dB", blurred),
+        (f"restored, {after:.1f} dB", result.image),
+    ]
+    plots.save(plots.psf(psf), folder / "psf.png")
+    plots.save(plots.loss(result.history, r"$\sqrt{\|Ax-b\|^2/2} + 0.2\,\sqrt{\|Dx\|^2/2}$"), folder / "loss.png")
+    plots.save(plots.comparison(compared), folder / "comparison.png")
+    print(f"pictures: {', '.join(str(folder / name) for name in ('psf.png', 'loss.png', 'comparison.png'))}")
+
+
+def _deblur(arguments: argparse.Namespace) -> None:
+    psf = files.read_psf(arguments.psf)
+    image = files.read(arguments.image)
+    files.check_out(arguments.out, image)
+    # Only what was asked for, so that the library's defaults are the command's.
+    names = ("mu", "data", "solver", "max_iter", "tol", "workers")
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    real = files.to_real(image)
+    result = api.solve(real, psf, channel_axis=None if real.ndim == 2 else -1, progress=arguments.progress, **options)
+    files.write(arguments.out, files.from_real(result.image, image))
+    print(
+        f"{arguments.out}: path {result.path}, {result.n_iter} iterations, "
+        f"stop reason {result.stop_reason}, {result.seconds:.2f} s"
+    )
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    present = simd.cpu_features()
+    facts = {
+        "fastdeblur": __version__,
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "processor": _processor(),
+        "features": " ".join(name for name in FEATURES if name in present) or "none known",
+        **{f"registers {name}": _registers(name) for name in ("float32", "float64")},
+        "threading layer": _threading_layer(),
+        "threads": _threads(),
+        "cache": str(next(iter(cache.folders()), "off")),
+        "cuda": _cuda(),
+    }
+    width = max(map(len, facts)) + 1
+    for name, fact in facts.items():
+        print(f"{name + ':':{width}} {fact}")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _processor() -> str:
+    """The processor's name, and what LLVM calls it."""
+    import llvmlite.binding
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name} ({llvmlite.binding.get_host_cpu_name()})"
+
+
+def _registers(dtype: str) -> str:
+    shape = simd.register_shape(np.dtype(dtype))
+    return f"{shape.rows}x{shape.columns} vectors of {shape.lanes}"
+
+
+def _threading_layer() -> str:
+    """Numba's threading layer, which it chooses at the first parallel launch."""
+    import numba
+
+    api.convolve(np.zeros((512, 512), np.float32), np.ones((5, 5), np.float32))
+    try:
+        return str(numba.threading_layer())
+    except ValueError:  # a single thread: nothing was launched
+        return "unknown"
+
+
+def _threads() -> str:
+    import numba
+
+    return f"{numba.get_num_threads()} of {os.cpu_count()}"
+
+
+def _cuda() -> str:
+    """The name of the GPU."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from numba import cuda
+
+            if not cuda.is_available():
+                return "not found"
+            name = cuda.get_current_device().name
+            return name.decode() if isinstance(name, bytes) else str(name)
+    except Exception:  # noqa: BLE001 -- whatever is wrong with a driver, there is no GPU to use
+        return "not found"
+
+
+def _say(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    print("fastdeblur:", " ".join(message.split()), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _messages_in_one_line() -> Iterator[None]:
+    """Show warnings as lines of this command, and keep the TIFF reader's log off the screen."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _say(f"warning: {message}")
+
+    log = logging.getLogger("tifffile")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            for category in (UserWarning, RuntimeWarning):
+                warnings.simplefilter("always", category)
+            warnings.showwarning = show
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,198 @@
+"""Every kind of bad input to every public function, in one table: what is raised, and that it names the argument."""
+
+import numpy as np
+import pytest
+
+import fastdeblur as fd
+
+IMAGE = np.random.default_rng(0).random((8, 9))
+PSF = np.full((3, 3), 1 / 9)
+
+
+def with_value(array, value):
+    array = array.copy()
+    array[1, 1] = value
+    return array
+
+
+IMAGES = [
+    (IMAGE[0], ValueError, r"image must have 2 dimensions; its shape is \(9,\)"),
+    (IMAGE[None], ValueError, r"image must have 2 dimensions; its shape is \(1, 8, 9\)"),
+    (3.0, ValueError, "image must have 2 dimensions"),
+    (None, TypeError, "image must hold real numbers"),
+    (np.empty((0, 4)), ValueError, "image must not be empty"),
+    (np.empty((4, 0)), ValueError, "image must not be empty"),
+    (IMAGE.astype(complex), TypeError, "image must hold real numbers.*complex128"),
+    (IMAGE.astype(object), TypeError, "image must hold real numbers.*object"),
+    (IMAGE.astype(str), TypeError, "image must hold real numbers.*<U"),
+    (IMAGE.astype("datetime64[s]"), TypeError, "image must hold real numbers"),
+    (IMAGE.astype(np.longdouble), TypeError, "image must hold real numbers of at most 64 bits"),
+    (np.ma.masked_array(IMAGE, IMAGE > 0.5), TypeError, "image must not be a masked array"),
+    ([[1.0, 2.0], [3.0]], TypeError, "image must be an array of real numbers"),
+    (with_value(IMAGE, np.nan), ValueError, "image must be finite"),
+    (with_value(IMAGE, np.inf), ValueError, "image must be finite"),
+    (with_value(IMAGE, -np.inf).T, ValueError, "image must be finite"),
+]
+
+PSFS = [
+    (PSF[0], ValueError, r"psf must have two dimensions; its shape is \(3,\)"),
+    (PSF[None], ValueError, "psf must have two dimensions"),
+    (np.empty((0, 3)), ValueError, "psf must not be empty"),
+    (PSF.astype(complex), TypeError, "psf must hold real numbers"),
+    (PSF.astype(object), TypeError, "psf must hold real numbers"),
+    ("gaussian", TypeError, "psf must hold real numbers"),
+    (None, TypeError, "psf must hold real numbers"),
+    (np.ma.masked_array(PSF), TypeError, "psf must not be a masked array"),
+    (with_value(PSF, np.nan), ValueError, "psf must be finite"),
+    (with_value(PSF, np.inf), ValueError, "psf must be finite"),
+    (np.zeros((3, 3)), ValueError, "psf must not be all zero"),
+]
+
+BLUR_OPTIONS = [
+    ("boundary", "reflect", ValueError, "boundary must be one of 'constant'; got 'reflect'"),
+    ("boundary", None, ValueError, "boundary must be one of"),
+    ("path", "fft", ValueError, "path must be one of 'auto', 'direct', 'separable'; got 'fft'"),
+    ("path", 1, ValueError, "path must be one of"),
+    ("path", ["auto"], ValueError, "path must be one of"),
+    ("workers", 0, ValueError, "workers must be a whole number of at least 1; got 0"),
+    ("workers", -1, ValueError, "workers must be"),
+    ("workers", 1.5, TypeError, "workers must be"),
+    ("workers", True, TypeError, "workers must be"),
+    ("workers", "2", TypeError, "workers must be"),
+]
+
+SOLVE_OPTIONS = [
+    *BLUR_OPTIONS,
+    ("data", "poisson", ValueError, "data must be one of 'root', 'squares', None; got 'poisson'"),
+    ("prior", "tv", ValueError, "prior must be one of 'gradient', None; got 'tv'"),
+    ("mu", -0.1, ValueError, "mu must be a finite number at least 0; got -0.1"),
+    ("mu", np.nan, ValueError, "mu must be"),
+    ("mu", np.inf, ValueError, "mu must be"),
+    ("mu", "auto", TypeError, "mu must be"),
+    ("mu", None, TypeError, "mu must be"),
+    ("mu", [0.1], TypeError, "mu must be"),
+    ("mu", 1j, TypeError, "mu must be"),
+    ("mu", True, TypeError, "mu must be"),
+    ("channel_axis", 3, ValueError, "image must have 3 dimensions"),
+    ("solver", "exact", ValueError, "solver must be one of 'auto', 'gd', .*; got 'exact'"),
+    ("solver", "GD", ValueError, "solver must be one of"),
+    ("learning_rate", 0, ValueError, "learning_rate must be a finite number above 0; got 0"),
+    ("learning_rate", -1, ValueError, "learning_rate must be"),
+    ("learning_rate", np.inf, ValueError, "learning_rate must be"),
+    ("learning_rate", "fast", TypeError, "learning_rate must be"),
+    ("max_iter", 0, ValueError, "max_iter must be a whole number from 1"),
+    ("max_iter", -5, ValueError, "max_iter must be"),
+    ("max_iter", 10.0, TypeError, "max_iter must be"),
+    ("max_iter", 2**80, ValueError, "max_iter must be"),
+    ("tol", -1e-9, ValueError, "tol must be"),
+    ("tol", np.nan, ValueError, "tol must be"),
+    ("tol", "1e-3", TypeError, "tol must be"),
+    ("init", IMAGE[:-1], ValueError, r"init must have the image's shape \(8, 9\); its shape is \(7, 9\)"),
+    ("init", IMAGE[None], ValueError, "init must have the image's shape"),
+    ("init", "random", ValueError, "init must be one of 'image', 'zeros', 'normal'; got 'random'"),
+    ("init", None, ValueError, "init must be one of"),
+    ("init", with_value(IMAGE, np.nan), ValueError, "init must be finite"),
+    ("init", IMAGE.astype(complex), TypeError, "init must hold real numbers"),
+    ("seed", -1, ValueError, "seed must be"),
+    ("seed", 0.5, TypeError, "seed must be"),
+    ("callback", 3, TypeError, "callback must be callable"),
+    ("progress", "yes", TypeError, "progress must be True or False"),
+]
+
+
+
+@pytest.mark.parametrize("function", [fd.solve, fd.deblur, fd.convolve])
+@pytest.mark.parametrize(("image", "error", "message"), IMAGES)
+def test_images(function, image, error, message):
+    with pytest.raises(error, match=message):
+        function(image, PSF)
+
+
+@pytest.mark.parametrize("function", [fd.solve, fd.convolve, lambda image, psf: fd.Blur(psf, image.shape)])
+@pytest.mark.parametrize(("psf", "error", "message"), PSFS)
+def test_psfs(function, psf, error, message):
+    with pytest.raises(error, match=message):
+        function(IMAGE, psf)
+
+
+@pytest.mark.parametrize(("option", "value", "error", "message"), SOLVE_OPTIONS)
+def test_options_of_solve(option, value, error, message):
+    with pytest.raises(error, match=message):
+        fd.solve(IMAGE, PSF, **{option: value})
+
+
+@pytest.mark.parametrize(("option", "value", "error", "message"), BLUR_OPTIONS)
+def test_options_of_convolve_and_blur(option, value, error, message):
+    with pytest.raises(error, match=message):
+        fd.convolve(IMAGE, PSF, **{option: value})
+    with pytest.raises(error, match=message):
+        fd.Blur(PSF, IMAGE.shape, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: fd.Blur(PSF, 8), ValueError, "image_shape must be two sizes; got 8"),
+        (lambda: fd.Blur(PSF, (8,)), ValueError, "image_shape must be two sizes"),
+        (lambda: fd.Blur(PSF, (8, 9, 3)), ValueError, "image_shape must be two sizes"),
+        (lambda: fd.Blur(PSF, (0, 9)), ValueError, "image_shape must be a whole number of at least 1; got 0"),
+        (lambda: fd.Blur(PSF, (8.0, 9)), TypeError, "image_shape must be a whole number"),
+        (lambda: fd.Blur(PSF, (8, 9), dtype="int32"), ValueError, "dtype must be float32 or float64; got int32"),
+        (lambda: fd.Blur(PSF, (8, 9), dtype="float16"), ValueError, "dtype must be"),
+        (lambda: fd.Blur(PSF, (8, 9), dtype="nonsense"), TypeError, "dtype must be"),
+        (lambda: fd.Blur(PSF * 1e300, (8, 9), dtype="float32"), ValueError, "psf must be finite"),
+        (lambda: fd.solve(IMAGE, PSF, channel_axis=0), ValueError, "image must have 3 dimensions"),
+        (lambda: fd.solve(IMAGE[None], PSF, channel_axis=3), ValueError, "channel_axis must be .* from -3 to 2; got 3"),
+        (lambda: fd.solve(IMAGE[None], PSF, channel_axis=-4), ValueError, "channel_axis must be"),
+        (lambda: fd.solve(IMAGE[None], PSF, channel_axis="last"), TypeError, "channel_axis must be"),
+        (lambda: fd.solve(IMAGE, fd.Blur(PSF, (9, 8))), ValueError, r"psf is a Blur for images of shape \(9, 8\)"),
+        (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9), dtype="float32")), ValueError, "psf is a Blur of float32"),
+        (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9), path="direct"), path="separable"), ValueError, "path is the"),
+        (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9)), workers=2), ValueError, "workers is the Blur's own"),
+        (lambda: fd.notebook.deconvolve(IMAGE, PSF, optimizer="auto"), ValueError, "optimizer must be one of 'gd'"),
+        (lambda: fd.notebook.deconvolve(IMAGE, PSF, None), TypeError, "learning_rate must be"),
+        (lambda: fd.notebook.deconvolve(IMAGE, PSF, n_iter=0), ValueError, "n_iter must be"),
+        (lambda: fd.notebook.deconvolve(IMAGE, PSF, mu=-1), ValueError, "mu must be"),
+        (lambda: fd.notebook.deconvolve(IMAGE * np.nan, PSF), ValueError, "image must be finite"),
+        (lambda: fd.notebook.gaussian(0, 1, 1), ValueError, "kernlen must be"),
+        (lambda: fd.notebook.gaussian(5, -1, 1), ValueError, "nsig_x must be"),
+        (lambda: fd.psf.gaussian((3, 3), 0), ValueError, "sigma must be a finite number above 0"),
+        (lambda: fd.psf.gaussian((3, 3), (1, 2, 3)), ValueError, "sigma must be one number or two"),
+        (lambda: fd.psf.gaussian((3, 3, 3), 1), ValueError, "shape must be one size or two"),
+        (lambda: fd.psf.gaussian(0, 1), ValueError, "shape must be"),
+        (lambda: fd.psf.gaussian(2.5, 1), TypeError, "shape must be"),
+        (lambda: fd.psf.disk(0), ValueError, "radius must be"),
+        (lambda: fd.psf.disk("5"), TypeError, "radius must be"),
+        (lambda: fd.psf.motion(-3, 0), ValueError, "length must be"),
+        (lambda: fd.psf.motion(3, np.nan), ValueError, "angle must be"),
+        (lambda: fd.psf.airy(np.inf, 5), ValueError, "radius must be"),
+        (lambda: fd.psf.box((2, 0)), ValueError, "shape must be"),
+        (lambda: fd.psf.normalise([[1.0, -1.0]]), ValueError, "psf must not sum to zero"),
+        (lambda: fd.psf.centre([[-1.0]]), ValueError, "psf must have a positive sum"),
+    ],
+)
+def test_the_rest(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+BLUR = fd.Blur(PSF, (8, 9))
+
+
+@pytest.mark.parametrize("apply", [BLUR.forward, BLUR.adjoint])
+@pytest.mark.parametrize(
+    ("x", "out", "error", "message"),
+    [
+        (IMAGE[:-1], None, ValueError, r"x must have shape \(8, 9\); its shape is \(7, 9\)"),
+        (IMAGE.astype(complex), None, TypeError, "x must hold real numbers"),
+        (with_value(IMAGE, np.nan), None, ValueError, "x must be finite"),
+        (IMAGE, np.empty((8, 8)), ValueError, "out must have shape"),
+        (IMAGE, np.empty((8, 9), np.float32), TypeError, "out must be an ndarray of float64; got float32"),
+        (IMAGE, np.empty((8, 9), ">f8"), TypeError, "out must be an ndarray of float64"),
+        (IMAGE, IMAGE.tolist(), TypeError, "out must be an ndarray"),
+        (IMAGE, np.broadcast_to(0.0, (8, 9)), ValueError, "out must be writeable"),
+    ],
+)
+def test_applying_a_blur(apply, x, out, error, message):
+    with pytest.raises(error, match=message):
+        apply(x, out)

@@ -1,0 +1,91 @@
+"""The kernels' tests again, compiled for lesser processors than this one, and a look at a greater one."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastdeblur.kernels.simd import cpu_features
+
+AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt,+movbe"
+AVX512 = f"{AVX2},+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd"
+x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="x86-64 only")
+
+
+def environment(name, features):
+    return {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features} if features else {"NUMBA_CPU_NAME": name}
+
+
+@x86
+@pytest.mark.skipif("NUMBA_CPU_NAME" in os.environ, reason="runs itself")
+@pytest.mark.parametrize(
+    ("name", "features", "lanes"),
+    [
+        ("generic", None, 4),
+        pytest.param(
+            "haswell", AVX2, 8, marks=pytest.mark.skipif("avx2" not in cpu_features(), reason="needs AVX2")
+        ),
+    ],
+)  # fmt: skip
+def test_kernels_for(name, features, lanes):
+    here = Path(__file__).parent
+    tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not oracle", "-c",
+         str(here.parent / "pyproject.toml"), *tests],
+        env={**os.environ, **environment(name, features)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
+SCRIPT = """
+from fastdeblur.kernels.simd import register_shape
+print(*register_shape("float32"), *register_shape("float64"))
+"""
+
+
+@x86
+@pytest.mark.parametrize(
+    ("name", "features", "shapes"),
+    [
+        ("generic", None, "2 5 4 2 5 2"),
+        ("haswell", AVX2, "2 6 8 2 6 4"),
+        ("skylake-avx512", AVX512, "2 6 16 2 6 8"),
+    ],
+)
+def test_register_shapes(name, features, shapes, python):
+    assert python(SCRIPT, **environment(name, features)).strip() == shapes
+
+
+COMPILED = """
+from numba import types
+from numba.core.ccallback import CFunc
+from fastdeblur.kernels.direct import direct
+direct._compiled.clear()
+import numpy as np
+direct.address(np.dtype("float32"))
+for line in direct._compiled[np.dtype("float32")]._library.get_asm_str().splitlines():
+    print(line.strip())
+"""
+
+
+@x86
+@pytest.mark.parametrize(
+    ("name", "features", "register"), [("haswell", AVX2, "ymm"), ("skylake-avx512", AVX512, "zmm")]
+)
+def test_the_inner_loop_is_multiply_adds_in_registers(name, features, register, python):
+    """Compiled, not run: twelve multiply-adds a tap, nothing kept on the stack between them."""
+    lines = python(COMPILED, **environment(name, features), FASTDEBLUR_CACHE="0").splitlines()
+    adds = [k for k, line in enumerate(lines) if line.startswith("vfmadd") and register in line]
+    assert len(adds) >= 12
+    runs = [sum(k <= other < k + 30 for other in adds) for k in adds]
+    assert max(runs) >= 12
+    spills = [line for line in lines if register in line and "rsp" in line]
+    assert len(spills) <= 2

@@ -1,0 +1,62 @@
+"""A module imports only from lines below its own in this list; and an import stays light."""
+
+import ast
+from pathlib import Path
+
+import fastdeblur
+
+LAYERS = [
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "solvers", "objective", "blur", "buffers",
+    "boundary", "psf", "checks", "kernels", "runtime", "cache",
+]  # fmt: skip
+PACKAGE = Path(fastdeblur.__file__).parent
+
+
+def imported(path):
+    """Modules of the package that a file imports, by their first name below the package."""
+    package = ["fastdeblur", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{prefix}.{alias.name}" for alias in node.names] if prefix == "fastdeblur" else [prefix]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "fastdeblur":
+                yield parts[1] if len(parts) > 1 else "__init__"
+
+
+def test_data_flows_one_way():
+    checked = 0
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for other in imported(path):
+            if other not in LAYERS:  # a name, such as __version__, of the package itself
+                other = "__init__"
+            checked += 1
+            if own != other:
+                assert LAYERS.index(own) < LAYERS.index(other), f"{path.name} imports {other}"
+    assert checked > 30
+
+
+def test_no_file_needs_scrolling():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_import_is_light(python):
+    python(
+        "import sys, fastdeblur\n"
+        "heavy = {'matplotlib', 'skimage', 'dask', 'torch', 'tqdm', 'cupy', 'pywt', 'PIL'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert not any(name.startswith('numba.cuda.cudadrv') for name in sys.modules)\n"
+    )
+
+
+def test_public_names():
+    for name in fastdeblur.__all__:
+        assert getattr(fastdeblur, name).__doc__, name

@@ -1,0 +1,27 @@
+"""No load and no store leaves its buffer, the caller's arrays included."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+SCRIPT = str(Path(__file__).parent / "guarded.py")
+
+
+def run(*args):
+    return subprocess.run([sys.executable, SCRIPT, *args], capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize("position", ["end", "start"])
+def test_every_buffer_against_a_protected_page(position):
+    done = run(position)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) >= 200
+
+
+@pytest.mark.parametrize("position", ["end", "start"])
+def test_the_guard_bites(position):
+    assert run(position, "touch").returncode in (-signal.SIGSEGV, -signal.SIGBUS)

@@ -1,0 +1,290 @@
+"""Threads, forks and the compiler's cache, each in a process of its own."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastdeblur
+
+LAYERS = ["omp", "workqueue"]
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc or forks")
+
+# An image large enough for threads, a job on it, and its bits as a number.
+JOB = """
+import hashlib, os, sys, threading, time
+import numpy as np
+import fastdeblur as fd
+
+image = np.random.default_rng(0).random((300, 700))
+psf = fd.psf.gaussian(9, 2)
+
+def job(dtype="float32", **options):
+    blurred = fd.convolve(image.astype(dtype), psf, **options)
+    restored = fd.solve(blurred, psf, max_iter=6, tol=0, **options).image
+    return hashlib.sha256(blurred.tobytes() + restored.tobytes()).hexdigest()
+
+def in_child(work):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        answer = pipe.read()
+    pid, status = os.waitpid(child, 0)
+    assert status == 0, f"the child ended with status {status}"
+    return answer
+"""
+
+
+@pytest.fixture(scope="module")
+def bits():
+    """What JOB's job() has to give, computed here without threads."""
+    namespace = {}
+    exec(JOB, namespace)
+    return {dtype: namespace["job"](dtype, workers=1) for dtype in ("float32", "float64")}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_six_threads_whose_first_calls_come_at_once(layer, python, tmp_path, bits):
+    script = """
+answers = []
+start = threading.Barrier(6)
+def work(k):
+    start.wait()
+    for _ in range(5):
+        answers.append(job(["float32", "float64"][k % 2]))
+threads = [threading.Thread(target=work, args=[k]) for k in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(answers) == 30
+import numba
+print(numba.threading_layer(), *sorted(set(answers)))
+"""
+    printed = python(JOB + script, NUMBA_THREADING_LAYER=layer, NUMBA_CACHE_DIR=str(tmp_path / "cold")).split()
+    assert printed == [layer, *sorted(bits.values())]
+
+
+@linux
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_forked_child_after_use(layer, python, bits):
+    script = """
+assert job() == in_child(job) == in_child(lambda: in_child(job)) == job()
+print(job(workers=2))
+"""
+    assert python(JOB + script, NUMBA_THREADING_LAYER=layer).strip() == bits["float32"]
+
+
+@linux
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_child_forked_while_other_threads_compute(layer, python, bits):
+    script = """
+expected = job()
+done = False
+def work():
+    while not done:
+        assert job() == expected
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+for _ in range(8):
+    time.sleep(0.01)
+    assert in_child(job) == expected
+done = True
+[thread.join() for thread in threads]
+print(expected)
+"""
+    assert python(JOB + script, NUMBA_THREADING_LAYER=layer).strip() == bits["float32"]
+
+
+@linux
+@pytest.mark.parametrize("layer", LAYERS)
+def test_children_forked_while_another_thread_compiles(layer, python):
+    script = """
+def blur(dtype):
+    return hashlib.sha256(fd.convolve(image.astype(dtype), psf).tobytes()).hexdigest()
+thread = threading.Thread(target=blur, args=["float64"])
+thread.start()
+answers = []
+for _ in range(2):
+    time.sleep(0.4)
+    answers.append((thread.is_alive(), in_child(lambda: blur("float32"))))
+thread.join()
+assert answers[0][0], "nothing was being compiled"
+print(*{answer for _, answer in answers}, blur("float32"))
+"""
+    child, parent = python(JOB + script, NUMBA_THREADING_LAYER=layer, FASTDEBLUR_CACHE="0").split()
+    assert child == parent
+
+
+@linux
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_of_processes(method, tmp_path, python, bits):
+    (tmp_path / "jobs.py").write_text(JOB)
+    script = f"""
+import multiprocessing
+from jobs import job
+if __name__ == "__main__":
+    expected = job()
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        assert set(pool.map(job, ["float32"] * 4)) == {{expected}}
+    print(expected)
+"""
+    (tmp_path / "main.py").write_text(script)
+    assert python("import runpy, sys; sys.path.insert(0, '.'); runpy.run_path('main.py', run_name='__main__')"
+                  if method == "fork" else "import subprocess, sys; sys.exit(subprocess.call([sys.executable, 'main.py']))"
+                  ).strip() == bits["float32"]  # fmt: skip
+
+
+@linux
+def test_the_serial_twin_starts_no_thread_from_a_warm_cache(python):
+    script = """
+def threads():
+    return len(os.listdir("/proc/self/task"))
+before = threads()
+job(workers=1)
+print(threads() - before)
+job(workers=2)
+print(threads() > before)
+"""
+    fastdeblur.warmup()
+    assert python(JOB + script, OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="2").split() == ["0", "True"]
+
+
+@linux
+def test_an_interrupt_ends_a_solve_soon_and_leaves_the_library_usable(python, bits):
+    script = """
+import signal
+expected = job()
+threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+began = time.monotonic()
+try:
+    fd.solve(image, psf, max_iter=10**9, tol=0)
+except KeyboardInterrupt:
+    print(time.monotonic() - began < 1.5, job() == expected)
+"""
+    assert python(JOB + script).split() == ["True", "True"]
+
+
+def test_the_number_of_threads_is_put_back(python):
+    script = """
+import numba
+numba.set_num_threads(1)
+fd.warmup()
+job(workers=2)
+print(numba.get_num_threads())
+"""
+    assert python(JOB + script, NUMBA_NUM_THREADS="2").strip() == "1"
+
+
+# The cache.  One small convolution is enough to see it.
+SMALL = """
+import numpy as np
+import fastdeblur as fd
+print(fd.convolve(np.full((3, 3), 2.0), [[1.0]])[0, 0], end=" ")
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package that may be edited, and the environment to import it."""
+    copy = tmp_path / "copy" / "fastdeblur"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(fastdeblur.__file__).parent, copy, ignore=ignored)
+    return copy, {"PYTHONPATH": str(copy.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def edit(package):
+    """Let a helper that is compiled into others double what it copies."""
+    helper = package / "kernels" / "apply.py"
+    source = helper.read_text()
+    assert source.count("out[j] = source[j]\n") == 1
+    helper.write_text(source.replace("out[j] = source[j]\n", "out[j] = source[j] + source[j]\n"))
+
+
+def entries(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*.nbc")}
+
+
+def test_an_edited_helper_is_compiled_anew(package, python, tmp_path):
+    copy, environment = package
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+    assert python(SMALL, **environment) == "2.0 "
+    first = entries(tmp_path / "cache")
+    assert first
+    assert python(SMALL, **environment) == "2.0 "
+    assert entries(tmp_path / "cache") == first
+    edit(copy)
+    assert python(SMALL, **environment) == "8.0 "
+    assert len(entries(tmp_path / "cache")) == 2 * len(first)
+
+
+def test_code_compiled_from_sources_edited_since_import_is_not_kept(package, python, tmp_path):
+    copy, environment = package
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+    (tmp_path / "edits.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"from pathlib import Path; from test_runtime import edit; edit(Path({str(copy)!r}))\n"
+    )
+    script = SMALL.replace("print", "import runpy; runpy.run_path('edits.py')\nprint")
+    assert python(script, **environment) == "2.0 "
+    assert python(SMALL, **environment) == "8.0 "
+    assert python(SMALL, **environment) == "8.0 "
+
+
+def test_a_damaged_entry_is_a_miss(python, tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert python(SMALL, **environment) == "2.0 "
+    good = entries(tmp_path / "cache")
+    for k, (path, content) in enumerate(good.items()):
+        path.write_bytes([b"", content[:-100], content[:50] + b"?" + content[51:]][k % 3])
+    assert python(SMALL, **environment) == "2.0 "
+    assert entries(tmp_path / "cache").keys() == good.keys()
+    assert all(len(content) > 1000 for content in entries(tmp_path / "cache").values())
+
+
+def test_nowhere_to_write(package, python, tmp_path):
+    """A read-only package and no home, as root sees them: files where folders should be."""
+    copy, environment = package
+    (copy / "__pycache__").write_text("")
+    (tmp_path / "file").write_text("")
+    user = tmp_path / "user"
+    assert python(SMALL, **environment, XDG_CACHE_HOME=str(user)) == "2.0 "
+    assert entries(user)
+    for home in ({"XDG_CACHE_HOME": str(tmp_path / "file")}, {"XDG_CACHE_HOME": "", "HOME": "nowhere"}):
+        assert python(SMALL, **environment, **home) == "2.0 "
+
+
+def test_no_cache(python, tmp_path):
+    assert python(SMALL, NUMBA_CACHE_DIR=str(tmp_path / "cache"), FASTDEBLUR_CACHE="0") == "2.0 "
+    assert not (tmp_path / "cache").exists()
+
+
+def test_processes_that_start_cold_together(python, tmp_path):
+    """They compile the same functions, for both dtypes, at the same moment."""
+    script = """
+import subprocess, sys
+small = sys.argv[1] if len(sys.argv) > 1 else None
+job = "import numpy as np, fastdeblur as fd; print(fd.convolve(np.full((3, 3), 2, {!r}), [[1.0]]).sum())"
+children = [
+    subprocess.Popen([sys.executable, "-c", job.format(dtype)], stdout=subprocess.PIPE, text=True)
+    for dtype in ("float32", "float64") * 2
+]
+print(*[child.communicate()[0].strip() for child in children])
+"""
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for _ in range(2):
+        assert python(script, **environment).split() == ["18.0"] * 4
+        if _ == 0:
+            first = entries(tmp_path / "cache")
+    assert entries(tmp_path / "cache") == first
+    assert not [path for path in Path(tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".nbc"]
+
+
+def test_environment_is_what_the_tests_think():
+    assert os.environ.get("FASTDEBLUR_CACHE") != "0", "the suite would compile everything in every process"
