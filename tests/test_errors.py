@@ -100,7 +100,6 @@ SOLVE_OPTIONS = [
 ]
 
 
-
 @pytest.mark.parametrize("function", [fd.solve, fd.deblur, fd.convolve])
 @pytest.mark.parametrize(("image", "error", "message"), IMAGES)
 def test_images(function, image, error, message):

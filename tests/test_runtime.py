@@ -136,9 +136,8 @@ if __name__ == "__main__":
     print(expected)
 """
     (tmp_path / "main.py").write_text(script)
-    assert python("import runpy, sys; sys.path.insert(0, '.'); runpy.run_path('main.py', run_name='__main__')"
-                  if method == "fork" else "import subprocess, sys; sys.exit(subprocess.call([sys.executable, 'main.py']))"
-                  ).strip() == bits["float32"]  # fmt: skip
+    main = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, 'main.py']))"
+    assert python(main).strip() == bits["float32"]
 
 
 @linux

@@ -89,9 +89,7 @@ def test_rules(rule, data, scene):
         for i, j in np.ndindex(start.shape):
             moved[i, j] = naive.rule(rule, rate, start[i, j], [g[i, j] for g in gradients[: step + 1]])
         x = [moved.tolist()]
-    result = fd.solve(
-        image, psf, data=data, mu=0.3, init=start, solver=rule, learning_rate=rate, max_iter=steps, tol=0
-    )
+    result = fd.solve(image, psf, data=data, mu=0.3, init=start, solver=rule, learning_rate=rate, max_iter=steps, tol=0)
     np.testing.assert_allclose(result.image, x[0], rtol=0, atol=1e-11)
     assert result.n_iter == steps
     assert result.n_products == steps + 1  # and one for the final objective and optimality
@@ -308,9 +306,7 @@ def test_where_roots_have_no_gradient(rule, data):
 def test_same_bits_for_any_number_of_threads(rule, path, rng):
     image = rng.random((300, 700), dtype=np.float32)
     psf = fd.psf.gaussian(7, (1, 2))
-    results = [
-        fd.solve(image, psf, solver=rule, path=path, workers=n, max_iter=20, tol=0) for n in (1, 2, 2, 3, None)
-    ]
+    results = [fd.solve(image, psf, solver=rule, path=path, workers=n, max_iter=20, tol=0) for n in (1, 2, 2, 3, None)]
     for other in results[1:]:
         np.testing.assert_array_equal(other.image, results[0].image)
         np.testing.assert_array_equal(other.history, results[0].history)

@@ -12,9 +12,7 @@ from .tiles import correlation_signature, read_filter
 
 
 @jit
-def correlate(
-    source, pitch, down, across, rank, taps_down, taps_across, out, out_pitch, rows, cols, work, work_pitch
-):
+def correlate(source, pitch, down, across, rank, taps_down, taps_across, out, out_pitch, rows, cols, work, work_pitch):
     """out[i, j] = sum over k, u, v of down[k, u] * across[k, v] * source[i + u, j + v].
 
     `work` holds, for each k, a register tile's rows of column sums.
@@ -25,9 +23,7 @@ def correlate(
         for k in range(rank):
             column = offset(down, k * (taps_down + 2 * (height - 1)))
             sums = offset(work, k * height * work_pitch)
-            correlate_direct(
-                above, pitch, column, taps_down, 1, sums, work_pitch, height, cols + taps_across - 1
-            )
+            correlate_direct(above, pitch, column, taps_down, 1, sums, work_pitch, height, cols + taps_across - 1)
         for j in range(0, cols, width):
             tile = zero_tile(source)
             for k in range(rank):
