@@ -6,9 +6,9 @@ turns for several rounds.  The best sample counts, for others may use the machin
 sample lasts as long for every job, since short ones would find a quiet moment more often.
 """
 
-import math
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ._jobs import Job, matrix_product
 
@@ -20,26 +20,31 @@ ROUNDS = 5
 PRODUCT = "matrix product"
 
 
-def best_seconds(jobs: Mapping[str, Job], rounds: int = ROUNDS) -> dict[str, float]:
-    """The best sample of each job."""
-    best = dict.fromkeys(jobs, math.inf)
+class Sample(NamedTuple):
+    seconds: float
+    # Processor time over time: fewer than threads when others had the processor.
+    cores: float
+
+
+def best_samples(jobs: Mapping[str, Job], rounds: int = ROUNDS) -> dict[str, Sample]:
+    samples: dict[str, list[Sample]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
             time.sleep(PAUSE)
             job()  # wakes the threads
-            best[name] = min(best[name], *(_sample(job) for _ in range(SAMPLES)))
-    return best
+            samples[name] += [_sample(job) for _ in range(SAMPLES)]
+    return {name: min(of_job) for name, of_job in samples.items()}
 
 
 def in_products(job: Job) -> float:
     """What a job takes, as a share of one float32 product of 2048 x 2048 matrices."""
-    seconds = best_seconds({PRODUCT: matrix_product(), "job": job})
-    return seconds["job"] / seconds[PRODUCT]
+    best = best_samples({PRODUCT: matrix_product(), "job": job})
+    return best["job"].seconds / best[PRODUCT].seconds
 
 
-def _sample(job: Job) -> float:
-    began, total, calls = time.perf_counter(), 0.0, 0
+def _sample(job: Job) -> Sample:
+    began, used, total, calls = time.perf_counter(), time.process_time(), 0.0, 0
     while calls == 0 or time.perf_counter() - began < SAMPLE:
         total += job()
         calls += 1
-    return total / calls
+    return Sample(total / calls, (time.process_time() - used) / (time.perf_counter() - began))

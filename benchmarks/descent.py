@@ -1,7 +1,7 @@
 """Gradient steps, and the notebook's job."""
 
 from ._jobs import full_rank, gaussian, notebook, step
-from ._ratio import best_seconds
+from ._ratio import best_samples
 
 PSFS = {"gaussian 13x13": gaussian, "full-rank 13x13": lambda: full_rank(13)}
 
@@ -18,7 +18,7 @@ class Step:
         self.job()
 
     def track_step(self, *_: object) -> float:
-        return best_seconds({"step": self.job}, rounds=3)["step"]
+        return best_samples({"step": self.job}, rounds=3)["step"].seconds
 
 
 class Notebook:

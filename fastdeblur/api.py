@@ -22,7 +22,7 @@ SOLVERS = ("auto", *RULES)
 STARTS = ("image", "zeros", "normal")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What `solve` returns.
 
@@ -40,8 +40,9 @@ class Result:
         Applications of A plus applications of Aᵀ, halved.
     stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
     optimality : float
-        How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, 0 at a minimum and
-        at most 1.
+        How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
+        minimum.  (Not so at a kink of "root", a minimum where ``Ax = b`` or ``Dx = 0``: there it
+        says nothing.  Without noise and with a small `mu`, that is where the minimum is.)
     mu : float
         The weight used (0 without a prior).
     path : str
@@ -62,6 +63,13 @@ class Result:
     path: str
     device: str
     seconds: float
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.image.shape))
+        return (
+            f"<Result: {shape} {self.image.dtype}, objective {self.objective:.6g}, {self.n_iter} iterations, "
+            f"{self.stop_reason}, optimality {self.optimality:.2g}>"
+        )
 
 
 def convolve(
@@ -108,7 +116,7 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
-    array = checks.image("image", image, 2)
+    array = checks.image("image", image)
     return Blur(psf, array.shape, boundary=boundary, dtype=array.dtype, path=path, workers=workers).forward(array)
 
 
@@ -193,7 +201,7 @@ def solve(
         The rule of a step, with TensorFlow 1's defaults (momentum 0.9).  "auto" is "gd".
     learning_rate : float above 0, or None
         Length of a step.  None, with "gd", follows from the operator's norm and, for "root", the
-        residual's, and is halved whenever the objective would rise, so that it never does.  None
+        residual's, and is halved whenever the objective would rise by more than rounding.  None
         is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad", meant for images
         between 0 and 1.
     max_iter : int, at least 1, or None
@@ -204,7 +212,7 @@ def solve(
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.
     seed : int or None
-        Seed of the random start.  None draws one.
+        Seed of the random start, for ``init="normal"`` only.  None draws one.
     path : {"auto", "direct", "separable"}
         How to compute the blur, see `Blur`.
     workers : int or None
@@ -265,7 +273,7 @@ def solve(
     if not isinstance(progress, (bool, np.bool_)):
         raise TypeError(f"progress must be True or False; got {progress!r}")
 
-    planes = _planes(image, channel_axis)
+    planes = checks.planes("image", image, channel_axis)
     blur = _operator(psf, planes, boundary=boundary, path=path, workers=workers)
     shape = np.shape(image)
     start = _start(init, seed, shape, channel_axis, planes.dtype)
@@ -326,17 +334,8 @@ def warmup() -> None:
     runtime.warm()
 
 
-def _planes(image: Any, channel_axis: Any) -> np.ndarray:
-    """The checked image as channels x rows x cols."""
-    array = checks.image("image", image, 2 if channel_axis is None else 3)
-    if channel_axis is None:
-        return array[None]
-    axis = checks.integer("channel_axis", channel_axis, -array.ndim, array.ndim - 1)
-    return np.moveaxis(array, axis, 0)
-
-
 def _joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
-    """The inverse of `_planes`."""
+    """The inverse of `checks.planes`."""
     return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
 
 
@@ -375,6 +374,8 @@ def _start(
     """A function (planes of the image, planes to fill) that writes the first estimate."""
     if seed is not None:
         seed = checks.integer("seed", seed, 0, 2**32 - 1)
+        if not (isinstance(init, str) and init == "normal"):
+            raise ValueError(f"seed is for init='normal'; got seed={seed} and another init")
     if isinstance(init, str) or init is None:
         checks.choice("init", init, STARTS)
     if isinstance(init, str) and init == "image":

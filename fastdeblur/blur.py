@@ -19,7 +19,7 @@ from .psf import factors
 PATHS = {"direct": direct, "separable": separable}
 
 
-class Bench(Scratch):
+class ApplyScratch(Scratch):
     """Scratch with the records of one application of a blur."""
 
     def __init__(self, grid: Grid, slots: int, work: int, extra: int, dtype: Any):
@@ -27,7 +27,7 @@ class Bench(Scratch):
         self.job = np.zeros((), APPLY)
         self.describe(self.job)
         self.crew = np.zeros((), SINGLE_PASS)
-        self.man(self.crew)
+        self.describe_crew(self.crew)
         self.crew["task"], self.crew["record"] = apply.address(dtype), self.job.ctypes.data
 
 
@@ -59,6 +59,8 @@ class Blur:
     image_shape, estimate_shape : (int, int)
         Shapes of what `forward` returns and takes.
     dtype : numpy.dtype
+    psf : ndarray
+        The psf in the operator's dtype, read-only.
 
     Raises
     ------
@@ -67,8 +69,8 @@ class Blur:
 
     Notes
     -----
-    One instance may be used by any number of threads at once.  Results do not depend on the
-    number of threads.
+    One instance may be used by any number of threads at once, and be copied and pickled.  Results
+    do not depend on the number of threads.
 
     Examples
     --------
@@ -91,35 +93,40 @@ class Blur:
         workers: int | None = None,
     ):
         self.boundary: str = checks.choice("boundary", boundary, BOUNDARIES)
-        self._psf = checks.psf(psf, None if dtype is None else _dtype(dtype))
-        self.dtype = self._psf.dtype
+        # A copy: the caller's array may change, the operator may not.
+        self.psf = checks.psf(psf, None if dtype is None else _dtype(dtype)).copy()
+        self.psf.flags.writeable = False
+        self.dtype = self.psf.dtype
         self.image_shape = _image_shape(image_shape)
         self.estimate_shape = self.image_shape
         checks.choice("path", path, ["auto", *PATHS])
         self.workers = checks.workers(workers)
 
-        parts = factors(self._psf) if path != "direct" else None
+        weights = _within_reach(self.psf, self.image_shape)
+        parts = factors(weights) if path != "direct" else None
         if path == "auto":
-            path = _faster_path(self._psf.shape, len(parts[0]) if parts else 0)
+            path = _faster_path(weights.shape, len(parts[0]) if parts else 0)
         self.path = path
         self._tile_cols = Grid.of(1, *self.image_shape, self.dtype).tile_cols
-        taps_down, taps_across = self._psf.shape
+        taps_down, taps_across = weights.shape
         down, across = taps_down // 2, taps_across // 2
         # y[i] = sum over u of psf[u] x[i + centre - u]: correlation with the flipped psf.  The
         # adjoint correlates with the psf itself, and its window reaches as far the other way.
         flipped = None if parts is None else tuple(part[:, ::-1] for part in parts)
         self._forward = Filter(
-            self._psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, path, flipped, self._tile_cols
+            weights[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, path, flipped, self._tile_cols
         )
-        self._adjoint = Filter(self._psf, down, across, path, parts, self._tile_cols)
-        self._spare: list[Bench] = []
+        self._adjoint = Filter(weights, down, across, path, parts, self._tile_cols)
+        self._spare: list[ApplyScratch] = []
 
-    @property
-    def psf(self) -> np.ndarray:
-        """The psf in the operator's dtype, read-only."""
-        view = self._psf.view()
-        view.flags.writeable = False
-        return view
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and other processes build their own: the records hold addresses.
+        options = {"boundary": self.boundary, "dtype": self.dtype, "path": self.path, "workers": self.workers}
+        return _rebuild, (self.psf, self.image_shape, options)
+
+    def __repr__(self) -> str:
+        taps, image = ("x".join(map(str, shape)) for shape in (self.psf.shape, self.image_shape))
+        return f"<Blur: {taps} psf, {image} image, {self.dtype}, boundary {self.boundary}, path {self.path}>"
 
     def forward(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Blur an image: A x.
@@ -166,11 +173,11 @@ class Blur:
 
     def norm(self) -> float:
         """An upper bound of the operator's 2-norm: the sum of ``|psf|``."""
-        return float(np.abs(self._psf).sum(dtype=np.float64))
+        return float(np.abs(self.psf).sum(dtype=np.float64))
 
-    def slots(self, grid: Grid) -> int:
-        """Threads to launch for one pass over `grid`."""
-        pixels = float(grid.planes * grid.rows * grid.cols)
+    def slots(self, grid: Grid, passes: int = 1) -> int:
+        """Threads to launch for that many passes over `grid`."""
+        pixels = float(passes * grid.planes * grid.rows * grid.cols)
         return runtime.slots(self.workers, grid.tiles, pixels * (self._forward.cost + 16))
 
     @property
@@ -229,7 +236,7 @@ class Blur:
             np.copyto(out, target)
         return out
 
-    def _borrow(self, grid: Grid, slots: int) -> Bench:
+    def _borrow(self, grid: Grid, slots: int) -> ApplyScratch:
         """Scratch for one call, used again by later ones (lists are safe among threads)."""
         try:
             scratch = self._spare.pop()
@@ -238,8 +245,21 @@ class Blur:
         if scratch is None or scratch.slots != slots:
             one = self._forward
             window = one.window_rows(grid.tile_rows) * one.window_cols(grid.tile_cols)
-            scratch = Bench(grid, slots, one.work, window, self.dtype)
+            scratch = ApplyScratch(grid, slots, one.work, window, self.dtype)
         return scratch
+
+
+def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:
+    return Blur(psf, image_shape, **options)
+
+
+def _within_reach(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The taps that reach from some pixel of the image to another; the centre stays the centre."""
+    spans = []
+    for taps, pixels in zip(psf.shape, shape, strict=True):
+        centre = taps // 2
+        spans.append(slice(max(centre - (pixels - 1), 0), centre + pixels))
+    return psf[tuple(spans)]
 
 
 def _dtype(value: Any) -> np.dtype[Any]:

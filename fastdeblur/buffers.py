@@ -164,7 +164,7 @@ class Scratch:
         record["work"], record["extra"] = self._work_at - self._tile_at, self._extra_at - self._tile_at
         record["sums"] = self.sums.ctypes.data
 
-    def man(self, crew: np.ndarray) -> None:
+    def describe_crew(self, crew: np.ndarray) -> None:
         """Enter the tiles, the queue and the threads' memory into a crew's record."""
         crew["tiles"], crew["queue"] = self.tiles, self.queue.ctypes.data
         crew["scratch"] = self._memory.ctypes.data + self._tile_at * self._memory.itemsize

@@ -12,8 +12,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,10 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
 PACKAGE = Path(__file__).parent
+# Settings of Numba that change the machine code.
+COMPILER = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+# Code of versions that nobody has used for this many days is removed.
+UNUSED_DAYS = 60
 
 
 def _digest() -> str | None:
@@ -79,6 +86,15 @@ def _write(path: Path, content: bytes) -> bool:
     return True
 
 
+def _remove_unused(folder: Path) -> None:
+    """Remove the folders of other versions beside `folder` that have not been used for long."""
+    with suppress(OSError):
+        os.utime(folder)
+        for other in folder.parent.glob("fastdeblur-*"):
+            if other.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+                shutil.rmtree(other, ignore_errors=True)
+
+
 class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
     """The cached signatures of one function; takes the place of Numba's ``FunctionCache``."""
 
@@ -99,7 +115,8 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
         """Nothing to do: an entry never goes stale."""
 
     def _file_name(self, signature: Any, target_context: Any) -> str:
-        key = repr((self._name, str(signature), target_context.codegen().magic_tuple()))
+        compiler = [getattr(numba.config, name, None) for name in COMPILER]
+        key = repr((self._name, str(signature), target_context.codegen().magic_tuple(), compiler))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.nbc"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
@@ -121,4 +138,7 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
         payload = serialize.dumps(data._reduce())
         name = self._file_name(signature, data.target_context)
         content = hashlib.sha256(payload).digest() + payload
-        any(_write(folder / name, content) for folder in folders())
+        for folder in folders():
+            if _write(folder / name, content):
+                _remove_unused(folder)
+                break

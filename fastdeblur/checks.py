@@ -18,7 +18,8 @@ def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     """One of a few names."""
     allowed = list(allowed)
     if not (value is None or isinstance(value, str)) or value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+        wanted = f"one of {', '.join(map(repr, allowed))}" if len(allowed) > 1 else repr(allowed[0])
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
     return value
 
 
@@ -79,9 +80,9 @@ def finite(name: str, array: np.ndarray) -> None:
     flat = array.reshape(-1, array.shape[-1]) if array.flags.c_contiguous and array.ndim else np.atleast_1d(array)
     rows = max(1, 2**16 // max(1, flat[0].size))
     for start in range(0, len(flat), rows):
-        bad = ~np.isfinite(flat[start : start + rows])
-        if bad.any():
-            raise ValueError(f"{name} must be finite; it contains NaN or infinity ({name} has shape {array.shape})")
+        if not np.isfinite(flat[start : start + rows]).all():
+            place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+            raise ValueError(f"{name} must be finite; at index {place} it is {array[place]}")
 
 
 def cast(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -105,11 +106,30 @@ def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     return array
 
 
-def image(name: str, value: Any, ndim: int) -> np.ndarray:
-    """A finite image with `ndim` dimensions, in float32 or float64."""
+def image(name: str, value: Any) -> np.ndarray:
+    """A gray, finite image, in float32 or float64."""
+    array = _pixels(name, value, 2, "")
+    return cast(name, array, working_dtype(array))
+
+
+def planes(name: str, value: Any, channel_axis: Any) -> np.ndarray:
+    """A finite image as channels x rows x cols, in float32 or float64."""
+    if channel_axis is None:
+        array = _pixels(name, value, 2, " (or a channel_axis)")
+        return cast(name, array, working_dtype(array))[None]
+    array = _pixels(name, value, 3, " when channel_axis is given")
+    axis = integer("channel_axis", channel_axis, -3, 2)
+    # Cast and laid out at once: one copy, not two.
+    with np.errstate(over="ignore"):
+        moved = np.ascontiguousarray(np.moveaxis(array, axis, 0), working_dtype(array))
+    finite(name, moved)
+    return moved
+
+
+def _pixels(name: str, value: Any, ndim: int, hint: str) -> np.ndarray:
     array = real_array(name, value)
     if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions; its shape is {array.shape}")
+        raise ValueError(f"{name} must have {ndim} dimensions{hint}; its shape is {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} must not be empty; its shape is {array.shape}")
-    return cast(name, array, working_dtype(array))
+    return array

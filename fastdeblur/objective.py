@@ -24,14 +24,14 @@ def value(root, mu, residual, roughness):
 
 
 @jit
-def gradient_scales(root, mu, residual, roughness):
+def gradient_scales(root, mu, residual, roughness, negligible):
     """Factors of Aᵀr and DᵀDx in the gradient.
 
-    Where a root is zero it has no gradient; its subgradient of least norm is zero.
+    Where a root is zero it has no gradient; its subgradient of least norm is zero.  Norms up to
+    `negligible` count as zero.
     """
     if not root:
         return 1.0, mu
-    # The bound keeps the factors within float32; a norm that small is zero for all it matters.
-    data = sqrt(0.5) / residual if residual > 1e-30 else 0.0
-    prior = sqrt(0.5) * mu / roughness if roughness > 1e-30 else 0.0
+    data = sqrt(0.5) / residual if residual > negligible else 0.0
+    prior = sqrt(0.5) * mu / roughness if roughness > negligible else 0.0
     return data, prior

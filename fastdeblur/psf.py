@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from . import checks
 
@@ -252,6 +251,8 @@ def airy(radius: float, shape: Any) -> np.ndarray:
     >>> fd.psf.airy(2.0, 9).shape
     (9, 9)
     """
+    import scipy.special  # not for everyone who imports fastdeblur
+
     radius = checks.real("radius", radius, "above 0")
     rows, cols = _offsets(_shape(shape))
     v = np.hypot(rows, cols) * (scipy.special.jn_zeros(1, 1)[0] / radius)

@@ -56,9 +56,13 @@ class Task:
         return int(self._compiled[dtype].address)
 
     def _compile(self, dtype: np.dtype[Any] | None) -> None:
+        if numba.config.DISABLE_JIT:
+            raise RuntimeError("fastdeblur is compiled code: it cannot run with NUMBA_DISABLE_JIT set")
         # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
         # up to Python 3.11 it holds a lock while it computes.)
         with global_compiler_lock:
+            if dtype in self._compiled:  # by another thread, while this one waited
+                return
             signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
             compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, dict(_OPTIONS))
             compiled._cache = Entries(_label(self._function))
@@ -158,12 +162,13 @@ def most_threads() -> int:
 
 
 def slots(workers: int | None, tiles: int, operations: float) -> int:
-    """How many threads to launch on `tiles` tiles that take `operations` multiply-adds in all.
+    """How many threads to launch on passes of `tiles` tiles with `operations` multiply-adds in all.
 
-    Waking threads costs about as much as this many operations on one of them; less work than
-    that, and any work in a forked child, is done by the calling thread.
+    Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
+    they may wake on one core and need 8 milliseconds to part.  So what one thread does in half a
+    millisecond, and any work in a forked child, is done by the calling thread.
     """
-    if workers == 1 or tiles == 1 or _forked or operations < 2**20:
+    if workers == 1 or tiles == 1 or _forked or operations < 2**24:
         return 1
     available = most_threads() if workers else int(numba.get_num_threads())
     return min(workers or available, available, tiles)

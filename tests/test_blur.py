@@ -3,7 +3,10 @@
 Run again for other instruction sets by test_instruction_sets.py.
 """
 
+import copy
 import functools
+import pickle
+import time
 
 import naive
 import numpy as np
@@ -215,6 +218,42 @@ def test_same_bits_for_any_number_of_threads(path, rng):
     first, *others = [blur.forward(image) for blur in blurs]
     for other in others:
         np.testing.assert_array_equal(first, other)
+
+
+def test_copies_and_pickles_are_operators_of_their_own(rng):
+    image = rng.random((40, 50))
+    blur = fd.Blur(rng.random((4, 5)), image.shape, path="separable", workers=1)
+    expected = blur.forward(image)
+    copies = [copy.copy(blur), copy.deepcopy(blur), pickle.loads(pickle.dumps(blur))]
+    text = repr(blur)
+    del blur
+    for same in copies:
+        np.testing.assert_array_equal(same.forward(image), expected)
+        assert repr(same) == text == "<Blur: 4x5 psf, 40x50 image, float64, boundary constant, path separable>"
+
+
+def test_the_callers_psf_may_change(rng):
+    psf = rng.random((3, 3))
+    blur = fd.Blur(psf, (8, 8))
+    norm = blur.norm()
+    psf *= 1000
+    assert blur.norm() == norm
+    assert not blur.psf.flags.writeable
+
+
+def test_a_psf_far_larger_than_the_image_costs_no_more_than_its_reach(rng):
+    image, psf = rng.random((5, 6)), rng.random((2001, 2000))
+    began = time.monotonic()
+    blurred = fd.Blur(psf, image.shape).forward(image)
+    assert time.monotonic() - began < 1
+    expected = [
+        [sum(psf[1000 + i - k, 1000 + j - m] * image[k, m] for k in range(5) for m in range(6)) for j in range(6)]
+        for i in range(5)
+    ]
+    np.testing.assert_allclose(blurred, expected, rtol=1e-12)
+    far = np.zeros((2001, 2000))
+    far[0, 0] = 1
+    np.testing.assert_array_equal(fd.Blur(far, image.shape).forward(image), 0)
 
 
 def test_norm_is_a_bound(rng):

@@ -126,7 +126,8 @@ def test_channels_of_large_images(rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gd_chooses_its_step_and_never_rises(data, init, dtype, photograph):
     _, image, psf = photograph
-    result = fd.solve(image.astype(dtype), psf, data=data, mu=0.05, init=init, seed=1, max_iter=400, tol=0)
+    seed = 1 if init == "normal" else None
+    result = fd.solve(image.astype(dtype), psf, data=data, mu=0.05, init=init, seed=seed, max_iter=400, tol=0)
     assert (np.diff(result.history) <= 0).all()
     assert result.history.shape == (401,)
     # 4000 steps more find nothing that is 1 % better.
@@ -142,7 +143,20 @@ def test_iterations_do_not_grow_with_the_image(rng):
         psf = fd.psf.gaussian(9, 1.5)
         history = fd.solve(fd.convolve(sharp, psf), psf, init="zeros", tol=0, max_iter=1000).history
         needed.append(int(np.argmax(history < 1.02 * history[-1])))
-    assert 0 < needed[1] < 1.5 * needed[0]
+    assert 0 < needed[1] < 2 * needed[0]  # eight times, were it so
+
+
+@pytest.mark.parametrize("data", ["root", "squares"])
+@pytest.mark.parametrize("mu", [0.02, 0.2])
+def test_float32_reaches_the_default_tolerance(data, mu, photograph):
+    """Where a step changes the objective by less than rounding, descent goes on."""
+    _, image, psf = photograph
+    exact = fd.solve(image, psf, data=data, mu=mu, max_iter=5000)
+    single = fd.solve(image.astype("float32"), psf, data=data, mu=mu, max_iter=5000)
+    assert exact.stop_reason == single.stop_reason == "tolerance"
+    assert single.n_iter <= 1.2 * exact.n_iter
+    assert (np.diff(single.history) <= 0).all()
+    np.testing.assert_allclose(single.image, exact.image, rtol=0, atol=0.01)
 
 
 def test_a_step_that_would_rise_is_halved(photograph):
@@ -181,10 +195,23 @@ def test_result(photograph):
     assert result.stop_reason == "max_iter"
     assert (result.n_iter, result.mu, result.path, result.device) == (7, 0.2, "separable", "cpu")
     assert result.seconds > 0
+    assert repr(result).startswith("<Result: 96x120 float64, objective ")
     with pytest.raises(AttributeError):
         result.mu = 1
     assert result != fd.solve(image, psf, max_iter=7, tol=0)  # eq=False: arrays have no truth value
     np.testing.assert_array_equal(fd.deblur(image, psf, max_iter=7, tol=0), result.image)
+
+
+@pytest.mark.parametrize("mu", [1e30, 1e300])
+def test_a_weight_beyond_reason(mu, photograph):
+    _, image, psf = photograph
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for dtype in ("float32", "float64"):
+            for data in ("root", "squares"):
+                result = fd.solve(image.astype(dtype), psf, data=data, mu=mu, max_iter=3)
+                assert np.isfinite(result.image).all()
+                assert 0 <= result.optimality <= 1 + 1e-6
 
 
 def test_a_blur_in_place_of_a_psf(photograph):
@@ -274,17 +301,19 @@ def test_an_objective_that_is_never_finite():
 
 @pytest.mark.parametrize("data", ["root", "squares"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("power", [-80, -60, 60, 80])
+@pytest.mark.parametrize("power", [-105, -60, 60, 80])
 def test_brightness_does_not_matter(power, dtype, data, photograph):
     """Fluxes in physical units are like 1e-17, and their squares are no float32."""
     _, image, psf = photograph
     factor = 2.0**power
     plain = fd.solve(image.astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
     scaled = fd.solve((image * factor).astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
-    np.testing.assert_array_equal(scaled.image, plain.image * plain.image.dtype.type(factor))
+    # Products of a float32 near 1e-32 and a small weight are subnormal: they lose bits.
+    lost = 1e-40 if power == -105 else 0
+    np.testing.assert_allclose(scaled.image, plain.image * plain.image.dtype.type(factor), rtol=0, atol=lost)
     order = 1 if data == "root" else 2
-    np.testing.assert_allclose(scaled.history, plain.history * factor**order, rtol=1e-12)
-    assert scaled.optimality == pytest.approx(plain.optimality, rel=1e-12)
+    np.testing.assert_allclose(scaled.history, plain.history * factor**order, rtol=1e-6 if lost else 1e-12)
+    assert scaled.optimality == pytest.approx(plain.optimality, rel=1e-4 if lost else 1e-12)
 
 
 @pytest.mark.parametrize("data", ["root", "squares"])

@@ -71,11 +71,11 @@ class Outcome:
 class Workspace:
     """The buffers and records of a descent on planes of `blur`'s shape; nothing is allocated later."""
 
-    def __init__(self, blur: Blur, planes: int, rule: str):
+    def __init__(self, blur: Blur, planes: int, rule: str, passes: int = 100):
         rows, cols = blur.estimate_shape
         forward, adjoint = blur.filters
         self.grid = Grid.of(planes, rows, cols, blur.dtype)
-        self.slots = blur.slots(self.grid)
+        self.slots = blur.slots(self.grid, passes)
         self.scratch = Scratch(self.grid, self.slots, forward.work, self.grid.tile_cols + 2, blur.dtype)
         self.estimates = [Buffer(self.grid, forward, blur.dtype) for _ in range(2)]
         residuals = Buffer(self.grid, adjoint, blur.dtype)
@@ -98,7 +98,7 @@ class Workspace:
         step["second"] = state[state.size // 2 :].ctypes.data
 
         loop = self.loop = np.zeros((), LOOP)
-        self.scratch.man(loop)
+        self.scratch.describe_crew(loop)
         loop["record"], loop["task"] = step.ctypes.data, residual.address(blur.dtype)
         loop["residual"], loop["update"] = residual.address(blur.dtype), update.address(blur.dtype)
         loop["rule"] = RULES[rule]
@@ -145,7 +145,9 @@ def minimise(
     `image` holds planes x rows x cols in the operator's dtype; `start` writes the first estimate
     into such an array.  Everything else is as in `api.solve`, and has been checked there.
     """
-    work = Workspace(blur, len(image), rule)
+    # A launch goes through many passes, so that images of 60x60 are worth some threads; but
+    # through one step's if a callback wants to see each iterate.
+    work = Workspace(blur, len(image), rule, passes=100 if callback is None else 2)
     start(work.estimate)
     pitch = row_pitch(image, blur.dtype)
     if pitch is None or image.strides[0] % image.itemsize:
@@ -162,7 +164,12 @@ def minimise(
     loop["follow"] = rule == "gd" and learning_rate is None
     loop["learning_rate"] = learning_rate or LEARNING_RATES.get(rule, RELAXATION)
     loop["data_norm"], loop["prior_norm"] = blur.norm() ** 2, 4.0 * sum(n > 1 for n in image.shape[1:])
-    loop["black"] = value(root, mu, brightest * math.sqrt(image.size), 0.0)
+    full = brightest * math.sqrt(image.size)
+    loop["black"] = value(root, mu, full, 0.0)
+    # What rounding the blurred image to the pixels' precision may do to the objective; to squares,
+    # times the residual's norm.
+    loop["rounding"] = float(np.finfo(blur.dtype).eps) * (loop["black"] if root else full)
+    loop["optimality"] = 1.0
     # In the pixels' precision, as the pass has them: 1 - 0.999 is off by 1e-5 in float32.
     loop["keep"], loop["keep_square"] = blur.dtype.type(KEEP), blur.dtype.type(KEEP_SQUARE)
     loop["scale"] = loop["mean_power"] = loop["square_power"] = 1.0
@@ -220,3 +227,5 @@ def _bar(shown: bool, steps: int) -> Iterator[Callable[[int], Any]]:
 
     with tqdm(total=steps, unit="step") as bar:
         yield lambda iteration: bar.update(iteration - bar.n)
+        bar.total = bar.n  # it may have stopped early
+        bar.refresh()

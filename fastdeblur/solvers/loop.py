@@ -43,7 +43,10 @@ LOOP = np.dtype(
     CREW
     + [(name, np.intp) for name in ("residual", "update", "root", "rule", "follow", "history", "limit")]
     + [(name, np.intp) for name in ("iteration", "max_iter", "pending", "restoring", "status", "passes", "done")]
-    + [(name, np.float64) for name in ("mu", "tol", "learning_rate", "data_norm", "prior_norm", "scale", "black")]
+    + [
+        (name, np.float64)
+        for name in ("mu", "tol", "learning_rate", "data_norm", "prior_norm", "scale", "black", "rounding")
+    ]
     + [(name, np.float64) for name in ("ceiling", "objective", "optimality")]
     + [(name, np.float64) for name in ("keep", "keep_square", "mean_power", "square_power")],
     align=True,
@@ -71,7 +74,10 @@ def exchange(step):
 def judge(loop, step):
     """After a residual pass: set the objective and the factors of the step; False to start over.
 
-    A step that follows the operator's norm is taken back, and halved, if the objective rose.
+    A step that follows the operator's norm is taken back, and halved, if the objective rose.  Where
+    it rose by no more than rounding it cannot tell: such a step is too short to rise, so the
+    objective is taken to have stayed.  (Taking those steps back, float32 stood still at an
+    optimality of 1e-3.)
     """
     misfit, roughness = norm(step, loop.tiles, 0) / step.unit, norm(step, loop.tiles, 1) / step.unit
     objective = value(loop.root, loop.mu, misfit, roughness)
@@ -88,15 +94,16 @@ def judge(loop, step):
     if loop.follow:
         if loop.restoring:
             loop.restoring = 0
-        elif loop.iteration > 0 and objective > loop.objective:
-            exchange(step)
-            loop.restoring = 1
-            loop.scale *= 0.5
-            return False
-        else:
+        elif loop.iteration > 0:
+            if objective > loop.objective + loop.rounding * (1.0 if loop.root else misfit):
+                exchange(step)
+                loop.restoring = 1
+                loop.scale *= 0.5
+                return False
+            objective = min(objective, loop.objective)
             loop.scale = min(2.0 * loop.scale, 1.0)
     loop.objective = objective
-    data_scale, prior_scale = gradient_scales(loop.root, loop.mu, misfit, roughness)
+    data_scale, prior_scale = gradient_scales(loop.root, loop.mu, misfit, roughness, 1e-30 / step.unit)
     step.data_scale, step.prior_scale = data_scale / step.brightness, prior_scale / step.brightness
     step.rate = loop.learning_rate
     if loop.follow:
@@ -116,6 +123,8 @@ def report(loop, step):
     gradient = norm(step, loop.tiles, 0)
     parts = norm(step, loop.tiles, 1) + norm(step, loop.tiles, 2)
     loop.optimality = gradient / parts if parts > 0.0 else 0.0
+    if math.isnan(loop.optimality):  # infinite parts: as far from a minimum as can be
+        loop.optimality = 1.0
     loop.pending = 1
     carray(doubles(loop.history), CHUNK)[loop.done] = loop.objective
     loop.done += 1
