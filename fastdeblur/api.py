@@ -13,7 +13,7 @@ import numpy as np
 from . import checks, runtime
 from .blur import PATHS, Blur
 from .boundary import BOUNDARIES
-from .kernels.passes import RULES
+from .kernels.rules import RULES
 from .objective import DATA
 from .solvers import descent
 
@@ -330,7 +330,8 @@ def warmup() -> None:
         for path in PATHS:
             blur = Blur(np.ones((3, 3)) / 9, image.shape, dtype=dtype, path=path)
             blur.forward(image)
-            solve(image, blur, max_iter=1, tol=0)
+            for rule in RULES if path == "direct" else ["gd"]:
+                solve(image, blur, solver=rule, max_iter=1, tol=0)
     runtime.warm()
 
 

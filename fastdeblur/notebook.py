@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import api, checks
-from .kernels.passes import RULES
+from .kernels.rules import RULES
 
 
 def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:

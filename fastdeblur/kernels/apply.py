@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray
 
 from ..runtime import jit, task
-from .rows import restrict
+from .rows import clear_row, restrict
 from .simd import offset, pointer, real
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
 
@@ -25,7 +25,7 @@ read_apply = reader(APPLY)
 
 
 @jit
-def copy_row(source, out, nought):
+def copy_checked(source, out, nought):
     """Copy a row; returns 0, or NaN if any of it is NaN or infinite.
 
     `nought` is 0, but LLVM must not know: with sums that may be reordered it takes ``x - x`` for 0
@@ -46,14 +46,14 @@ def fill_window(source, pitch, rows, cols, i, j, window, window_pitch, window_ro
     first = min(max(-j, 0), window_pitch)
     last = max(min(window_pitch, cols - j), first)
     for k in range(window_rows):
-        line = carray(offset(window, k * window_pitch), window_pitch)
+        line = offset(window, k * window_pitch)
         if 0 <= i + k < rows:
-            line[:first] = 0
+            clear_row(carray(line, first))
             inside = carray(offset(source, (i + k) * pitch + j + first), last - first)
-            check += copy_row(inside, line[first:last], nought)
-            line[last:] = 0
+            check += copy_checked(inside, carray(offset(line, first), last - first), nought)
+            clear_row(carray(offset(line, last), window_pitch - last))
         else:
-            line[:] = 0
+            clear_row(carray(line, window_pitch))
     return check
 
 
@@ -73,6 +73,6 @@ def apply(address, scratch, tile):
     written = 0.0
     for i in range(rows):
         blurred = carray(offset(scratch, i * job.tile_pitch), cols)
-        written += copy_row(blurred, carray(offset(out, (i0 + i) * job.out_pitch + j0), cols), nought)
+        written += copy_checked(blurred, carray(offset(out, (i0 + i) * job.out_pitch + j0), cols), nought)
     sums = sums_of(job, tile)
     sums[0], sums[1] = read, written

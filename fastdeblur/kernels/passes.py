@@ -2,7 +2,7 @@
 
 1. `residual`: a tile of A x; r = A x - b is stored, the sums of r^2 and |Dx|^2 are kept.
 2. `update`: a tile of A^T r; with the regulariser's gradient D^T D x it becomes the gradient,
-   with the optimiser's rule the next estimate, which goes to a second buffer.
+   with the optimiser's rule (see `rules`) the next estimate, which goes to a second buffer.
 
 Estimate and residual lie in buffers with zeros around them (see `blur.Buffer`), so the tiles are
 correlated where they are.
@@ -12,30 +12,14 @@ import numpy as np
 from numba import carray
 
 from ..runtime import task
-from .rows import (
-    adagrad_row,
-    adam_row,
-    difference_squares,
-    gd_row,
-    gradient_row,
-    momentum_row,
-    nesterov_row,
-    residual_row,
-)
+from .rows import copy_row, difference_squares, gradient_row, residual_row
+from .rules import call_rule
 from .simd import offset, pointer, real
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
 
-RULES = {"gd": 0, "momentum": 1, "nesterov": 2, "adam": 3, "adagrad": 4}
-GD, MOMENTUM, NESTEROV, ADAM, ADAGRAD = RULES.values()
-
-# TensorFlow 1's defaults, and the notebook's momentum.
-KEEP = 0.9
-KEEP_SQUARE = 0.999
-EPSILON = 1e-8
-ADAGRAD_START = 0.1
-
 # Addresses are those of the first pixel; pitches and planes count elements.  `first` and `second`
-# are the optimiser's state.  The gradient is brightness (data_scale A^T r + prior_scale D^T D x).
+# are the optimiser's state, `rule` is the address of its rule.  The gradient is
+# brightness (data_scale A^T r + prior_scale D^T D x).
 STEP = np.dtype(
     GRID
     + [(name, np.intp) for name in ("path", "forward", "adjoint", "forward_corner", "adjoint_corner", "rule")]
@@ -94,37 +78,28 @@ def update(address, scratch, tile):
         step.residual_pitch, scratch, step.tile_pitch, rows, cols, offset(scratch, step.work),
     )  # fmt: skip
     data_scale, prior_scale = real(step.data_scale, scratch), real(step.prior_scale, scratch)
-    brightness, rate = real(step.brightness, scratch), real(step.rate, scratch)
-    keep, one, epsilon = real(KEEP, scratch), real(1.0, scratch), real(EPSILON, scratch)
-    forget, forget_square = one - keep, one - real(KEEP_SQUARE, scratch)
+    brightness = real(step.brightness, scratch)
     # A row with the pixels to its left and right, the image's first and last ones repeated.
-    line = carray(offset(scratch, step.extra), cols + 2)
+    line = offset(scratch, step.extra)
     before, after = min(j0, 1), min(step.cols - j0 - cols, 1)
     total, data_total, prior_total = 0.0, 0.0, 0.0
     for i in range(rows):
         gradient = carray(offset(scratch, i * step.tile_pitch), cols)
         pixel = offset(estimate, i * pitch)
         here = carray(pixel, cols)
-        line[1 : cols + 1] = here
+        copy_row(here, carray(offset(line, 1), cols))
         line[0] = pixel[-before]
         line[cols + 1] = pixel[cols - 1 + after]
         up = carray(offset(pixel, -pitch if i0 + i > 0 else 0), cols)
         down = carray(offset(pixel, pitch if i0 + i + 1 < step.rows else 0), cols)
-        a, b, c = gradient_row(gradient, here, up, down, line[:cols], line[2:], data_scale, prior_scale, brightness)
+        a, b, c = gradient_row(
+            gradient, here, up, down, carray(line, cols), carray(offset(line, 2), cols),
+            data_scale, prior_scale, brightness,
+        )  # fmt: skip
         total, data_total, prior_total = total + a, data_total + b, prior_total + c
-
-        next_ = carray(offset(out, i * pitch), cols)
-        state = carray(offset(first, i * state_pitch), cols)
-        second_state = carray(offset(second, i * state_pitch), cols)
-        if step.rule == GD:
-            gd_row(here, gradient, rate, next_)
-        elif step.rule == MOMENTUM:
-            momentum_row(here, gradient, rate, keep, state, next_)
-        elif step.rule == NESTEROV:
-            nesterov_row(here, gradient, rate, keep, state, next_)
-        elif step.rule == ADAM:
-            adam_row(here, gradient, rate, forget, forget_square, epsilon, state, second_state, next_)
-        else:
-            adagrad_row(here, gradient, rate, state, next_)
+        call_rule(
+            step.rule, step.rate, pixel, offset(scratch, i * step.tile_pitch), offset(first, i * state_pitch),
+            offset(second, i * state_pitch), offset(out, i * pitch), cols,
+        )  # fmt: skip
     sums = sums_of(step, tile)
     sums[0], sums[1], sums[2] = total, data_total, prior_total

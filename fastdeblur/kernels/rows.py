@@ -1,4 +1,4 @@
-"""What is done with one row of a tile while it is hot: differences, sums, optimiser rules.
+"""What is done with one row of a tile while it is hot: differences, residual, gradient, sums.
 
 Each helper is one plain loop over row slices, which LLVM turns into vector code.  (Flat arrays
 indexed with signed offsets bring wrap-around checks that stop it: three times slower.)
@@ -8,8 +8,6 @@ or takes out the `brightness`, since the square of a float32 of 1e20, or of 1e-2
 float32.  Sums of rows are float64.  (Float64 within the row would need no units and take 2.5
 times as long: it makes a gradient step a third slower.)
 """
-
-from math import sqrt
 
 from llvmlite import ir
 from numba import types
@@ -33,6 +31,21 @@ def restrict(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@jit
+def copy_row(source, out):
+    """Copy a row.  (Assigning to a slice compiles five times as long.)"""
+    restrict()
+    for j in range(out.size):
+        out[j] = source[j]
+
+
+@jit
+def clear_row(out):
+    """Fill a row with zeros."""
+    for j in range(out.size):
+        out[j] = 0
 
 
 @jit
@@ -77,48 +90,3 @@ def gradient_row(correlated, here, up, down, left, right, data_scale, prior_scal
         data_total += data * data
         prior_total += prior * prior
     return float(total), float(data_total), float(prior_total)
-
-
-@jit
-def gd_row(estimate, gradient, rate, out):
-    """Gradient descent."""
-    restrict()
-    for j in range(out.size):
-        out[j] = estimate[j] - rate * gradient[j]
-
-
-@jit
-def momentum_row(estimate, gradient, rate, momentum, velocity, out):
-    """Momentum as in TensorFlow 1: the rate multiplies the velocity."""
-    restrict()
-    for j in range(out.size):
-        velocity[j] = momentum * velocity[j] + gradient[j]
-        out[j] = estimate[j] - rate * velocity[j]
-
-
-@jit
-def nesterov_row(estimate, gradient, rate, momentum, velocity, out):
-    """Nesterov's momentum as in TensorFlow 1: the gradient is taken where the estimate is."""
-    restrict()
-    for j in range(out.size):
-        velocity[j] = momentum * velocity[j] + gradient[j]
-        out[j] = estimate[j] - rate * (gradient[j] + momentum * velocity[j])
-
-
-@jit
-def adam_row(estimate, gradient, rate, forget_mean, forget_square, epsilon, mean, square, out):
-    """Adam (Kingma & Ba 2015); `rate` has its bias corrections in it."""
-    restrict()
-    for j in range(out.size):
-        mean[j] += (gradient[j] - mean[j]) * forget_mean
-        square[j] += (gradient[j] * gradient[j] - square[j]) * forget_square
-        out[j] = estimate[j] - rate * mean[j] / (sqrt(square[j]) + epsilon)
-
-
-@jit
-def adagrad_row(estimate, gradient, rate, total, out):
-    """Adagrad (Duchi, Hazan & Singer 2011)."""
-    restrict()
-    for j in range(out.size):
-        total[j] += gradient[j] * gradient[j]
-        out[j] = estimate[j] - rate * gradient[j] / sqrt(total[j])

@@ -20,7 +20,8 @@ import numpy as np
 from .. import runtime
 from ..blur import Blur
 from ..buffers import Buffer, Grid, Scratch, row_pitch, zeros
-from ..kernels.passes import ADAGRAD_START, KEEP, KEEP_SQUARE, RULES, STEP, residual, update
+from ..kernels.passes import STEP, residual, update
+from ..kernels.rules import ADAGRAD_START, KEEP, KEEP_SQUARE, RULES
 from ..kernels.tiles import RUNS
 from ..objective import value
 from .loop import CHUNK, DIVERGED, LOOP, MAX_ITER, RUNNING, TOLERANCE, descend
@@ -87,7 +88,7 @@ class Workspace:
 
         step = self.step = np.zeros((), STEP)
         self.scratch.describe(step)
-        step["path"], step["rule"] = blur.path_address, RULES[rule]
+        step["path"], step["rule"] = blur.path_address, RULES[rule].address(blur.dtype)
         step["forward"], step["adjoint"] = forward.address, adjoint.address
         step["forward_corner"], step["adjoint_corner"] = self.estimates[0].corner, residuals.corner
         step["here"], step["there"] = (buffer.address for buffer in self.estimates)
@@ -101,7 +102,7 @@ class Workspace:
         self.scratch.describe_crew(loop)
         loop["record"], loop["task"] = step.ctypes.data, residual.address(blur.dtype)
         loop["residual"], loop["update"] = residual.address(blur.dtype), update.address(blur.dtype)
-        loop["rule"] = RULES[rule]
+        loop["correct_bias"] = rule == "adam"
         self.losses = np.empty(CHUNK)
         loop["history"] = self.losses.ctypes.data
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import carray
 
-from ..kernels.passes import ADAM, read_step
+from ..kernels.passes import read_step
 from ..kernels.simd import doubles
 from ..kernels.tiles import (
     CREW,
@@ -41,7 +41,7 @@ CHUNK = 1024
 # What the loop carries from step to step; `record` is that of the two passes.
 LOOP = np.dtype(
     CREW
-    + [(name, np.intp) for name in ("residual", "update", "root", "rule", "follow", "history", "limit")]
+    + [(name, np.intp) for name in ("residual", "update", "root", "correct_bias", "follow", "history", "limit")]
     + [(name, np.intp) for name in ("iteration", "max_iter", "pending", "restoring", "status", "passes", "done")]
     + [
         (name, np.float64)
@@ -110,7 +110,7 @@ def judge(loop, step):
         # A root lies below the parabola that touches it here, whose curvature is at most this.
         curvature = data_scale * loop.data_norm + prior_scale * loop.prior_norm
         step.rate *= loop.scale / curvature if curvature > 0.0 else 0.0
-    elif loop.rule == ADAM:
+    elif loop.correct_bias:
         loop.mean_power *= loop.keep
         loop.square_power *= loop.keep_square
         step.rate *= math.sqrt(1.0 - loop.square_power) / (1.0 - loop.mean_power)
