@@ -1,8 +1,9 @@
 """Sharp images from blurred ones when the blur is known."""
 
 from . import notebook, psf
-from .api import Result, convolve, deblur, solve, warmup
+from .api import convolve, deblur, solve, warmup
 from .blur import Blur
+from .result import Result
 
 __all__ = ["Blur", "Result", "convolve", "deblur", "notebook", "psf", "solve", "warmup"]
 __version__ = "0.1.0"

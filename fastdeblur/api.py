@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,61 +15,12 @@ from .blur import PATHS, Blur
 from .boundary import BOUNDARIES
 from .kernels.rules import RULES
 from .objective import DATA
+from .result import Result
 from .solvers import descent
 
 PRIORS = ("gradient", None)
 SOLVERS = ("auto", *RULES)
 STARTS = ("image", "zeros", "normal")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Result:
-    """What `solve` returns.
-
-    Attributes
-    ----------
-    image : ndarray
-        The restored image, of the shape of the blurred one, float32 or float64, not clipped.
-    objective : float
-        Objective of `image`; what it is a sum of says `solve`.
-    history : ndarray of float64, shape (n_iter + 1,)
-        Objective at the start and after each iteration.
-    n_iter : int
-        Iterations made.
-    n_products : float
-        Applications of A plus applications of Aᵀ, halved.
-    stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
-    optimality : float
-        How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
-        minimum.  (Not so at a kink of "root", a minimum where ``Ax = b`` or ``Dx = 0``: there it
-        says nothing.  Without noise and with a small `mu`, that is where the minimum is.)
-    mu : float
-        The weight used (0 without a prior).
-    path : str
-        How the blur was computed.
-    device : str
-    seconds : float
-        Time that `solve` took.
-    """
-
-    image: np.ndarray
-    objective: float
-    history: np.ndarray
-    n_iter: int
-    n_products: float
-    stop_reason: str
-    optimality: float
-    mu: float
-    path: str
-    device: str
-    seconds: float
-
-    def __repr__(self) -> str:
-        shape = "x".join(map(str, self.image.shape))
-        return (
-            f"<Result: {shape} {self.image.dtype}, objective {self.objective:.6g}, {self.n_iter} iterations, "
-            f"{self.stop_reason}, optimality {self.optimality:.2g}>"
-        )
 
 
 def convolve(
@@ -247,6 +198,14 @@ def solve(
 
         began = time.monotonic()
         fd.solve(image, psf, callback=lambda state: time.monotonic() - began > 10)
+
+    References
+    ----------
+    .. [1] Y. Nesterov, "A method for solving the convex programming problem with convergence rate
+       O(1/k²)", 1983.
+    .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
+       stochastic optimization", JMLR 12, 2011.
+    .. [3] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
 
     Examples
     --------

@@ -31,6 +31,11 @@ def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:
     ndarray, float64, shape (kernlen, kernlen)
         Sums to 1.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
     Examples
     --------
     >>> import fastdeblur as fd
@@ -58,6 +63,11 @@ def convolve(image: Any, psf: Any) -> np.ndarray:
     Returns
     -------
     ndarray, float32, shape (rows, cols)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
 
     Examples
     --------
@@ -107,6 +117,11 @@ def deconvolve(
     restored : ndarray, float32
     loss_history : ndarray, float64, shape (n_iter + 1,)
         The loss at the start and after each step; shorter if it diverged, which warns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
 
     Examples
     --------

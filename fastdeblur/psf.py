@@ -74,6 +74,11 @@ def centre(psf: Any) -> np.ndarray:
         The smallest psf of odd sizes that holds every nonzero value and has the pixel nearest to
         the centroid at ``shape // 2``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
     Examples
     --------
     >>> import fastdeblur as fd
@@ -106,6 +111,15 @@ def box(shape: Any) -> np.ndarray:
     shape : int or (int, int)
         Its size in pixels.
 
+    Returns
+    -------
+    ndarray, float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
     Examples
     --------
     >>> import fastdeblur as fd
@@ -131,6 +145,11 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
     -------
     ndarray, float64
         A psf of rank 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
 
     Examples
     --------
@@ -177,6 +196,11 @@ def disk(radius: float) -> np.ndarray:
     ndarray, float64
         A psf of odd size, just large enough.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
     Examples
     --------
     >>> import fastdeblur as fd
@@ -206,6 +230,11 @@ def motion(length: float, angle: float) -> np.ndarray:
     -------
     ndarray, float64
         A psf of odd sizes, just large enough.  A pixel's value is the length of the line in it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
 
     Examples
     --------
@@ -240,6 +269,11 @@ def airy(radius: float, shape: Any) -> np.ndarray:
     Returns
     -------
     ndarray, float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
 
     References
     ----------

@@ -16,6 +16,9 @@ def correlate(source, pitch, weights, taps_down, taps_across, out, out_pitch, ro
     A register tile's row r wants ``weights[u - r]`` for the source row u: the rows of zeros
     around the weights serve those u for which there is no such tap.  `rows` and `cols` are
     rounded up to whole register tiles.
+
+    One loop over a table of taps instead of two, and the inner loop unrolled by four, were 2 to 5 %
+    slower (13x13 and 25x25, AVX2).
     """
     height, width = tile_rows(source), tile_width(source)
     for i in range(0, rows, height):
