@@ -6,8 +6,8 @@ from pathlib import Path
 import fastdeblur
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "result", "solvers", "objective", "blur", "buffers",
-    "boundary", "psf", "checks", "kernels", "runtime", "cache",
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "result", "solvers", "objective", "blur",
+    "buffers", "boundary", "psf", "checks", "kernels", "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 
