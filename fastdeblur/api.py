@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, runtime
-from .blur import PATHS, Blur
+from .blur import PATHS, Blur, convolved
 from .boundary import BOUNDARIES
 from .kernels.rules import RULES
 from .objective import DATA
@@ -67,8 +67,9 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
-    array = checks.image("image", image)
-    return Blur(psf, array.shape, boundary=boundary, dtype=array.dtype, path=path, workers=workers).forward(array)
+    array = checks.pixels("image", image, 2)
+    dtype = checks.working_dtype(array)
+    return convolved(array, Blur(psf, array.shape, boundary=boundary, dtype=dtype, path=path, workers=workers))
 
 
 def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
@@ -236,9 +237,11 @@ def solve(
     blur = _operator(psf, planes, boundary=boundary, path=path, workers=workers)
     shape = np.shape(image)
     start = _start(init, seed, shape, channel_axis, planes.dtype)
-    seen = callback and (lambda state: callback(replace(state, estimate=_joined(state.estimate, channel_axis))))
+    seen = None
+    if callback is not None:
+        seen = lambda state: callback(replace(state, estimate=_joined(state.estimate, channel_axis)))  # noqa: E731
 
-    outcome = descent.minimise(
+    result = descent.minimise(
         blur,
         planes,
         lambda out: start(planes, out),
@@ -251,26 +254,15 @@ def solve(
         callback=seen,
         progress=bool(progress),
     )
-    if outcome.stop_reason == "diverged":
+    if result.stop_reason == "diverged":
         warnings.warn(
-            f"the objective left all bounds after iteration {outcome.n_iter}; "
+            f"the objective left all bounds after iteration {result.n_iter}; "
             "the last finite estimate is returned (try a smaller learning_rate)",
             RuntimeWarning,
             stacklevel=2,
         )
-    return Result(
-        image=np.ascontiguousarray(_joined(outcome.image, channel_axis)),
-        objective=outcome.objective,
-        history=outcome.history,
-        n_iter=outcome.n_iter,
-        n_products=outcome.n_products,
-        stop_reason=outcome.stop_reason,
-        optimality=outcome.optimality,
-        mu=mu if prior else 0.0,
-        path=blur.path,
-        device="cpu",
-        seconds=time.perf_counter() - began,
-    )
+    whole = np.ascontiguousarray(_joined(result.image, channel_axis))
+    return replace(result, image=whole, seconds=time.perf_counter() - began)
 
 
 def warmup() -> None:

@@ -107,16 +107,16 @@ class Blur:
         if path == "auto":
             path = _faster_path(weights.shape, len(parts[0]) if parts else 0)
         self.path = path
-        self._tile_cols = Grid.of(1, *self.image_shape, self.dtype).tile_cols
+        tile_cols = Grid.of(1, *self.image_shape, self.dtype).tile_cols
         taps_down, taps_across = weights.shape
         down, across = taps_down // 2, taps_across // 2
         # y[i] = sum over u of psf[u] x[i + centre - u]: correlation with the flipped psf.  The
         # adjoint correlates with the psf itself, and its window reaches as far the other way.
         flipped = None if parts is None else tuple(part[:, ::-1] for part in parts)
         self._forward = Filter(
-            weights[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, path, flipped, self._tile_cols
+            weights[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, path, flipped, tile_cols
         )
-        self._adjoint = Filter(weights, down, across, path, parts, self._tile_cols)
+        self._adjoint = Filter(weights, down, across, path, parts, tile_cols)
         self._spare: list[ApplyScratch] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -148,7 +148,7 @@ class Blur:
             If `x` has another shape or contains NaN or infinity (`out` is then undefined), or if
             `out` does not fit.
         """
-        return self._apply(self._forward, x, self.estimate_shape, out, self.image_shape)
+        return self._apply(self._forward, "x", x, self.estimate_shape, out, self.image_shape)
 
     def adjoint(self, y: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Apply the transpose: Aᵀ y, a correlation with the psf.
@@ -169,7 +169,7 @@ class Blur:
         ValueError
             As for `forward`.
         """
-        return self._apply(self._adjoint, y, self.image_shape, out, self.estimate_shape)
+        return self._apply(self._adjoint, "y", y, self.image_shape, out, self.estimate_shape)
 
     def norm(self) -> float:
         """An upper bound of the operator's 2-norm: the sum of ``|psf|``."""
@@ -191,11 +191,18 @@ class Blur:
         return self._forward, self._adjoint
 
     def _apply(
-        self, filter_: Filter, x: Any, shape: tuple[int, int], out: np.ndarray | None, out_shape: tuple[int, int]
+        self,
+        filter_: Filter,
+        name: str,
+        x: Any,
+        shape: tuple[int, int],
+        out: np.ndarray | None,
+        out_shape: tuple[int, int],
+        callers: int = 2,
     ) -> np.ndarray:
-        source = checks.real_array("x", x)
+        source = checks.real_array(name, x)
         if source.shape != shape:
-            raise ValueError(f"x must have shape {shape}; its shape is {source.shape}")
+            raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
         if out is None:
             out = np.empty(out_shape, self.dtype)
         elif not isinstance(out, np.ndarray) or out.dtype != self.dtype:
@@ -229,9 +236,9 @@ class Blur:
         read, written = scratch.sums[:, 0].sum(), scratch.sums[:, 1].sum()
         self._spare.append(scratch)
         if not np.isfinite(read):
-            raise ValueError(f"x must be finite; it contains NaN or infinity (in {self.dtype})")
+            checks.finite(name, source.astype(self.dtype, copy=False))  # says where it is not
         if not np.isfinite(written):
-            warnings.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning, stacklevel=callers + 1)
         if target is not out:
             np.copyto(out, target)
         return out
@@ -247,6 +254,11 @@ class Blur:
             window = one.window_rows(grid.tile_rows) * one.window_cols(grid.tile_cols)
             scratch = ApplyScratch(grid, slots, one.work, window, self.dtype)
         return scratch
+
+
+def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
+    """``blur.forward(image)`` for `api.convolve`, whose argument and caller its messages name."""
+    return blur._apply(blur._forward, "image", image, blur.estimate_shape, None, blur.image_shape, callers=3)
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:

@@ -50,7 +50,7 @@ class Filter:
     """
 
     def __init__(self, weights: np.ndarray, top: int, left: int, path: str, parts: Any, tile_cols: int):
-        self.top, self.left, self.path = top, left, path
+        self.top, self.left = top, left
         self.taps_down, self.taps_across = map(int, weights.shape)
         self._registers: RegisterShape = register_shape(weights.dtype)
         margin = self._registers.rows - 1

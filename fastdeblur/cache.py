@@ -3,8 +3,8 @@
 Numba's own cache stamps the file of the function that was called, not the helpers compiled
 into it, and keeps one index a function, which processes that start cold together overwrite.
 Here each entry is a file of its own, named by everything its machine code depends on: all
-sources of this package, the versions of Numba, llvmlite and rocket-fft, the processor, and the
-signature.  A file that cannot be read, or whose checksum is off, is a miss.
+sources of this package, the versions of Numba, llvmlite and rocket-fft, the compiler's settings,
+the processor, and the signature.  A file that cannot be read, or whose checksum is off, is a miss.
 """
 
 from __future__ import annotations
@@ -89,8 +89,7 @@ def _write(path: Path, content: bytes) -> bool:
 def _remove_unused(folder: Path) -> None:
     """Remove the folders of other versions beside `folder` that have not been used for long."""
     with suppress(OSError):
-        os.utime(folder)
-        for other in folder.parent.glob("fastdeblur-*"):
+        for other in folder.parent.glob("fastdeblur-" + "[0-9a-f]" * 16):
             if other.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -126,6 +125,8 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
             try:
                 content = (folder / name).read_bytes()
                 if hashlib.sha256(content[32:]).digest() == content[:32]:
+                    with suppress(OSError):
+                        os.utime(folder)
                     return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
             except Exception:  # noqa: BLE001, S112 -- whatever is wrong with an entry, compiling works
                 continue

@@ -106,18 +106,12 @@ def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     return array
 
 
-def image(name: str, value: Any) -> np.ndarray:
-    """A gray, finite image, in float32 or float64."""
-    array = _pixels(name, value, 2, "")
-    return cast(name, array, working_dtype(array))
-
-
 def planes(name: str, value: Any, channel_axis: Any) -> np.ndarray:
     """A finite image as channels x rows x cols, in float32 or float64."""
     if channel_axis is None:
-        array = _pixels(name, value, 2, " (or a channel_axis)")
+        array = pixels(name, value, 2, " (or a channel_axis)")
         return cast(name, array, working_dtype(array))[None]
-    array = _pixels(name, value, 3, " when channel_axis is given")
+    array = pixels(name, value, 3, " when channel_axis is given")
     axis = integer("channel_axis", channel_axis, -3, 2)
     # Cast and laid out at once: one copy, not two.
     with np.errstate(over="ignore"):
@@ -126,7 +120,8 @@ def planes(name: str, value: Any, channel_axis: Any) -> np.ndarray:
     return moved
 
 
-def _pixels(name: str, value: Any, ndim: int, hint: str) -> np.ndarray:
+def pixels(name: str, value: Any, ndim: int, hint: str = "") -> np.ndarray:
+    """An array of real numbers with `ndim` dimensions, none of them empty."""
     array = real_array(name, value)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions{hint}; its shape is {array.shape}")

@@ -6,6 +6,7 @@ Run again for other instruction sets by test_instruction_sets.py.
 import copy
 import functools
 import pickle
+import re
 import time
 
 import naive
@@ -173,15 +174,20 @@ def test_not_finite_is_refused_wherever_it_is(bad, place, rng):
     image[place] = bad
     for path in ("direct", "separable"):
         blur = fd.Blur(np.ones((3, 3)) / 9, image.shape, path=path)
-        for apply in (blur.forward, blur.adjoint):
-            with pytest.raises(ValueError, match="x must be finite"):
+        for name, apply in (("x", blur.forward), ("y", blur.adjoint)):
+            with pytest.raises(ValueError, match=re.escape(f"{name} must be finite; at index {place} it is {bad}")):
                 apply(image)
 
 
 def test_overflow_is_announced():
     image = np.full((8, 8), 3e38, np.float32)
-    with pytest.warns(RuntimeWarning, match="too large for float32"):
-        fd.convolve(image, np.ones((3, 3)))
+    for apply in (
+        lambda: fd.convolve(image, np.ones((3, 3))),
+        lambda: fd.Blur(np.ones((3, 3)), (8, 8), dtype="f4").forward(image),
+    ):
+        with pytest.warns(RuntimeWarning, match="too large for float32") as caught:
+            apply()
+        assert caught[0].filename == __file__
 
 
 def test_a_number_too_large_for_the_dtype_is_refused():

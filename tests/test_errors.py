@@ -179,13 +179,13 @@ def test_the_rest(call, error, message):
 BLUR = fd.Blur(PSF, (8, 9))
 
 
-@pytest.mark.parametrize("apply", [BLUR.forward, BLUR.adjoint])
+@pytest.mark.parametrize(("name", "apply"), [("x", BLUR.forward), ("y", BLUR.adjoint)])
 @pytest.mark.parametrize(
     ("x", "out", "error", "message"),
     [
-        (IMAGE[:-1], None, ValueError, r"x must have shape \(8, 9\); its shape is \(7, 9\)"),
-        (IMAGE.astype(complex), None, TypeError, "x must hold real numbers"),
-        (with_value(IMAGE, np.nan), None, ValueError, "x must be finite"),
+        (IMAGE[:-1], None, ValueError, r"NAME must have shape \(8, 9\); its shape is \(7, 9\)"),
+        (IMAGE.astype(complex), None, TypeError, "NAME must hold real numbers"),
+        (with_value(IMAGE, np.nan), None, ValueError, "NAME must be finite"),
         (IMAGE, np.empty((8, 8)), ValueError, "out must have shape"),
         (IMAGE, np.empty((8, 9), np.float32), TypeError, "out must be an ndarray of float64; got float32"),
         (IMAGE, np.empty((8, 9), ">f8"), TypeError, "out must be an ndarray of float64"),
@@ -193,6 +193,6 @@ BLUR = fd.Blur(PSF, (8, 9))
         (IMAGE, np.broadcast_to(0.0, (8, 9)), ValueError, "out must be writeable"),
     ],
 )
-def test_applying_a_blur(apply, x, out, error, message):
-    with pytest.raises(error, match=message):
+def test_applying_a_blur(name, apply, x, out, error, message):
+    with pytest.raises(error, match=message.replace("NAME", name)):
         apply(x, out)

@@ -6,7 +6,7 @@ from pathlib import Path
 import fastdeblur
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "result", "solvers", "objective", "blur",
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "solvers", "result", "objective", "blur",
     "buffers", "boundary", "psf", "checks", "kernels", "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fastdeblur
+from fastdeblur import cache
 
 LAYERS = ["omp", "workqueue"]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc or forks")
@@ -264,11 +265,28 @@ def test_no_cache(python, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_other_settings_of_the_compiler_have_entries_of_their_own(python, tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert python(SMALL, **environment, NUMBA_OPT="0") == "2.0 "
+    slow = entries(tmp_path / "cache")
+    assert python(SMALL, **environment) == "2.0 "
+    assert len(entries(tmp_path / "cache")) == 2 * len(slow)
+
+
+def test_only_our_unused_folders_are_removed(tmp_path):
+    names = ["fastdeblur-0123456789abcdef", "fastdeblur-fedcba9876543210", "fastdeblur-photographs", "other"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        if name != names[1]:
+            os.utime(tmp_path / name, (0, 0))
+    cache._remove_unused(tmp_path / names[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
 def test_processes_that_start_cold_together(python, tmp_path):
     """They compile the same functions, for both dtypes, at the same moment."""
     script = """
 import subprocess, sys
-small = sys.argv[1] if len(sys.argv) > 1 else None
 job = "import numpy as np, fastdeblur as fd; print(fd.convolve(np.full((3, 3), 2, {!r}), [[1.0]]).sum())"
 children = [
     subprocess.Popen([sys.executable, "-c", job.format(dtype)], stdout=subprocess.PIPE, text=True)
@@ -277,10 +295,9 @@ children = [
 print(*[child.communicate()[0].strip() for child in children])
 """
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    for _ in range(2):
-        assert python(script, **environment).split() == ["18.0"] * 4
-        if _ == 0:
-            first = entries(tmp_path / "cache")
+    assert python(script, **environment).split() == ["18.0"] * 4
+    first = entries(tmp_path / "cache")
+    assert python(script, **environment).split() == ["18.0"] * 4
     assert entries(tmp_path / "cache") == first
     assert not [path for path in Path(tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".nbc"]
 

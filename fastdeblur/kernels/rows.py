@@ -5,8 +5,8 @@ indexed with signed offsets bring wrap-around checks that stop it: three times s
 
 A row's sum is in the precision of the pixels, and of numbers near 1: the caller passes a `unit`
 or takes out the `brightness`, since the square of a float32 of 1e20, or of 1e-25, is not a
-float32.  Sums of rows are float64.  (Float64 within the row would need no units and take 2.5
-times as long: it makes a gradient step a third slower.)
+float32.  Sums of rows are float64.  (Float64 within the row would need no units; a row of 171
+pixels then takes 262 ns instead of 115, on which a step has about 560 in all.)
 """
 
 from llvmlite import ir

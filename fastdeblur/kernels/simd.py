@@ -172,8 +172,8 @@ def zero_tile(typingctx, like):
 def add_column_tap(typingctx, tile, source, weights, stride):
     """``tile[r, c] += weights[-r * stride] * source[c]``: every row sees the same pixels.
 
-    The weights are broadcast first and each loaded vector is used up at once, so that a 2x5
-    tile needs 13 registers; loading the row first needs 18, spills, and runs three times slower.
+    The weights are broadcast first and each loaded vector is used up at once, so that a 2x6
+    tile needs 15 registers; loading the row first needs 19, spills, and takes over twice as long.
     """
     shape = _shape(source)
 

@@ -23,7 +23,7 @@ from .simd import INDEX, doubles
 # Partial sums a tile, one cache line.
 SUMS = 8
 # A queue is an array of integers, one cache line each: first three for whoever lets several passes
-# follow each other (see `solvers.descent`), then the next tile of each thread's run.
+# follow each other (see `solvers.loop`), then the next tile of each thread's run.
 LINE = 8
 EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 
@@ -38,7 +38,6 @@ FILTER = np.dtype(
 # first the tile itself, then `work` for the path, then whatever the pass needs.
 GRID = [(name, np.intp) for name in ("rows", "cols", "tile_rows", "tile_cols", "tiles_down", "tiles_across")]
 GRID += [(name, np.intp) for name in ("tile_pitch", "work", "extra", "sums")]
-
 
 # Who works on what: the task now under way and its record, and the threads' scratch.
 CREW = [(name, np.intp) for name in ("task", "record", "tiles", "queue", "scratch", "stride")]

@@ -24,6 +24,7 @@ from ..kernels.passes import STEP, residual, update
 from ..kernels.rules import ADAGRAD_START, KEEP, KEEP_SQUARE, RULES
 from ..kernels.tiles import RUNS
 from ..objective import value
+from ..result import Result
 from .loop import CHUNK, DIVERGED, LOOP, MAX_ITER, RUNNING, TOLERANCE, descend
 
 # The notebook's rates, for rules whose steps do not follow from the operator's norm.
@@ -54,19 +55,6 @@ class State:
     objective: float
     optimality: float
     estimate: np.ndarray
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a solver hands back to `api`."""
-
-    image: np.ndarray
-    objective: float
-    history: np.ndarray
-    n_iter: int
-    n_products: float
-    stop_reason: str
-    optimality: float
 
 
 class Workspace:
@@ -140,12 +128,14 @@ def minimise(
     tol: float,
     callback: Callable[[State], Any] | None,
     progress: bool,
-) -> Outcome:
+) -> Result:
     """Minimise an objective over planes of pixels.
 
     `image` holds planes x rows x cols in the operator's dtype; `start` writes the first estimate
-    into such an array.  Everything else is as in `api.solve`, and has been checked there.
+    into such an array.  Everything else is as in `api.solve`, and has been checked there; so is the
+    result, but for its image, which is planes too.
     """
+    entered = time.perf_counter()
     # A launch goes through many passes, so that images of 60x60 are worth some threads; but
     # through one step's if a callback wants to see each iterate.
     work = Workspace(blur, len(image), rule, passes=100 if callback is None else 2)
@@ -188,7 +178,7 @@ def minimise(
             elif loop["done"] and loop["iteration"] > 0 and _wants_stop(callback, loop, work.estimate):
                 break
     losses = np.concatenate(history)
-    return Outcome(
+    return Result(
         image=work.estimate.copy(),
         objective=float(loop["objective"]),
         history=losses if losses.size else np.array([float(loop["objective"])]),
@@ -196,6 +186,10 @@ def minimise(
         n_products=int(loop["passes"]) / 2,
         stop_reason=STOP_REASONS.get(int(loop["status"]), "callback"),
         optimality=float(loop["optimality"]),
+        mu=mu,
+        path=blur.path,
+        device="cpu",
+        seconds=time.perf_counter() - entered,
     )
 
 

@@ -38,6 +38,7 @@ EXPLODED = 1e4
 LARGEST = float(np.finfo(np.float64).max)
 # Most steps before the loop returns to Python.
 CHUNK = 1024
+
 # What the loop carries from step to step; `record` is that of the two passes.
 LOOP = np.dtype(
     CREW
@@ -91,17 +92,17 @@ def judge(loop, step):
         else:
             loop.objective = objective
         return False
-    if loop.follow:
+    if loop.follow and loop.iteration > 0:
         if loop.restoring:
             loop.restoring = 0
-        elif loop.iteration > 0:
-            if objective > loop.objective + loop.rounding * (1.0 if loop.root else misfit):
-                exchange(step)
-                loop.restoring = 1
-                loop.scale *= 0.5
-                return False
-            objective = min(objective, loop.objective)
+        elif objective > loop.objective + loop.rounding * (1.0 if loop.root else misfit):
+            exchange(step)
+            loop.restoring = 1
+            loop.scale *= 0.5
+            return False
+        else:
             loop.scale = min(2.0 * loop.scale, 1.0)
+        objective = min(objective, loop.objective)
     loop.objective = objective
     data_scale, prior_scale = gradient_scales(loop.root, loop.mu, misfit, roughness, 1e-30 / step.unit)
     step.data_scale, step.prior_scale = data_scale / step.brightness, prior_scale / step.brightness
