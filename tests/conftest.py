@@ -18,18 +18,16 @@ def rng():
 def python(tmp_path):
     """Run a script in a fresh interpreter, in an empty folder; returns what it printed."""
 
-    def run(script, *, timeout=120, check=True, **environment):
+    def run(script, **environment):
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
         )
-        if check:
-            assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
-            return done.stdout
-        return done
+        assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     return run
