@@ -59,7 +59,13 @@ def forward(taps: int) -> Job:
 
 
 def descend(
-    image: np.ndarray, psf: np.ndarray, steps: int, rule: str = "gd", callback: Callable[..., object] | None = None
+    image: np.ndarray,
+    psf: np.ndarray,
+    steps: int,
+    rule: str = "gd",
+    callback: Callable[..., object] | None = None,
+    boundary: str = "constant",
+    path: str = "auto",
 ) -> np.ndarray:
     """The notebook's objective and rate, whatever solve's defaults are; exactly `steps` steps."""
     result = fd.solve(
@@ -67,11 +73,12 @@ def descend(
         psf,
         data="root",
         mu=0.2,
-        boundary="constant",
+        boundary=boundary,
         solver=rule,
         learning_rate=0.5,
         max_iter=steps,
         tol=0,
+        path=path,
         callback=callback,
     )
     if result.n_iter != steps:
@@ -79,17 +86,17 @@ def descend(
     return result.image
 
 
-def step(psf: np.ndarray, rule: str = "gd") -> Job:
+def step(psf: np.ndarray, rule: str = "gd", side: int = SIDE, **options: str) -> Job:
     """From callback to callback, so that starting and allocating are left out.
 
     (The difference of two runs would need the median of many: its minimum is where the shorter
     one was disturbed.)
     """
-    blurred = image(SIDE, SIDE)
+    blurred = image(side, side)
 
     def job() -> float:
         ends: list[float] = []
-        descend(blurred, psf, FIRST_STEPS + STEPS, rule, lambda state: ends.append(time.perf_counter()))
+        descend(blurred, psf, FIRST_STEPS + STEPS, rule, lambda state: ends.append(time.perf_counter()), **options)
         return (ends[-1] - ends[-1 - STEPS]) / STEPS
 
     return job

@@ -26,14 +26,17 @@ class Sample(NamedTuple):
     cores: float
 
 
-def best_samples(jobs: Mapping[str, Job], rounds: int = ROUNDS) -> dict[str, Sample]:
-    samples: dict[str, list[Sample]] = {name: [] for name in jobs}
+def best_samples(
+    jobs: Mapping[str, Job], rounds: int = ROUNDS, samples: int = SAMPLES, pause: float = PAUSE
+) -> dict[str, Sample]:
+    """The best sample of each job.  Without another library's threads among them, `pause` may be short."""
+    found: dict[str, list[Sample]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
-            time.sleep(PAUSE)
+            time.sleep(pause)
             job()  # wakes the threads
-            samples[name] += [_sample(job) for _ in range(SAMPLES)]
-    return {name: min(of_job) for name, of_job in samples.items()}
+            found[name] += [_sample(job) for _ in range(samples)]
+    return {name: min(of_job) for name, of_job in found.items()}
 
 
 def in_products(job: Job) -> float:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import checks, runtime
-from .blur import PATHS, Blur, convolved
+from .blur import Blur, convolved
 from .boundary import BOUNDARIES
+from .filters import PATHS
 from .kernels.rules import RULES
 from .objective import DATA
 from .result import Result
@@ -35,9 +36,10 @@ def convolve(
         16 bits become float32, wider integers float64.
     psf : array_like, shape (taps_down, taps_across)
         Used as given, not normalised; its centre is at ``psf.shape // 2``.
-    boundary : {"constant"}
-        What lies outside the frame: zeros.
-    path : {"auto", "direct", "separable"}
+    boundary : {"constant", "nearest", "reflect", "mirror", "wrap", "unknown"}
+        What lies outside the frame, see `Blur`.  With "unknown" nothing is assumed, and only the
+        pixels that need no more than the image are returned.
+    path : {"auto", "direct", "separable", "fft"}
         How to compute it, see `Blur`.
     workers : int or None
         Most threads to use; None is Numba's current count.
@@ -45,17 +47,18 @@ def convolve(
     Returns
     -------
     ndarray
-        A new array of the image's shape.
+        A new array of the image's shape; with "unknown" of ``image.shape - psf.shape + 1``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above.
+        If an argument is not of the kind or in the range given above, or if the psf is larger than
+        the image and the boundary "unknown".
 
     See Also
     --------
     Blur : the same as an operator that can be kept, with its adjoint.
-    scipy.ndimage.convolve : the same values, with ``mode="constant"``.
+    scipy.ndimage.convolve : the same values, with the boundary as its `mode`.
 
     Examples
     --------
@@ -68,8 +71,17 @@ def convolve(
            [6., 7., 8.]])
     """
     array = checks.pixels("image", image, 2)
-    dtype = checks.working_dtype(array)
-    return convolved(array, Blur(psf, array.shape, boundary=boundary, dtype=dtype, path=path, workers=workers))
+    weights, shape = checks.psf(psf, checks.working_dtype(array)), array.shape
+    if isinstance(boundary, str) and boundary == "unknown":
+        rows, cols = (size - taps + 1 for size, taps in zip(shape, weights.shape, strict=True))
+        if min(rows, cols) < 1:
+            raise ValueError(
+                f"psf must not be larger than the image when boundary is 'unknown'; "
+                f"its shape is {weights.shape}, the image's {shape}"
+            )
+        shape = rows, cols
+    blur = Blur(weights, shape, boundary=boundary, dtype=weights.dtype, path=path, workers=workers)
+    return convolved(array, blur)
 
 
 def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
@@ -105,7 +117,7 @@ def solve(
     data: str | None = None,
     prior: str | None = "gradient",
     mu: float = 0.2,
-    boundary: str = "constant",
+    boundary: str = "unknown",
     channel_axis: int | None = None,
     solver: str = "auto",
     learning_rate: float | None = None,
@@ -135,8 +147,8 @@ def solve(
         integers of at most 16 bits become float32, wider integers float64, with values unscaled.
     psf : array_like, shape (taps_down, taps_across), or Blur
         The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells
-        when its sum is not 1 within 1 %.  A `Blur` brings its own boundary, path and workers, for
-        which no other value may then be asked.
+        when its sum is not 1 within 1 %.  A `Blur` brings its own boundary, path and workers: leave
+        those arguments out, or let them say the same.
     data : {None, "root", "squares"}
         What is asked of ``Ax − b``.  None is "root", whose `mu` does not depend on the brightness
         of the image, only on its detail and noise.
@@ -144,8 +156,10 @@ def solve(
         What is asked of x.  None is nothing, whatever `mu` says; stop early then.
     mu : float, at least 0
         Weight of the prior.
-    boundary : {"constant"}
-        What lies outside the frame: zeros.
+    boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
+        What lies outside the frame.  "unknown" assumes nothing: x extends beyond the frame by the
+        psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
+        where they are wrong, the restored image rings at its border.
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.
@@ -162,10 +176,11 @@ def solve(
         Stop when `Result.optimality` is at most this; 0 never stops early.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
-        ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.
+        ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's
+        nearest pixels go on.
     seed : int or None
         Seed of the random start, for ``init="normal"`` only.  None draws one.
-    path : {"auto", "direct", "separable"}
+    path : {"auto", "direct", "separable", "fft"}
         How to compute the blur, see `Blur`.
     workers : int or None
         Most threads to use; None is Numba's current count.
@@ -300,7 +315,7 @@ def _operator(psf: Any, planes: np.ndarray, **options: Any) -> Blur:
         blur = psf
         checks.choice("boundary", options["boundary"], BOUNDARIES)
         checks.choice("path", options["path"], ["auto", *PATHS])
-        for name, neutral in (("boundary", "constant"), ("path", "auto"), ("workers", None)):
+        for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("workers", None)):
             if options[name] not in (neutral, getattr(blur, name)):
                 raise ValueError(
                     f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
-from . import checks, runtime
-from .boundary import BOUNDARIES
-from .buffers import Filter, Grid, Scratch, row_pitch
-from .kernels.apply import APPLY, apply
-from .kernels.direct import direct
-from .kernels.separable import separable
-from .kernels.tiles import SINGLE_PASS, single_pass
-from .psf import factors
+from . import checks, costs, runtime
+from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, pixel_at, reduced
+from .direction import Direction
+from .filters import PATHS, Filter, pair
+from .memory import row_pitch
+from .norms import upper_bound
+from .psf import rank
+from .tiling import Grid, Halo
 
-PATHS = {"direct": direct, "separable": separable}
-
-
-class ApplyScratch(Scratch):
-    """Scratch with the records of one application of a blur."""
-
-    def __init__(self, grid: Grid, slots: int, work: int, extra: int, dtype: Any):
-        super().__init__(grid, slots, work, extra, dtype)
-        self.job = np.zeros((), APPLY)
-        self.describe(self.job)
-        self.crew = np.zeros((), SINGLE_PASS)
-        self.describe_crew(self.crew)
-        self.crew["task"], self.crew["record"] = apply.address(dtype), self.job.ctypes.data
+NO_REACH = ((0, 0), (0, 0))
+# Psfs of a higher rank are not worth separable passes.
+MOST_RANK = 16
 
 
 class Blur:
@@ -40,14 +31,17 @@ class Blur:
         The point spread function, centred at ``psf.shape // 2``.  Used as given, not normalised.
     image_shape : (int, int)
         Rows and columns of the blurred image.
-    boundary : {"constant"}
-        What lies outside the frame: zeros.
+    boundary : {"constant", "nearest", "reflect", "mirror", "wrap", "unknown"}
+        What lies outside the frame: zeros, or the image continued as scipy.ndimage's modes of the same
+        names do, as often as the psf's reach takes.  With "unknown" nothing is assumed: what is
+        blurred is larger than the image by ``psf.shape - 1``, and the image shows a part of it.
     dtype : {None, float32, float64}
         Precision of everything.  None takes the psf's (float16 and integers of at most 16 bits
         become float32, wider integers float64).
-    path : {"auto", "direct", "separable"}
-        How to compute it.  "separable" sums ``rank`` products of a column and a row, "direct"
-        uses the psf as it is; "auto" takes the one that should be faster.
+    path : {"auto", "direct", "separable", "fft"}
+        How to compute it.  "direct" uses the psf as it is, "separable" sums ``rank`` products of a
+        column and a row, "fft" transforms a tile at a time; "auto" takes the one that should be
+        fastest for these shapes, this rank and dtype.  All agree to rounding.
     workers : int or None
         Most threads to use, at least 1; never more than Numba was started with.  None is
         Numba's current count.
@@ -56,9 +50,14 @@ class Blur:
     ----------
     path : str
         The path in use.
+    boundary : str
     image_shape, estimate_shape : (int, int)
         Shapes of what `forward` returns and takes.
+    frame_corner : (int, int)
+        Where in the estimate the image's first pixel is: (0, 0) but for "unknown".
     dtype : numpy.dtype
+    seconds : float
+        What one application should take one thread of the machine that "auto" was calibrated on.
     psf : ndarray
         The psf in the operator's dtype, read-only.
 
@@ -71,6 +70,15 @@ class Blur:
     -----
     One instance may be used by any number of threads at once, and be copied and pickled.  Results
     do not depend on the number of threads.
+
+    "unknown" and the exact adjoint of "reflect" are treated by [1]_ and [2]_.
+
+    References
+    ----------
+    .. [1] S. J. Reeves, "Fast image restoration without boundary artifacts", IEEE Transactions on
+       Image Processing 14, 2005.
+    .. [2] M. K. Ng, R. H. Chan and W.-C. Tang, "A fast algorithm for deblurring models with Neumann
+       boundary conditions", SIAM Journal on Scientific Computing 21, 1999.
 
     Examples
     --------
@@ -98,26 +106,54 @@ class Blur:
         self.psf.flags.writeable = False
         self.dtype = self.psf.dtype
         self.image_shape = _image_shape(image_shape)
-        self.estimate_shape = self.image_shape
+        self.estimate_shape = estimate_shape(self.image_shape, self.psf.shape, self.boundary)
+        self.frame_corner = frame_corner(self.psf.shape, self.boundary)
         checks.choice("path", path, ["auto", *PATHS])
         self.workers = checks.workers(workers)
 
-        weights = _within_reach(self.psf, self.image_shape)
-        parts = factors(weights) if path != "direct" else None
+        weights = reduced(self.psf, self.image_shape, self.boundary)
+        low_rank = rank(weights, MOST_RANK if path == "auto" else min(weights.shape))
         if path == "auto":
-            path = _faster_path(weights.shape, len(parts[0]) if parts else 0)
+            path = costs.cheapest(self.estimate_shape, weights.shape, low_rank, self.dtype)
         self.path = path
-        tile_cols = Grid.of(1, *self.image_shape, self.dtype).tile_cols
-        taps_down, taps_across = weights.shape
-        down, across = taps_down // 2, taps_across // 2
-        # y[i] = sum over u of psf[u] x[i + centre - u]: correlation with the flipped psf.  The
-        # adjoint correlates with the psf itself, and its window reaches as far the other way.
-        flipped = None if parts is None else tuple(part[:, ::-1] for part in parts)
-        self._forward = Filter(
-            weights[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, path, flipped, tile_cols
+        self.seconds = costs.predicted(path, self.estimate_shape, weights.shape, low_rank, self.dtype)
+        folds = self.boundary in FOLDED
+        self.filters: tuple[Filter, Filter] = pair(path, weights, self.estimate_shape, folds)
+        # What stands around the estimate, what the adjoint has there for the estimate, and what stands
+        # around the residual (the adjoint of a periodic blur is periodic itself).
+        periodic = self.boundary == "wrap"
+        self.filled = self._halo(self.filters[0] if folds or periodic else None)
+        self.folded = self._halo(self.filters[0] if folds else None)
+        self.residual_filled = self._halo(self.filters[1] if periodic else None)
+        self._forward, self._adjoint = self._directions()
+        self._norm: float | None = None
+
+    def _halo(self, filter_: Filter | None) -> Halo:
+        """Around an estimate, as far as the windows of `filter_` reach."""
+        return Halo(self.boundary, self.estimate_shape, NO_REACH if filter_ is None else _reach(filter_))
+
+    def _directions(self) -> tuple[Direction, Direction]:
+        """The blur and its adjoint for arrays of the caller."""
+        forward, adjoint = self.filters
+        outside = "wrap" if self.boundary == "wrap" else "constant"
+
+        def estimate(axis: int) -> Any:
+            """The estimate's pixel at positions counted from the frame's first pixel."""
+            size, shift = self.estimate_shape[axis], self.frame_corner[axis]
+            beyond = size - self.image_shape[axis] - shift
+            return lambda before, after: pixel_at(self.boundary, size, before - shift, after - beyond)
+
+        def residual(axis: int) -> Any:
+            """The residual's pixel at positions counted from the estimate's first pixel."""
+            size, shift = self.image_shape[axis], self.frame_corner[axis]
+            beyond = self.estimate_shape[axis] - size - shift
+            return lambda before, after: pixel_at(outside, size, before + shift, after + beyond)
+
+        none = Halo("constant", self.image_shape, NO_REACH)
+        return (
+            Direction(forward, self.image_shape, none, (estimate(0), estimate(1))),
+            Direction(adjoint, self.estimate_shape, self.folded, (residual(0), residual(1))),
         )
-        self._adjoint = Filter(weights, down, across, path, parts, tile_cols)
-        self._spare: list[ApplyScratch] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and other processes build their own: the records hold addresses.
@@ -148,7 +184,7 @@ class Blur:
             If `x` has another shape or contains NaN or infinity (`out` is then undefined), or if
             `out` does not fit.
         """
-        return self._apply(self._forward, "x", x, self.estimate_shape, out, self.image_shape)
+        return self._apply(self._forward, "x", x, out)
 
     def adjoint(self, y: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Apply the transpose: Aᵀ y, a correlation with the psf.
@@ -169,37 +205,60 @@ class Blur:
         ValueError
             As for `forward`.
         """
-        return self._apply(self._adjoint, "y", y, self.image_shape, out, self.estimate_shape)
+        return self._apply(self._adjoint, "y", y, out)
 
     def norm(self) -> float:
-        """An upper bound of the operator's 2-norm: the sum of ``|psf|``."""
-        return float(np.abs(self.psf).sum(dtype=np.float64))
+        """An upper bound of the operator's 2-norm, the largest of ``‖A x‖ / ‖x‖``.
+
+        Returns
+        -------
+        float
+            For a psf without negative entries at most 5 % above the norm.
+
+        Notes
+        -----
+        Computed at the first call.  The sum of ``|psf|`` would do for "constant", "wrap" and
+        "unknown"; where the border's pixels stand outside the frame too it may be exceeded.
+        """
+        if self._norm is None:
+            self._norm = upper_bound(self.psf, self.image_shape, self.boundary, Blur)
+        return self._norm
+
+    def as_linear_operator(self) -> Any:
+        """The blur as scipy's solvers take it.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator
+            Of shape (pixels of the image, pixels of the estimate), on arrays in C order, raveled.
+
+        Examples
+        --------
+        >>> import numpy as np, fastdeblur as fd
+        >>> from scipy.sparse.linalg import lsqr
+        >>> blur = fd.Blur(fd.psf.gaussian(3, 0.5), (6, 7))
+        >>> blurred = blur.forward(np.eye(6, 7))
+        >>> restored = lsqr(blur.as_linear_operator(), blurred.ravel())[0].reshape(6, 7)
+        >>> np.allclose(restored, np.eye(6, 7), atol=1e-4)
+        True
+        """
+        import scipy.sparse.linalg  # not for everyone who imports fastdeblur
+
+        return scipy.sparse.linalg.LinearOperator(
+            (math.prod(self.image_shape), math.prod(self.estimate_shape)),
+            matvec=lambda x: self.forward(np.reshape(x, self.estimate_shape)).ravel(),
+            rmatvec=lambda y: self.adjoint(np.reshape(y, self.image_shape)).ravel(),
+            dtype=self.dtype,
+        )
 
     def slots(self, grid: Grid, passes: int = 1) -> int:
         """Threads to launch for that many passes over `grid`."""
-        pixels = float(passes * grid.planes * grid.rows * grid.cols)
-        return runtime.slots(self.workers, grid.tiles, pixels * (self._forward.cost + 16))
+        return runtime.slots(self.workers, grid.tiles, passes * grid.planes * self.seconds)
 
-    @property
-    def path_address(self) -> int:
-        """Address of the path's machine code."""
-        return PATHS[self.path].address(self.dtype)
-
-    @property
-    def filters(self) -> tuple[Filter, Filter]:
-        """Forward and adjoint, for passes that correlate in buffers of their own."""
-        return self._forward, self._adjoint
-
-    def _apply(
-        self,
-        filter_: Filter,
-        name: str,
-        x: Any,
-        shape: tuple[int, int],
-        out: np.ndarray | None,
-        out_shape: tuple[int, int],
-        callers: int = 2,
-    ) -> np.ndarray:
+    def _apply(self, direction: Direction, name: str, x: Any, out: np.ndarray | None, callers: int = 2) -> np.ndarray:
+        shape, out_shape = self.estimate_shape, self.image_shape
+        if direction is self._adjoint:
+            shape, out_shape = out_shape, shape
         source = checks.real_array(name, x)
         if source.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
@@ -211,67 +270,26 @@ class Blur:
             raise ValueError(f"out must have shape {out_shape}; its shape is {out.shape}")
         elif not out.flags.writeable:
             raise ValueError("out must be writeable")
-        source_pitch, out_pitch = row_pitch(source, self.dtype), row_pitch(out, self.dtype)
-        if source_pitch is None or np.may_share_memory(source, out):
+        if row_pitch(source, self.dtype) is None or np.may_share_memory(source, out):
             with np.errstate(over="ignore"):  # found again as infinity, and reported
                 source = np.array(source, self.dtype, order="C")
-            source_pitch = source.shape[1]
-        target = out
-        if out_pitch is None:
-            target = np.empty(out_shape, self.dtype)
-            out_pitch = target.shape[1]
+        target = out if row_pitch(out, self.dtype) is not None else np.empty(out_shape, self.dtype)
 
-        grid = Grid.of(1, *out_shape, self.dtype)
-        slots = self.slots(grid)
-        scratch = self._borrow(grid, slots)
-        job = scratch.job
-        job["path"], job["filter"] = self.path_address, filter_.address
-        job["top"], job["left"] = filter_.top, filter_.left
-        job["window_pitch"] = filter_.window_cols(grid.tile_cols)
-        job["window_rows"] = filter_.window_rows(grid.tile_rows)
-        job["source"], job["source_pitch"] = source.ctypes.data, source_pitch
-        job["out"], job["out_pitch"] = target.ctypes.data, out_pitch
-        scratch.share()
-        runtime.launch(single_pass.address(), scratch.crew.ctypes.data, scratch.slots)
-        read, written = scratch.sums[:, 0].sum(), scratch.sums[:, 1].sum()
-        self._spare.append(scratch)
-        if not np.isfinite(read):
+        if not direction.run(source, target, self.slots(direction.grid)):
             checks.finite(name, source.astype(self.dtype, copy=False))  # says where it is not
-        if not np.isfinite(written):
             warnings.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning, stacklevel=callers + 1)
         if target is not out:
             np.copyto(out, target)
         return out
 
-    def _borrow(self, grid: Grid, slots: int) -> ApplyScratch:
-        """Scratch for one call, used again by later ones (lists are safe among threads)."""
-        try:
-            scratch = self._spare.pop()
-        except IndexError:
-            scratch = None
-        if scratch is None or scratch.slots != slots:
-            one = self._forward
-            window = one.window_rows(grid.tile_rows) * one.window_cols(grid.tile_cols)
-            scratch = ApplyScratch(grid, slots, one.work, window, self.dtype)
-        return scratch
-
 
 def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
     """``blur.forward(image)`` for `api.convolve`, whose argument and caller its messages name."""
-    return blur._apply(blur._forward, "image", image, blur.estimate_shape, None, blur.image_shape, callers=3)
+    return blur._apply(blur._forward, "image", image, None, callers=3)
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:
     return Blur(psf, image_shape, **options)
-
-
-def _within_reach(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The taps that reach from some pixel of the image to another; the centre stays the centre."""
-    spans = []
-    for taps, pixels in zip(psf.shape, shape, strict=True):
-        centre = taps // 2
-        spans.append(slice(max(centre - (pixels - 1), 0), centre + pixels))
-    return psf[tuple(spans)]
 
 
 def _dtype(value: Any) -> np.dtype[Any]:
@@ -292,7 +310,7 @@ def _image_shape(value: Any) -> tuple[int, int]:
     return rows, cols
 
 
-def _faster_path(shape: tuple[int, ...], rank: int) -> str:
-    """A separable tap takes about 1.5 times as long as a direct one: its rows share no loads."""
-    taps_down, taps_across = shape
-    return "separable" if 1.5 * rank * (taps_down + taps_across) < taps_down * taps_across else "direct"
+def _reach(filter_: Filter) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How far a filter's windows reach beyond their block, before and after, along each axis."""
+    below, right = filter_.taps_down - 1 - filter_.top, filter_.taps_across - 1 - filter_.left
+    return (filter_.top, below), (filter_.left, right)

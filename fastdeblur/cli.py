@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from . import __version__, api, cache, files, notebook, plots
+from .boundary import BOUNDARIES
+from .filters import PATHS
 from .kernels import simd
 from .objective import DATA
 
@@ -106,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
     deblur.add_argument("--mu", type=float, default=0.2, help="weight of smoothness (default: %(default)s)")
     deblur.add_argument("--data", choices=DATA, help="how misfit is counted (default: root)")
+    deblur.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
+    deblur.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
     deblur.add_argument("--solver", choices=api.SOLVERS, help="how to minimise (default: auto)")
     deblur.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
     deblur.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
@@ -166,7 +170,7 @@ def _deblur(arguments: argparse.Namespace) -> None:
     image = files.read(arguments.image)
     files.check_out(arguments.out, image)
     # Only what was asked for, so that the library's defaults are the command's.
-    names = ("mu", "data", "solver", "max_iter", "tol", "workers")
+    names = ("mu", "data", "boundary", "path", "solver", "max_iter", "tol", "workers")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     real = files.to_real(image)
     result = api.solve(real, psf, channel_axis=None if real.ndim == 2 else -1, progress=arguments.progress, **options)

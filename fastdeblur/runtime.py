@@ -161,14 +161,17 @@ def most_threads() -> int:
     return int(numba.config.NUMBA_NUM_THREADS)
 
 
-def slots(workers: int | None, tiles: int, operations: float) -> int:
-    """How many threads to launch on passes of `tiles` tiles with `operations` multiply-adds in all.
+# Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
+# they may wake on one core and need 8 milliseconds to part.
+WORTH_THREADS = 0.5e-3
 
-    Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
-    they may wake on one core and need 8 milliseconds to part.  So what one thread does in half a
-    millisecond, and any work in a forked child, is done by the calling thread.
+
+def slots(workers: int | None, tiles: int, seconds: float) -> int:
+    """How many threads to launch on passes of `tiles` tiles that should take one thread that long in all.
+
+    What is not worth threads, and any work in a forked child, is done by the calling thread.
     """
-    if workers == 1 or tiles == 1 or _forked or operations < 2**24:
+    if workers == 1 or tiles == 1 or _forked or seconds < WORTH_THREADS:
         return 1
     available = most_threads() if workers else int(numba.get_num_threads())
     return min(workers or available, available, tiles)

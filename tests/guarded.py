@@ -48,30 +48,35 @@ SIZES = [1, 2, 3, 15, 16, 17, 33, 47, 48, 49, 97, 130, 481]
 SHAPES = [(a, b) for a, b in itertools.product(SIZES, SIZES) if (a + 3 * b) % 5 == 0 or min(a, b) == 1]
 PSFS = [(1, 1), (2, 2), (3, 5), (13, 13), (4, 1), (1, 12), (31, 31), (8, 3)]
 RULES = ["gd", "momentum", "nesterov", "adam", "adagrad"]
+# Seven, so that going round meets every path: the default twice.
+BOUNDARIES = ["constant", "nearest", "reflect", "unknown", "mirror", "wrap", "unknown"]
+PATHS = ["direct", "separable", "fft"]
 
 
 def everything():
     import fastdeblur as fd
-    from fastdeblur import buffers
+    from fastdeblur import memory
     from fastdeblur.solvers import descent
 
-    buffers.zeros = descent.zeros = guarded
-    buffers.arena = guarded_arena
+    memory.zeros = descent.zeros = guarded
+    memory.arena = guarded_arena
     rng = np.random.default_rng(0)
-    cases = itertools.product(SHAPES, ["float32", "float64"], ["direct", "separable"])
-    for (shape, dtype, path), psf_shape, rule in zip(cases, itertools.cycle(PSFS), itertools.cycle(RULES)):
+    cases = itertools.product(SHAPES, ["float32", "float64"], PATHS)
+    cycles = map(itertools.cycle, (PSFS, RULES, BOUNDARIES))
+    for (shape, dtype, path), psf_shape, rule, boundary in zip(cases, *cycles, strict=False):
         KEEP.clear()
         image, psf = copy(rng.random(shape).astype(dtype)), copy(rng.random(psf_shape))
         out = copy(np.zeros(shape, dtype))
         psf /= psf.sum()
-        blur = fd.Blur(psf, shape, dtype=dtype, path=path, workers=1)
-        assert blur.forward(image, out=out) is out
-        assert np.isfinite(blur.adjoint(out, out=image)).all()
+        blur = fd.Blur(psf, shape, boundary=boundary, dtype=dtype, path=path, workers=1)
+        estimate = copy(rng.random(blur.estimate_shape).astype(dtype))
+        assert blur.forward(estimate, out=out) is out
+        assert np.isfinite(blur.adjoint(out, out=estimate)).all()
         result = fd.solve(image, blur, solver=rule, init=out, max_iter=2, tol=0)
         assert np.isfinite(result.image).all()
         stack = copy(np.stack([image, image, out]))
         fd.solve(stack, blur, channel_axis=0, max_iter=1, tol=0)
-    return len(SHAPES) * 4
+    return len(SHAPES) * 2 * len(PATHS)
 
 
 if __name__ == "__main__":

@@ -3,46 +3,78 @@
 import math
 
 
-def convolve(image, psf):
-    """y[i, j] = sum over u, v of psf[u, v] * x[i + c - u, j + d - v], x zero outside its frame."""
-    rows, cols = len(image), len(image[0])
-    down, across = len(psf), len(psf[0])
+def where(index, size, boundary):
+    """Which of a row's `size` pixels stands at `index`; None where there is nothing."""
+    while not 0 <= index < size:
+        if boundary == "constant":
+            return None
+        if boundary == "nearest":
+            index += 1 if index < 0 else -1
+        elif boundary == "wrap":
+            index += size if index < 0 else -size
+        elif boundary == "reflect":
+            index = -1 - index if index < 0 else 2 * size - 1 - index
+        elif size == 1:  # a mirror's pixel has no neighbour to show
+            return 0
+        else:
+            index = -index if index < 0 else 2 * (size - 1) - index
+    return index
+
+
+def reads(size, taps, boundary):
+    """For each of an axis's `size` pixels of the blurred image, the pairs (tap, pixel it is multiplied with)."""
+    # Where the boundary is unknown, the estimate begins taps - 1 - taps // 2 pixels before the frame.
+    ahead, pixels = (taps - 1, size + taps - 1) if boundary == "unknown" else (taps // 2, size)
+    pairs = [[(u, where(i + ahead - u, pixels, boundary)) for u in range(taps)] for i in range(size)]
+    return [[(u, k) for u, k in pair if k is not None] for pair in pairs]
+
+
+def frame(shape, psf, boundary):
+    """Shape of the blurred image of an estimate of `shape`."""
+    if boundary == "unknown":
+        return shape[0] - len(psf) + 1, shape[1] - len(psf[0]) + 1
+    return shape
+
+
+def convolve(image, psf, boundary="constant"):
+    """y[i, j] = sum over u, v of psf[u, v] * x[i + c - u, j + d - v], x continued beyond its frame."""
+    rows, cols = frame((len(image), len(image[0])), psf, boundary)
+    down, across = reads(rows, len(psf), boundary), reads(cols, len(psf[0]), boundary)
     out = [[0.0] * cols for _ in range(rows)]
     for i in range(rows):
         for j in range(cols):
             total = 0.0
-            for u in range(down):
-                for v in range(across):
-                    k, m = i + down // 2 - u, j + across // 2 - v
-                    if 0 <= k < rows and 0 <= m < cols:
-                        total += psf[u][v] * image[k][m]
+            for u, k in down[i]:
+                for v, m in across[j]:
+                    total += psf[u][v] * image[k][m]
             out[i][j] = total
     return out
 
 
-def matrix(shape, psf):
-    """The blur of images of `shape` as rows of numbers: entry [p][q] is what pixel q adds to pixel p."""
+def matrix(shape, psf, boundary="constant"):
+    """The blur to images of `shape` as rows of numbers: entry [p][q] is what pixel q adds to pixel p."""
     rows, cols = shape
-    down, across = len(psf), len(psf[0])
-    out = [[0.0] * (rows * cols) for _ in range(rows * cols)]
+    down, across = reads(rows, len(psf), boundary), reads(cols, len(psf[0]), boundary)
+    height, width = (rows + len(psf) - 1, cols + len(psf[0]) - 1) if boundary == "unknown" else shape
+    out = [[0.0] * (height * width) for _ in range(rows * cols)]
     for i in range(rows):
         for j in range(cols):
-            for k in range(rows):
-                for m in range(cols):
-                    u, v = i - k + down // 2, j - m + across // 2
-                    if 0 <= u < down and 0 <= v < across:
-                        out[i * cols + j][k * cols + m] = psf[u][v]
+            for u, k in down[i]:
+                for v, m in across[j]:
+                    out[i * cols + j][k * width + m] += psf[u][v]
     return out
 
 
-def norms(planes, images, psf):
+def norms(planes, images, psf, boundary="constant"):
     """(‖Ax - b‖, ‖Dx‖) over all planes together."""
     misfit = roughness = 0.0
     for x, b in zip(planes, images, strict=True):
-        blurred = convolve(x, psf)
+        blurred = convolve(x, psf, boundary)
+        for i in range(len(b)):
+            for j in range(len(b[0])):
+                misfit += (blurred[i][j] - b[i][j]) ** 2
         for i in range(len(x)):
             for j in range(len(x[0])):
-                misfit += (blurred[i][j] - b[i][j]) ** 2
                 if i + 1 < len(x):
                     roughness += (x[i + 1][j] - x[i][j]) ** 2
                 if j + 1 < len(x[0]):
@@ -50,16 +82,16 @@ def norms(planes, images, psf):
     return math.sqrt(misfit), math.sqrt(roughness)
 
 
-def objective(planes, images, psf, data, mu):
-    misfit, roughness = norms(planes, images, psf)
+def objective(planes, images, psf, data, mu, boundary="constant"):
+    misfit, roughness = norms(planes, images, psf, boundary)
     if data == "root":
         return math.sqrt(0.5 * misfit**2) + mu * math.sqrt(0.5 * roughness**2)
     return 0.5 * misfit**2 + mu * 0.5 * roughness**2
 
 
-def gradient(planes, images, psf, data, mu):
+def gradient(planes, images, psf, data, mu, boundary="constant"):
     """Gradient of the objective, as (whole, data part, prior part), each a list of planes."""
-    misfit, roughness = norms(planes, images, psf)
+    misfit, roughness = norms(planes, images, psf, boundary)
     a, b = 1.0, mu
     if data == "root":
         a = 1 / (2 * math.sqrt(0.5 * misfit**2)) if misfit else 0.0
@@ -67,17 +99,18 @@ def gradient(planes, images, psf, data, mu):
     whole, first, second = [], [], []
     for x, image in zip(planes, images, strict=True):
         rows, cols = len(x), len(x[0])
-        blurred = convolve(x, psf)
+        blurred = convolve(x, psf, boundary)
+        down, across = reads(len(image), len(psf), boundary), reads(len(image[0]), len(psf[0]), boundary)
         g = [[0.0] * cols for _ in range(rows)]
         h = [[0.0] * cols for _ in range(rows)]
+        for i in range(len(image)):
+            for j in range(len(image[0])):
+                r = blurred[i][j] - image[i][j]
+                for u, k in down[i]:
+                    for v, m in across[j]:
+                        g[k][m] += a * psf[u][v] * r
         for i in range(rows):
             for j in range(cols):
-                r = blurred[i][j] - image[i][j]
-                for u in range(len(psf)):
-                    for v in range(len(psf[0])):
-                        k, m = i + len(psf) // 2 - u, j + len(psf[0]) // 2 - v
-                        if 0 <= k < rows and 0 <= m < cols:
-                            g[k][m] += a * psf[u][v] * r
                 for k, m in ((i + 1, j), (i, j + 1)):
                     if k < rows and m < cols:
                         h[k][m] += b * (x[k][m] - x[i][j])

@@ -33,7 +33,7 @@ def case(image_shape, psf_shape):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("path", ["direct", "separable"])
+@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
 @pytest.mark.parametrize("psf_shape", PSF_SHAPES)
 @pytest.mark.parametrize("image_shape", IMAGE_SHAPES)
 def test_forward_is_the_formula(image_shape, psf_shape, path, dtype):
@@ -51,7 +51,7 @@ def test_oracle_agrees_with_scipy(image_shape, psf_shape):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("path", ["direct", "separable"])
+@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
 @pytest.mark.parametrize("psf_shape", [(13, 13), (4, 4), (3, 8)])
 @pytest.mark.parametrize("image_shape", [(67, 1003), (130, 499), (33, 500), (257, 97)])
 def test_many_tiles(image_shape, psf_shape, path, dtype, rng):
@@ -62,7 +62,7 @@ def test_many_tiles(image_shape, psf_shape, path, dtype, rng):
     np.testing.assert_allclose(blurred, expected, rtol=0, atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("path", ["direct", "separable"])
+@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
 @pytest.mark.parametrize("psf_shape", [*PSF_SHAPES, (9, 2), (20, 21)])
 def test_operator_is_the_matrix_and_adjoint_its_transpose(psf_shape, path, rng):
     shape = 6, 7
@@ -83,7 +83,7 @@ def test_operator_is_the_matrix_and_adjoint_its_transpose(psf_shape, path, rng):
     down=st.integers(1, 20),
     across=st.integers(1, 20),
     dtype=st.sampled_from(["float32", "float64"]),
-    path=st.sampled_from(["direct", "separable"]),
+    path=st.sampled_from(["direct", "separable", "fft"]),
     seed=st.integers(0, 2**16),
 )
 def test_dot(rows, cols, down, across, dtype, path, seed):
@@ -172,7 +172,7 @@ def test_out_overlapping_the_input(rng):
 def test_not_finite_is_refused_wherever_it_is(bad, place, rng):
     image = rng.random((42, 67))
     image[place] = bad
-    for path in ("direct", "separable"):
+    for path in ("direct", "separable", "fft"):
         blur = fd.Blur(np.ones((3, 3)) / 9, image.shape, path=path)
         for name, apply in (("x", blur.forward), ("y", blur.adjoint)):
             with pytest.raises(ValueError, match=re.escape(f"{name} must be finite; at index {place} it is {bad}")):
@@ -210,13 +210,17 @@ def test_dtypes(given, kept):
     assert fd.Blur(np.ones((1, 1), given), (3, 4)).dtype == kept
 
 
-def test_path_is_chosen_by_rank():
-    assert fd.Blur(fd.psf.gaussian(13, 2), (64, 64)).path == "separable"
-    assert fd.Blur(fd.psf.disk(6), (64, 64)).path == "direct"
-    assert fd.Blur(np.ones((1, 12)), (64, 64)).path == "direct"
+def test_path_is_chosen_by_size_and_rank(rng):
+    """Cases far from where two paths cost the same, on any machine."""
+    shape = 600, 700
+    assert fd.Blur(fd.psf.gaussian(13, 2), shape).path == "separable"
+    assert fd.Blur(rng.random((5, 5)), shape).path == "direct"
+    assert fd.Blur(rng.random((101, 101)), shape).path == "fft"
+    assert fd.Blur(np.ones((1, 12)), shape).path in ("direct", "separable")
+    assert fd.Blur(np.full((301, 301), 1.0), (4, 4)).path != "fft"  # only 7x7 of it count
 
 
-@pytest.mark.parametrize("path", ["direct", "separable"])
+@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
 def test_same_bits_for_any_number_of_threads(path, rng):
     image = rng.random((700, 1100), dtype=np.float32)
     psf = rng.random((9, 9))

@@ -49,9 +49,10 @@ PSFS = [
 ]
 
 BLUR_OPTIONS = [
-    ("boundary", "reflect", ValueError, "boundary must be 'constant'; got 'reflect'"),
-    ("boundary", None, ValueError, "boundary must be 'constant'"),
-    ("path", "fft", ValueError, "path must be one of 'auto', 'direct', 'separable'; got 'fft'"),
+    ("boundary", "symmetric", ValueError, "boundary must be one of 'constant', 'nearest', .*; got 'symmetric'"),
+    ("boundary", None, ValueError, "boundary must be one of"),
+    ("boundary", 0, ValueError, "boundary must be one of"),
+    ("path", "fourier", ValueError, "path must be one of 'auto', 'direct', 'separable', 'fft'; got 'fourier'"),
     ("path", 1, ValueError, "path must be one of"),
     ("path", ["auto"], ValueError, "path must be one of"),
     ("workers", 0, ValueError, "workers must be a whole number of at least 1; got 0"),
@@ -132,6 +133,11 @@ def test_options_of_convolve_and_blur(option, value, error, message):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda: fd.convolve(IMAGE, np.ones((3, 10)), boundary="unknown"),
+            ValueError,
+            r"psf must not be larger than the image .* its shape is \(3, 10\), the image's \(8, 9\)",
+        ),
         (lambda: fd.Blur(PSF, 8), ValueError, "image_shape must be two sizes; got 8"),
         (lambda: fd.Blur(PSF, (8,)), ValueError, "image_shape must be two sizes"),
         (lambda: fd.Blur(PSF, (8, 9, 3)), ValueError, "image_shape must be two sizes"),
@@ -149,6 +155,7 @@ def test_options_of_convolve_and_blur(option, value, error, message):
         (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9), dtype="float32")), ValueError, "psf is a Blur of float32"),
         (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9), path="direct"), path="separable"), ValueError, "path is the"),
         (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9)), workers=2), ValueError, "workers is the Blur's own"),
+        (lambda: fd.solve(IMAGE, fd.Blur(PSF, (8, 9)), boundary="wrap"), ValueError, "boundary is the Blur's own"),
         (lambda: fd.notebook.deconvolve(IMAGE, PSF, optimizer="auto"), ValueError, "optimizer must be one of 'gd'"),
         (lambda: fd.notebook.deconvolve(IMAGE, PSF, None), TypeError, "learning_rate must be"),
         (lambda: fd.notebook.deconvolve(IMAGE, PSF, n_iter=0), ValueError, "n_iter must be"),

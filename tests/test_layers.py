@@ -7,7 +7,8 @@ import fastdeblur
 
 LAYERS = [
     "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "solvers", "result", "objective", "blur",
-    "buffers", "boundary", "psf", "checks", "kernels", "runtime", "cache",
+    "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "checks", "memory", "kernels",
+    "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

@@ -1,5 +1,6 @@
 """Descent on both objectives: gradients, rules, steps, stopping, callbacks."""
 
+import functools
 import itertools
 import warnings
 
@@ -9,6 +10,9 @@ import pytest
 import scipy.ndimage
 
 import fastdeblur as fd
+
+# The other boundaries are for test_boundaries.py.
+solve = functools.partial(fd.solve, boundary="constant")
 
 RULES = ["gd", "momentum", "nesterov", "adam", "adagrad"]
 PSFS = {
@@ -42,7 +46,7 @@ def test_gradient_and_objective_are_the_oracles(shape, name, data, prior, rng):
     image, start, psf = rng.random(shape), rng.random(shape), PSFS[name]
     mu = 0.3 if prior else 0.0
     rate = 1e-3
-    result = fd.solve(
+    result = solve(
         image, psf, data=data, prior=prior, mu=0.3, init=start, solver="gd", learning_rate=rate, max_iter=1, tol=0
     )
     expected = naive.objective([start.tolist()], [image.tolist()], psf.tolist(), data, mu)
@@ -69,7 +73,7 @@ def test_oracles_gradient_is_that_of_its_objective(data, scene):
 @pytest.mark.parametrize("data", ["root", "squares"])
 def test_optimality_is_its_definition(data, scene):
     image, psf, start = scene
-    result = fd.solve(image, psf, data=data, mu=0.3, init=start, max_iter=1, tol=0)
+    result = solve(image, psf, data=data, mu=0.3, init=start, max_iter=1, tol=0)
     parts = naive.gradient([result.image.tolist()], [image.tolist()], psf.tolist(), data, 0.3)
     whole, first, second = map(np.linalg.norm, map(np.ravel, parts))
     assert result.optimality == pytest.approx(whole / (first + second), rel=1e-9)
@@ -89,7 +93,7 @@ def test_rules(rule, data, scene):
         for i, j in np.ndindex(start.shape):
             moved[i, j] = naive.rule(rule, rate, start[i, j], [g[i, j] for g in gradients[: step + 1]])
         x = [moved.tolist()]
-    result = fd.solve(image, psf, data=data, mu=0.3, init=start, solver=rule, learning_rate=rate, max_iter=steps, tol=0)
+    result = solve(image, psf, data=data, mu=0.3, init=start, solver=rule, learning_rate=rate, max_iter=steps, tol=0)
     np.testing.assert_allclose(result.image, x[0], rtol=0, atol=1e-11)
     assert result.n_iter == steps
     assert result.n_products == steps + 1  # and one for the final objective and optimality
@@ -100,7 +104,7 @@ def test_rules(rule, data, scene):
 def test_channels_are_one_problem(axis, data, rng):
     psf = PSFS["low rank"]
     images, starts = rng.random((2, 3, 6, 8))
-    result = fd.solve(
+    result = solve(
         np.moveaxis(images, 0, axis), psf, data=data, mu=0.3, init=np.moveaxis(starts, 0, axis), channel_axis=axis,
         learning_rate=1e-3, solver="gd", max_iter=1, tol=0,
     )  # fmt: skip
@@ -115,9 +119,9 @@ def test_channels_of_large_images(rng):
     image = rng.random((70, 600, 3), dtype=np.float32)
     psf = rng.random((5, 5))
     psf /= psf.sum()
-    together = fd.solve(image, psf, data="squares", mu=0.1, channel_axis=2, learning_rate=0.5, max_iter=5, tol=0)
+    together = solve(image, psf, data="squares", mu=0.1, channel_axis=2, learning_rate=0.5, max_iter=5, tol=0)
     for k in range(3):
-        alone = fd.solve(image[..., k], psf, data="squares", mu=0.1, learning_rate=0.5, max_iter=5, tol=0)
+        alone = solve(image[..., k], psf, data="squares", mu=0.1, learning_rate=0.5, max_iter=5, tol=0)
         np.testing.assert_array_equal(together.image[..., k], alone.image)
 
 
@@ -127,11 +131,11 @@ def test_channels_of_large_images(rng):
 def test_gd_chooses_its_step_and_never_rises(data, init, dtype, photograph):
     _, image, psf = photograph
     seed = 1 if init == "normal" else None
-    result = fd.solve(image.astype(dtype), psf, data=data, mu=0.05, init=init, seed=seed, max_iter=400, tol=0)
+    result = solve(image.astype(dtype), psf, data=data, mu=0.05, init=init, seed=seed, max_iter=400, tol=0)
     assert (np.diff(result.history) <= 0).all()
     assert result.history.shape == (401,)
     # 4000 steps more find nothing that is 1 % better.
-    longer = fd.solve(image.astype(dtype), psf, data=data, mu=0.05, init=result.image, max_iter=4000, tol=0)
+    longer = solve(image.astype(dtype), psf, data=data, mu=0.05, init=result.image, max_iter=4000, tol=0)
     assert result.objective <= longer.objective * 1.01
 
 
@@ -141,7 +145,7 @@ def test_iterations_do_not_grow_with_the_image(rng):
     for side in (64, 512):
         sharp = scipy.ndimage.gaussian_filter(rng.random((side, side)), 4) * 20
         psf = fd.psf.gaussian(9, 1.5)
-        history = fd.solve(fd.convolve(sharp, psf), psf, init="zeros", tol=0, max_iter=1000).history
+        history = solve(fd.convolve(sharp, psf), psf, init="zeros", tol=0, max_iter=1000).history
         needed.append(int(np.argmax(history < 1.02 * history[-1])))
     assert 0 < needed[1] < 2 * needed[0]  # eight times, were it so
 
@@ -151,8 +155,8 @@ def test_iterations_do_not_grow_with_the_image(rng):
 def test_float32_reaches_the_default_tolerance(data, mu, photograph):
     """Where a step changes the objective by less than rounding, descent goes on."""
     _, image, psf = photograph
-    exact = fd.solve(image, psf, data=data, mu=mu, max_iter=5000)
-    single = fd.solve(image.astype("float32"), psf, data=data, mu=mu, max_iter=5000)
+    exact = solve(image, psf, data=data, mu=mu, max_iter=5000)
+    single = solve(image.astype("float32"), psf, data=data, mu=mu, max_iter=5000)
     assert exact.stop_reason == single.stop_reason == "tolerance"
     assert single.n_iter <= 1.2 * exact.n_iter
     assert (np.diff(single.history) <= 0).all()
@@ -163,7 +167,7 @@ def test_a_step_that_would_rise_is_halved(photograph):
     """From a flat start the prior's kink makes the first steps too long."""
     _, image, psf = photograph
     for dtype in ("float32", "float64"):
-        result = fd.solve(image.astype(dtype), psf, mu=50.0, init="zeros", max_iter=300, tol=0)
+        result = solve(image.astype(dtype), psf, mu=50.0, init="zeros", max_iter=300, tol=0)
         assert (np.diff(result.history) <= 0).all()
         assert result.n_products > 301
 
@@ -172,35 +176,35 @@ def test_a_step_that_would_rise_is_halved(photograph):
 def test_restores(data, photograph):
     sharp, image, psf = photograph
     mu = 0.05 if data == "root" else 0.002
-    restored = fd.deblur(image, psf, data=data, mu=mu)
+    restored = fd.deblur(image, psf, data=data, mu=mu, boundary="constant")
     inner = np.s_[8:-8, 8:-8]
     assert np.mean((restored - sharp)[inner] ** 2) < 0.7 * np.mean((image - sharp)[inner] ** 2)
 
 
 def test_tol(photograph):
     _, image, psf = photograph
-    result = fd.solve(image, psf, mu=0.05, tol=1e-2)
+    result = solve(image, psf, mu=0.05, tol=1e-2)
     assert result.stop_reason == "tolerance"
     assert 0 < result.optimality <= 1e-2
     assert 0 < result.n_iter < 500
     assert result.history.shape == (result.n_iter + 1,)
     assert result.history[-1] == result.objective
-    again = fd.solve(image, psf, mu=0.05, tol=1e-2, init=result.image)
+    again = solve(image, psf, mu=0.05, tol=1e-2, init=result.image)
     assert again.n_iter == 0
     np.testing.assert_array_equal(again.image, result.image)
 
 
 def test_result(photograph):
     _, image, psf = photograph
-    result = fd.solve(image, psf, max_iter=7, tol=0)
+    result = solve(image, psf, max_iter=7, tol=0)
     assert result.stop_reason == "max_iter"
     assert (result.n_iter, result.mu, result.path, result.device) == (7, 0.2, "separable", "cpu")
     assert result.seconds > 0
     assert repr(result).startswith("<Result: 96x120 float64, objective ")
     with pytest.raises(AttributeError):
         result.mu = 1
-    assert result != fd.solve(image, psf, max_iter=7, tol=0)  # eq=False: arrays have no truth value
-    np.testing.assert_array_equal(fd.deblur(image, psf, max_iter=7, tol=0), result.image)
+    assert result != solve(image, psf, max_iter=7, tol=0)  # eq=False: arrays have no truth value
+    np.testing.assert_array_equal(fd.deblur(image, psf, boundary="constant", max_iter=7, tol=0), result.image)
 
 
 @pytest.mark.parametrize("mu", [1e30, 1e300])
@@ -210,7 +214,7 @@ def test_a_weight_beyond_reason(mu, photograph):
         warnings.simplefilter("ignore", RuntimeWarning)
         for dtype in ("float32", "float64"):
             for data in ("root", "squares"):
-                result = fd.solve(image.astype(dtype), psf, data=data, mu=mu, max_iter=3)
+                result = solve(image.astype(dtype), psf, data=data, mu=mu, max_iter=3)
                 assert np.isfinite(result.image).all()
                 assert 0 <= result.optimality <= 1 + 1e-6
 
@@ -218,9 +222,9 @@ def test_a_weight_beyond_reason(mu, photograph):
 def test_a_blur_in_place_of_a_psf(photograph):
     _, image, psf = photograph
     blur = fd.Blur(psf, image.shape, path="direct")
-    result = fd.solve(image, blur, max_iter=3)
+    result = solve(image, blur, max_iter=3)
     assert result.path == "direct"
-    expected = fd.solve(image, psf, path="direct", max_iter=3)
+    expected = solve(image, psf, path="direct", max_iter=3)
     np.testing.assert_array_equal(result.image, expected.image)
 
 
@@ -234,13 +238,13 @@ def test_callback(photograph):
         seen.append((state.iteration, state.objective, state.optimality, state.estimate.copy()))
         return state.iteration == 5
 
-    result = fd.solve(image, psf, callback=callback, tol=0)
+    result = solve(image, psf, callback=callback, tol=0)
     assert result.stop_reason == "callback"
     assert [s[0] for s in seen] == [1, 2, 3, 4, 5]
     assert [s[1] for s in seen] == result.history[1:].tolist()
     assert seen[-1][2] == result.optimality
     np.testing.assert_array_equal(seen[-1][3], result.image)
-    plain = fd.solve(image, psf, max_iter=5, tol=0)
+    plain = solve(image, psf, max_iter=5, tol=0)
     np.testing.assert_array_equal(plain.image, result.image)
     np.testing.assert_array_equal(plain.history, result.history)
 
@@ -252,29 +256,29 @@ def test_callback_sees_the_callers_axes(rng):
     def callback(state):
         shapes.append(state.estimate.shape)
 
-    fd.solve(image, np.ones((1, 1)), channel_axis=1, max_iter=2, tol=0, callback=callback)
+    solve(image, np.ones((1, 1)), channel_axis=1, max_iter=2, tol=0, callback=callback)
     assert shapes == [image.shape] * 2
 
 
 def test_callback_may_call_the_library_and_raise(photograph):
     _, image, psf = photograph
-    expected = fd.solve(image, psf, max_iter=3, tol=0).image
-    nested = fd.solve(image, psf, max_iter=3, tol=0, callback=lambda s: fd.deblur(image, psf, max_iter=2) is None)
+    expected = solve(image, psf, max_iter=3, tol=0).image
+    nested = solve(image, psf, max_iter=3, tol=0, callback=lambda s: fd.deblur(image, psf, max_iter=2) is None)
     np.testing.assert_array_equal(nested.image, expected)
 
     def failing(state):
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        fd.solve(image, psf, callback=failing)
-    np.testing.assert_array_equal(fd.solve(image, psf, max_iter=3, tol=0).image, expected)
+        solve(image, psf, callback=failing)
+    np.testing.assert_array_equal(solve(image, psf, max_iter=3, tol=0).image, expected)
 
 
 @pytest.mark.parametrize("answer", [None, False, 0, 1, "stop", np.array([True])])
 def test_only_true_stops(answer, photograph):
     _, image, psf = photograph
-    assert fd.solve(image, psf, callback=lambda s: answer, max_iter=3, tol=0).stop_reason == "max_iter"
-    assert fd.solve(image, psf, callback=lambda s: np.True_, max_iter=3, tol=0).n_iter == 1
+    assert solve(image, psf, callback=lambda s: answer, max_iter=3, tol=0).stop_reason == "max_iter"
+    assert solve(image, psf, callback=lambda s: np.True_, max_iter=3, tol=0).n_iter == 1
 
 
 @pytest.mark.parametrize("rule", ["gd", "momentum", "nesterov"])
@@ -282,7 +286,7 @@ def test_only_true_stops(answer, photograph):
 def test_divergence(rule, dtype, photograph):
     _, image, psf = photograph
     with pytest.warns(RuntimeWarning, match="learning_rate"):
-        result = fd.solve(image.astype(dtype), psf, data="squares", solver=rule, learning_rate=1e4)
+        result = solve(image.astype(dtype), psf, data="squares", solver=rule, learning_rate=1e4)
     assert result.stop_reason == "diverged"
     assert np.isfinite(result.image).all()
     assert np.isfinite(result.history).all()
@@ -294,7 +298,7 @@ def test_divergence(rule, dtype, photograph):
 def test_an_objective_that_is_never_finite():
     image = np.full((8, 8), 1e200)
     with pytest.warns(RuntimeWarning, match="after iteration 0"):
-        result = fd.solve(image, [[0.5, 0.5]], data="squares", init=-image)
+        result = solve(image, [[0.5, 0.5]], data="squares", init=-image)
     assert result.stop_reason == "diverged"
     assert result.n_iter == 0
     assert np.isfinite(result.image).all()
@@ -307,8 +311,8 @@ def test_brightness_does_not_matter(power, dtype, data, photograph):
     """Fluxes in physical units are like 1e-17, and their squares are no float32."""
     _, image, psf = photograph
     factor = 2.0**power
-    plain = fd.solve(image.astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
-    scaled = fd.solve((image * factor).astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
+    plain = solve(image.astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
+    scaled = solve((image * factor).astype(dtype), psf, data=data, mu=0.1, max_iter=20, tol=0)
     # Products of a float32 near 1e-32 and a small weight are subnormal: they lose bits.
     lost = 1e-40 if power == -105 else 0
     np.testing.assert_allclose(scaled.image, plain.image * plain.image.dtype.type(factor), rtol=0, atol=lost)
@@ -323,20 +327,20 @@ def test_where_roots_have_no_gradient(rule, data):
     """Zero residual, zero differences, or both: never NaN."""
     flat, edge = np.full((6, 6), 0.5), np.tri(6)
     for image, init in ((flat, "image"), (flat, "zeros"), (edge, "image"), (np.zeros((6, 6)), "image")):
-        result = fd.solve(image, [[1.0]], data=data, solver=rule, init=init, max_iter=5, tol=0)
+        result = solve(image, [[1.0]], data=data, solver=rule, init=init, max_iter=5, tol=0)
         assert np.isfinite(result.image).all()
         assert np.isfinite(result.history).all()
-    result = fd.solve(flat, [[1.0]], data=data, solver=rule, max_iter=5)
+    result = solve(flat, [[1.0]], data=data, solver=rule, max_iter=5)
     np.testing.assert_array_equal(result.image, flat)
     assert (result.stop_reason, result.optimality) == ("tolerance", 0)
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("path", ["direct", "separable"])
+@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
 def test_same_bits_for_any_number_of_threads(rule, path, rng):
     image = rng.random((300, 700), dtype=np.float32)
     psf = fd.psf.gaussian(7, (1, 2))
-    results = [fd.solve(image, psf, solver=rule, path=path, workers=n, max_iter=20, tol=0) for n in (1, 2, 2, 3, None)]
+    results = [solve(image, psf, solver=rule, path=path, workers=n, max_iter=20, tol=0) for n in (1, 2, 2, 3, None)]
     for other in results[1:]:
         np.testing.assert_array_equal(other.image, results[0].image)
         np.testing.assert_array_equal(other.history, results[0].history)
@@ -346,8 +350,8 @@ def test_same_bits_for_any_number_of_threads(rule, path, rng):
 def test_chunks_do_not_matter(photograph):
     """Many steps, hence many returns to Python, against one step at a time."""
     _, image, psf = photograph
-    whole = fd.solve(image, psf, max_iter=300, tol=0)
-    single = fd.solve(image, psf, max_iter=300, tol=0, callback=lambda state: None)
+    whole = solve(image, psf, max_iter=300, tol=0)
+    single = solve(image, psf, max_iter=300, tol=0, callback=lambda state: None)
     np.testing.assert_array_equal(whole.image, single.image)
     np.testing.assert_array_equal(whole.history, single.history)
 
@@ -357,7 +361,7 @@ def test_nothing_of_the_callers_is_changed(rng):
     copies = image.copy(), psf.copy(), init.copy()
     for array in (image, psf, init):
         array.flags.writeable = False
-    result = fd.solve(image, psf, init=init, max_iter=3)
+    result = solve(image, psf, init=init, max_iter=3)
     for array, copy in zip((image, psf, init), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
         assert not np.may_share_memory(array, result.image)
@@ -365,33 +369,33 @@ def test_nothing_of_the_callers_is_changed(rng):
 
 def test_any_strides(rng):
     image = rng.random((30, 80))
-    expected = fd.solve(image, PSFS["low rank"], max_iter=3, tol=0).image
+    expected = solve(image, PSFS["low rank"], max_iter=3, tol=0).image
     double = np.zeros((60, 160))
     double[::2, ::2] = image
     wide = np.zeros((30, 100))
     wide[:, 10:90] = image
     for same in (np.asfortranarray(image), double[::2, ::2], wide[:, 10:90], image.astype(">f8"), image.tolist()):
-        np.testing.assert_array_equal(fd.solve(same, PSFS["low rank"], max_iter=3, tol=0).image, expected)
+        np.testing.assert_array_equal(solve(same, PSFS["low rank"], max_iter=3, tol=0).image, expected)
 
 
 def test_progress(photograph, capsys):
     _, image, psf = photograph
-    fd.solve(image, psf, max_iter=30, tol=0, progress=True)
+    solve(image, psf, max_iter=30, tol=0, progress=True)
     assert "30/30" in capsys.readouterr().err
 
 
 def test_psf_that_does_not_sum_to_one(photograph):
     _, image, psf = photograph
     with pytest.warns(UserWarning, match="sums to 1.02"):
-        fd.solve(image, psf * 1.02, max_iter=1)
+        solve(image, psf * 1.02, max_iter=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fd.solve(image, psf * 1.005, max_iter=1)
+        solve(image, psf * 1.005, max_iter=1)
 
 
 def test_integers_are_not_scaled(rng):
     image = rng.integers(0, 255, (20, 20), dtype=np.uint8)
-    result = fd.solve(image, [[1.0]], prior=None, max_iter=1)
+    result = solve(image, [[1.0]], prior=None, max_iter=1)
     assert result.image.dtype == np.float32
     np.testing.assert_array_equal(result.image, image)
 
@@ -402,11 +406,11 @@ def test_memory(rng):
 
     image = rng.random((512, 1024), dtype=np.float32)
     psf = fd.psf.gaussian(5, 1)
-    fd.solve(image, psf, max_iter=1)
+    solve(image, psf, max_iter=1)
     peaks = []
     for steps in (2, 60):
         tracemalloc.start()
-        fd.solve(image, psf, max_iter=steps, tol=0)
+        solve(image, psf, max_iter=steps, tol=0)
         peaks.append(tracemalloc.get_traced_memory()[1] / image.nbytes)
         tracemalloc.stop()
     assert peaks[0] < 5.2  # four and the result, with their halos

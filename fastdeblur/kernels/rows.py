@@ -42,6 +42,22 @@ def copy_row(source, out):
 
 
 @jit
+def add_row(source, out):
+    """Add a row to another."""
+    restrict()
+    for j in range(out.size):
+        out[j] += source[j]
+
+
+@jit
+def multiply_row(source, out):
+    """Multiply a row with another."""
+    restrict()
+    for j in range(out.size):
+        out[j] *= source[j]
+
+
+@jit
 def clear_row(out):
     """Fill a row with zeros."""
     for j in range(out.size):

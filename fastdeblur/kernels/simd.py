@@ -253,3 +253,93 @@ def doubles(typingctx, address):
         return builder.inttoptr(args[0], context.get_value_type(types.CPointer(types.float64)))
 
     return types.CPointer(types.float64)(types.intp), codegen
+
+
+@intrinsic
+def integers(typingctx, address):
+    """The integer `address` as a pointer to integers."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(types.CPointer(types.intp)))
+
+    return types.CPointer(types.intp)(types.intp), codegen
+
+
+@intrinsic
+def complexes(typingctx, pixels):
+    """A pointer to real numbers as one to complex numbers of the same precision."""
+    number = types.complex64 if pixels.dtype == types.float32 else types.complex128
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], context.get_value_type(types.CPointer(number)))
+
+    return types.CPointer(number)(pixels), codegen
+
+
+@intrinsic
+def lanes(typingctx, like):
+    """Elements of a vector, a compile-time constant."""
+    count = _shape(like).lanes
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(INDEX, count)
+
+    return types.intp(like), codegen
+
+
+@intrinsic
+def address_of(typingctx, pointer):
+    """A pointer as an integer, in elements; what is less than one is lost."""
+    itemsize = pointer.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        return builder.udiv(builder.ptrtoint(args[0], INDEX), INDEX(itemsize))
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def stream(typingctx, source, out):
+    """Copy one vector to an address that is a multiple of its size, past the caches."""
+    shape = _shape(source)
+
+    def codegen(context, builder, sig, args):
+        vector = ir.VectorType(context.get_value_type(source.dtype), shape.lanes)
+        store = builder.store(_load(builder, args[0], 0, vector), builder.bitcast(args[1], vector.as_pointer()))
+        store.align = shape.lanes * source.dtype.bitwidth // 8
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(source, source), codegen
+
+
+@intrinsic
+def fence(typingctx):
+    """Let all that was streamed be seen by whoever sees what is written from now on."""
+
+    def codegen(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def stream(typingctx, source, out):
+    """Copy one vector to an address that is a multiple of its size, past the caches.
+
+    What is written once and not read soon need not be read from memory before, nor push anything
+    else out of the caches.
+    """
+    shape = _shape(source)
+
+    def codegen(context, builder, sig, args):
+        vector = ir.VectorType(context.get_value_type(source.dtype), shape.lanes)
+        loaded = _load(builder, args[0], 0, vector)
+        store = builder.store(loaded, builder.bitcast(args[1], vector.as_pointer()))
+        store.align = shape.lanes * source.dtype.bitwidth // 8
+        one = ir.Constant(ir.IntType(32), 1)
+        store.set_metadata("nontemporal", builder.module.add_metadata([one]))
+        return context.get_dummy_value()
+
+    return types.void(source, source), codegen

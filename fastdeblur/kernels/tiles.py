@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..runtime import jit, task
-from .simd import INDEX, doubles
+from .simd import INDEX, doubles, integers
 
 # Partial sums a tile, one cache line.
 SUMS = 8
@@ -30,14 +30,18 @@ EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 # One direction of the blur for one path: valid correlation with `taps_down x taps_across` weights.
 # `down` holds, for each rank, the column's weights with a register tile's rows of zeros (less one)
 # above and below; the direct path keeps the whole psf there, in the same way, and no `across`.
+# The FFT path has the psf's spectrum there, `fft_rows` rows of `work_pitch` complex numbers.
 FILTER = np.dtype(
-    [(name, np.intp) for name in ("taps_down", "taps_across", "rank", "down", "across", "work_pitch")], align=True
+    [(name, np.intp) for name in ("taps_down", "taps_across", "rank", "down", "across", "work_pitch")]
+    + [(name, np.intp) for name in ("fft_rows", "fft_cols", "axes")],
+    align=True,
 )
 
-# How an image is cut into tiles, and where in a thread's scratch (in elements) things lie:
-# first the tile itself, then `work` for the path, then whatever the pass needs.
-GRID = [(name, np.intp) for name in ("rows", "cols", "tile_rows", "tile_cols", "tiles_down", "tiles_across")]
-GRID += [(name, np.intp) for name in ("tile_pitch", "work", "extra", "sums")]
+# How an image is cut into tiles, by the first row (column) of each band and the end of the last,
+# and where in a thread's scratch (in elements) things lie: first the tile itself, then another block
+# of its size, then `work` for the path, then whatever the pass needs.
+GRID = [(name, np.intp) for name in ("rows", "cols", "cuts_down", "cuts_across", "tiles_down", "tiles_across")]
+GRID += [(name, np.intp) for name in ("tile_pitch", "block", "work", "extra", "sums")]
 
 # Who works on what: the task now under way and its record, and the threads' scratch.
 CREW = [(name, np.intp) for name in ("task", "record", "tiles", "queue", "scratch", "stride")]
@@ -163,11 +167,12 @@ def relax(typingctx, idle):
 
 @jit
 def locate(grid, tile):
-    """Plane, first row, first column, rows and columns of a tile."""
+    """Plane, band down and across, first row, first column, rows and columns of a tile."""
     down, across = tile // grid.tiles_across, tile % grid.tiles_across
     plane, down = down // grid.tiles_down, down % grid.tiles_down
-    i, j = down * grid.tile_rows, across * grid.tile_cols
-    return plane, i, j, min(grid.tile_rows, grid.rows - i), min(grid.tile_cols, grid.cols - j)
+    rows, cols = integers(grid.cuts_down), integers(grid.cuts_across)
+    i, j = rows[down], cols[across]
+    return plane, down, across, i, j, rows[down + 1] - i, cols[across + 1] - j
 
 
 @jit

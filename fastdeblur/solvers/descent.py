@@ -19,12 +19,14 @@ import numpy as np
 
 from .. import runtime
 from ..blur import Blur
-from ..buffers import Buffer, Grid, Scratch, row_pitch, zeros
+from ..buffers import Buffer, Scratch
 from ..kernels.passes import STEP, residual, update
 from ..kernels.rules import ADAGRAD_START, KEEP, KEEP_SQUARE, RULES
 from ..kernels.tiles import RUNS
+from ..memory import row_pitch, zeros
 from ..objective import value
 from ..result import Result
+from ..tiling import Grid, Halo
 from .loop import CHUNK, DIVERGED, LOOP, MAX_ITER, RUNNING, TOLERANCE, descend
 
 # The notebook's rates, for rules whose steps do not follow from the operator's norm.
@@ -63,26 +65,33 @@ class Workspace:
     def __init__(self, blur: Blur, planes: int, rule: str, passes: int = 100):
         rows, cols = blur.estimate_shape
         forward, adjoint = blur.filters
-        self.grid = Grid.of(planes, rows, cols, blur.dtype)
-        self.slots = blur.slots(self.grid, passes)
-        self.scratch = Scratch(self.grid, self.slots, forward.work, self.grid.tile_cols + 2, blur.dtype)
-        self.estimates = [Buffer(self.grid, forward, blur.dtype) for _ in range(2)]
-        residuals = Buffer(self.grid, adjoint, blur.dtype)
+        self.grid = grid = Grid.of(planes, blur.estimate_shape, adjoint, blur.folded)
+        self.slots = blur.slots(grid, passes)
+        self.scratch = Scratch(grid, self.slots, forward, grid.tile_cols + 2)
+        halos = {name: getattr(blur, name).pieces(grid, adjoint) for name in ("folded", "filled", "residual_filled")}
+        self._blur, (top, left), (height, width) = blur, blur.frame_corner, blur.image_shape
+        in_frame = grid.blocks_in(blur.frame_corner, blur.image_shape)
+        self.estimates = [Buffer(grid, forward, in_frame) for _ in range(2)]
+        residuals = Buffer(grid, adjoint, halos["folded"].blocks)
         states = {"gd": 0, "adam": 2}.get(rule, 1)
         state = zeros(states * planes * rows * cols, blur.dtype)
         if rule == "adagrad":
             state[:] = ADAGRAD_START
-        self._owned = residuals, state, forward, adjoint
+        self._owned = residuals, state, forward, adjoint, halos
 
         step = self.step = np.zeros((), STEP)
         self.scratch.describe(step)
-        step["path"], step["rule"] = blur.path_address, RULES[rule].address(blur.dtype)
+        step["path"], step["rule"] = forward.task.address(blur.dtype), RULES[rule].address(blur.dtype)
         step["forward"], step["adjoint"] = forward.address, adjoint.address
         step["forward_corner"], step["adjoint_corner"] = self.estimates[0].corner, residuals.corner
         step["here"], step["there"] = (buffer.address for buffer in self.estimates)
         step["pitch"], step["plane"] = self.estimates[0].pitch, self.estimates[0].plane
         step["residual"] = residuals.address
         step["residual_pitch"], step["residual_plane"] = residuals.pitch, residuals.plane
+        step["frame_top"], step["frame_left"] = top, left
+        step["frame_bottom"], step["frame_right"] = top + height, left + width
+        for name, pieces in halos.items():
+            step[name] = pieces.address
         step["first"] = state.ctypes.data
         step["second"] = state[state.size // 2 :].ctypes.data
 
@@ -95,10 +104,21 @@ class Workspace:
         loop["history"] = self.losses.ctypes.data
 
     @property
-    def estimate(self) -> np.ndarray:
-        """The current estimate, planes x rows x cols."""
+    def frame(self) -> np.ndarray:
+        """The part of the current estimate that the image shows, planes x rows x cols."""
         first, second = self.estimates
-        return (first if first.address == self.step["here"] else second).pixels
+        pixels = (first if first.address == self.step["here"] else second).pixels
+        (top, left), (height, width) = self._blur.frame_corner, self._blur.image_shape
+        return pixels[:, top : top + height, left : left + width]
+
+    def begin(self, start: Callable[[np.ndarray], None]) -> None:
+        """Let `start` write the frame of the first estimate; beyond it its nearest pixels go on."""
+        blur, buffer = self._blur, self.estimates[0]
+        start(self.frame)
+        (top, left), beyond = blur.frame_corner, np.subtract(blur.estimate_shape, blur.image_shape)
+        reach = (top, int(beyond[0]) - top), (left, int(beyond[1]) - left)
+        Halo("nearest", blur.image_shape, reach).fill(buffer.memory, buffer.top + top, buffer.left + left)
+        blur.filled.fill(buffer.memory, buffer.top, buffer.left)
 
     def go_on(self, limit: int) -> np.ndarray:
         """Go through up to `limit` more iterates, at least one; returns their objectives."""
@@ -131,15 +151,15 @@ def minimise(
 ) -> Result:
     """Minimise an objective over planes of pixels.
 
-    `image` holds planes x rows x cols in the operator's dtype; `start` writes the first estimate
-    into such an array.  Everything else is as in `api.solve`, and has been checked there; so is the
+    `image` holds planes x rows x cols in the operator's dtype; `start` writes the first estimate's
+    frame into such an array.  Everything else is as in `api.solve`, and has been checked there; so is the
     result, but for its image, which is planes too.
     """
     entered = time.perf_counter()
     # A launch goes through many passes, so that images of 60x60 are worth some threads; but
     # through one step's if a callback wants to see each iterate.
     work = Workspace(blur, len(image), rule, passes=100 if callback is None else 2)
-    start(work.estimate)
+    work.begin(start)
     pitch = row_pitch(image, blur.dtype)
     if pitch is None or image.strides[0] % image.itemsize:
         image = np.ascontiguousarray(image, blur.dtype)
@@ -147,14 +167,14 @@ def minimise(
     step, loop = work.step, work.loop
     step["image"], step["image_pitch"] = image.ctypes.data, pitch
     step["image_plane"] = image.strides[0] // image.itemsize
-    brightest = max(_largest(image), _largest(work.estimate))
+    brightest = max(_largest(image), _largest(work.frame))
     step["unit"] = unit = _unit(brightest)
     step["brightness"] = 1.0 if root else 1.0 / unit
 
     loop["root"], loop["mu"], loop["tol"], loop["max_iter"] = root, mu, tol, max_iter
     loop["follow"] = rule == "gd" and learning_rate is None
     loop["learning_rate"] = learning_rate or LEARNING_RATES.get(rule, RELAXATION)
-    loop["data_norm"], loop["prior_norm"] = blur.norm() ** 2, 4.0 * sum(n > 1 for n in image.shape[1:])
+    loop["data_norm"], loop["prior_norm"] = blur.norm() ** 2, 4.0 * sum(n > 1 for n in blur.estimate_shape)
     full = brightest * math.sqrt(image.size)
     loop["black"] = value(root, mu, full, 0.0)
     # What rounding the blurred image to the pixels' precision may do to the objective; to squares,
@@ -175,11 +195,11 @@ def minimise(
             show(int(loop["iteration"]))
             if callback is None:
                 limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), 2 * limit, CHUNK)
-            elif loop["done"] and loop["iteration"] > 0 and _wants_stop(callback, loop, work.estimate):
+            elif loop["done"] and loop["iteration"] > 0 and _wants_stop(callback, loop, work.frame):
                 break
     losses = np.concatenate(history)
     return Result(
-        image=work.estimate.copy(),
+        image=work.frame.copy(),
         objective=float(loop["objective"]),
         history=losses if losses.size else np.array([float(loop["objective"])]),
         n_iter=int(loop["iteration"]),

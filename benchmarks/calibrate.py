@@ -1,0 +1,158 @@
+"""Measure what ``path="auto"`` goes by, on this machine: ``python -m benchmarks.calibrate``.
+
+Times the paths on one thread, fits each path's constants (see `fastdeblur.costs`), prints what was
+measured beside what the constants predict, and writes them to ``fastdeblur/costs.json``, for the vector
+width that Numba compiles for.  ``--dry`` only prints.  Takes some minutes; others should not use
+the machine meanwhile.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+
+import fastdeblur as fd
+from fastdeblur import boundary, costs, direction, filters, memory, psf, tiling
+from fastdeblur.kernels.simd import register_shape
+
+from ._jobs import image
+
+DTYPES = ("float32", "float64")
+SAMPLES = 7
+# Seconds that a sample lasts at least.
+SAMPLE = 0.02
+# Sides of images that stay in the caches, and that do not.
+SIDES = (96, 250, 700, 1600)
+TAPS = ((3, 3), (5, 5), (9, 9), (13, 13), (25, 25), (41, 41), (1, 15), (15, 1), (7, 31))
+RANKS = (1, 3)
+TRANSFORMS = (24, 36, 48, 64, 96, 128, 160, 192, 240, 256, 320, 384, 480, 512, 600, 720, 864, 1024, 1152)
+# Taps, of a transform's side: overlap of little and of half.
+OVERLAPS = (0.1, 0.5)
+
+
+class Measured(NamedTuple):
+    what: str
+    counts: tuple[float, ...]
+    seconds: float
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--dry"]):
+        print("usage: python -m benchmarks.calibrate [--dry]", file=sys.stderr)
+        return 2
+    found = {}
+    for dtype in DTYPES:
+        found[dtype] = {}
+        for path, samples in (("direct", direct), ("separable", separable), ("fft", fourier)):
+            measured = list(samples(dtype))
+            found[dtype][path] = constants = fitted(measured)
+            report(f"{path}, {dtype}", measured, constants)
+    width = str(register_shape("float32").lanes * 4)
+    print(f"\n{width}-byte vectors: {json.dumps(found)}")
+    if not arguments:
+        known = json.loads(costs.FILE.read_text(encoding="utf-8"))
+        known["nanoseconds"][width] = found
+        costs.FILE.write_text(costs.as_text(known), encoding="utf-8")
+        print(f"written to {costs.FILE}")
+    return 0
+
+
+def direct(dtype: str) -> Iterator[Measured]:
+    for side in SIDES:
+        for taps in TAPS:
+            if side**2 * taps[0] * taps[1] < 1e9:
+                yield applied("direct", side, taps, min(taps), dtype)
+
+
+def separable(dtype: str) -> Iterator[Measured]:
+    for side in SIDES:
+        for taps in TAPS:
+            for rank in RANKS:
+                if rank <= min(taps):
+                    yield applied("separable", side, taps, rank, dtype)
+
+
+def fourier(dtype: str) -> Iterator[Measured]:
+    """Tiles of given transforms, whatever `costs` would choose."""
+    for side in TRANSFORMS:
+        for overlap in OVERLAPS:
+            taps = max(int(overlap * side), 2)
+            tiles = 1 if side > 512 else 2
+            shape = (tiles * (side - taps + 1),) * 2
+            filter_ = filters.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
+            yield Measured(
+                f"{side}x{side}, {taps}x{taps} taps",
+                costs.fourier_counts(tiles**2, side, side, dtype),
+                best(bare(filter_, shape)),
+            )
+
+
+def applied(path: str, side: int, taps: tuple[int, int], rank: int, dtype: str) -> Measured:
+    shape = (side, side)
+    weights = full_rank(taps, dtype) if rank == min(taps) else low_rank(taps, rank, dtype)
+    blur, x = fd.Blur(weights, shape, path=path, workers=1), image(*shape, dtype)
+    out = np.empty_like(x)
+    return Measured(
+        f"{side}x{side}, {taps[0]}x{taps[1]} taps, rank {rank}",
+        costs.counts(path, shape, taps, rank, dtype),
+        best(lambda: blur.forward(x, out=out)),
+    )
+
+
+def bare(filter_: filters.Filter, shape: tuple[int, int]) -> Callable[[], object]:
+    """One application of a filter, without an operator around it."""
+    halo = tiling.Halo("constant", shape, ((0, 0), (0, 0)))
+    sources = tuple(lambda before, after, n=n: boundary.pixel_at("constant", n, before, after) for n in shape)
+    work = direction.Direction(filter_, shape, halo, sources)
+    x = image(*shape, filter_.dtype.name)
+    out = memory.zeros(x.size, x.dtype).reshape(shape)
+    return lambda: work.run(x, out, 1)
+
+
+def full_rank(taps: tuple[int, int], dtype: str) -> np.ndarray:
+    return psf.normalise(np.random.default_rng(1).random(taps)).astype(dtype)
+
+
+def low_rank(taps: tuple[int, int], rank: int, dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    return psf.normalise(rng.random((taps[0], rank)) @ rng.random((rank, taps[1]))).astype(dtype)
+
+
+def best(call: Callable[[], object]) -> float:
+    """Seconds of a call, in the best sample."""
+    began = time.perf_counter()
+    call()
+    call()
+    calls = max(1, int(SAMPLE / max((time.perf_counter() - began) / 2, 1e-6)))
+    samples = []
+    for _ in range(SAMPLES):
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        samples.append((time.perf_counter() - began) / calls)
+    return min(samples)
+
+
+def fitted(measured: list[Measured]) -> list[float]:
+    """The constants, none below 0, with the least relative errors."""
+    seconds = np.array([of.seconds for of in measured])
+    counts = np.array([of.counts for of in measured])
+    constants, _ = scipy.optimize.nnls(counts / seconds[:, None], np.ones(len(seconds)))
+    return [float(f"{1e9 * each:.3g}") for each in constants]
+
+
+def report(title: str, measured: list[Measured], constants: list[float]) -> None:
+    print(
+        f"\n{title}: {', '.join(f'{each:g}' for each in constants)} ns\n{'':36}{'us':>10}{'predicted':>11}{'ratio':>8}"
+    )
+    for what, counts, seconds in measured:
+        predicted = 1e-9 * np.dot(counts, constants)
+        print(f"{what:36}{seconds * 1e6:10.1f}{predicted * 1e6:11.1f}{predicted / seconds:8.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
