@@ -322,24 +322,3 @@ def fence(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
-
-
-@intrinsic
-def stream(typingctx, source, out):
-    """Copy one vector to an address that is a multiple of its size, past the caches.
-
-    What is written once and not read soon need not be read from memory before, nor push anything
-    else out of the caches.
-    """
-    shape = _shape(source)
-
-    def codegen(context, builder, sig, args):
-        vector = ir.VectorType(context.get_value_type(source.dtype), shape.lanes)
-        loaded = _load(builder, args[0], 0, vector)
-        store = builder.store(loaded, builder.bitcast(args[1], vector.as_pointer()))
-        store.align = shape.lanes * source.dtype.bitwidth // 8
-        one = ir.Constant(ir.IntType(32), 1)
-        store.set_metadata("nontemporal", builder.module.add_metadata([one]))
-        return context.get_dummy_value()
-
-    return types.void(source, source), codegen
