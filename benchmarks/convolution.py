@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 import fastdeblur as fd
+from fastdeblur.boundary import BOUNDARIES
 
 from ._jobs import NOTEBOOK_SIDE, SIDE, full_rank, gaussian, image
 
@@ -12,6 +13,8 @@ PSFS = {
     "direct 13x13": ("direct", lambda: full_rank(13)),
     "direct 25x25": ("direct", lambda: full_rank(25)),
     "separable 13x13": ("separable", gaussian),
+    "fft 31x31": ("fft", lambda: full_rank(31)),
+    "fft 101x101": ("fft", lambda: full_rank(101)),
 }
 # Seconds of calls before a sample.
 SPREAD = 0.05
@@ -39,3 +42,20 @@ class Apply:
 
     def time_adjoint(self, *_: object) -> None:
         self.blur.adjoint(self.x, out=self.out)
+
+
+class Boundary:
+    params = (list(PSFS), list(BOUNDARIES))
+    param_names = ("psf", "boundary")
+
+    def setup(self, psf: str, boundary: str) -> None:
+        path, make = PSFS[psf]
+        self.blur = fd.Blur(make(), (SIDE, SIDE), boundary=boundary, dtype="float32", path=path)
+        self.x, self.y = image(*self.blur.estimate_shape), image(SIDE, SIDE)
+        self.blur.adjoint(self.blur.forward(self.x, out=self.y), out=self.x)
+
+    def time_forward(self, *_: object) -> None:
+        self.blur.forward(self.x, out=self.y)
+
+    def time_adjoint(self, *_: object) -> None:
+        self.blur.adjoint(self.y, out=self.x)
