@@ -35,6 +35,13 @@ Operator = Callable[[np.ndarray], np.ndarray]
 def upper_bound(psf: np.ndarray, shape: tuple[int, int], boundary: str, blur: Callable[..., Any]) -> float:
     """A bound of the norm of the blur by `psf` of images of `shape`; `blur` makes operators, as `Blur` does."""
     weights = np.abs(psf.astype(np.float64))
+    # Near 1, for squares of very small or large numbers are none.
+    unit = 2.0 ** math.frexp(float(weights.max()))[1]
+    return unit * _upper_bound(weights / unit, shape, boundary, blur)
+
+
+def _upper_bound(weights: np.ndarray, shape: tuple[int, int], boundary: str, blur: Callable[..., Any]) -> float:
+    """`upper_bound` for positive weights whose largest is near 1."""
     total = float(weights.sum())
     if boundary == "wrap":  # a constant image is an eigenvector
         return total
@@ -48,7 +55,7 @@ def upper_bound(psf: np.ndarray, shape: tuple[int, int], boundary: str, blur: Ca
     if boundary == "unknown":  # the smaller of the two products
         there, back = back, there
     bound, _, _ = _iterate(
-        there, back, np.outer(*(_arch(size, taps) for size, taps in zip(shape, psf.shape, strict=True)))
+        there, back, np.outer(*(_arch(size, taps) for size, taps in zip(shape, weights.shape, strict=True)))
     )
     return min(bound, total)
 

@@ -315,7 +315,8 @@ def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def rank(psf: np.ndarray, most: int) -> int:
     """How many parts `factors` makes of a psf, or just ``most + 1`` if they are more."""
-    rest, floor = psf.astype(np.float64), _negligible(psf) * float(np.linalg.norm(psf))
+    rest = psf / np.abs(psf, dtype=np.float64).max(initial=np.finfo(np.float64).tiny)
+    floor = _negligible(psf) * float(np.linalg.norm(rest))
     if min(psf.shape) > 4 * most:
         # Elimination with complete pivots takes a fraction of what singular values do.
         for _ in range(most):

@@ -48,31 +48,33 @@ def residual(address, scratch, tile):
     unit = real(step.unit, scratch)
     misfit, roughness = 0.0, 0.0
 
+    # The part of the tile that the image shows.
     top, left = max(i0, step.frame_top), max(j0, step.frame_left)
     height, width = min(i0 + rows, step.frame_bottom) - top, min(j0 + cols, step.frame_right) - left
-    if height > 0 and width > 0:
+    shown = height > 0 and width > 0
+    if shown:
         call_correlation(
             step.path, step.forward, offset(here, top * pitch + left - step.forward_corner), pitch,
             scratch, step.tile_pitch, height, width, offset(scratch, step.work),
         )  # fmt: skip
-        start = plane * step.image_plane + (top - step.frame_top) * image_pitch + left - step.frame_left
-        image = offset(pointer(step.image, scratch), start)
-        for i in range(height):
-            blurred, seen = offset(scratch, i * step.tile_pitch), offset(image, i * image_pitch)
-            line = offset(out, (top + i) * out_pitch + left)
-            misfit += residual_row(carray(blurred, width), carray(seen, width), carray(line, width), unit)
-        spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, out_pitch)
-
+    start = plane * step.image_plane + (top - step.frame_top) * image_pitch + left - step.frame_left
+    image = offset(pointer(step.image, scratch), start)
     # The last column has no difference to its right, the last row none below.
     inner = min(cols, step.cols - 1 - j0)
-    for i in range(rows):
-        pixel = offset(here, (i0 + i) * pitch + j0)
-        below = offset(pixel, pitch if i0 + i + 1 < step.rows else 0)
+    for i in range(i0, i0 + rows):
+        if shown and 0 <= i - top < height:
+            blurred, seen = offset(scratch, (i - top) * step.tile_pitch), offset(image, (i - top) * image_pitch)
+            line = offset(out, i * out_pitch + left)
+            misfit += residual_row(carray(blurred, width), carray(seen, width), carray(line, width), unit)
+        pixel = offset(here, i * pitch + j0)
+        below = offset(pixel, pitch if i + 1 < step.rows else 0)
         pixels, lower, right = carray(pixel, inner), carray(below, inner), carray(offset(pixel, 1), inner)
         roughness += difference_squares(pixels, lower, right, unit)
         for j in range(inner, cols):
             drop = float(unit * (below[j] - pixel[j]))
             roughness += drop * drop
+    if shown:
+        spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, out_pitch)
     sums = sums_of(step, tile)
     sums[0], sums[1] = misfit, roughness
 

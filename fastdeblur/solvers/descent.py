@@ -174,7 +174,8 @@ def minimise(
     loop["root"], loop["mu"], loop["tol"], loop["max_iter"] = root, mu, tol, max_iter
     loop["follow"] = rule == "gd" and learning_rate is None
     loop["learning_rate"] = learning_rate or LEARNING_RATES.get(rule, RELAXATION)
-    loop["data_norm"], loop["prior_norm"] = blur.norm() ** 2, 4.0 * sum(n > 1 for n in blur.estimate_shape)
+    loop["data_norm"] = blur.norm() ** 2 if loop["follow"] else 0.0
+    loop["prior_norm"] = 4.0 * sum(n > 1 for n in blur.estimate_shape)
     full = brightest * math.sqrt(image.size)
     loop["black"] = value(root, mu, full, 0.0)
     # What rounding the blurred image to the pixels' precision may do to the objective; to squares,
