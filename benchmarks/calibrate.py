@@ -1,9 +1,9 @@
 """Measure what ``path="auto"`` goes by, on this machine: ``python -m benchmarks.calibrate``.
 
-Times the paths on one thread, fits each path's constants (see `fastdeblur.costs`), prints what was
-measured beside what the constants predict, and writes them to ``fastdeblur/costs.json``, for the vector
-width that Numba compiles for.  ``--dry`` only prints.  Takes some minutes; others should not use
-the machine meanwhile.
+Times the paths on one thread, on large images on all of them, fits each path's constants (see
+`fastdeblur.costs`), prints what was measured beside what the constants predict, and writes them to
+``fastdeblur/costs.json``, for the vector width that Numba compiles for.  ``--dry`` only prints.  Takes
+two minutes; others should not use the machine meanwhile.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import scipy.optimize
 
@@ -26,8 +27,10 @@ DTYPES = ("float32", "float64")
 ROUNDS, SAMPLES = 6, 2
 # Seconds that a sample lasts at least.
 SAMPLE = 0.02
-# Sides of images that stay in the caches, and that do not.
-SIDES = (96, 250, 700, 1600)
+# Sides of images that stay in the caches, which one thread does, and of one that does not: there
+# all threads share the way to memory, and what counts is the sum of their times.
+SIDES = (96, 250, 700)
+LARGE = 1600
 TAPS = ((3, 3), (5, 5), (9, 9), (13, 13), (25, 25), (41, 41), (1, 15), (15, 1), (7, 31))
 RANKS = (1, 3)
 TRANSFORMS = (24, 36, 48, 64, 96, 128, 160, 192, 240, 256, 320, 384, 480, 512, 600, 720, 864, 1024, 1152)
@@ -39,6 +42,7 @@ class Case(NamedTuple):
     what: str
     counts: tuple[float, ...]
     call: Callable[[], object]
+    threads: int = 1
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +54,7 @@ def main(arguments: list[str]) -> int:
         found[dtype] = {}
         for path, samples in (("direct", direct), ("separable", separable), ("fft", fourier)):
             cases = list(samples(dtype))
-            seconds = np.min([[best(case.call) for case in cases] for _ in range(ROUNDS)], axis=0)
+            seconds = np.min([[case.threads * best(case.call) for case in cases] for _ in range(ROUNDS)], axis=0)
             found[dtype][path] = constants = fitted(cases, seconds)
             report(f"{path}, {dtype}", cases, seconds, constants)
     width = str(register_shape("float32").lanes * 4)
@@ -64,14 +68,14 @@ def main(arguments: list[str]) -> int:
 
 
 def direct(dtype: str) -> Iterator[Case]:
-    for side in SIDES:
+    for side in (*SIDES, LARGE):
         for taps in TAPS:
             if side**2 * taps[0] * taps[1] < 1e9:
                 yield applied("direct", side, taps, min(taps), dtype)
 
 
 def separable(dtype: str) -> Iterator[Case]:
-    for side in SIDES:
+    for side in (*SIDES, LARGE):
         for taps in TAPS:
             for rank in RANKS:
                 if rank <= min(taps):
@@ -83,36 +87,46 @@ def fourier(dtype: str) -> Iterator[Case]:
     for side in TRANSFORMS:
         for overlap in OVERLAPS:
             taps = max(int(overlap * side), 2)
-            tiles = 1 if side > 512 else 2
-            shape = (tiles * (side - taps + 1),) * 2
-            filter_ = filters.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
-            yield Case(
-                f"{side}x{side}, {taps}x{taps} taps",
-                costs.fourier_counts(tiles**2, side, side, dtype),
-                bare(filter_, shape),
-            )
+            yield transformed(side, taps, 1 if side > 512 else 2, dtype)
+        taps = int(OVERLAPS[0] * side)
+        if side >= 96:
+            yield transformed(side, taps, LARGE // (side - taps + 1), dtype, numba.get_num_threads())
+
+
+def transformed(side: int, taps: int, tiles: int, dtype: str, threads: int = 1) -> Case:
+    """As many tiles down and across, each of a transform of `side`."""
+    shape = (tiles * (side - taps + 1),) * 2
+    filter_ = filters.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
+    return Case(
+        f"{tiles}x{tiles} of {side}x{side}, {taps}x{taps} taps",
+        costs.fourier_counts(tiles**2, side, side, shape[0] * shape[1], dtype),
+        bare(filter_, shape, threads),
+        threads,
+    )
 
 
 def applied(path: str, side: int, taps: tuple[int, int], rank: int, dtype: str) -> Case:
     shape = (side, side)
     weights = full_rank(taps, dtype) if rank == min(taps) else low_rank(taps, rank, dtype)
-    blur, x = fd.Blur(weights, shape, path=path, workers=1), image(*shape, dtype)
+    threads = numba.get_num_threads() if side == LARGE else 1
+    blur, x = fd.Blur(weights, shape, path=path, workers=threads), image(*shape, dtype)
     out = np.empty_like(x)
     return Case(
         f"{side}x{side}, {taps[0]}x{taps[1]} taps, rank {rank}",
         costs.counts(path, shape, taps, rank, dtype),
         lambda: blur.forward(x, out=out),
+        threads,
     )
 
 
-def bare(filter_: filters.Filter, shape: tuple[int, int]) -> Callable[[], object]:
+def bare(filter_: filters.Filter, shape: tuple[int, int], threads: int) -> Callable[[], object]:
     """One application of a filter, without an operator around it."""
     halo = tiling.Halo("constant", shape, ((0, 0), (0, 0)))
     sources = tuple(lambda before, after, n=n: boundary.pixel_at("constant", n, before, after) for n in shape)
     work = direction.Direction(filter_, shape, halo, sources)
     x = image(*shape, filter_.dtype.name)
     out = memory.zeros(x.size, x.dtype).reshape(shape)
-    return lambda: work.run(x, out, 1)
+    return lambda: work.run(x, out, threads)
 
 
 def full_rank(taps: tuple[int, int], dtype: str) -> np.ndarray:

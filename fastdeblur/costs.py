@@ -35,6 +35,8 @@ _GOOD: list[int] = sorted(
 WINDOW = 32
 # Bytes of a tile's pixels up to which its spectrum, the psf's and they themselves share the cache.
 CACHED = 2**18
+# Bytes of an image up to which it is in the last cache.
+HELD = 2**22
 # Longest transform, unless the psf asks for more.  One of 1125 was 7 % faster for 101 taps with two
 # threads, but what they all work on has to share the last cache.
 _LONGEST = 768
@@ -56,27 +58,33 @@ def _constants(path: str, dtype: Any) -> list[float]:
 def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> tuple[float, ...]:
     """What the time of a path is linear in.
 
-    direct: multiply-adds, pixels of windows, images; separable: multiply-adds down and across,
-    pixels of windows, images; fft: see `fourier_counts`.
+    direct: multiply-adds, pixels of windows, pixels from memory, images; separable: multiply-adds
+    down, across, and the same; fft: see `fourier_counts`.
     """
     (rows, cols), (down, across) = shape, psf_shape
     if path == "fft":
         fft_rows, fft_cols = fourier_shape(psf_shape, shape, dtype)
         tiles = -(-rows // (fft_rows - down + 1)) * -(-cols // (fft_cols - across + 1))
-        return fourier_counts(tiles, fft_rows, fft_cols, dtype)
+        return fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype)
     registers = register_shape(np.dtype(dtype))
     pixels = float(rows + rows % registers.rows) * -(-cols // registers.width) * registers.width
     columns, windows = down + registers.rows - 1, pixels * (1 + (down - 1) / WINDOW)
+    cold = _from_memory(rows * cols, dtype)
     if path == "direct":
-        return pixels * columns * across, windows, 1.0
-    return rank * pixels * columns, rank * pixels * across, windows, 1.0
+        return pixels * columns * across, windows, cold, 1.0
+    return rank * pixels * columns, rank * pixels * across, windows, cold, 1.0
 
 
-def fourier_counts(tiles: int, fft_rows: int, fft_cols: int, dtype: Any) -> tuple[float, ...]:
-    """Pixels transformed, times the logarithm of their number in a tile; pixels; those beyond the cache; tiles."""
-    transformed = fft_rows * fft_cols
-    beyond = max(transformed - CACHED // np.dtype(dtype).itemsize, 0)
-    return tiles * transformed * log2(transformed), float(tiles * transformed), float(tiles * beyond), float(tiles)
+def fourier_counts(tiles: int, fft_rows: int, fft_cols: int, pixels: int, dtype: Any) -> tuple[float, ...]:
+    """Pixels transformed, times the logarithm of a tile's; those beyond the cache; pixels; those from memory; tiles."""
+    tile = fft_rows * fft_cols
+    beyond = max(tile - CACHED // np.dtype(dtype).itemsize, 0)
+    return tiles * tile * log2(tile), float(tiles * beyond), float(pixels), _from_memory(pixels, dtype), float(tiles)
+
+
+def _from_memory(pixels: int, dtype: Any) -> float:
+    """Pixels that the last cache does not hold."""
+    return float(max(pixels - HELD // np.dtype(dtype).itemsize, 0))
 
 
 def predicted(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> float:
@@ -104,7 +112,7 @@ def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any
     def cost(choice: tuple[tuple[int, int], tuple[int, int]]) -> float:
         (down, fft_rows), (across, fft_cols) = choice
         tiles = down * across
-        of = fourier_counts(tiles, fft_rows, fft_cols, dtype)
+        of = fourier_counts(tiles, fft_rows, fft_cols, shape[0] * shape[1], dtype)
         # As much for few threads as for one: tiles that do not go round leave some of them idle.
         idle = -(-tiles // _CREW) * _CREW / tiles
         return sum(count * each for count, each in zip(of, constants, strict=True)) * (1 + idle)
