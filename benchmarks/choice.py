@@ -27,7 +27,7 @@ DTYPES = ("float32", "float64")
 MOST = 1.15
 # A path that must take this many times longer is not timed.
 HOPELESS = 6
-ROUNDS = 2
+ROUNDS, SAMPLES = 5, 2
 
 
 class Case(NamedTuple):
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     worst = (0.0, None)
     for case in cases():
         chosen, of = jobs(case)
-        took = {path: sample.seconds for path, sample in best_samples(of, ROUNDS, samples=4, pause=0.02).items()}
+        took = {path: sample.seconds for path, sample in best_samples(of, ROUNDS, SAMPLES, pause=0.02).items()}
         ratio = took[chosen] / min(took.values())
         worst = max(worst, (ratio, case), key=lambda pair: pair[0])
         times = "".join(f"{took[path] * 1e3:9.3f} ms" if path in took else f"{'':12}" for path in PATHS)

@@ -112,13 +112,13 @@ class Blur:
         self.workers = checks.workers(workers)
 
         weights = reduced(self.psf, self.image_shape, self.boundary)
-        low_rank = rank(weights, MOST_RANK if path == "auto" else min(weights.shape))
         if path == "auto":
-            path = costs.cheapest(self.estimate_shape, weights.shape, low_rank, self.dtype)
+            path = costs.cheapest(self.estimate_shape, weights.shape, rank(weights, MOST_RANK), self.dtype)
         self.path = path
-        self.seconds = costs.predicted(path, self.estimate_shape, weights.shape, low_rank, self.dtype)
         folds = self.boundary in FOLDED
         self.filters: tuple[Filter, Filter] = pair(path, weights, self.estimate_shape, folds)
+        used = int(self.filters[0].record["rank"])
+        self.seconds = costs.predicted(path, self.estimate_shape, weights.shape, used, self.dtype)
         # What stands around the estimate, what the adjoint has there for the estimate, and what stands
         # around the residual (the adjoint of a periodic blur is periodic itself).
         periodic = self.boundary == "wrap"

@@ -163,7 +163,7 @@ def most_threads() -> int:
 
 # Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
 # they may wake on one core and need 8 milliseconds to part.
-WORTH_THREADS = 0.5e-3
+WORTH_THREADS = 0.3e-3
 
 
 def slots(workers: int | None, tiles: int, seconds: float) -> int:

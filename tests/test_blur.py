@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastdeblur as fd
+from fastdeblur import direction
 
 PSF_SHAPES = [(1, 1), (3, 3), (4, 4), (2, 7), (3, 8), (8, 3), (13, 13), (1, 12), (31, 31)]
 IMAGE_SHAPES = [(1, 1), (1, 2), (1, 53), (53, 1), (6, 7), (17, 13), (16, 16)]
@@ -144,6 +145,24 @@ def test_any_strides(shape, rng):
         if isinstance(out, np.ndarray) and out.flags.writeable and out.dtype.isnative:
             assert blur.forward(image, out=out) is out
             np.testing.assert_array_equal(out, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_that_go_past_the_caches(dtype, rng, monkeypatch):
+    """Wherever a row begins and ends in its cache lines."""
+    memory = np.zeros((41, 140), dtype)
+    for first, cols in [(0, 128), (1, 131), (3, 5), (7, 1), (9, 130)]:
+        image = rng.random((41, cols)).astype(dtype)
+        for path in ("direct", "separable", "fft"):
+            blur = fd.Blur(rng.random((3, 5)), image.shape, dtype=dtype, path=path)
+            expected = blur.forward(image)
+            with monkeypatch.context() as patch:
+                patch.setattr(direction, "STREAMED", 0)
+                memory[:] = 7
+                blur.forward(image, out=memory[:, first : first + cols])
+            np.testing.assert_array_equal(memory[:, first : first + cols], expected)
+            assert (memory[:, :first] == 7).all()
+            assert (memory[:, first + cols :] == 7).all()
 
 
 def test_a_broadcast_row_is_read_as_it_is(rng):

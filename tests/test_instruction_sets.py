@@ -37,9 +37,10 @@ def environment(name, features):
 )
 def test_kernels_for(name, features):
     here = Path(__file__).parent
-    tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py")]
+    tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py", "test_boundaries.py")]
+    chosen = "not oracle and (test_blur or test_notebook or test_adjoint or test_steps)"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not oracle", "-c",
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "-c",
          str(here.parent / "pyproject.toml"), *tests],
         env={**os.environ, **environment(name, features)},
         capture_output=True,
