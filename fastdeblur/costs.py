@@ -24,6 +24,8 @@ FILE = Path(__file__).with_name("costs.json")
 NANOSECONDS: dict[str, dict[str, dict[str, list[float]]]] = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
 
 PATHS = ("direct", "separable", "fft")
+# Up to so many, transforms do not pay on any machine, however small the image.
+FEW_TAPS = 25
 # Lengths whose transforms are fast: with small factors, and some of them 2 (625 took 1.1 times as
 # long a pixel as 640, 243 as 240).
 _GOOD: list[int] = sorted(
@@ -95,7 +97,8 @@ def predicted(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], ran
 
 def cheapest(shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> str:
     """The path that should be fastest; `rank` is that of the psf, or more than a low one."""
-    return min(PATHS, key=lambda path: predicted(path, shape, psf_shape, rank, dtype))
+    paths = PATHS if psf_shape[0] * psf_shape[1] > FEW_TAPS else ("direct", "separable")
+    return min(paths, key=lambda path: predicted(path, shape, psf_shape, rank, dtype))
 
 
 def good_length(least: int) -> int:
