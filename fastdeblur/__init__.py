@@ -3,7 +3,8 @@
 from . import notebook, psf
 from .api import convolve, deblur, solve, warmup
 from .blur import Blur
+from .deblurrer import Deblurrer
 from .result import Result
 
-__all__ = ["Blur", "Result", "convolve", "deblur", "notebook", "psf", "solve", "warmup"]
+__all__ = ["Blur", "Deblurrer", "Result", "convolve", "deblur", "notebook", "psf", "solve", "warmup"]
 __version__ = "0.1.0"

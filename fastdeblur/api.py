@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from . import checks, runtime
 from .blur import Blur, convolved
-from .boundary import BOUNDARIES
+from .deblurrer import Deblurrer
 from .filters import PATHS
 from .kernels.rules import RULES
-from .objective import DATA
 from .result import Result
-from .solvers import descent
-
-PRIORS = ("gradient", None)
-SOLVERS = ("auto", *RULES)
-STARTS = ("image", "zeros", "normal")
 
 
 def convolve(
@@ -116,7 +107,7 @@ def solve(
     *,
     data: str | None = None,
     prior: str | None = "gradient",
-    mu: float = 0.2,
+    mu: Any = "auto",
     boundary: str = "unknown",
     channel_axis: int | None = None,
     solver: str = "auto",
@@ -127,7 +118,7 @@ def solve(
     seed: int | None = None,
     path: str = "auto",
     workers: int | None = None,
-    callback: Callable[[descent.State], Any] | None = None,
+    callback: Callable[[Any], Any] | None = None,
     progress: bool = False,
 ) -> Result:
     """Restore a blurred image whose psf is known, and say how it went.
@@ -233,51 +224,14 @@ def solve(
     >>> bool(result.history[-1] < result.history[0])
     True
     """
-    began = time.perf_counter()
-    data = checks.choice("data", data, (*DATA, None)) or "root"
-    checks.choice("prior", prior, PRIORS)
-    mu = checks.real("mu", mu, "at least 0")
-    rule = checks.choice("solver", solver, SOLVERS)
-    rule = "gd" if rule == "auto" else rule
-    if learning_rate is not None:
-        learning_rate = checks.real("learning_rate", learning_rate, "above 0")
-    max_iter = 500 if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53)
-    tol = checks.real("tol", tol, "at least 0")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable or None; got {callback!r}")
-    if not isinstance(progress, (bool, np.bool_)):
-        raise TypeError(f"progress must be True or False; got {progress!r}")
-
     planes = checks.planes("image", image, channel_axis)
-    blur = _operator(psf, planes, boundary=boundary, path=path, workers=workers)
-    shape = np.shape(image)
-    start = _start(init, seed, shape, channel_axis, planes.dtype)
-    seen = None
-    if callback is not None:
-        seen = lambda state: callback(replace(state, estimate=_joined(state.estimate, channel_axis)))  # noqa: E731
-
-    result = descent.minimise(
-        blur,
-        planes,
-        lambda out: start(planes, out),
-        rule=rule,
-        root=data == "root",
-        mu=mu if prior else 0.0,
-        learning_rate=learning_rate,
-        max_iter=max_iter,
-        tol=tol,
-        callback=seen,
-        progress=bool(progress),
-    )
-    if result.stop_reason == "diverged":
-        warnings.warn(
-            f"the objective left all bounds after iteration {result.n_iter}; "
-            "the last finite estimate is returned (try a smaller learning_rate)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    whole = np.ascontiguousarray(_joined(result.image, channel_axis))
-    return replace(result, image=whole, seconds=time.perf_counter() - began)
+    deblurrer = Deblurrer(
+        psf, np.shape(image),
+        data=data, prior=prior, mu=mu, boundary=boundary, channel_axis=channel_axis, solver=solver,
+        learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path, workers=workers,
+        callback=callback, progress=progress,
+    )  # fmt: skip
+    return deblurrer.solve(planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis))
 
 
 def warmup() -> None:
@@ -296,71 +250,6 @@ def warmup() -> None:
         for path in PATHS:
             blur = Blur(np.ones((3, 3)) / 9, image.shape, dtype=dtype, path=path)
             blur.forward(image)
-            for rule in RULES if path == "direct" else ["gd"]:
+            for rule in (*RULES, "exact") if path == "direct" else ["gd"]:
                 solve(image, blur, solver=rule, max_iter=1, tol=0)
     runtime.warm()
-
-
-def _joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
-    """The inverse of `checks.planes`."""
-    return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
-
-
-def _operator(psf: Any, planes: np.ndarray, **options: Any) -> Blur:
-    """A Blur for these planes, or the caller's if it fits."""
-    shape = planes.shape[1:]
-    if not isinstance(psf, Blur):
-        blur = Blur(psf, shape, dtype=planes.dtype, **options)
-    else:
-        blur = psf
-        checks.choice("boundary", options["boundary"], BOUNDARIES)
-        checks.choice("path", options["path"], ["auto", *PATHS])
-        for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("workers", None)):
-            if options[name] not in (neutral, getattr(blur, name)):
-                raise ValueError(
-                    f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
-                )
-        if blur.image_shape != shape:
-            raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {shape}")
-        if blur.dtype != planes.dtype:
-            raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")
-    total = float(blur.psf.sum(dtype=np.float64))
-    if abs(total - 1) > 0.01:
-        warnings.warn(
-            f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
-            "(see fastdeblur.psf.normalise)",
-            UserWarning,
-            stacklevel=3,
-        )
-    return blur
-
-
-def _start(
-    init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None, dtype: np.dtype[Any]
-) -> Callable[[np.ndarray, np.ndarray], None]:
-    """A function (planes of the image, planes to fill) that writes the first estimate."""
-    if seed is not None:
-        seed = checks.integer("seed", seed, 0, 2**32 - 1)
-        if not (isinstance(init, str) and init == "normal"):
-            raise ValueError(f"seed is for init='normal'; got seed={seed} and another init")
-    if isinstance(init, str) or init is None:
-        checks.choice("init", init, STARTS)
-    if isinstance(init, str) and init == "image":
-        return lambda image, out: np.copyto(out, image)
-    if isinstance(init, str) and init == "zeros":
-        return lambda image, out: out.fill(0)
-    if isinstance(init, str):
-        return lambda image, out: _normal(seed, _joined(out, channel_axis))
-    array = checks.real_array("init", init)
-    if array.shape != shape:
-        raise ValueError(f"init must have the image's shape {shape}; its shape is {array.shape}")
-    array = checks.cast("init", array, dtype)
-    planes = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
-    return lambda image, out: np.copyto(out, planes)
-
-
-def _normal(seed: int | None, out: np.ndarray) -> None:
-    """The notebook's random start, drawn a row at a time: the stream is that of one call."""
-    random = np.random.RandomState(seed)
-    for row in out:
-        row[...] = random.randn(*row.shape) / 10

@@ -255,6 +255,11 @@ class Blur:
         """Threads to launch for that many passes over `grid`."""
         return runtime.slots(self.workers, grid.tiles, passes * grid.planes * self.seconds)
 
+    def run(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
+        """`forward` or `adjoint` of arrays that kernels can use as they are, unchecked."""
+        direction = self._adjoint if adjoint else self._forward
+        direction.run(source, out, self.slots(direction.grid))
+
     def _apply(self, direction: Direction, name: str, x: Any, out: np.ndarray | None, callers: int = 2) -> np.ndarray:
         shape, out_shape = self.estimate_shape, self.image_shape
         if direction is self._adjoint:

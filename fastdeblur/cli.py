@@ -19,6 +19,7 @@ import numpy as np
 
 from . import __version__, api, cache, files, notebook, plots
 from .boundary import BOUNDARIES
+from .deblurrer import SOLVERS
 from .filters import PATHS
 from .kernels import simd
 from .objective import DATA
@@ -106,11 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("image", metavar="IMAGE", help="the blurred image")
     deblur.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
     deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
-    deblur.add_argument("--mu", type=float, default=0.2, help="weight of smoothness (default: %(default)s)")
+    deblur.add_argument("--mu", type=_mu, default="auto", help="weight of smoothness, or auto (default: %(default)s)")
     deblur.add_argument("--data", choices=DATA, help="how misfit is counted (default: root)")
     deblur.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
     deblur.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
-    deblur.add_argument("--solver", choices=api.SOLVERS, help="how to minimise (default: auto)")
+    deblur.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
     deblur.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
     deblur.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
     deblur.add_argument("--workers", type=int, metavar="N", help="most threads")
@@ -120,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, processor, threads, cache and GPU", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
+
+
+def _mu(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def _scale(text: str) -> float:

@@ -147,7 +147,7 @@ def test_without_options_the_library_decides(tmp_path, monkeypatch):
     np.save(tmp_path / "image.npy", np.ones((4, 4)))
     argv = ["deblur", str(tmp_path / "image.npy"), "--psf", "box:3", "-o", str(tmp_path / "out.npy")]
     assert cli.main(argv) == 2
-    assert seen == {"mu": 0.2, "channel_axis": None, "progress": False}
+    assert seen == {"mu": "auto", "channel_axis": None, "progress": False}
 
 
 def test_out_may_be_the_image(tmp_path):

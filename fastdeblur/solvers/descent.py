@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from ..objective import value
 from ..result import Result
 from ..tiling import Grid, Halo
 from .loop import CHUNK, DIVERGED, LOOP, MAX_ITER, RUNNING, TOLERANCE, descend
+from .shared import State, bar, largest, unit_of, wants_stop
 
 # The notebook's rates, for rules whose steps do not follow from the operator's norm.
 LEARNING_RATES = {"momentum": 0.05, "nesterov": 0.05, "adam": 0.02, "adagrad": 0.2}
@@ -39,24 +38,6 @@ RELAXATION = 1.8
 STOP_REASONS = {TOLERANCE: "tolerance", MAX_ITER: "max_iter", DIVERGED: "diverged"}
 # Longest time in compiled code, in seconds.
 PATIENCE = 0.05
-
-
-@dataclass(frozen=True)
-class State:
-    """What a callback sees of the current iterate.
-
-    Attributes
-    ----------
-    iteration : int
-    objective, optimality : float
-    estimate : ndarray
-        Read-only view of the estimate, valid only during the call.
-    """
-
-    iteration: int
-    objective: float
-    optimality: float
-    estimate: np.ndarray
 
 
 class Workspace:
@@ -167,8 +148,8 @@ def minimise(
     step, loop = work.step, work.loop
     step["image"], step["image_pitch"] = image.ctypes.data, pitch
     step["image_plane"] = image.strides[0] // image.itemsize
-    brightest = max(_largest(image), _largest(work.frame))
-    step["unit"] = unit = _unit(brightest)
+    brightest = max(largest(image), largest(work.frame))
+    step["unit"] = unit = unit_of(brightest)
     step["brightness"] = 1.0 if root else 1.0 / unit
 
     loop["root"], loop["mu"], loop["tol"], loop["max_iter"] = root, mu, tol, max_iter
@@ -188,7 +169,7 @@ def minimise(
 
     history: list[np.ndarray] = []
     limit = 1
-    with _bar(progress, max_iter) as show:
+    with bar(progress, max_iter) as show:
         while loop["status"] == RUNNING:
             began = time.perf_counter()
             history.append(work.go_on(limit))
@@ -196,8 +177,10 @@ def minimise(
             show(int(loop["iteration"]))
             if callback is None:
                 limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), 2 * limit, CHUNK)
-            elif loop["done"] and loop["iteration"] > 0 and _wants_stop(callback, loop, work.frame):
-                break
+            elif loop["done"] and loop["iteration"] > 0:
+                scalars = int(loop["iteration"]), float(loop["objective"]), float(loop["optimality"])
+                if wants_stop(callback, *scalars, work.frame):
+                    break
     losses = np.concatenate(history)
     return Result(
         image=work.frame.copy(),
@@ -212,36 +195,3 @@ def minimise(
         device="cpu",
         seconds=time.perf_counter() - entered,
     )
-
-
-def _wants_stop(callback: Callable[[State], Any], loop: np.ndarray, estimate: np.ndarray) -> bool:
-    view = estimate.view()
-    view.flags.writeable = False
-    answer = callback(State(int(loop["iteration"]), float(loop["objective"]), float(loop["optimality"]), view))
-    return isinstance(answer, (bool, np.bool_)) and bool(answer)
-
-
-def _largest(image: np.ndarray) -> float:
-    """Largest absolute value, without a temporary image."""
-    return max(abs(float(image.max())), abs(float(image.min())))
-
-
-def _unit(brightest: float) -> float:
-    """A power of two that brings the brightest pixel near 1, within the range of float32."""
-    if brightest == 0:
-        return 1.0
-    return 2.0 ** -min(max(math.frexp(brightest)[1], -120), 120)
-
-
-@contextmanager
-def _bar(shown: bool, steps: int) -> Iterator[Callable[[int], Any]]:
-    """A function that shows the iteration on a progress bar, or does nothing."""
-    if not shown:
-        yield lambda iteration: None
-        return
-    from tqdm import tqdm  # not before someone asks for a bar
-
-    with tqdm(total=steps, unit="step") as bar:
-        yield lambda iteration: bar.update(iteration - bar.n)
-        bar.total = bar.n  # it may have stopped early
-        bar.refresh()

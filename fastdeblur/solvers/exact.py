@@ -1,0 +1,349 @@
+"""The minimiser itself, in a few dozen products whatever the size.
+
+The minimiser of ``sqrt(½‖Ax−b‖²) + mu·sqrt(½‖Dx‖²)`` is also that of ``½‖Ax−b‖² + ½ridge·‖Dx‖²``
+with ``ridge = mu‖Ax−b‖/‖Dx‖``.  Ridge and estimate are improved together: each step takes the
+gradient for the current ridge, preconditions it (see `preconditioner`), and finds the minimum of
+the objective itself in the span of that, of the last step and of the estimate [1]_.  For a ridge
+that stays, as with squares, these are the steps of preconditioned conjugate gradients.
+
+References
+----------
+.. [1] A. V. Knyazev, "Toward the optimal preconditioned eigensolver: locally optimal block
+   preconditioned conjugate gradient method", SIAM Journal on Scientific Computing 23, 2001.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from .. import runtime
+from ..blur import Blur
+from ..kernels.vectors import combine, difference_products, gradient_sums, move, move_residual, products
+from ..memory import zeros
+from ..objective import value
+from ..preconditioner import Applier, Preconditioner, Solves
+from ..result import Result
+from ..sweeps import Sweeper
+from ..weight import ridge_of_root
+from .ridge import RidgeSearch
+from .shared import State, bar, largest, unit_of, wants_stop
+from .subspace import Span
+
+# Fewer pixels a thread are not worth one.
+LEAST_PIXELS = 4096
+# A ridge as many times larger or smaller than the preconditioner's needs another.
+STAY = 4.0
+# What the objective may lack at a kink, relative to it, times this is compared with the tolerance: elsewhere it
+# lacks about the square of it.
+LACKING = 100.0
+# A part of the objective that is less than this share of it is near its kink.
+KINK = 1e-3
+
+
+class Workspace:
+    """The memory of one solve: planes of the estimate's and of the image's shape."""
+
+    def __init__(self, blur: Blur, planes: int, preconditioner: Preconditioner):
+        self.blur, self.planes = blur, planes
+        dtype, estimate, frame = blur.dtype, (planes, *blur.estimate_shape), (planes, *blur.image_shape)
+        pixels = math.prod(estimate)
+        self.sweeper = Sweeper(planes, dtype, runtime.slots(blur.workers, pixels // LEAST_PIXELS + 1, pixels * 20e-9))
+        self.apply = Applier(preconditioner, self.sweeper).apply
+        self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
+        self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
+        self.applied = 0
+        self._response: np.ndarray | None = None
+
+    @property
+    def frame(self) -> np.ndarray:
+        """The part of the estimate that the image shows."""
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        view: np.ndarray = self.x[:, top : top + height, left : left + width]
+        return view
+
+    def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
+        """out = A source, or A^T source."""
+        for pixels, result in zip(source, out, strict=True):
+            self.blur.run(pixels, result, adjoint)
+        self.applied += 1
+
+    def response(self) -> np.ndarray:
+        """A applied to ones."""
+        if self._response is None:
+            ones = np.ones((1, *self.blur.estimate_shape), self.blur.dtype)
+            self._response = np.empty((1, *self.blur.image_shape), self.blur.dtype)
+            self.apply_blur(ones, self._response)
+        response: np.ndarray = self._response[0]
+        return response
+
+    def begin(self, image: np.ndarray, start: Callable[[np.ndarray], None], unit: float) -> None:
+        """Take the image and a start, in units that bring them near 1."""
+        np.multiply(image, self.blur.dtype.type(unit), out=self.image, casting="unsafe")
+        start(self.frame)
+        self.frame[...] *= self.blur.dtype.type(unit)
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        x, bottom, right = self.x, top + height, left + width
+        x[:, :top, left:right], x[:, bottom:, left:right] = (
+            x[:, top : top + 1, left:right],
+            x[:, bottom - 1 : bottom, left:right],
+        )
+        x[:, :, :left], x[:, :, right:] = x[:, :, left : left + 1], x[:, :, right - 1 : right]
+
+    def look(self) -> float:
+        """The residual anew; returns its square."""
+        self.apply_blur(self.x, self.residual)
+        self.residual -= self.image
+        return self.square(self.residual)
+
+    def shown(self, unit: float) -> np.ndarray:
+        """The frame in the caller's units, for a callback."""
+        return self.frame if unit == 1 else self.frame / self.blur.dtype.type(unit)
+
+    def square(self, image: np.ndarray) -> float:
+        return float(self.sweeper.sweep(products, [image] * 4)[0])
+
+
+def minimise(
+    work: Workspace,
+    preconditioner: Preconditioner,
+    image: np.ndarray,
+    start: Callable[[np.ndarray], None],
+    *,
+    root: bool,
+    mu: float,
+    given: bool = True,
+    max_iter: int,
+    tol: float,
+    callback: Callable[[State], Any] | None,
+    progress: bool,
+) -> Result:
+    """Minimise an objective over planes of pixels.
+
+    `image` holds planes x rows x cols; `start` writes the first estimate's frame into such an array.
+    If the weight is not `given`, `mu` is a ridge, and roots get the weight whose minimiser has it.
+    Everything else is as in `api.solve`, and has been checked there; so is the result, but for its
+    image, which is planes too.
+    """
+    entered, work.applied = time.perf_counter(), 0
+    blur, unit = work.blur, unit_of(largest(image))
+    work.begin(image, start, unit)
+    steers = root and given
+    descent = Descent(work, preconditioner, steers, mu, tol)
+    done = descent.solved_at_once()
+    norms: list[tuple[float, float]] = []
+    stop_reason = ""
+
+    def objective(at: int) -> float:
+        f, g = norms[at]
+        weight = mu if given or not root else descent.root_weight(*norms[-1])
+        return float(value(root, weight, f, g)) / (unit if root else unit * unit)
+
+    with bar(progress, max_iter) as show:
+        while True:
+            if not done or descent.searching:
+                descent.measure()
+            iteration = len(norms)
+            norms.append(descent.norms)
+            show(iteration)
+            if done or (descent.optimality <= tol and tol > 0):
+                stop_reason = "tolerance"
+            elif iteration == max_iter:
+                stop_reason = "max_iter"
+            elif callback and iteration:
+                view = work.shown(unit)
+                if wants_stop(callback, iteration, objective(-1), descent.optimality, view):
+                    stop_reason = "callback"
+            if stop_reason:
+                break
+            descent.step()
+    history = np.array([objective(at) for at in range(len(norms))])
+    return Result(
+        image=work.frame / blur.dtype.type(unit),
+        objective=float(history[-1]),
+        history=history,
+        n_iter=len(norms) - 1,
+        n_products=work.applied / 2,
+        stop_reason=stop_reason,
+        optimality=descent.optimality,
+        mu=mu if given or not root else descent.root_weight(*norms[-1]),
+        path=blur.path,
+        device="cpu",
+        seconds=time.perf_counter() - entered,
+    )
+
+
+class Descent:
+    """The current iterate's scalars, and the step to the next."""
+
+    def __init__(self, work: Workspace, preconditioner: Preconditioner, root: bool, mu: float, tol: float):
+        self.work, self._preconditioner, self._root, self._mu, self._tol = work, preconditioner, root, mu, tol
+        self._misfit = 0.0  # squares of norms
+        if preconditioner.cosines is None:
+            self._misfit = work.look()
+        # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
+        # Aᵀr can still be told from rounding.
+        brightness = float(np.finfo(work.blur.dtype).eps) * math.sqrt(work.square(work.image))
+        self._nought, self._clear = 4 * brightness, (32 if work.blur.dtype == np.float32 else 512) * brightness
+        work.direction[...] = 0
+        work.blurred_direction[...] = 0
+        self._moved = False
+        self._solves: Solves | None = None
+        self._search: RidgeSearch | None = None
+        self._guess = ridge_of_root(work.image, work.blur.psf, mu) if root and mu > 0 else 0.0
+        self.norms, self.optimality = (math.nan, math.nan), math.nan
+
+    @property
+    def searching(self) -> bool:
+        """Whether there is something to measure: not at a minimum that is a constant image."""
+        return not math.isfinite(self.optimality)
+
+    def root_weight(self, misfit: float, rough: float) -> float:
+        """The weight with which the minimiser for this ridge is that of the roots."""
+        return float(self._mu * rough / misfit if misfit > self._nought else self._mu)
+
+    def solved_at_once(self) -> bool:
+        """Whether no iteration is needed, the iterate having become the minimiser."""
+        if self._preconditioner.cosines is not None:
+            self._solve_by_cosines()
+            return True
+        return self._root and self._mu > 0 and self._constant()
+
+    def _solve_by_cosines(self) -> None:
+        """Let the iterate be the minimiser itself."""
+        work = self.work
+        work.x[...] = work.image
+        cosines = self._preconditioner.cosines
+        assert cosines is not None
+        ridge = cosines.minimise(work.x, work.sweeper, self._root, self._mu)
+        self._misfit = work.look()
+        if self._root and self._mu > 0:
+            self._search = RidgeSearch(ridge)
+
+    def _constant(self) -> bool:
+        """Whether the minimum is a constant image, as it is from some mu on; if so the iterate becomes that.
+
+        At a constant c, D x = 0 and the prior's subgradients are mu Dᵀv for all ‖v‖ ≤ 1: of those with
+        ``Aᵀr/‖r‖ + mu Dᵀv = 0`` the shortest is ``v = D L⁺ Aᵀr / (mu‖r‖)``, with L = DᵀD, which cosines diagonalise.
+        """
+        work, sweep = self.work, self.work.sweeper.sweep
+        rough = float(sweep(difference_products, [work.x] * 3)[0])
+        response, levels, left = work.response(), [], 0.0
+        for plane in work.image:
+            sums = sweep(products, [response, plane, plane, plane])
+            levels.append(sums[1] / sums[0] if sums[0] > 0 else 0.0)
+            left += max(sums[4] - sums[1] * levels[-1], 0.0)
+        misfit = math.sqrt(left)
+        if math.sqrt(self._misfit) + self._mu * math.sqrt(rough) < misfit:
+            return False
+        residual, gradient = work.blurred_fresh, work.gradient
+        for level, image, out in zip(levels, work.image, residual, strict=True):
+            np.subtract(work.blur.dtype.type(level) * response, image, out=out)
+        work.apply_blur(residual, gradient, adjoint=True)
+        waves = scipy.fft.dctn(gradient.astype(np.float64), axes=(1, 2), norm="ortho")
+        rows, cols = (2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in gradient.shape[1:])
+        stiffness = rows[:, None] + cols[None, :]
+        stiffness[0, 0] = np.inf
+        misfit = math.sqrt(work.square(residual))
+        if math.sqrt(float((waves**2 / stiffness).sum())) > self._mu * misfit and misfit > self._nought:
+            return False
+        for level, x in zip(levels, work.x, strict=True):
+            x[...] = level
+        work.residual[...] = residual
+        self._misfit = misfit * misfit
+        self.norms, self.optimality = (misfit, 0.0), 0.0
+        return True
+
+    def measure(self) -> None:
+        """A^T r of the current iterate, its objective, ridge and optimality."""
+        work, mu = self.work, self._mu
+        work.apply_blur(work.residual, work.gradient, adjoint=True)
+        data, both, prior, rough = work.sweeper.sweep(gradient_sums, [work.gradient, work.x])[:4]
+        f, g = math.sqrt(self._misfit), math.sqrt(rough)
+        self.norms = f, g
+        own = (mu * f / g if g > 0 else math.inf) if self._root else mu
+        if self._root and self._search is None and mu > 0 and self._kinked(f, mu * g):
+            self._search = RidgeSearch(self._start_of_search(f, g))
+        # The start's own is far off, so the first is a guess.
+        if self._search:
+            own_or_guess = self._search.ridge
+        else:
+            own_or_guess = own if self._moved or not self._guess else self._guess
+        self._ridge = ridge = own_or_guess if own_or_guess < math.inf else 0.0
+        # The sum of squares itself: from the three sums it would be a small difference.
+        total = math.sqrt(self._combine(ridge))
+        parts = math.sqrt(data) + ridge * math.sqrt(prior)
+        here = self.optimality = total / parts if parts > 0 else 0.0
+        if not self._search:
+            return
+        # At a kink the gradient says nothing: the objective's subgradients there are what counts,
+        # and a multiple of the residual is one of them if the ridge is no less than the iterate's own.
+        self.optimality, lacking = 1.0, math.inf
+        if self._nought < f and self._nought < mu * g:
+            total = math.sqrt(max(data + 2 * own * both + own * own * prior, 0.0))
+            self.optimality = total / (math.sqrt(data) + own * math.sqrt(prior))
+        if own <= ridge:
+            by_formula = self._preconditioner.cosines is not None  # stationary even where rounding hides it
+            misfit = f if by_formula else max(f - self._clear, 0.0)
+            lacking = LACKING * misfit * (1 - own / ridge) / (f + mu * g)
+            self.optimality = min(self.optimality, max(0.0 if by_formula and f <= self._clear else here, lacking))
+        self._ridge = self._search.next(own, here, lacking / max(self._tol, 1e-14))
+        if self._ridge != ridge:
+            self._combine(self._ridge - ridge)
+
+    def _combine(self, ridge: float) -> float:
+        """Add `ridge` times DᵀDx to the gradient; returns its square."""
+        work = self.work
+        return float(work.sweeper.sweep(combine, [work.gradient, work.x], (ridge,))[0])
+
+    def _kinked(self, misfit: float, rough: float) -> bool:
+        """Whether the iterate is near the objective's kinks, A x = b and D x = 0, where its gradient says little."""
+        return min(misfit, rough) <= KINK * (misfit + rough)
+
+    def _start_of_search(self, f: float, g: float) -> float:
+        largest = self._preconditioner.largest
+        if g <= self._nought:
+            return largest
+        return max(self._mu * f / g, 1e-5 * largest)
+
+    def _solves_now(self) -> Solves:
+        """The preconditioner for about the current ridge, the last one as long as it will do."""
+        ridge = max(self._ridge, self._preconditioner.least)
+        if self._solves and ridge / STAY < self._solves.ridge < ridge * STAY:
+            return self._solves
+        self._solves = self._preconditioner.at(ridge)
+        return self._solves
+
+    def step(self) -> None:
+        """Go to the next iterate."""
+        work, sweep = self.work, self.work.sweeper.sweep
+        work.apply(self._solves_now(), work.gradient, work.fresh)
+        work.apply_blur(work.fresh, work.blurred_fresh)
+        frames = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
+        p = sweep(products, frames)
+        q = sweep(difference_products, [work.fresh, work.direction, work.x])
+        # With A x = r + b, from the products of A z, A p, r and b.
+        zz, zp, zr, zb, pp, pr, pb, rr, rb, bb = p[:10]
+        zx, px = zr + zb, pr + pb
+        aa = np.array([[zz, zp, zx], [zp, pp, px], [zx, px, rr + 2 * rb + bb]])
+        a = np.array([zr, pr, rr + rb])
+        dd = np.array([[q[0], q[1], q[2]], [q[1], q[3], q[4]], [q[2], q[4], q[5]]])
+        kept = np.array([0, 1, 2] if self._moved else [0, 2])
+        both = np.ix_(kept, kept)
+        span = Span(aa[both], a[kept], float(rr), dd[both], dd[2][kept], float(q[5]))
+        y = np.zeros(3)
+        joint = self._root and self._search is None and self._ridge > 0
+        y[kept] = span.root_step(self._mu) if joint else span.ridge_step(self._ridge)
+        factors = float(y[0]), float(y[1]), 1.0 + float(y[2])
+        sweep(move, [work.fresh, work.direction, work.x], factors)
+        self._misfit = float(sweep(move_residual, frames, factors)[0])
+        self._moved = True
+
+
+def _image(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return zeros(math.prod(shape), dtype).reshape(shape)

@@ -1,0 +1,65 @@
+"""What all solvers share: what callbacks see, the progress bar, the unit of brightness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class State:
+    """What a callback sees of the current iterate.
+
+    Attributes
+    ----------
+    iteration : int
+    objective, optimality : float
+    estimate : ndarray
+        Read-only view of the estimate, valid only during the call.
+    """
+
+    iteration: int
+    objective: float
+    optimality: float
+    estimate: np.ndarray
+
+
+def wants_stop(
+    callback: Callable[[State], Any], iteration: int, objective: float, optimality: float, estimate: np.ndarray
+) -> bool:
+    """Show a callback the current iterate; tells whether it returned True."""
+    view = estimate.view()
+    view.flags.writeable = False
+    answer = callback(State(iteration, objective, optimality, view))
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+def largest(image: np.ndarray) -> float:
+    """Largest absolute value, without a temporary image."""
+    return max(abs(float(image.max())), abs(float(image.min())))
+
+
+def unit_of(brightest: float) -> float:
+    """A power of two that brings the brightest pixel near 1, within the range of float32."""
+    if brightest == 0:
+        return 1.0
+    return 2.0 ** -min(max(math.frexp(brightest)[1], -120), 120)
+
+
+@contextmanager
+def bar(shown: bool, steps: int) -> Iterator[Callable[[int], Any]]:
+    """A function that shows the iteration on a progress bar, or does nothing."""
+    if not shown:
+        yield lambda iteration: None
+        return
+    from tqdm import tqdm  # not before someone asks for a bar
+
+    with tqdm(total=steps, unit="step") as bar:
+        yield lambda iteration: bar.update(iteration - bar.n)
+        bar.total = bar.n  # it may have stopped early
+        bar.refresh()

@@ -1,0 +1,61 @@
+"""Passes over planes of pixels without gaps, one task at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import memory, runtime
+from .kernels.tiles import LINE, RUNS, SINGLE_PASS, single_pass
+from .kernels.vectors import ROWS, SUMS, SWEEP
+from .runtime import Task
+
+
+class Sweeper:
+    """Runs tasks in `slots` threads, each with scratch of its own, and adds up what they leave.
+
+    `reserve` says how much scratch the tasks need, before the first `run`.
+    """
+
+    def __init__(self, planes: int, dtype: Any, slots: int):
+        self.planes, self.dtype, self.slots = planes, np.dtype(dtype), slots
+        self._need = memory.ALIGNMENT
+        self._scratch: np.ndarray | None = None
+        self._queue = memory.zeros(RUNS + slots * LINE, np.intp)
+        self._crew = np.zeros((), SINGLE_PASS)
+        self._crew["queue"] = self._queue.ctypes.data
+        self._sums = np.zeros((0, SUMS))
+        self._job = np.zeros((), SWEEP)
+
+    def reserve(self, elements: int) -> None:
+        """Let each thread have scratch for that many numbers."""
+        self._need = max(self._need, memory.up(elements, 4 * memory.ALIGNMENT))
+        self._scratch = None
+
+    def run(self, task: Task, job: np.ndarray, tiles: int) -> None:
+        """Do all tiles of a task."""
+        if self._scratch is None:
+            self._scratch = memory.zeros(self.slots * self._need, self.dtype)
+            self._crew["scratch"] = self._scratch.ctypes.data
+            self._crew["stride"] = self._need * self.dtype.itemsize
+        crew = self._crew
+        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), job.ctypes.data, tiles
+        slots = min(self.slots, tiles)
+        self._queue[RUNS::LINE][:slots] = tiles * np.arange(slots) // slots
+        runtime.launch(single_pass.address(), crew.ctypes.data, slots)
+
+    def sweep(self, task: Task, images: list[np.ndarray], factors: tuple[float, ...] = ()) -> np.ndarray:
+        """One of the tasks of `kernels.vectors` on images of one shape; returns the sums over all tiles."""
+        job, (rows, cols) = self._job, images[0].shape[-2:]
+        tiles = -(-rows // ROWS) * (images[0].size // (rows * cols))
+        if len(self._sums) < tiles:
+            self._sums = np.zeros((tiles, SUMS))
+        job["rows"], job["cols"], job["sums"] = rows, cols, self._sums.ctypes.data
+        for name, image in zip(("first", "second", "third", "fourth"), images, strict=False):
+            job[name] = image.ctypes.data
+        for name, factor in zip("abc", factors, strict=False):
+            job[name] = factor
+        self.run(task, job, tiles)
+        totals: np.ndarray = self._sums[:tiles].sum(axis=0)
+        return totals

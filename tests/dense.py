@@ -1,0 +1,80 @@
+"""Minimisers of small problems by dense linear algebra, from the explicit matrix of the blur."""
+
+import math
+
+import naive
+import numpy as np
+from scipy.optimize import brentq
+
+
+def differences(shape):
+    """D as a matrix: differences down, then across."""
+    rows, cols = shape
+    number = np.arange(rows * cols).reshape(rows, cols)
+    pairs = [*zip(number[:-1].ravel(), number[1:].ravel(), strict=True)]
+    pairs += zip(number[:, :-1].ravel(), number[:, 1:].ravel(), strict=True)
+    matrix = np.zeros((len(pairs), rows * cols))
+    for row, (here, there) in enumerate(pairs):
+        matrix[row, here], matrix[row, there] = -1, 1
+    return matrix
+
+
+class Problem:
+    """One or more planes that share a psf."""
+
+    def __init__(self, images, psf, boundary):
+        images = np.asarray(images, float)
+        images = images if images.ndim == 3 else images[None]
+        self.shape, taps = images.shape[1:], np.shape(psf)
+        grown = boundary == "unknown"
+        self.domain = tuple(n + (k - 1) * grown for n, k in zip(self.shape, taps, strict=True))
+        self.corner = tuple((k - 1 - k // 2) * grown for k in taps)
+        self.a = np.array(naive.matrix(self.shape, np.asarray(psf, float).tolist(), boundary))
+        self.d = differences(self.domain)
+        self.b = images.reshape(len(images), -1).T
+
+    def squares(self, ridge):
+        """Minimiser of ½‖Ax−b‖² + ridge ½‖Dx‖²."""
+        stacked = np.vstack([self.a, math.sqrt(ridge) * self.d])
+        zeros = np.zeros((len(self.d), self.b.shape[1]))
+        return np.linalg.lstsq(stacked, np.vstack([self.b, zeros]), rcond=None)[0]
+
+    def norms(self, x):
+        return np.linalg.norm(self.a @ x - self.b), np.linalg.norm(self.d @ x)
+
+    def root_objective(self, x, mu):
+        f, g = self.norms(x)
+        return math.sqrt(0.5) * (f + mu * g)
+
+    def interpolant(self):
+        """Of all x with Ax = b (or nearest to it) the one with the least ‖Dx‖."""
+        u, s, vt = np.linalg.svd(self.a)
+        rank = int((s > 1e-11 * s[0]).sum())
+        least = vt[:rank].T @ ((u[:, :rank].T @ self.b) / s[:rank, None])
+        free = vt[rank:].T
+        if free.shape[1] == 0:
+            return least
+        return least - free @ np.linalg.lstsq(self.d @ free, self.d @ least, rcond=None)[0]
+
+    def root(self, mu):
+        """Minimiser of sqrt(½‖Ax−b‖²) + mu sqrt(½‖Dx‖²): the best of the two ends and of the ridges between."""
+        level = np.ones((self.a.shape[1], 1))
+        constant = level @ np.linalg.lstsq(self.a @ level, self.b, rcond=None)[0]
+        found = [self.interpolant(), constant]
+
+        def gap(t):
+            f, g = self.norms(self.squares(math.exp(t)))
+            return math.log(mu * max(f, 1e-300) / max(g, 1e-300)) - t
+
+        ts = np.linspace(-26, 14, 41)
+        gaps = [gap(t) for t in ts]
+        for k in range(40):
+            if gaps[k] > 0 >= gaps[k + 1]:
+                found.append(self.squares(math.exp(brentq(gap, ts[k], ts[k + 1], xtol=1e-13))))
+        return min(found, key=lambda x: self.root_objective(x, mu))
+
+    def frame(self, x):
+        """The planes of x that the image shows."""
+        whole = x.T.reshape(-1, *self.domain)
+        (top, left), (rows, cols) = self.corner, self.shape
+        return whole[:, top : top + rows, left : left + cols]

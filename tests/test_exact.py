@@ -1,0 +1,246 @@
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import naive
+import numpy as np
+import pytest
+from dense import Problem
+from skimage import color, data
+
+import fastdeblur as fd
+from fastdeblur.boundary import BOUNDARIES
+
+NOTEBOOK = fd.psf.gaussian(13, (1, 3))
+
+
+def scene(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return 0.5 + 0.3 * np.sin(x / 2.3 + 0.5) * np.cos(y / 3.1) + 0.2 * (x + y > shape[0])
+
+
+def blurred(shape, psf, boundary, noise, rng):
+    blur = fd.Blur(psf, shape, boundary=boundary, dtype=np.float64)
+    return blur.forward(scene(blur.estimate_shape)) + noise * rng.standard_normal(shape)
+
+
+def photograph(dtype=np.float32):
+    return color.rgb2gray(data.astronaut()).astype(dtype)
+
+
+@pytest.mark.parametrize(("taps", "noise"), [((3, 3), 0.0), ((4, 3), 0.02), ((1, 4), 0.0), ((1, 1), 0.02)])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_minimum_of_small_problems(boundary, taps, noise, rng):
+    psf = rng.random(taps) + 0.2
+    psf /= psf.sum()
+    image = blurred((10, 9), psf, boundary, noise, rng)
+    problem = Problem(image, psf, boundary)
+    for mu in (1e-3, 0.05, 1.0):
+        for kind, wanted in (("root", problem.root(mu)), ("squares", problem.squares(mu))):
+            result = fd.solve(image, psf, data=kind, mu=mu, boundary=boundary, tol=1e-6)
+            f, g = problem.norms(wanted)
+            least = np.sqrt(0.5) * (f + mu * g) if kind == "root" else 0.5 * (f * f + mu * g * g)
+            assert result.objective <= least * (1 + 1e-6) + 1e-15, (kind, mu)
+            assert result.objective >= least * (1 - 1e-6), (kind, mu)
+            np.testing.assert_allclose(result.image, problem.frame(wanted)[0], atol=1e-4, err_msg=f"{kind} {mu}")
+
+
+@pytest.mark.parametrize("taps", [(5, 5), (4, 6)])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_minimum_where_the_preconditioner_is_not_the_inverse(boundary, taps, rng):
+    # More than WHOLE pixels: transforms, ends and corners.
+    psf = rng.random(taps) + 0.2
+    psf /= psf.sum()
+    image = blurred((47, 43), psf, boundary, 0.02, rng)
+    result = fd.solve(image, psf, mu=0.1, boundary=boundary, tol=1e-8)
+    assert result.stop_reason == "tolerance"
+    assert result.n_iter < 60
+    # Stationary, by the operator itself: a convex problem has no other minimum than that.
+    blur = fd.Blur(psf, image.shape, boundary=boundary, dtype=np.float64)
+    assert result.optimality <= 1e-8
+    domain = blur.estimate_shape
+    if domain == image.shape:
+        x = result.image
+        r = blur.forward(x) - image
+        prior = np.zeros(domain)
+        for axis in (0, 1):
+            step = np.diff(x, axis=axis)
+            prior -= np.diff(step, axis=axis, prepend=0, append=0)
+        f, g = np.linalg.norm(r), np.sqrt(sum((np.diff(x, axis=axis) ** 2).sum() for axis in (0, 1)))
+        data_part, prior_part = blur.adjoint(r) / f, 0.1 * prior / g
+        assert np.linalg.norm(data_part + prior_part) < 1e-7 * np.linalg.norm(prior_part)
+        np.testing.assert_allclose(result.objective, np.sqrt(0.5) * (f + 0.1 * g), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["root", "squares"])
+def test_cosines_need_no_iterations(kind, rng):
+    psf = fd.psf.gaussian((5, 3), 1.0)
+    image = blurred((13, 12), psf, "reflect", 0.02, rng)
+    problem = Problem(image, psf, "reflect")
+    for mu in (1e-3, 0.1, 5.0):
+        result = fd.solve(image, psf, data=kind, mu=mu, boundary="reflect")
+        wanted = problem.root(mu) if kind == "root" else problem.squares(mu)
+        np.testing.assert_allclose(result.image, problem.frame(wanted)[0], atol=1e-6)
+        assert (result.n_iter, result.n_products, result.stop_reason) == (0, 1.0, "tolerance")
+
+
+def test_channels_are_one_problem_for_roots(rng):
+    psf = rng.random((3, 4)) + 0.2
+    psf /= psf.sum()
+    image = np.stack([blurred((9, 8), psf, "mirror", noise, rng) for noise in (0.01, 0.05)], axis=-1)
+    result = fd.solve(image, psf, mu=0.3, boundary="mirror", channel_axis=-1, tol=1e-8)
+    problem = Problem(np.moveaxis(image, -1, 0), psf, "mirror")
+    np.testing.assert_allclose(np.moveaxis(result.image, -1, 0), problem.frame(problem.root(0.3)), atol=1e-6)
+
+
+def test_the_notebooks_photograph():
+    image = fd.convolve(photograph(), NOTEBOOK)
+    result = fd.solve(image, NOTEBOOK, mu=0.2, boundary="constant")
+    assert result.objective <= 4.1133
+    assert result.n_products <= 30
+    assert result.image.dtype == np.float32
+    assert (np.diff(result.history) <= 1e-6 * result.history[0]).all()
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_few_products_whatever_the_boundary(boundary, rng):
+    sharp = photograph()
+    for psf in (NOTEBOOK, fd.psf.motion(15, 40), fd.psf.disk(5)):
+        image = fd.convolve(sharp, psf, boundary="reflect" if boundary == "unknown" else boundary)
+        image += 0.01 * rng.standard_normal(image.shape, np.float32)
+        for mu in (0.05, 1.0):
+            result = fd.solve(image, psf, mu=mu, boundary=boundary)
+            assert result.stop_reason == "tolerance"
+            assert result.n_products <= 30
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["root", "squares"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_corner_cases(boundary, kind, rng):
+    options = {"data": kind, "boundary": boundary}
+    noise = rng.standard_normal((24, 20))
+    for image in (np.zeros((24, 20)), np.full((24, 20), 3.0), noise, noise[:1], noise[:, :1], noise[:1, :1]):
+        for psf in (NOTEBOOK, np.ones((1, 1)), fd.psf.box((2, 1))):
+            for mu in (0.0, 1e-3, 0.5, 1e10, "auto"):
+                result = fd.solve(image, psf, mu=mu, max_iter=40, **options)
+                assert np.isfinite(result.image).all()
+                assert np.isfinite([result.objective, result.optimality, result.mu]).all()
+                assert result.n_iter <= 40
+    np.testing.assert_array_equal(fd.solve(np.zeros((24, 20)), NOTEBOOK, mu=0.2, **options).image, 0)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_huge_weight_leaves_a_constant(boundary, rng):
+    image = 1 + 0.1 * rng.standard_normal((24, 20))
+    for kind in ("root", "squares"):
+        restored = fd.deblur(image, fd.psf.box((3, 4)), data=kind, mu=1e9, boundary=boundary)
+        assert np.ptp(restored) < 1e-6
+        if boundary in ("reflect", "wrap"):
+            np.testing.assert_allclose(restored, image.mean(), rtol=1e-3)
+
+
+def test_without_a_weight_it_is_bounded(rng):
+    image = blurred((60, 50), NOTEBOOK, "constant", 0.01, rng)
+    result = fd.solve(image, NOTEBOOK, mu=0, boundary="constant", max_iter=30)
+    assert (result.stop_reason, result.n_iter) == ("max_iter", 30)
+    assert np.isfinite(result.image).all()
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**80])
+def test_brightness_changes_nothing(scale, rng):
+    image = blurred((60, 50), NOTEBOOK, "unknown", 0.01, rng).astype(np.float32)
+    here, there = (fd.solve(image * np.float32(s), NOTEBOOK, mu=0.1) for s in (1, scale))
+    np.testing.assert_array_equal(there.image / np.float32(scale), here.image)
+    np.testing.assert_allclose(there.objective, here.objective * scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "nearest"])
+def test_the_same_bits_for_any_number_of_threads(boundary, rng):
+    image = blurred((300, 260), NOTEBOOK, boundary, 0.01, rng).astype(np.float32)
+    one, two = (fd.deblur(image, NOTEBOOK, mu=0.1, boundary=boundary, workers=n) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_callback_and_history(rng):
+    image = blurred((60, 50), NOTEBOOK, "unknown", 0.01, rng)
+    seen = []
+
+    def callback(state):
+        assert not state.estimate.flags.writeable
+        seen.append((state.iteration, state.objective, state.optimality, state.estimate.copy()))
+        return state.iteration == 3
+
+    result = fd.solve(image, NOTEBOOK, mu=0.1, tol=0, callback=callback)
+    assert (result.stop_reason, result.n_iter) == ("callback", 3)
+    assert [entry[0] for entry in seen] == [1, 2, 3]
+    np.testing.assert_array_equal([entry[1] for entry in seen], result.history[1:])
+    np.testing.assert_array_equal(seen[-1][3], result.image)
+    assert result.n_products == 4.5  # two for each of four iterates, and one for constants
+
+
+def test_start_and_out(rng):
+    image = blurred((60, 50), NOTEBOOK, "constant", 0.01, rng)
+    deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.1, boundary="constant", tol=1e-8)
+    first = deblurrer.solve(image)
+    again = deblurrer.solve(image, init=first.image)
+    assert again.n_iter < first.n_iter // 2
+    np.testing.assert_allclose(again.image, first.image, atol=1e-6)
+    out = np.empty_like(image)
+    assert deblurrer.solve(image, out=out).image is out
+    np.testing.assert_array_equal(out, first.image)
+    with pytest.raises(ValueError, match="out must be"):
+        deblurrer.solve(image, out=out[1:])
+    with pytest.raises(TypeError, match="out must be an ndarray of float64"):
+        deblurrer.solve(image, out=out.astype(np.float32))
+    with pytest.raises(ValueError, match=r"image must have the shape \(60, 50\)"):
+        deblurrer.solve(image[1:])
+
+
+def test_deblurrer_is_solve_and_takes_threads(rng):
+    frames = [blurred((90, 80), NOTEBOOK, "unknown", 0.01, rng).astype(np.float32) for _ in range(4)]
+    alone = [fd.deblur(frame, NOTEBOOK, mu=0.1) for frame in frames]
+    deblurrer = fd.Deblurrer(NOTEBOOK, (90, 80), mu=0.1)
+    for wanted, got in zip(alone, deblurrer.map(frames), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    with ThreadPoolExecutor(4) as pool:
+        for wanted, got in zip(alone * 3, pool.map(deblurrer, frames * 3), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_second_image_allocates_only_its_result(rng):
+    image = blurred((512, 512), NOTEBOOK, "unknown", 0.01, rng).astype(np.float32)
+    deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.1)
+    deblurrer(image)
+    tracemalloc.start()
+    try:
+        deblurrer(image)
+        assert tracemalloc.get_traced_memory()[1] < 1.9 * image.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("noise", [0.004, 0.03])
+@pytest.mark.parametrize("kind", ["root", "squares"])
+def test_the_automatic_weight_is_near_the_best(kind, noise, rng):
+    sharp = color.rgb2gray(data.astronaut())[100:356, 100:356]
+    psf = fd.psf.disk(3)
+    image = fd.convolve(sharp, psf, boundary="unknown") + noise * rng.standard_normal((250, 250))
+    inner = (slice(15, -15),) * 2
+
+    def quality(mu):
+        result = fd.solve(image, psf, data=kind, mu=mu)
+        return -10 * np.log10(np.mean((result.image - sharp[3:-3, 3:-3])[inner] ** 2)), result.mu
+
+    chosen, mu = quality("auto")
+    best = max(quality(mu * factor)[0] for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5))
+    assert chosen > best - 0.3
+    np.testing.assert_allclose(quality(mu)[0], chosen, atol=0.02)
+
+
+def test_objective_is_that_of_the_estimate(rng):
+    psf = rng.random((3, 2))
+    image = rng.random((8, 7))
+    with pytest.warns(UserWarning, match="psf sums to"):
+        result = fd.solve(image, psf, mu=0.3, boundary="nearest")
+    wanted = naive.objective([result.image.tolist()], [image.tolist()], psf.tolist(), "root", 0.3, "nearest")
+    np.testing.assert_allclose(result.objective, wanted, rtol=1e-12)
