@@ -129,7 +129,7 @@ def solve(
     - ``data="root"``: ``sqrt(½‖Ax − b‖²) + mu * sqrt(½‖Dx‖²)``, or
     - ``data="squares"``: ``½‖Ax − b‖² + mu * ½‖Dx‖²``,
 
-    by descent along the gradient.
+    exactly, or by descent along the gradient.
 
     Parameters
     ----------
@@ -145,8 +145,9 @@ def solve(
         of the image, only on its detail and noise.
     prior : {"gradient", None}
         What is asked of x.  None is nothing, whatever `mu` says; stop early then.
-    mu : float, at least 0
-        Weight of the prior.
+    mu : float, at least 0, or "auto"
+        Weight of the prior.  "auto" finds it from the image by generalised cross-validation [4]_;
+        `Result.mu` is the weight found.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
@@ -154,17 +155,20 @@ def solve(
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.
-    solver : {"auto", "gd", "momentum", "nesterov", "adam", "adagrad"}
-        The rule of a step, with TensorFlow 1's defaults (momentum 0.9).  "auto" is "gd".
+    solver : {"auto", "exact", "gd", "momentum", "nesterov", "adam", "adagrad"}
+        "exact" finds the minimiser by preconditioned conjugate gradients, in some ten steps
+        whatever the size; "auto" is "exact", or "gd" without a prior.  The others are rules of a
+        gradient step, with TensorFlow 1's defaults (momentum 0.9).
     learning_rate : float above 0, or None
-        Length of a step.  None, with "gd", follows from the operator's norm and, for "root", the
-        residual's, and is halved whenever the objective would rise by more than rounding.  None
-        is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad", meant for images
-        between 0 and 1.
+        Length of a gradient step, not for "exact".  None, with "gd", follows from the operator's norm
+        and, for "root", the residual's, and is halved whenever the objective would rise by more than
+        rounding.  None is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad",
+        meant for images between 0 and 1.
     max_iter : int, at least 1, or None
-        Most iterations; None is 500.
+        Most iterations; None is 200 for "exact", else 500.
     tol : float, at least 0
-        Stop when `Result.optimality` is at most this; 0 never stops early.
+        Stop when `Result.optimality` is at most this; 0 never stops early.  The objective is then
+        above its minimum by about the square of `tol`, relatively.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's
@@ -201,7 +205,16 @@ def solve(
 
     Notes
     -----
-    Results are the same, to the last bit, for any number of threads.  To stop after some time::
+    Results are the same, to the last bit, for any number of threads.
+
+    For "root" a brighter image needs no other `mu`: objective and minimiser scale with the image.
+    For "squares" neither does it, but the two say different things of it: the minimiser of "root" with
+    `mu` is that of "squares" with ``mu·‖Ax − b‖/‖Dx‖``, so that "root" smooths more where the image
+    is noisier.  Below some `mu` the minimum of "root" has ``Ax = b``, above another it is a constant
+    image; there `Result.optimality` is that of the best subgradient.  With ``mu=0`` the problem is
+    ill-posed and `max_iter` is what bounds it.
+
+    To stop after some time::
 
         began = time.monotonic()
         fd.solve(image, psf, callback=lambda state: time.monotonic() - began > 10)
@@ -213,6 +226,8 @@ def solve(
     .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
        stochastic optimization", JMLR 12, 2011.
     .. [3] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [4] G. H. Golub, M. Heath and G. Wahba, "Generalized cross-validation as a method for choosing
+       a good ridge parameter", Technometrics 21, 1979.
 
     Examples
     --------

@@ -26,8 +26,9 @@ class Result:
     stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
     optimality : float
         How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
-        minimum.  (Not so at a kink of "root", a minimum where ``Ax = b`` or ``Dx = 0``: there it
-        says nothing.  Without noise and with a small `mu`, that is where the minimum is.)
+        minimum.  Where the minimum is at a kink of "root", ``Ax = b`` or ``Dx = 0``, the exact
+        solver takes the best subgradient instead, and also counts a hundred times what the
+        objective may lack, relatively; that of a gradient descent says nothing there.
     mu : float
         The weight used (0 without a prior).
     path : str
