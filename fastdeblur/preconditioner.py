@@ -50,6 +50,8 @@ RATES = {True: 24, False: 24}
 MOST_BLOCK = 28
 # Estimates of no more pixels are one block: the preconditioner is the inverse.
 WHOLE = 1600
+# Most pixels whose ends are corrected.
+MOST_ENDS = 400
 # Most complex multiplications, about, for the ends of an axis.
 MOST_WORK = 1e9
 
@@ -67,12 +69,16 @@ class Axis:
         self.stiffness = _eigenvalues(self.length, np.arange(self.length))
         self.stiffness_across = _eigenvalues(self.across, np.arange(self.waves))
         self.ends = Ends(boundary, psf.shape[0], frame[0], size[0], self.length)
-        count = len(self.ends.pixels)
+        # Of a psf about as long as the image all pixels are ends: the circulant alone is what can be afforded.
+        self.known = len(self.ends.pixels) <= MOST_ENDS
+        self.positions = self.ends.pixels if self.known else self.ends.pixels[:0]
+        count = max(len(self.positions), 1)
         rate = RATES[boundary not in ADDED]
         most = max(int(MOST_WORK / count**3), 12)
         samples, self.fix_of, self.mix = sampled(self.waves, rate * psf.shape[1], self.across, most)
         self.samples, self._kernels = samples, kernels[samples]
-        self.change, self.ends_stiffness = self.ends.change(self._kernels)
+        if self.known:
+            self.change, self.ends_stiffness = self.ends.change(self._kernels)
 
     def _strength(self, kernels: np.ndarray, dtype: Any) -> None:
         self.strength = memory.zeros(self.waves * self.length, dtype).reshape(self.waves, self.length)
@@ -85,6 +91,8 @@ class Axis:
 
     def fixes(self, ridge: float) -> np.ndarray:
         """Matrices at the ends, see `Ends.fixes`."""
+        if not self.known:
+            return np.zeros((len(self.samples), 0, 0))
         circulant = _power(self._kernels, self.length) + ridge * (
             self.stiffness + self.stiffness_across[self.samples, None]
         )
@@ -206,7 +214,7 @@ class Applier:
                 "strength": axis.strength,
                 "stiffness_full": _table(axis.stiffness, dtype),
                 "stiffness_wave": _table(axis.stiffness_across, dtype),
-                "ends": _integers(axis.ends.pixels),
+                "ends": _integers(axis.positions),
                 "fix_of": _integers(axis.fix_of),
                 "mix": _table(axis.mix, dtype),
                 "near_full": whole.near[k],
@@ -217,7 +225,7 @@ class Applier:
             for name, table in tables.items():
                 job[name] = table.ctypes.data
             self._kept.append(tables)
-            job["end_count"] = len(axis.ends.pixels)
+            job["end_count"] = len(axis.positions)
             job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or k == 0, k
             sweeper.reserve(max(LINES * int(job["real_pitch"]), 2 * int(job["second"]) + 2 * axis.length))
             self._jobs.append(job)
