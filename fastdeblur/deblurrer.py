@@ -218,7 +218,7 @@ class Deblurrer:
 
     def _root_weight(self, planes: np.ndarray, blur: Blur, ridge: float) -> float:
         """The weight of roots whose minimiser has that ridge."""
-        preconditioner = Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape)
+        preconditioner = _preconditioner(blur)
         work = exact.Workspace(blur, len(planes), preconditioner)
         found = exact.minimise(
             work, preconditioner, planes, lambda out: np.copyto(out, planes),
@@ -235,7 +235,7 @@ class _Tools:
         self.planes = len(planes)
         self.preconditioner: Preconditioner | None = None
         if whole._solver == "exact":
-            self.preconditioner = Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape)
+            self.preconditioner = _preconditioner(blur)
         self.spare: list[exact.Workspace] = []
 
     def borrow(self) -> exact.Workspace:
@@ -245,6 +245,10 @@ class _Tools:
             return self.spare.pop()
         except IndexError:
             return exact.Workspace(self.blur, self.planes, self.preconditioner)
+
+
+def _preconditioner(blur: Blur) -> Preconditioner:
+    return Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers)
 
 
 def _weight(mu: Any) -> float:

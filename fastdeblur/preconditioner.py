@@ -107,7 +107,15 @@ class Preconditioner:
     `apply` works in memory of the caller's.
     """
 
-    def __init__(self, psf: np.ndarray, boundary: str, image_shape: tuple[int, int], estimate_shape: tuple[int, int]):
+    def __init__(
+        self,
+        psf: np.ndarray,
+        boundary: str,
+        image_shape: tuple[int, int],
+        estimate_shape: tuple[int, int],
+        workers: int | None = None,
+    ):
+        self.workers = workers
         psf = reduced(psf, image_shape, boundary)
         self.dtype, self.shape = psf.dtype, estimate_shape
         self.largest = float(np.abs(psf).sum(dtype=np.float64)) ** 2
@@ -178,7 +186,7 @@ class Solves:
         if whole.corners:
             blocks = np.stack([strength + ridge * stiffness for strength, stiffness in whole.corners])
             # One large matrix is for LAPACK; for several small ones see `kernels.dense`.
-            found = np.linalg.inv(blocks) if whole.whole else _inverses(blocks)
+            found = np.linalg.inv(blocks) if whole.whole else _inverses(blocks, whole.workers)
             found = found.reshape(-1, *whole.block, *whole.block)
             each = [np.flip(found[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
             self.inverses = np.ascontiguousarray(each, whole.dtype)
@@ -312,7 +320,7 @@ def _gram(matrix: np.ndarray) -> np.ndarray:
     return product
 
 
-def _inverses(blocks: np.ndarray) -> np.ndarray:
+def _inverses(blocks: np.ndarray, workers: int | None) -> np.ndarray:
     """Of positive definite matrices; overwrites them."""
     count, size, _ = blocks.shape
     diagonals = blocks.reshape(count, -1)[:, :: size + 1]
@@ -320,7 +328,7 @@ def _inverses(blocks: np.ndarray) -> np.ndarray:
     job = np.zeros((), DENSE)
     columns = np.empty((count, size))
     job["matrices"], job["columns"], job["size"] = blocks.ctypes.data, columns.ctypes.data, size
-    threads = runtime.slots(None, count, count * size**3 * 0.5e-9)
+    threads = runtime.slots(workers, count, count * size**3 * 0.5e-9)
     Sweeper(1, np.float64, threads).run(invert, job, count)
     return blocks
 
