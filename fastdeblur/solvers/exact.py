@@ -38,7 +38,9 @@ from .subspace import Span
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
 # A ridge as many times larger or smaller than the preconditioner's needs another.
-STAY = 4.0
+STAY = 2.5
+# One that changed by more than this is still on its way, and may be that far from the preconditioner's.
+SETTLED, UNSETTLED = 1.5, 8.0
 # What the objective may lack at a kink, relative to it, times this is compared with the tolerance: elsewhere it
 # lacks about the square of it.
 LACKING = 100.0
@@ -194,6 +196,7 @@ class Descent:
         work.blurred_direction[...] = 0
         self._moved = False
         self._solves: Solves | None = None
+        self._last_ridge = math.inf
         self._search: RidgeSearch | None = None
         self._guess = ridge_of_root(work.image, work.blur.psf, mu) if root and mu > 0 else 0.0
         self.norms, self.optimality = (math.nan, math.nan), math.nan
@@ -314,7 +317,9 @@ class Descent:
     def _solves_now(self) -> Solves:
         """The preconditioner for about the current ridge, the last one as long as it will do."""
         ridge = max(self._ridge, self._preconditioner.least)
-        if self._solves and ridge / STAY < self._solves.ridge < ridge * STAY:
+        settled, self._last_ridge = max(ridge, self._last_ridge) < SETTLED * min(ridge, self._last_ridge), ridge
+        stay = STAY if settled else UNSETTLED
+        if self._solves and ridge / stay < self._solves.ridge < ridge * stay:
             return self._solves
         self._solves = self._preconditioner.at(ridge)
         return self._solves
