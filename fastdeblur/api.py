@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -239,6 +240,7 @@ def solve(
     >>> bool(result.history[-1] < result.history[0])
     True
     """
+    began = time.perf_counter()
     planes = checks.planes("image", image, channel_axis)
     deblurrer = Deblurrer(
         psf, np.shape(image),
@@ -246,7 +248,7 @@ def solve(
         learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path, workers=workers,
         callback=callback, progress=progress,
     )  # fmt: skip
-    return deblurrer.solve(planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis))
+    return deblurrer._solve(planes, deblurrer._start, callback, None, began)
 
 
 def warmup() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from . import checks
 from .blur import Blur
 from .boundary import BOUNDARIES
 from .filters import PATHS
+from .frames import Start, joined, starter
 from .kernels.rules import RULES
 from .objective import DATA
 from .preconditioner import Preconditioner
@@ -23,7 +25,6 @@ from .weight import ridge_for
 
 PRIORS = ("gradient", None)
 SOLVERS = ("auto", "exact", *RULES)
-STARTS = ("image", "zeros", "normal")
 # The exact solver needs about ten, and some hundreds where it is hard.
 MOST_STEPS = {"exact": 200}
 
@@ -115,7 +116,7 @@ class Deblurrer:
         checks.choice("path", path, ["auto", *PATHS])
         self._psf = psf if isinstance(psf, Blur) else checks.psf(psf).copy()
         self._options = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
-        self._start = _start(init, seed, self.shape, channel_axis)
+        self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], _Tools] = {}
         _warn_of_sum(psf.psf if isinstance(psf, Blur) else np.asarray(self._psf))
 
@@ -147,14 +148,18 @@ class Deblurrer:
         planes = checks.planes("image", image, self._channel_axis)
         if np.shape(image) != self.shape:
             raise ValueError(f"image must have the shape {self.shape}; its shape is {np.shape(image)}")
+        start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
+        return self._solve(planes, start, _callable(callback) or self._callback, out, began)
+
+    def _solve(self, planes: np.ndarray, start: Start, callback: Any, out: np.ndarray | None, began: float) -> Result:
+        """`solve` of planes that have been checked."""
         if out is not None:
             if not isinstance(out, np.ndarray) or out.dtype != planes.dtype:
                 raise TypeError(f"out must be an ndarray of {planes.dtype}; got {getattr(out, 'dtype', type(out))}")
             if out.shape != self.shape or not out.flags.writeable:
                 raise ValueError(f"out must be writeable, of shape {self.shape}; its shape is {out.shape}")
-        start = self._start if init is None else _start(init, None, self.shape, self._channel_axis)
-        result = self._restore(planes, start, _callable(callback) or self._callback)
-        whole = _joined(result.image, self._channel_axis)
+        result = self._restore(planes, start, callback)
+        whole = joined(result.image, self._channel_axis)
         if out is not None:
             np.copyto(out, whole)
         whole = np.ascontiguousarray(whole) if out is None else out
@@ -177,14 +182,14 @@ class Deblurrer:
         """
         return (self(frame) for frame in frames)
 
-    def _restore(self, planes: np.ndarray, start: Any, callback: Any) -> Result:
+    def _restore(self, planes: np.ndarray, start: Start, callback: Any) -> Result:
         tools = self._tools.get(planes.dtype)
         if tools is None:
             tools = self._tools.setdefault(planes.dtype, _Tools(self, planes))
         blur, ridge, seen = tools.blur, None, None
         if callback is not None:
             axis = self._channel_axis
-            seen = lambda state: callback(replace(state, estimate=_joined(state.estimate, axis)))  # noqa: E731
+            seen = lambda state: callback(replace(state, estimate=joined(state.estimate, axis)))  # noqa: E731
         mu = self._mu
         if isinstance(mu, str):
             ridge = ridge_for(planes, blur.psf)
@@ -193,16 +198,12 @@ class Deblurrer:
         common: dict[str, Any] = {"max_iter": self._max_iter, "tol": self._tol, "callback": seen}
         common["progress"] = self._progress
         if self._solver == "exact":
-            assert tools.preconditioner is not None
-            work = tools.borrow()
             # A ridge makes a root's weight, once it is known what it leads to.
-            result = exact.minimise(
-                work, tools.preconditioner, planes, begin, root=self._root, mu=mu, given=ridge is None, **common
-            )
-            tools.spare.append(work)
+            with tools.workspace() as work:
+                result = exact.minimise(work, planes, begin, root=self._root, mu=mu, given=ridge is None, **common)
         else:
             if ridge is not None and self._root:
-                mu = self._root_weight(planes, blur, ridge)
+                mu = _root_weight(tools, planes, ridge)
             result = descent.minimise(
                 blur, planes, begin,
                 rule=self._solver, root=self._root, mu=mu, learning_rate=self._learning_rate, **common,
@@ -216,39 +217,40 @@ class Deblurrer:
             )
         return result
 
-    def _root_weight(self, planes: np.ndarray, blur: Blur, ridge: float) -> float:
-        """The weight of roots whose minimiser has that ridge."""
-        preconditioner = _preconditioner(blur)
-        work = exact.Workspace(blur, len(planes), preconditioner)
-        found = exact.minimise(
-            work, preconditioner, planes, lambda out: np.copyto(out, planes),
-            root=True, mu=ridge, given=False, max_iter=50, tol=1e-3, callback=None, progress=False,
-        )  # fmt: skip
-        return found.mu
-
 
 class _Tools:
-    """What a Deblurrer needs for images of one dtype."""
+    """What a Deblurrer needs for images of one dtype; made when it is first needed."""
 
     def __init__(self, whole: Deblurrer, planes: np.ndarray):
-        self.blur = blur = _operator(whole._psf, planes, **whole._options)
-        self.planes = len(planes)
-        self.preconditioner: Preconditioner | None = None
-        if whole._solver == "exact":
-            self.preconditioner = _preconditioner(blur)
-        self.spare: list[exact.Workspace] = []
+        self.blur = _operator(whole._psf, planes, **whole._options)
+        self._planes = len(planes)
+        self._preconditioner: Preconditioner | None = None
+        self._spare: list[exact.Workspace] = []
 
-    def borrow(self) -> exact.Workspace:
+    @contextmanager
+    def workspace(self) -> Iterator[exact.Workspace]:
         """A workspace that nobody else uses; lists are safe among threads."""
-        assert self.preconditioner is not None
         try:
-            return self.spare.pop()
+            work = self._spare.pop()
         except IndexError:
-            return exact.Workspace(self.blur, self.planes, self.preconditioner)
+            blur = self.blur
+            if self._preconditioner is None:
+                self._preconditioner = Preconditioner(
+                    blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers
+                )
+            work = exact.Workspace(blur, self._planes, self._preconditioner)
+        yield work
+        self._spare.append(work)
 
 
-def _preconditioner(blur: Blur) -> Preconditioner:
-    return Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers)
+def _root_weight(tools: _Tools, planes: np.ndarray, ridge: float) -> float:
+    """The weight of roots whose minimiser has that ridge."""
+    with tools.workspace() as work:
+        found = exact.minimise(
+            work, planes, lambda out: np.copyto(out, planes),
+            root=True, mu=ridge, given=False, max_iter=50, tol=1e-3, callback=None, progress=False,
+        )  # fmt: skip
+    return found.mu
 
 
 def _weight(mu: Any) -> float:
@@ -272,11 +274,6 @@ def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
     if channel_axis is not None:
         checks.integer("channel_axis", channel_axis, -3, 2)
     return tuple(checks.integer("shape", size, 1) for size in sizes)
-
-
-def _joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
-    """The inverse of `checks.planes`."""
-    return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
 
 
 def _operator(psf: Any, planes: np.ndarray, **options: Any) -> Blur:
@@ -309,34 +306,3 @@ def _warn_of_sum(psf: np.ndarray) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _start(
-    init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None
-) -> Callable[[np.ndarray, np.ndarray], None]:
-    """A function (planes of the image, planes to fill) that writes the first estimate."""
-    if seed is not None:
-        seed = checks.integer("seed", seed, 0, 2**32 - 1)
-        if not (isinstance(init, str) and init == "normal"):
-            raise ValueError(f"seed is for init='normal'; got seed={seed} and another init")
-    if isinstance(init, str) or init is None:
-        checks.choice("init", init, STARTS)
-    if isinstance(init, str) and init == "image":
-        return lambda image, out: np.copyto(out, image)
-    if isinstance(init, str) and init == "zeros":
-        return lambda image, out: out.fill(0)
-    if isinstance(init, str):
-        return lambda image, out: _normal(seed, _joined(out, channel_axis))
-    array = checks.real_array("init", init)
-    if array.shape != shape:
-        raise ValueError(f"init must have the image's shape {shape}; its shape is {array.shape}")
-    checks.finite("init", array)
-    planes = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
-    return lambda image, out: np.copyto(out, planes)
-
-
-def _normal(seed: int | None, out: np.ndarray) -> None:
-    """The notebook's random start, drawn a row at a time: the stream is that of one call."""
-    random = np.random.RandomState(seed)
-    for row in out:
-        row[...] = random.randn(*row.shape) / 10

@@ -43,7 +43,7 @@ class Ends:
         # The ring's pixel, and the estimate's, under each tap of each row of A.
         rows = np.arange(length)
         raw = rows[:, None] + np.arange(taps)[None, :] - before + shift
-        table = pixel_at("constant" if boundary == "unknown" else boundary, size, before, taps)
+        table = pixel_at(boundary, size, before, taps)
         inside = rows < frame
         seen = np.full(raw.shape, OUTSIDE)
         seen[inside] = table[raw[inside] + before]
@@ -128,7 +128,7 @@ def block_matrices(
     for taps, shown, n, b, end in zip(psf.shape, frame, size, block, last, strict=True):
         before = taps - 1 - taps // 2
         first = 0 if boundary == "unknown" else -before
-        table = pixel_at("constant" if boundary == "unknown" else boundary, n, before, taps)
+        table = pixel_at(boundary, n, before, taps)
         seen = table[np.arange(shown)[:, None] + np.arange(taps)[None, :] + first + before]
         seen = np.where(seen == OUTSIDE, -1, seen - (n - b) if end else seen)
         seen = seen[((seen >= 0) & (seen < b)).any(axis=1)]

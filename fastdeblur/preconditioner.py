@@ -168,7 +168,8 @@ class Preconditioner:
         if known is None:
             known = Solves(self, 2.0 ** (STEP * step))
             if len(self._known) > 7:
-                self._known.pop(next(iter(self._known)), None)
+                oldest, *_ = list(self._known)  # a list at once: another thread may add one meanwhile
+                self._known.pop(oldest, None)
             self._known[step] = known
         return known
 
@@ -316,7 +317,7 @@ def _gram(matrix: np.ndarray) -> np.ndarray:
     product = np.zeros((size, size))
     job = np.zeros((), DENSE)
     job["matrices"], job["rows"], job["size"], job["products"] = matrix.ctypes.data, rows, size, product.ctypes.data
-    Sweeper(1, np.float64, 1).run(gram, job, 1)
+    Sweeper(1, np.float64).run(gram, job, 1)
     return product
 
 
@@ -329,7 +330,9 @@ def _inverses(blocks: np.ndarray, workers: int | None) -> np.ndarray:
     columns = np.empty((count, size))
     job["matrices"], job["columns"], job["size"] = blocks.ctypes.data, columns.ctypes.data, size
     threads = runtime.slots(workers, count, count * size**3 * 0.5e-9)
-    Sweeper(1, np.float64, threads).run(invert, job, count)
+    sweeper = Sweeper(1, np.float64)
+    sweeper.slots = threads
+    sweeper.run(invert, job, count)
     return blocks
 
 

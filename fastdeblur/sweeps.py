@@ -15,30 +15,34 @@ from .runtime import Task
 class Sweeper:
     """Runs tasks in `slots` threads, each with scratch of its own, and adds up what they leave.
 
-    `reserve` says how much scratch the tasks need, before the first `run`.
+    `reserve` says how much scratch the tasks need, before the first `run`.  `slots` may be set anew
+    between runs.
     """
 
-    def __init__(self, planes: int, dtype: Any, slots: int):
-        self.planes, self.dtype, self.slots = planes, np.dtype(dtype), slots
-        self._need = memory.ALIGNMENT
-        self._scratch: np.ndarray | None = None
-        self._queue = memory.zeros(RUNS + slots * LINE, np.intp)
+    def __init__(self, planes: int, dtype: Any):
+        self.planes, self.dtype, self.slots = planes, np.dtype(dtype), 1
+        self._need, self._room = memory.ALIGNMENT, 0
         self._crew = np.zeros((), SINGLE_PASS)
-        self._crew["queue"] = self._queue.ctypes.data
         self._sums = np.zeros((0, SUMS))
         self._job = np.zeros((), SWEEP)
 
     def reserve(self, elements: int) -> None:
         """Let each thread have scratch for that many numbers."""
         self._need = max(self._need, memory.up(elements, 4 * memory.ALIGNMENT))
-        self._scratch = None
+        self._room = 0
+
+    def _make_room(self) -> None:
+        """A queue, and scratch for each thread."""
+        self._room = self.slots
+        self._queue = memory.zeros(RUNS + self.slots * LINE, np.intp)
+        self._scratch = memory.zeros(self.slots * self._need, self.dtype)
+        self._crew["queue"], self._crew["scratch"] = self._queue.ctypes.data, self._scratch.ctypes.data
+        self._crew["stride"] = self._need * self.dtype.itemsize
 
     def run(self, task: Task, job: np.ndarray, tiles: int) -> None:
         """Do all tiles of a task."""
-        if self._scratch is None:
-            self._scratch = memory.zeros(self.slots * self._need, self.dtype)
-            self._crew["scratch"] = self._scratch.ctypes.data
-            self._crew["stride"] = self._need * self.dtype.itemsize
+        if self._room < self.slots:
+            self._make_room()
         crew = self._crew
         crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), job.ctypes.data, tiles
         slots = min(self.slots, tiles)

@@ -17,6 +17,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
+from .boundary import reduced
+
 # Classes of frequencies with about the same h / l.
 CLASSES = 600
 # Side of the part of an image from which to guess.
@@ -43,7 +45,7 @@ class Periodogram:
             waves = scipy.fft.rfft2(window * (plane.astype(np.float64) - mean))
             power += waves.real**2 + waves.imag**2
         power /= (window * window).sum()
-        waves = scipy.fft.rfft2(_wound(psf.astype(np.float64), (rows, cols)), (rows, cols))
+        waves = scipy.fft.rfft2(reduced(psf.astype(np.float64), (rows, cols), "wrap"), (rows, cols))
         response = waves.real**2 + waves.imag**2
         stiff_down = 2 - 2 * np.cos(2 * np.pi / rows * np.arange(rows))
         stiff_across = 2 - 2 * np.cos(2 * np.pi / cols * np.arange(cols // 2 + 1))
@@ -101,16 +103,6 @@ def ridge_for(planes: np.ndarray, psf: np.ndarray) -> float:
     if not seen.power.sum() > 0:
         return seen.scale
     return ridge_by_validation(seen)
-
-
-def _wound(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The psf, wound around a torus if it is larger than that."""
-    if all(taps <= size for taps, size in zip(psf.shape, shape, strict=True)):
-        return psf
-    wound = np.zeros(shape)
-    rows, cols = (np.arange(taps) % size for taps, size in zip(psf.shape, shape, strict=True))
-    np.add.at(wound, (rows[:, None], cols[None, :]), psf)
-    return wound
 
 
 def _hann(size: int) -> np.ndarray:

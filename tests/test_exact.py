@@ -2,6 +2,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import naive
+import numba
 import numpy as np
 import pytest
 from dense import Problem
@@ -194,6 +195,36 @@ def test_start_and_out(rng):
         deblurrer.solve(image, out=out.astype(np.float32))
     with pytest.raises(ValueError, match=r"image must have the shape \(60, 50\)"):
         deblurrer.solve(image[1:])
+
+
+def test_a_start_far_brighter_than_the_image(rng):
+    image = rng.random((20, 21)).astype(np.float32)
+    init = np.full(image.shape, 1e3)
+    usual = fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant")
+    assert np.abs(fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant", init=init) - usual).max() < 1e-2
+    assert np.isfinite(fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant", init=1e27 * init)).all()
+    with pytest.raises(ValueError, match="init must be finite; at index .* it is inf"):
+        fd.solve(image, NOTEBOOK, init=1e37 * init)
+    start = np.full(image.shape, 0.5)
+    deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.2, init=start, max_iter=1, tol=0)
+    first = deblurrer(image)
+    start[...] = np.nan
+    assert np.array_equal(deblurrer(image), first)
+
+
+def test_threads_are_those_at_the_time_of_the_call(rng):
+    image = rng.random((200, 210)).astype(np.float32)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.2)
+        one = deblurrer(image)
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        assert np.array_equal(deblurrer(image), one)
+        (tools,) = deblurrer._tools.values()
+        assert tools._spare[0].sweeper.slots == numba.config.NUMBA_NUM_THREADS
+    finally:
+        numba.set_num_threads(before)
 
 
 def test_deblurrer_is_solve_and_takes_threads(rng):

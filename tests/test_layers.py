@@ -7,7 +7,7 @@ import fastdeblur
 
 LAYERS = [
     "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "solvers", "weight", "result",
-    "objective", "preconditioner", "ends", "cosine", "sweeps", "blur",
+    "objective", "frames", "preconditioner", "ends", "cosine", "sweeps", "blur",
     "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "checks", "memory", "kernels",
     "runtime", "cache",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from .tiles import reader, task_signature
 ROWS = 16
 SUMS = 16
 
-# Addresses of images: four to read, and where two results go.  `a`, `b`, `c` are factors.
+# Addresses of images, which a task reads or changes.  `a`, `b`, `c` are factors.
 SWEEP = np.dtype(
     [(name, np.intp) for name in ("first", "second", "third", "fourth", "rows", "cols", "sums")]
     + [(name, np.float64) for name in ("a", "b", "c")],

@@ -55,7 +55,9 @@ class Workspace:
         self.blur, self.planes = blur, planes
         dtype, estimate, frame = blur.dtype, (planes, *blur.estimate_shape), (planes, *blur.image_shape)
         pixels = math.prod(estimate)
-        self.sweeper = Sweeper(planes, dtype, runtime.slots(blur.workers, pixels // LEAST_PIXELS + 1, pixels * 20e-9))
+        self._tiles, self._seconds = pixels // LEAST_PIXELS + 1, pixels * 20e-9
+        self.preconditioner = preconditioner
+        self.sweeper = Sweeper(planes, dtype)
         self.apply = Applier(preconditioner, self.sweeper).apply
         self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
         self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
@@ -84,11 +86,15 @@ class Workspace:
         response: np.ndarray = self._response[0]
         return response
 
-    def begin(self, image: np.ndarray, start: Callable[[np.ndarray], None], unit: float) -> None:
-        """Take the image and a start, in units that bring them near 1."""
-        np.multiply(image, self.blur.dtype.type(unit), out=self.image, casting="unsafe")
+    def begin(self, image: np.ndarray, start: Callable[[np.ndarray], None]) -> float:
+        """Take the image and a start, in a unit that brings them near 1; returns that."""
+        self.applied = 0
+        self.sweeper.slots = runtime.slots(self.blur.workers, self._tiles, self._seconds)
         start(self.frame)
-        self.frame[...] *= self.blur.dtype.type(unit)
+        unit = unit_of(max(largest(image), largest(self.frame)))
+        scale = self.blur.dtype.type(unit)
+        np.multiply(image, scale, out=self.image)
+        self.frame[...] *= scale
         (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         x, bottom, right = self.x, top + height, left + width
         x[:, :top, left:right], x[:, bottom:, left:right] = (
@@ -96,6 +102,7 @@ class Workspace:
             x[:, bottom - 1 : bottom, left:right],
         )
         x[:, :, :left], x[:, :, right:] = x[:, :, left : left + 1], x[:, :, right - 1 : right]
+        return unit
 
     def look(self) -> float:
         """The residual anew; returns its square."""
@@ -113,7 +120,6 @@ class Workspace:
 
 def minimise(
     work: Workspace,
-    preconditioner: Preconditioner,
     image: np.ndarray,
     start: Callable[[np.ndarray], None],
     *,
@@ -132,11 +138,10 @@ def minimise(
     Everything else is as in `api.solve`, and has been checked there; so is the result, but for its
     image, which is planes too.
     """
-    entered, work.applied = time.perf_counter(), 0
-    blur, unit = work.blur, unit_of(largest(image))
-    work.begin(image, start, unit)
+    entered, blur = time.perf_counter(), work.blur
+    unit = work.begin(image, start)
     steers = root and given
-    descent = Descent(work, preconditioner, steers, mu, tol)
+    descent = Descent(work, steers, mu, tol)
     done = descent.solved_at_once()
     norms: list[tuple[float, float]] = []
     stop_reason = ""
@@ -148,7 +153,7 @@ def minimise(
 
     with bar(progress, max_iter) as show:
         while True:
-            if not done or descent.searching:
+            if not done or descent.unmeasured:
                 descent.measure()
             iteration = len(norms)
             norms.append(descent.norms)
@@ -183,10 +188,11 @@ def minimise(
 class Descent:
     """The current iterate's scalars, and the step to the next."""
 
-    def __init__(self, work: Workspace, preconditioner: Preconditioner, root: bool, mu: float, tol: float):
-        self.work, self._preconditioner, self._root, self._mu, self._tol = work, preconditioner, root, mu, tol
+    def __init__(self, work: Workspace, root: bool, mu: float, tol: float):
+        self.work, self._root, self._mu, self._tol = work, root, mu, tol
+        self._preconditioner = work.preconditioner
         self._misfit = 0.0  # squares of norms
-        if preconditioner.cosines is None:
+        if self._preconditioner.cosines is None:
             self._misfit = work.look()
         # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
         # Aᵀr can still be told from rounding.
@@ -202,7 +208,7 @@ class Descent:
         self.norms, self.optimality = (math.nan, math.nan), math.nan
 
     @property
-    def searching(self) -> bool:
+    def unmeasured(self) -> bool:
         """Whether there is something to measure: not at a minimum that is a constant image."""
         return not math.isfinite(self.optimality)
 
