@@ -16,6 +16,7 @@ from .blur import Blur
 from .boundary import BOUNDARIES
 from .filters import PATHS
 from .frames import Start, joined, starter
+from .hygiene import warn_if_off_centre
 from .kernels.rules import RULES
 from .objective import DATA
 from .preconditioner import Preconditioner
@@ -118,7 +119,9 @@ class Deblurrer:
         self._options = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
         self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], _Tools] = {}
-        _warn_of_sum(psf.psf if isinstance(psf, Blur) else np.asarray(self._psf))
+        array = psf.psf if isinstance(psf, Blur) else np.asarray(self._psf)
+        _warn_of_sum(array)
+        warn_if_off_centre(array, stacklevel=4)
 
     def solve(
         self,

@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .hygiene import centre as centre
+from .hygiene import from_image as from_image
+from .hygiene import normalise as normalise
+from .hygiene import support as support
+from .hygiene import warn_if_off_centre as warn_if_off_centre
 
 
 def _shape(shape: Any) -> tuple[int, int]:
@@ -25,82 +30,6 @@ def _offsets(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row and column offsets of each pixel from the centre, as a column and a row."""
     rows, cols = (np.arange(n, dtype=np.float64) - n // 2 for n in shape)
     return rows[:, None], cols[None, :]
-
-
-def normalise(psf: Any) -> np.ndarray:
-    """Scale a psf so that it sums to 1.
-
-    Parameters
-    ----------
-    psf : array_like, shape (rows, cols)
-        Any finite psf whose sum is not zero.
-
-    Returns
-    -------
-    ndarray
-        The psf divided by its sum, float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        If the psf sums to zero.
-
-    Examples
-    --------
-    >>> import fastdeblur as fd
-    >>> fd.psf.normalise([[1, 2, 1]])
-    array([[0.25, 0.5 , 0.25]])
-    """
-    array = checks.psf(psf)
-    total = float(array.sum(dtype=np.float64))
-    if abs(total) <= 1e-12 * float(np.abs(array).sum(dtype=np.float64)):
-        raise ValueError(f"psf must not sum to zero to be normalised; its sum is {total}")
-    return np.asarray(array / array.dtype.type(total))
-
-
-def centre(psf: Any) -> np.ndarray:
-    """Crop and pad a psf so that its centroid is in its middle.
-
-    A psf whose centroid is off its centre shifts the restored image by as much.
-
-    Parameters
-    ----------
-    psf : array_like, shape (rows, cols)
-        A psf with a positive sum.
-
-    Returns
-    -------
-    ndarray
-        The smallest psf of odd sizes that holds every nonzero value and has the pixel nearest to
-        the centroid at ``shape // 2``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind or in the range given above.
-
-    Examples
-    --------
-    >>> import fastdeblur as fd
-    >>> fd.psf.centre([[1.0, 2.0, 1.0, 0.0]])
-    array([[1., 2., 1.]])
-    """
-    array = checks.psf(psf)
-    total = float(array.sum(dtype=np.float64))
-    if total <= 0:
-        raise ValueError(f"psf must have a positive sum to be centred; its sum is {total}")
-    used = np.argwhere(array)
-    spans = []
-    for axis, size in enumerate(array.shape):
-        profile = array.sum(axis=1 - axis, dtype=np.float64)
-        middle = min(max(round(float(profile @ np.arange(size)) / total), 0), size - 1)
-        reach = max(middle - int(used[:, axis].min()), int(used[:, axis].max()) - middle)
-        spans.append((middle - reach, middle + reach + 1))
-    (top, bottom), (left, right) = spans
-    out = np.zeros((bottom - top, right - left), array.dtype)
-    i0, i1, j0, j1 = max(top, 0), min(bottom, array.shape[0]), max(left, 0), min(right, array.shape[1])
-    out[i0 - top : i1 - top, j0 - left : j1 - left] = array[i0:i1, j0:j1]
-    return out
 
 
 def box(shape: Any) -> np.ndarray:

@@ -11,7 +11,14 @@ import pytest
 import fastdeblur
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-MODULES = ["fastdeblur.api", "fastdeblur.blur", "fastdeblur.deblurrer", "fastdeblur.notebook", "fastdeblur.psf"]
+MODULES = [
+    "fastdeblur.api",
+    "fastdeblur.blur",
+    "fastdeblur.deblurrer",
+    "fastdeblur.hygiene",
+    "fastdeblur.notebook",
+    "fastdeblur.psf",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

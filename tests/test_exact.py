@@ -200,10 +200,12 @@ def test_start_and_out(rng):
 def test_a_start_far_brighter_than_the_image(rng):
     image = rng.random((20, 21)).astype(np.float32)
     init = np.full(image.shape, 1e3)
-    usual = fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant")
-    assert np.abs(fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant", init=init) - usual).max() < 1e-2
+    usual = fd.solve(image, NOTEBOOK, mu=0.2, boundary="constant")
+    far = fd.solve(image, NOTEBOOK, mu=0.2, boundary="constant", init=init)
+    assert far.objective == pytest.approx(usual.objective, rel=1e-5)
+    assert np.abs(far.image - usual.image).max() < 0.02
     assert np.isfinite(fd.deblur(image, NOTEBOOK, mu=0.2, boundary="constant", init=1e27 * init)).all()
-    with pytest.raises(ValueError, match="init must be finite; at index .* it is inf"):
+    with pytest.raises(ValueError, match=r"init must be finite; at index .* it is inf"):
         fd.solve(image, NOTEBOOK, init=1e37 * init)
     start = np.full(image.shape, 0.5)
     deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.2, init=start, max_iter=1, tol=0)

@@ -8,7 +8,7 @@ import fastdeblur
 LAYERS = [
     "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "solvers", "weight", "result",
     "objective", "frames", "preconditioner", "ends", "cosine", "sweeps", "blur",
-    "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "checks", "memory", "kernels",
+    "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "hygiene", "checks", "memory", "kernels",
     "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent

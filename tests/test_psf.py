@@ -1,4 +1,6 @@
-"""The psf builders, and the split into separable parts."""
+"""The psf builders, hygiene, and the split into separable parts."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import scipy.ndimage
 import scipy.special
 
 import fastdeblur as fd
-from fastdeblur.psf import factors
+from fastdeblur.psf import factors, warn_if_off_centre
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,227 @@ def test_centre(rng):
     assert abs(centroid[1] - centred.shape[1] // 2) <= 0.5
     np.testing.assert_array_equal(fd.psf.centre(centred), centred)
     assert fd.psf.centre(fd.psf.disk(3)).shape == fd.psf.disk(3).shape
+
+
+def star(shape, place, sigma=2.0):
+    """A Gaussian of height 1 with its middle at `place`."""
+    rows, cols = np.indices(shape)
+    return np.exp(-((rows - place[0]) ** 2 + (cols - place[1]) ** 2) / (2 * sigma**2))
+
+
+def padded(psf, size):
+    """`psf` in the middle of zeros, its centre at the centre."""
+    out = np.zeros((size, size))
+    top, left = size // 2 - psf.shape[0] // 2, size // 2 - psf.shape[1] // 2
+    out[top : top + psf.shape[0], left : left + psf.shape[1]] = psf
+    return out
+
+
+@pytest.mark.parametrize(
+    ("shape", "place"), [((41, 41), (20, 20)), ((64, 50), (15, 37)), ((301, 300), (100, 210)), ((40, 33), (25, 9))]
+)
+def test_from_image_of_a_noisy_star(shape, place, rng):
+    picture = 300 + 1000 * star(shape, place) + rng.normal(0, 10, shape)
+    psf = fd.psf.from_image(picture)
+    assert psf.dtype == np.float64
+    assert psf.sum() == pytest.approx(1, abs=1e-12)
+    assert (psf >= 0).all()
+    # What the noise buries of the skirts is about 2 %; as much is too high elsewhere.
+    assert max(psf.shape) <= 31
+    expected = padded(fd.psf.gaussian(31, 2.0), 31)
+    assert np.abs(padded(psf, 31) - expected).sum() < 0.09
+    # Neither the background nor noise far from the star pulls the psf aside.
+    centroid = np.subtract(scipy.ndimage.center_of_mass(psf), [n // 2 for n in psf.shape])
+    assert np.abs(centroid).max() < 0.2
+
+
+def test_from_image_without_noise_is_the_point_itself():
+    disk = fd.psf.disk(4)
+    picture = np.full((30, 24), 0.25)
+    picture[3:12, 10:19] += 7 * disk
+    np.testing.assert_allclose(fd.psf.from_image(picture), disk, rtol=0, atol=1e-14)
+    # The units make no difference, up to where they overflow.
+    for scale in (1e-300, 1e306, -1e306):
+        moved = picture - 0.25 if scale > 0 else 0.25 - picture
+        np.testing.assert_allclose(fd.psf.from_image(moved * scale), disk, rtol=0, atol=1e-14)
+
+
+def test_from_image_leaves_out_far_noise_and_keeps_every_bright_part(rng):
+    picture = rng.normal(0, 1, (80, 80))
+    picture[30:34, 20:24] += 100
+    picture[30:34, 50:54] += 100
+    psf = fd.psf.from_image(picture)
+    assert 33 <= psf.shape[1] <= 45  # both, 34 columns from edge to edge
+    assert psf.shape[0] <= 15
+    assert psf[:, : psf.shape[1] // 2].sum() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("uint8", "float32"), ("uint16", "float32"), ("int16", "float32"), ("float16", "float32"),
+        ("float32", "float32"), ("int32", "float64"), ("uint64", "float64"), (">f8", "float64"),
+    ],
+)  # fmt: skip
+def test_from_image_takes_any_real_dtype(dtype, expected, rng):
+    counts = np.rint(20 + 200 * star((31, 41), (11, 24)) + rng.normal(0, 1.5, (31, 41)))
+    psf = fd.psf.from_image(counts.astype(dtype))
+    assert psf.dtype == expected
+    np.testing.assert_allclose(psf, fd.psf.from_image(counts), rtol=0, atol=1e-7)
+    assert np.abs(padded(psf, 31) - fd.psf.gaussian(31, 2.0)).sum() < 0.09
+
+
+def test_from_image_reads_only_and_takes_lists_and_booleans():
+    point = np.zeros((5, 7), bool)
+    point[1, 4] = True
+    point.flags.writeable = False
+    for picture in (point, point.tolist(), point.astype(int)[:, ::-1], np.asfortranarray(point)):
+        np.testing.assert_array_equal(fd.psf.from_image(picture), [[1.0]])
+    np.testing.assert_array_equal(fd.psf.from_image([[1, 1, 1, 4, 1]]), [[1.0]])
+
+
+@pytest.mark.parametrize(
+    ("picture", "error", "message"),
+    [
+        (np.zeros((5, 5)), ValueError, "array must hold a point brighter than the background around it"),
+        (np.full((5, 5), 7.5), ValueError, "array must hold a point .* border's median of 7.5 "),
+        (-star((21, 21), (10, 10), 1), ValueError, "array must hold a point"),
+        (np.ones((1, 1)), ValueError, "array must hold a point"),
+        (np.ones(4), ValueError, r"array must have 2 dimensions; its shape is \(4,\)"),
+        (np.ones((3, 3, 3)), ValueError, "array must have 2 dimensions"),
+        (np.ones((0, 3)), ValueError, "array must not be empty"),
+        ([[0, np.nan], [0, 0]], ValueError, r"array must be finite; at index \(0, 1\) it is nan"),
+        ([[0, 0], [np.inf, 0]], ValueError, "array must be finite"),
+        (np.ones((3, 3), complex), TypeError, "array must hold real numbers"),
+        ("star.tif", TypeError, "array must hold real numbers"),
+        (np.ma.masked_array(np.ones((3, 3))), TypeError, "array must not be a masked array"),
+    ],
+)
+def test_from_image_refuses(picture, error, message):
+    with pytest.raises(error, match=message):
+        fd.psf.from_image(picture)
+
+
+def smallest_box(psf):
+    """The least area of a box about the centre that holds 99.9 %, by trying each."""
+    size, weight = np.array(psf.shape), np.abs(psf)
+    best = None
+    for r in range(size[0] // 2 + 1):
+        for c in range(size[1] // 2 + 1):
+            i, j = size // 2
+            box = weight[max(i - r, 0) : i + r + 1, max(j - c, 0) : j + c + 1]
+            if box.sum() >= 0.999 * weight.sum() and (best is None or box.size < best):
+                best = box.size
+    return best
+
+
+@pytest.mark.parametrize(
+    "psf",
+    [
+        fd.psf.gaussian(101, 3), fd.psf.gaussian((61, 41), (1, 6)), fd.psf.gaussian((40, 52), (2, 3.5)),
+        fd.psf.gaussian((8, 6), 20), fd.psf.gaussian((31, 1), 2), fd.psf.disk(6), padded(fd.psf.disk(6), 60),
+        fd.psf.motion(15, 40), padded(fd.psf.motion(9, 90), 33), fd.psf.airy(3, 61), fd.psf.box((4, 7)),
+        -fd.psf.gaussian(41, 2), np.random.default_rng(3).standard_normal((12, 15)), np.eye(1, 9, 1),
+        1e308 * fd.psf.gaussian(21, 1) / fd.psf.gaussian(21, 1).max(),
+    ],
+)  # fmt: skip
+def test_support_is_the_smallest_box_about_the_centre(psf):
+    box = fd.psf.support(psf)
+    scaled = psf / np.abs(psf).max()
+    assert box.size == smallest_box(scaled)
+    assert np.abs(box / np.abs(psf).max()).sum() >= 0.999 * np.abs(scaled).sum()
+    for size, whole in zip(box.shape, psf.shape, strict=True):
+        assert size % 2 == 1 or size == whole
+    # Its values are those about the psf's centre, and it is a copy.
+    top, left = (whole // 2 - size // 2 for size, whole in zip(box.shape, psf.shape, strict=True))
+    np.testing.assert_array_equal(box, psf[top : top + box.shape[0], left : left + box.shape[1]])
+    assert not np.shares_memory(box, psf)
+
+
+def test_support_of_known_shapes():
+    # 99.9 % of a separable Gaussian: 3.48 standard deviations where both sides lose as much.
+    assert fd.psf.support(fd.psf.gaussian(101, 3)).shape == (21, 21)
+    assert fd.psf.support(padded(fd.psf.disk(6), 60)).shape == fd.psf.disk(6).shape
+    tall = fd.psf.support(fd.psf.gaussian(81, (6, 1)))
+    assert tall.shape[0] > 4 * tall.shape[1]
+    for shape in ((1, 1), (9, 9), (8, 6)):
+        delta = np.zeros(shape)
+        delta[shape[0] // 2, shape[1] // 2] = 3
+        np.testing.assert_array_equal(fd.psf.support(delta), [[3]])
+    np.testing.assert_array_equal(fd.psf.support(fd.psf.box((4, 7))), fd.psf.box((4, 7)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("float32", "float32"), ("float64", "float64"), ("uint8", "float32"), ("int64", "float64")]
+)
+def test_support_keeps_the_dtype(dtype, expected):
+    psf = np.zeros((9, 11), dtype)
+    psf[3:6, 4:7] = 2
+    box = fd.psf.support(psf)
+    assert box.dtype == expected
+    np.testing.assert_array_equal(box, np.full((3, 3), 2))
+
+
+def test_support_refuses():
+    with pytest.raises(ValueError, match="psf must not be all zero"):
+        fd.psf.support(np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="psf must have two dimensions"):
+        fd.psf.support([1.0])
+    with pytest.raises(TypeError, match="psf must hold real numbers"):
+        fd.psf.support(None)
+
+
+def shifted(psf, down, across):
+    return np.roll(padded(psf, 41), (down, across), axis=(0, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("psf", "rows", "columns"),
+    [
+        (shifted(fd.psf.gaussian(15, 2), 3, -2), "+3.0", "-2.0"),
+        (5 * shifted(fd.psf.disk(3), 0, 2), "+0.0", "+2.0"),
+        (np.array([[0.0, 0, 0, 0, 1]]), "+0.0", "+2.0"),
+        (np.array([[0.0, 0, 0, -0.1, 1.1]]), "+0.0", "+2.1"),
+        (np.array([[0.0], [0], [0], [0.5], [0.5], [1], [0]]), "+1.2", "+0.0"),
+    ],
+)
+def test_a_psf_off_its_centre_is_warned_of(psf, rows, columns, dtype):
+    psf = psf.astype(dtype)
+    message = rf"psf's centroid is \{rows} rows and \{columns} columns from .*fastdeblur\.psf\.centre"
+    with pytest.warns(UserWarning, match=message) as caught:
+        warn_if_off_centre(psf, 2)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_off_centre(fd.psf.centre(psf), 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "psf",
+    [
+        fd.psf.gaussian(15, 2), fd.psf.gaussian((4, 6), 30), fd.psf.box((6, 8)), fd.psf.box((1, 2)),
+        fd.psf.motion(15, 40), fd.psf.disk(3), fd.psf.airy(3, (20, 21)),
+        shifted(fd.psf.gaussian(15, 2), 1, 0), shifted(fd.psf.disk(3), 0, -1),  # a pixel is not more than one
+        # No place to speak of.
+        np.array([[1.0, 0, -0.99]]), np.array([[0.0, 0, -1]]), np.array([[-1.0, 0, 1]]), np.zeros((3, 3)),
+        np.array([[-0.2, 0, 0, 0, 0, 0, 1]]), np.random.default_rng(1).standard_normal((9, 9)),
+        2 * shifted(fd.psf.gaussian(9, 1), 0, 0) - fd.psf.gaussian(41, 3),  # symmetric, with a negative rim
+    ],
+)  # fmt: skip
+def test_a_psf_about_its_centre_or_without_a_place_is_not(psf, dtype):
+    warn_if_off_centre(psf.astype(dtype), 2)
+
+
+def test_the_warning_tells_where_the_restored_image_goes(rng):
+    """A psf drawn two rows too low restores an image two rows too high."""
+    image = scipy.ndimage.gaussian_filter(rng.random((48, 48)), 2)
+    right, low = padded(fd.psf.gaussian(9, 1), 13), np.roll(padded(fd.psf.gaussian(9, 1), 13), 2, axis=0)
+    blurred = fd.convolve(image, right)
+    higher = np.roll(image, -2, axis=0)
+    inner = (slice(12, 36), slice(12, 36))
+    np.testing.assert_allclose(fd.convolve(higher, low)[inner], blurred[inner], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -44,6 +44,9 @@ SETTLED, UNSETTLED = 1.5, 8.0
 # What the objective may lack at a kink, relative to it, times this is compared with the tolerance: elsewhere it
 # lacks about the square of it.
 LACKING = 100.0
+# The residual is carried along; when its square is that small a part of what it was when it was computed, what
+# was rounded then counts.
+FORGOTTEN = 1e-6
 # A part of the objective that is less than this share of it is near its kink.
 KINK = 1e-3
 
@@ -194,6 +197,7 @@ class Descent:
         self._misfit = 0.0  # squares of norms
         if self._preconditioner.cosines is None:
             self._misfit = work.look()
+        self._looked_at = self._misfit
         # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
         # Aᵀr can still be told from rounding.
         brightness = float(np.finfo(work.blur.dtype).eps) * math.sqrt(work.square(work.image))
@@ -353,6 +357,8 @@ class Descent:
         factors = float(y[0]), float(y[1]), 1.0 + float(y[2])
         sweep(move, [work.fresh, work.direction, work.x], factors)
         self._misfit = float(sweep(move_residual, frames, factors)[0])
+        if self._misfit < FORGOTTEN * self._looked_at:
+            self._misfit = self._looked_at = work.look()
         self._moved = True
 
 
