@@ -19,6 +19,15 @@ FIRST_STEPS = 2
 # cache lines are read before they are overwritten.
 TRANSFERS = 8
 
+# Of a photograph that priors restore, and of each of their steps: transforms, images read or written.
+PHOTOGRAPH_SIDE = 1024
+TRANSFORMS = 4
+TV_TRANSFERS, SPARSE_TRANSFERS = 20, 26
+# About as many steps as they take.
+TV_STEPS, SPARSE_STEPS = 27, 39
+PHOTON_STEPS = 50
+MOTION = fd.psf.motion(15, 40)
+
 Job = Callable[[], float]
 
 
@@ -108,6 +117,26 @@ def notebook() -> Job:
     return stopwatch(lambda: fd.notebook.deconvolve(blurred, psf, n_iter=NOTEBOOK_STEPS, seed=0, verbose=False))
 
 
+def photograph() -> np.ndarray:
+    """A photograph, mirrored to twice its sides, blurred by a motion of 15 pixels, with 1 % noise."""
+    from skimage import color, data
+
+    sharp = np.pad(color.rgb2gray(data.astronaut()), (0, 512), mode="symmetric")
+    noise = 0.01 * np.random.default_rng(0).standard_normal(sharp.shape)
+    return (fd.convolve(sharp, MOTION, boundary="mirror") + noise).astype(np.float32)
+
+
+def restore(prior: str) -> Job:
+    """One call, from choosing the weight on."""
+    blurred = photograph()
+    return stopwatch(lambda: fd.deblur(blurred, MOTION, prior=prior, tol=1e-3))
+
+
+def photons() -> Job:
+    x = image(SIDE, SIDE)
+    return stopwatch(lambda: fd.richardson_lucy(x, gaussian(), num_iter=PHOTON_STEPS))
+
+
 @dataclass(frozen=True)
 class Target:
     """A job with what it may take, in matrix products, and what it needs at least.
@@ -133,6 +162,7 @@ class Target:
 _PIXELS = SIDE**2
 _MEGABYTES = _PIXELS * 4 / 1e6
 _SEPARABLE = 13 + 13
+_WAVES = TRANSFORMS * 1.25 * PHOTOGRAPH_SIDE**2 * np.log2(PHOTOGRAPH_SIDE**2)
 
 TARGETS = {
     "forward, direct 13x13": Target(lambda: forward(13), 0.125, 13**2 * _PIXELS, 2 * _MEGABYTES),
@@ -140,4 +170,13 @@ TARGETS = {
     "gd step, gaussian 13x13": Target(lambda: step(gaussian()), 0.15, 2 * _SEPARABLE * _PIXELS, TRANSFERS * _MEGABYTES),
     "gd step, full-rank 13x13": Target(lambda: step(full_rank(13)), 0.26, 2 * 13**2 * _PIXELS, TRANSFERS * _MEGABYTES),
     "notebook, 500 steps 171x171": Target(notebook, 0.45, NOTEBOOK_STEPS * 2 * _SEPARABLE * NOTEBOOK_SIDE**2, 0),
+    "tv 1024x1024, tol 1e-3": Target(
+        lambda: restore("tv"), 12, TV_STEPS * _WAVES, TV_STEPS * TV_TRANSFERS * _MEGABYTES / 4
+    ),
+    "sparse 1024x1024, tol 1e-3": Target(
+        lambda: restore("sparse"), 12, SPARSE_STEPS * _WAVES, SPARSE_STEPS * SPARSE_TRANSFERS * _MEGABYTES / 4
+    ),
+    "50 Richardson-Lucy 2048x2048": Target(
+        photons, 8, PHOTON_STEPS * 2 * _SEPARABLE * _PIXELS, PHOTON_STEPS * TRANSFERS * _MEGABYTES
+    ),
 }

@@ -16,7 +16,7 @@ from skimage import color, data
 from skimage.restoration import estimate_sigma
 
 import fastdeblur as fd
-from fastdeblur.weight import RIDGES, Periodogram, ridge_by_validation
+from fastdeblur.weight import RIDGES, Periodogram, by_validation
 
 PHOTOGRAPHS = ("astronaut", "hubble_deep_field", "retina", "grass", "gravel", "text")
 PSFS = {"gaussian": fd.psf.gaussian(15, (1.5, 2.5)), "disk": fd.psf.disk(4), "motion": fd.psf.motion(13, 30)}
@@ -74,7 +74,7 @@ def discrepancy(seen: Periodogram, variance: float) -> float:
 
 
 RULES: dict[str, Callable[[Periodogram, np.ndarray, float], float]] = {
-    "gcv": lambda seen, image, noise: ridge_by_validation(seen),
+    "gcv": lambda seen, image, noise: float(RIDGES[by_validation(seen)] * seen.scale),
     "upre, wavelets": lambda seen, image, noise: upre(seen, estimate_sigma(image) ** 2),
     "upre, blurred away": lambda seen, image, noise: upre(seen, variance_of_blurred_away(seen)),
     "upre, true noise": lambda seen, image, noise: upre(seen, noise**2),
@@ -99,7 +99,7 @@ def main() -> None:
     losses: dict[str, list[float]] = {rule: [] for rule in RULES}
     steps = np.linspace(np.log(TRIED[0]), np.log(TRIED[-1]), 2000)
     for name, image, psf, sharp, noise in cases():
-        at, seen = quality(image, psf, sharp), Periodogram(image[None], psf)
+        at, seen = quality(image, psf, sharp), Periodogram(image[None], [psf])
         best = at(steps).max()
         row = []
         for rule, choose in RULES.items():

@@ -1,10 +1,23 @@
 """Sharp images from blurred ones when the blur is known."""
 
 from . import notebook, psf
-from .api import convolve, deblur, solve, warmup
+from .api import convolve, deblur, richardson_lucy, solve, warmup
 from .blur import Blur
 from .deblurrer import Deblurrer
+from .frames import saturated
 from .result import Result
 
-__all__ = ["Blur", "Deblurrer", "Result", "convolve", "deblur", "notebook", "psf", "solve", "warmup"]
+__all__ = [
+    "Blur",
+    "Deblurrer",
+    "Result",
+    "convolve",
+    "deblur",
+    "notebook",
+    "psf",
+    "richardson_lucy",
+    "saturated",
+    "solve",
+    "warmup",
+]
 __version__ = "0.1.0"

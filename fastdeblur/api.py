@@ -14,6 +14,7 @@ from .deblurrer import Deblurrer
 from .filters import PATHS
 from .kernels.rules import RULES
 from .result import Result
+from .solvers import poisson
 
 
 def convolve(
@@ -107,9 +108,11 @@ def solve(
     psf: Any,
     *,
     data: str | None = None,
-    prior: str | None = "gradient",
+    prior: Any = "gradient",
     mu: Any = "auto",
     boundary: str = "unknown",
+    weights: Any = None,
+    bounds: Any = None,
     channel_axis: int | None = None,
     solver: str = "auto",
     learning_rate: float | None = None,
@@ -124,56 +127,72 @@ def solve(
 ) -> Result:
     """Restore a blurred image whose psf is known, and say how it went.
 
-    Minimises, over images x, with A the blur, b the image and D the forward differences along
-    rows and columns,
+    Minimises, over images x, with A the blur, b the image, w the pixels' weights, and R what is
+    expected of sharp images,
 
-    - ``data="root"``: ``sqrt(½‖Ax − b‖²) + mu * sqrt(½‖Dx‖²)``, or
-    - ``data="squares"``: ``½‖Ax − b‖² + mu * ½‖Dx‖²``,
-
-    exactly, or by descent along the gradient.
+    - ``data="root"``: ``sqrt(½ Σ w (Ax − b)²) + mu * sqrt(R(x))``,
+    - ``data="squares"``: ``½ Σ w (Ax − b)² + mu * R(x)``, or
+    - ``data="poisson"``: ``Σ w (Ax − b log Ax) + mu * R(x)``, for counts of photons; x is then at least 0.
 
     Parameters
     ----------
     image : array_like, shape (rows, cols), or with a channel axis
-        The blurred image, finite.  Its dtype decides: float32 and float64 are kept, float16 and
-        integers of at most 16 bits become float32, wider integers float64, with values unscaled.
-    psf : array_like, shape (taps_down, taps_across), or Blur
-        The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells
-        when its sum is not 1 within 1 %.  A `Blur` brings its own boundary, path and workers: leave
-        those arguments out, or let them say the same.
-    data : {None, "root", "squares"}
-        What is asked of ``Ax − b``.  None is "root", whose `mu` does not depend on the brightness
-        of the image, only on its detail and noise.
-    prior : {"gradient", None}
-        What is asked of x.  None is nothing, whatever `mu` says; stop early then.
+        The blurred image, finite; pixels that are NaN are missing ones, and ignored.  Its dtype decides:
+        float32 and float64 are kept, float16 and integers of at most 16 bits become float32, wider
+        integers float64, with values unscaled.
+    psf : array_like, shape (taps_down, taps_across), with the image's channel axis if each channel has its own, or Blur
+        The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells when
+        its sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  A `Blur` brings its
+        own boundary, path and workers: leave those arguments out, or let them say the same.
+    data : {None, "root", "squares", "poisson"}
+        What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
+        brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
+        priors "gradient" and None, "poisson" with "tv" and None, "squares" with all.
+    prior : {"gradient", "tv", "sparse", None} or callable
+        What is expected of x, with D the forward differences along rows and columns.
+
+        - "gradient": smoothness, ``R = ½ Σ |Dx|²``;
+        - "tv": few edges, ``R = Σ |Dx|``, total variation [5]_, with all channels' differences in one length;
+        - "sparse": fewer and sharper ones, ``R = Σ |Dx|^0.8 + ½ Σ |Hx|^0.8`` with H the second differences,
+          after [6]_.  It is not convex: what is found depends, a little, on the way there;
+        - a denoiser ``f(image, sigma) -> image``, of the estimate with noise of standard deviation sigma [7]_;
+        - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins.
     mu : float, at least 0, or "auto"
-        Weight of the prior.  "auto" finds it from the image by generalised cross-validation [4]_;
-        `Result.mu` is the weight found.
+        Weight of the prior.  "auto" finds it from the image: by generalised cross-validation [4]_ for "gradient",
+        and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
+        found.  For a denoiser it is the noise's variance.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
         where they are wrong, the restored image rings at its border.
+    weights : array_like of the image's shape, or of one channel's, or None
+        At least 0, for instance the inverse of the noise's variance, relative to `mu`; 0 ignores a pixel, see
+        `saturated`.  None is 1.
+    bounds : (low, high) or None
+        Between which x must be; either may be None.
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.
     solver : {"auto", "exact", "gd", "momentum", "nesterov", "adam", "adagrad"}
-        "exact" finds the minimiser by preconditioned conjugate gradients, in some ten steps
-        whatever the size; "auto" is "exact", or "gd" without a prior.  The others are rules of a
-        gradient step, with TensorFlow 1's defaults (momentum 0.9).
+        "auto" takes what serves best: "exact" for the prior "gradient", which finds the minimiser by preconditioned
+        conjugate gradients, in some ten steps whatever the size; the alternating direction method for other
+        priors and for bounds; accelerated Richardson-Lucy for "poisson" alone; "gd" for no prior.  The other
+        names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults (momentum 0.9).
     learning_rate : float above 0, or None
-        Length of a gradient step, not for "exact".  None, with "gd", follows from the operator's norm
+        Length of a gradient step, for those rules only.  None, with "gd", follows from the operator's norm
         and, for "root", the residual's, and is halved whenever the objective would rise by more than
         rounding.  None is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad",
         meant for images between 0 and 1.
     max_iter : int, at least 1, or None
-        Most iterations; None is 200 for "exact", else 500.
+        Most iterations; None is 200 for "exact", 300 for other priors and bounds, 30 for denoisers, else 500.
     tol : float, at least 0
-        Stop when `Result.optimality` is at most this; 0 never stops early.  The objective is then
-        above its minimum by about the square of `tol`, relatively.
+        Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" the objective is then
+        above its minimum by about the square of `tol`, relatively; for "tv" by about `tol`.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's
-        nearest pixels go on.
+        nearest pixels go on.  Missing pixels start as their neighbours.  "poisson" alone starts from the
+        blurred image blurred once more, and no darker than 1 % of its mean: it could not leave 0.
     seed : int or None
         Seed of the random start, for ``init="normal"`` only.  None draws one.
     path : {"auto", "direct", "separable", "fft"}
@@ -229,6 +248,11 @@ def solve(
     .. [3] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     .. [4] G. H. Golub, M. Heath and G. Wahba, "Generalized cross-validation as a method for choosing
        a good ridge parameter", Technometrics 21, 1979.
+    .. [5] L. I. Rudin, S. Osher and E. Fatemi, "Nonlinear total variation based noise removal algorithms",
+       Physica D 60, 1992.
+    .. [6] D. Krishnan and R. Fergus, "Fast image deconvolution using hyper-Laplacian priors", NIPS 2009.
+    .. [7] S. V. Venkatakrishnan, C. A. Bouman and B. Wohlberg, "Plug-and-play priors for model based
+       reconstruction", IEEE GlobalSIP 2013.
 
     Examples
     --------
@@ -239,22 +263,90 @@ def solve(
     >>> result = fd.solve(fd.convolve(sharp, psf), psf, mu=0.01, max_iter=100)
     >>> bool(result.history[-1] < result.history[0])
     True
+
+    Any denoiser will do as a prior.  This one is total variation again, whose weight grows with the square
+    of the noise:
+
+    >>> from skimage.restoration import denoise_tv_chambolle
+    >>> noisy = fd.convolve(sharp, psf) + 0.01 * np.random.default_rng(0).standard_normal(sharp.shape)
+    >>> result = fd.solve(noisy, psf, prior=lambda image, sigma: denoise_tv_chambolle(image, weight=10 * sigma**2))
+    >>> bool(abs(result.image - sharp).mean() < 0.5 * abs(noisy - sharp).mean())
+    True
     """
     began = time.perf_counter()
     planes = checks.planes("image", image, channel_axis)
     deblurrer = Deblurrer(
         psf, np.shape(image),
-        data=data, prior=prior, mu=mu, boundary=boundary, channel_axis=channel_axis, solver=solver,
-        learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path, workers=workers,
-        callback=callback, progress=progress,
+        data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds, channel_axis=channel_axis,
+        solver=solver, learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path,
+        workers=workers, callback=callback, progress=progress,
     )  # fmt: skip
-    return deblurrer._solve(planes, deblurrer._start, callback, None, began)
+    return deblurrer._solve(planes, deblurrer._start, None, None, None, began)
+
+
+def richardson_lucy(
+    image: Any, psf: Any, num_iter: int = 50, clip: bool = True, filter_epsilon: float | None = None
+) -> np.ndarray:
+    """Richardson-Lucy deconvolution, as ``skimage.restoration.richardson_lucy`` does it.
+
+    For code that comes from there: the same arguments, the same result.  ``solve(image, psf,
+    data="poisson", prior=None)`` knows what to do at the border, needs fewer steps and stops at the noise.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols)
+        The blurred image, finite; zeros are assumed around it.
+    psf : array_like, shape (taps_down, taps_across)
+        The point spread function.
+    num_iter : int, at least 1
+        Number of steps.
+    clip : bool
+        Whether values above 1 and below -1 are set to those.
+    filter_epsilon : float or None
+        Where the blurred estimate is less than this, it leaves the estimate as dark as it can.
+
+    Returns
+    -------
+    ndarray
+        The restored image, float32 or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
+    Notes
+    -----
+    Psfs of even sizes are centred at ``psf.shape // 2``, as everywhere in this package; scikit-image's
+    result for them is shifted by a pixel for each even size.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> psf = fd.psf.gaussian(5, 1.0)
+    >>> sharp = np.zeros((32, 32))
+    >>> sharp[8:24, 8:24] = 1.0
+    >>> restored = fd.richardson_lucy(fd.convolve(sharp, psf), psf, num_iter=10)
+    >>> bool(abs(restored - sharp).mean() < 0.05)
+    True
+    """
+    array = checks.pixels("image", image, 2)
+    pixels = checks.cast("image", array, checks.working_dtype(array))
+    if not isinstance(clip, (bool, np.bool_)):
+        raise TypeError(f"clip must be True or False; got {clip!r}")
+    steps = checks.integer("num_iter", num_iter, 1)
+    least = 0.0 if filter_epsilon is None else checks.real("filter_epsilon", filter_epsilon, "at least 0")
+    work = poisson.Workspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
+    restored: np.ndarray = poisson.lucy(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
+    if clip:
+        np.clip(restored, -1, 1, out=restored)
+    return restored
 
 
 def warmup() -> None:
     """Compile everything, or load it from the cache, so that no later call has to wait.
 
-    Takes some seconds where nothing is cached yet, and well under a second afterwards.  Worth
+    Takes a minute or so where nothing is cached yet, and about a second afterwards.  Worth
     calling before a service takes requests, or when an image of a container is built.
 
     Examples
@@ -262,11 +354,15 @@ def warmup() -> None:
     >>> import fastdeblur as fd
     >>> fd.warmup()
     """
+    psf = np.ones((3, 3)) / 9
+    kinds: list[dict[str, Any]] = [{"solver": rule} for rule in RULES]
+    kinds += [{"solver": "gd", "path": path} for path in PATHS]
+    kinds += [{"boundary": boundary} for boundary in ("constant", "reflect", "unknown")]
+    kinds += [{"prior": "tv"}, {"prior": "sparse"}, {"bounds": (0, 1)}, {"data": "poisson", "prior": None}]
     for dtype in (np.float32, np.float64):
-        image = np.eye(32, dtype=dtype)
+        image = np.eye(48, dtype=dtype)  # large enough for a preconditioner of several parts
         for path in PATHS:
-            blur = Blur(np.ones((3, 3)) / 9, image.shape, dtype=dtype, path=path)
-            blur.forward(image)
-            for rule in (*RULES, "exact") if path == "direct" else ["gd"]:
-                solve(image, blur, solver=rule, max_iter=1, tol=0)
+            convolve(image, psf, path=path)
+        for kind in kinds:
+            solve(image, psf, mu=0.2, max_iter=1, tol=0, **kind)
     runtime.warm()

@@ -59,7 +59,7 @@ def workers(value: Any) -> int | None:
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array; fill its masked pixels first")
+        raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
     try:
         array = np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
@@ -106,18 +106,33 @@ def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     return array
 
 
+def has_holes(name: str, array: np.ndarray) -> bool:
+    """Whether there are NaN pixels in planes; refuses infinite ones.  Looks at a few rows at a time."""
+    found = False
+    rows = max(1, 2**16 // array.shape[2])
+    for plane in array:
+        for start in range(0, len(plane), rows):
+            part = plane[start : start + rows]
+            if np.isfinite(part).all():
+                continue
+            found = True
+            if np.isinf(part).any():
+                place = tuple(np.argwhere(np.isinf(array))[0].tolist())
+                raise ValueError(f"{name} must be finite, or NaN where pixels are missing; at index {place} it is inf")
+    return found
+
+
 def planes(name: str, value: Any, channel_axis: Any) -> np.ndarray:
-    """A finite image as channels x rows x cols, in float32 or float64."""
+    """An image as channels x rows x cols, in float32 or float64; for its contents see `has_holes`."""
     if channel_axis is None:
         array = pixels(name, value, 2, " (or a channel_axis)")
-        return cast(name, array, working_dtype(array))[None]
+        with np.errstate(over="ignore"):  # found as infinity
+            return array.astype(working_dtype(array), copy=False)[None]
     array = pixels(name, value, 3, " when channel_axis is given")
     axis = integer("channel_axis", channel_axis, -3, 2)
     # Cast and laid out at once: one copy, not two.
     with np.errstate(over="ignore"):
-        moved = np.ascontiguousarray(np.moveaxis(array, axis, 0), working_dtype(array))
-    finite(name, moved)
-    return moved
+        return np.ascontiguousarray(np.moveaxis(array, axis, 0), working_dtype(array))
 
 
 def pixels(name: str, value: Any, ndim: int, hint: str = "") -> np.ndarray:

@@ -19,10 +19,10 @@ import numpy as np
 
 from . import __version__, api, cache, files, notebook, plots
 from .boundary import BOUNDARIES
-from .deblurrer import SOLVERS
 from .filters import PATHS
 from .kernels import simd
 from .objective import DATA
+from .options import SOLVERS
 
 PACKAGES = ("numba", "numpy", "scipy", "scikit-image", "rocket-fft", "llvmlite")
 # Processor features that decide how fast the kernels are.
@@ -107,8 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("image", metavar="IMAGE", help="the blurred image")
     deblur.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
     deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
-    deblur.add_argument("--mu", type=_mu, default="auto", help="weight of smoothness, or auto (default: %(default)s)")
+    deblur.add_argument("--mu", type=_mu, default="auto", help="weight of the prior, or auto (default: %(default)s)")
     deblur.add_argument("--data", choices=DATA, help="how misfit is counted (default: root)")
+    deblur.add_argument(
+        "--prior", choices=("gradient", "tv", "sparse", "none"), help="what is expected of a sharp image"
+    )
     deblur.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
     deblur.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
     deblur.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
@@ -175,8 +178,10 @@ def _deblur(arguments: argparse.Namespace) -> None:
     image = files.read(arguments.image)
     files.check_out(arguments.out, image)
     # Only what was asked for, so that the library's defaults are the command's.
-    names = ("mu", "data", "boundary", "path", "solver", "max_iter", "tol", "workers")
+    names = ("mu", "data", "prior", "boundary", "path", "solver", "max_iter", "tol", "workers")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.prior == "none":
+        options["prior"] = None
     real = files.to_real(image)
     result = api.solve(real, psf, channel_axis=None if real.ndim == 2 else -1, progress=arguments.progress, **options)
     files.write(arguments.out, files.from_real(result.image, image))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,19 +14,12 @@ from . import checks
 from .blur import Blur
 from .boundary import BOUNDARIES
 from .filters import PATHS
-from .frames import Start, joined, starter
-from .hygiene import warn_if_off_centre
-from .kernels.rules import RULES
-from .objective import DATA
-from .preconditioner import Preconditioner
+from .frames import Start, joined, starter, weighed
+from .hygiene import warn_if_off_centre, warn_of_sum
+from .options import called, checked
+from .restore import restore
 from .result import Result
-from .solvers import descent, exact
-from .weight import ridge_for
-
-PRIORS = ("gradient", None)
-SOLVERS = ("auto", "exact", *RULES)
-# The exact solver needs about ten, and some hundreds where it is hard.
-MOST_STEPS = {"exact": 200}
+from .tools import Tools
 
 
 class Deblurrer:
@@ -39,8 +31,7 @@ class Deblurrer:
     shape : tuple of int
         The images' shape, with the channel axis if there is one.
     **options
-        As for `solve`: `data`, `prior`, `mu`, `boundary`, `channel_axis`, `solver`, `learning_rate`,
-        `max_iter`, `tol`, `init`, `seed`, `path`, `workers`, `callback`, `progress`.
+        As for `solve`: all of them.
 
     Raises
     ------
@@ -70,9 +61,11 @@ class Deblurrer:
         shape: Any,
         *,
         data: str | None = None,
-        prior: str | None = "gradient",
+        prior: Any = "gradient",
         mu: Any = "auto",
         boundary: str = "unknown",
+        weights: Any = None,
+        bounds: Any = None,
         channel_axis: int | None = None,
         solver: str = "auto",
         learning_rate: float | None = None,
@@ -85,49 +78,28 @@ class Deblurrer:
         callback: Callable[[Any], Any] | None = None,
         progress: bool = False,
     ):
-        self._root = (checks.choice("data", data, (*DATA, None)) or "root") == "root"
-        checks.choice("prior", prior, PRIORS)
-        self._mu = mu if isinstance(mu, str) and mu == "auto" else _weight(mu)
-        if prior is None:
-            self._mu = 0.0
-        checks.choice("solver", solver, SOLVERS)
-        if solver == "auto":
-            solver = "exact" if prior else "gd"
-        elif solver == "exact" and not prior:
-            raise ValueError("solver='exact' goes with prior='gradient'; got prior=None (use solver='gd')")
-        self._solver = solver
-        if learning_rate is not None:
-            learning_rate = checks.real("learning_rate", learning_rate, "above 0")
-            if solver == "exact":
-                raise ValueError(
-                    f"learning_rate is for the solvers {', '.join(map(repr, RULES))}; got {learning_rate!r} "
-                    "with the exact one"
-                )
-        self._learning_rate = learning_rate
-        most = MOST_STEPS.get(solver, 500)
-        self._max_iter = most if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53)
-        self._tol = checks.real("tol", tol, "at least 0")
-        if not isinstance(progress, (bool, np.bool_)):
-            raise TypeError(f"progress must be True or False; got {progress!r}")
-        self._progress = bool(progress)
-        self._callback = _callable(callback)
+        self._options = checked(data, prior, mu, bounds, solver, learning_rate, max_iter, tol, callback, progress)
         self._channel_axis = channel_axis
         self.shape = _shape(shape, channel_axis)
         checks.choice("boundary", boundary, BOUNDARIES)
         checks.choice("path", path, ["auto", *PATHS])
-        self._psf = psf if isinstance(psf, Blur) else checks.psf(psf).copy()
-        self._options = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
+        self._psf = psf if isinstance(psf, Blur) else _psfs(psf, self.shape, channel_axis)
+        self._operation = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
+        self._weights = None if weights is None else np.array(checks.real_array("weights", weights))
         self._start = starter(init, seed, self.shape, channel_axis)
-        self._tools: dict[np.dtype[Any], _Tools] = {}
-        array = psf.psf if isinstance(psf, Blur) else np.asarray(self._psf)
-        _warn_of_sum(array)
-        warn_if_off_centre(array, stacklevel=4)
+        self._tools: dict[np.dtype[Any], Tools] = {}
+        for array in [psf.psf] if isinstance(psf, Blur) else np.asarray(self._psf):
+            warn_of_sum(array, stacklevel=4)
+            warn_if_off_centre(array, stacklevel=4)
+            if self._options.data == "poisson" and array.min() < 0:
+                raise ValueError(f"psf must not be negative with data='poisson'; its least value is {array.min()}")
 
     def solve(
         self,
         image: Any,
         *,
         init: Any = None,
+        weights: Any = None,
         callback: Callable[[Any], Any] | None = None,
         out: np.ndarray | None = None,
     ) -> Result:
@@ -138,6 +110,8 @@ class Deblurrer:
         image : array_like of the given shape
         init : optional
             Where to start, instead of the given `init`.
+        weights : optional
+            Instead of the given ones.
         callback : callable, optional
             Instead of the given one.
         out : ndarray of the image's shape and the result's dtype, optional
@@ -152,17 +126,37 @@ class Deblurrer:
         if np.shape(image) != self.shape:
             raise ValueError(f"image must have the shape {self.shape}; its shape is {np.shape(image)}")
         start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
-        return self._solve(planes, start, _callable(callback) or self._callback, out, began)
+        return self._solve(planes, start, weights, called("callback", callback), out, began)
 
-    def _solve(self, planes: np.ndarray, start: Start, callback: Any, out: np.ndarray | None, began: float) -> Result:
-        """`solve` of planes that have been checked."""
+    def _solve(
+        self, planes: np.ndarray, start: Start, weights: Any, callback: Any, out: np.ndarray | None, began: float
+    ) -> Result:
+        """`solve` of planes whose shape has been checked."""
+        axis, options = self._channel_axis, self._options
+        weights = self._weights if weights is None else weights
+        planes, weights, factor = weighed(planes, weights, self.shape, axis)
+        if options.data == "poisson" and planes.min() < 0:
+            raise ValueError(f"image must not be negative with data='poisson'; its least value is {planes.min()}")
         if out is not None:
             if not isinstance(out, np.ndarray) or out.dtype != planes.dtype:
                 raise TypeError(f"out must be an ndarray of {planes.dtype}; got {getattr(out, 'dtype', type(out))}")
             if out.shape != self.shape or not out.flags.writeable:
                 raise ValueError(f"out must be writeable, of shape {self.shape}; its shape is {out.shape}")
-        result = self._restore(planes, start, callback)
-        whole = joined(result.image, self._channel_axis)
+        callback, seen = callback or options.callback, None
+        if callback is not None:
+            seen = lambda state: callback(replace(state, estimate=joined(state.estimate, axis)))  # noqa: E731
+        tools = self._tools.get(planes.dtype)
+        if tools is None:
+            tools = self._tools.setdefault(planes.dtype, Tools(self._psf, planes, options, axis, self._operation))
+        result = restore(tools, planes, weights, factor, start, seen)
+        if result.stop_reason == "diverged":
+            warnings.warn(
+                f"the objective left all bounds after iteration {result.n_iter}; "
+                "the last finite estimate is returned (try a smaller learning_rate)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        whole = joined(result.image, axis)
         if out is not None:
             np.copyto(out, whole)
         whole = np.ascontiguousarray(whole) if out is None else out
@@ -185,88 +179,6 @@ class Deblurrer:
         """
         return (self(frame) for frame in frames)
 
-    def _restore(self, planes: np.ndarray, start: Start, callback: Any) -> Result:
-        tools = self._tools.get(planes.dtype)
-        if tools is None:
-            tools = self._tools.setdefault(planes.dtype, _Tools(self, planes))
-        blur, ridge, seen = tools.blur, None, None
-        if callback is not None:
-            axis = self._channel_axis
-            seen = lambda state: callback(replace(state, estimate=joined(state.estimate, axis)))  # noqa: E731
-        mu = self._mu
-        if isinstance(mu, str):
-            ridge = ridge_for(planes, blur.psf)
-            mu = ridge
-        begin = lambda out: start(planes, out)  # noqa: E731
-        common: dict[str, Any] = {"max_iter": self._max_iter, "tol": self._tol, "callback": seen}
-        common["progress"] = self._progress
-        if self._solver == "exact":
-            # A ridge makes a root's weight, once it is known what it leads to.
-            with tools.workspace() as work:
-                result = exact.minimise(work, planes, begin, root=self._root, mu=mu, given=ridge is None, **common)
-        else:
-            if ridge is not None and self._root:
-                mu = _root_weight(tools, planes, ridge)
-            result = descent.minimise(
-                blur, planes, begin,
-                rule=self._solver, root=self._root, mu=mu, learning_rate=self._learning_rate, **common,
-            )  # fmt: skip
-        if result.stop_reason == "diverged":
-            warnings.warn(
-                f"the objective left all bounds after iteration {result.n_iter}; "
-                "the last finite estimate is returned (try a smaller learning_rate)",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        return result
-
-
-class _Tools:
-    """What a Deblurrer needs for images of one dtype; made when it is first needed."""
-
-    def __init__(self, whole: Deblurrer, planes: np.ndarray):
-        self.blur = _operator(whole._psf, planes, **whole._options)
-        self._planes = len(planes)
-        self._preconditioner: Preconditioner | None = None
-        self._spare: list[exact.Workspace] = []
-
-    @contextmanager
-    def workspace(self) -> Iterator[exact.Workspace]:
-        """A workspace that nobody else uses; lists are safe among threads."""
-        try:
-            work = self._spare.pop()
-        except IndexError:
-            blur = self.blur
-            if self._preconditioner is None:
-                self._preconditioner = Preconditioner(
-                    blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers
-                )
-            work = exact.Workspace(blur, self._planes, self._preconditioner)
-        yield work
-        self._spare.append(work)
-
-
-def _root_weight(tools: _Tools, planes: np.ndarray, ridge: float) -> float:
-    """The weight of roots whose minimiser has that ridge."""
-    with tools.workspace() as work:
-        found = exact.minimise(
-            work, planes, lambda out: np.copyto(out, planes),
-            root=True, mu=ridge, given=False, max_iter=50, tol=1e-3, callback=None, progress=False,
-        )  # fmt: skip
-    return found.mu
-
-
-def _weight(mu: Any) -> float:
-    if isinstance(mu, str):
-        raise ValueError(f"mu must be a finite number at least 0, or 'auto'; got {mu!r}")
-    return checks.real("mu", mu, "at least 0")
-
-
-def _callable(callback: Any) -> Any:
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable or None; got {callback!r}")
-    return callback
-
 
 def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
     wanted = 2 if channel_axis is None else 3
@@ -279,33 +191,13 @@ def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
     return tuple(checks.integer("shape", size, 1) for size in sizes)
 
 
-def _operator(psf: Any, planes: np.ndarray, **options: Any) -> Blur:
-    """A Blur for these planes, or the caller's if it fits."""
-    shape = planes.shape[1:]
-    if not isinstance(psf, Blur):
-        blur = Blur(psf, shape, dtype=planes.dtype, **options)
-    else:
-        blur = psf
-        checks.choice("boundary", options["boundary"], BOUNDARIES)
-        checks.choice("path", options["path"], ["auto", *PATHS])
-        for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("workers", None)):
-            if options[name] not in (neutral, getattr(blur, name)):
-                raise ValueError(
-                    f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
-                )
-        if blur.image_shape != shape:
-            raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {shape}")
-        if blur.dtype != planes.dtype:
-            raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")
-    return blur
-
-
-def _warn_of_sum(psf: np.ndarray) -> None:
-    total = float(psf.sum(dtype=np.float64))
-    if abs(total - 1) > 0.01:
-        warnings.warn(
-            f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
-            "(see fastdeblur.psf.normalise)",
-            UserWarning,
-            stacklevel=4,
-        )
+def _psfs(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:
+    """One psf for all channels, or one each; copies, since the caller's may change."""
+    array = checks.real_array("psf", psf)
+    if channel_axis is None or array.ndim != len(shape):
+        return [checks.psf(psf).copy()]
+    planes = np.moveaxis(array, channel_axis, 0)
+    count = shape[channel_axis]
+    if len(planes) != count:
+        raise ValueError(f"psf must have as many channels as the image, {count}; its shape is {array.shape}")
+    return [checks.psf(plane, checks.working_dtype(array)).copy() for plane in planes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from . import checks
 
 STARTS = ("image", "zeros", "normal")
+# How holes are smoothed.
+MEANS, CROSS = 3, np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
 # Writes the first estimate's frame: planes of the image, planes to fill.
 Start = Callable[[np.ndarray, np.ndarray], None]
 
@@ -17,6 +20,11 @@ Start = Callable[[np.ndarray, np.ndarray], None]
 def joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
     """The inverse of `checks.planes`."""
     return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
+
+
+def from_image(image: np.ndarray, out: np.ndarray) -> None:
+    """The blurred image itself as start."""
+    np.copyto(out, image)
 
 
 def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None) -> Start:
@@ -28,7 +36,7 @@ def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | No
     if isinstance(init, str) or init is None:
         checks.choice("init", init, STARTS)
     if isinstance(init, str) and init == "image":
-        return lambda image, out: np.copyto(out, image)
+        return from_image
     if isinstance(init, str) and init == "zeros":
         return lambda image, out: out.fill(0)
     if isinstance(init, str):
@@ -47,3 +55,108 @@ def _normal(seed: int | None, out: np.ndarray) -> None:
     random = np.random.RandomState(seed)
     for row in out:
         row[...] = random.randn(*row.shape) / 10
+
+
+def weighed(
+    planes: np.ndarray, weights: Any, shape: tuple[int, ...], channel_axis: int | None
+) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """The image without holes, the weights of its pixels, and by what those were divided.
+
+    Holes are pixels that are NaN or have weight 0: they get the value of the nearest pixel that counts,
+    which is where a solve starts.  Weights come divided by an even power of two, so that the largest is
+    near 1; they are None if all are 1.
+    """
+    missing = checks.has_holes("image", planes)
+    if weights is None and not missing:
+        return planes, None, 1.0
+    factor = 1.0
+    if weights is None:
+        given = np.ones_like(planes)
+    else:
+        given, factor = _weights(weights, planes, shape, channel_axis)
+    if missing:
+        given[np.isnan(planes)] = 0
+    empty = given == 0
+    if empty.all():
+        raise ValueError("weights and NaN pixels of image must leave some pixel; none is left")
+    if empty.any():
+        planes = planes.copy()
+        for plane, hole in zip(planes, empty, strict=True):
+            fill(plane, hole)
+    return planes, given, factor
+
+
+def _weights(
+    value: Any, planes: np.ndarray, shape: tuple[int, ...], channel_axis: int | None
+) -> tuple[np.ndarray, float]:
+    """Planes of weights, divided by a factor."""
+    array = checks.real_array("weights", value)
+    one = planes.shape[1:]
+    if array.shape not in (shape, one):
+        wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
+        raise ValueError(f"weights must have the image's shape {wanted}; its shape is {array.shape}")
+    checks.finite("weights", array)
+    if array.min() < 0:
+        place = tuple(np.argwhere(array < 0)[0].tolist())
+        raise ValueError(f"weights must be at least 0; at index {place} it is {array[place]}")
+    largest = float(array.max())
+    if largest == 0:
+        raise ValueError("weights must not be all zero")
+    factor = 4.0 ** math.ceil(math.log2(largest) / 2)
+    given = array.astype(np.float64) / factor
+    if array.shape != one or channel_axis is None:
+        given = given[None] if channel_axis is None else np.moveaxis(given, channel_axis, 0)
+    return np.array(np.broadcast_to(given, planes.shape), planes.dtype, order="C"), factor
+
+
+def fill(plane: np.ndarray, holes: np.ndarray) -> None:
+    """Give holes the value of the nearest other pixel, then, a few times, the mean of their four neighbours.
+
+    Without the means, steps from pixel to pixel are taken for noise: a fifth of the pixels missing, the
+    automatic weight of total variation cost 0.65 dB instead of 0.34.
+    """
+    if holes.all():
+        plane[...] = 0
+    elif holes.any():
+        from scipy.ndimage import convolve, distance_transform_edt  # not for everyone who imports fastdeblur
+
+        nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
+        plane[...] = plane[tuple(nearest)]
+        for _ in range(MEANS):
+            plane[holes] = convolve(plane, CROSS, mode="nearest")[holes]
+
+
+def saturated(image: Any, level: Any) -> np.ndarray:
+    """Weights that leave out clipped pixels: 0 where the image is at least `level`, else 1.
+
+    Parameters
+    ----------
+    image : array_like
+        Of any shape.
+    level : float
+        What pixels were clipped at.
+
+    Returns
+    -------
+    ndarray of float32
+        For `weights` of `solve`, of the image's shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind given above.
+
+    Notes
+    -----
+    Of a clipped pixel no more is known than that it was at least as bright.  A blur spreads it over its
+    neighbours, which are not clipped and say how bright it was.
+
+    Examples
+    --------
+    >>> import fastdeblur as fd
+    >>> fd.saturated([[0, 255], [254, 12]], 255)
+    array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
+    array = checks.real_array("image", image)
+    return (~(array >= checks.real("level", level, "any"))).astype(np.float32)

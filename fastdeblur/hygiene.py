@@ -165,6 +165,18 @@ def warn_if_off_centre(psf: np.ndarray, stacklevel: int) -> None:
         )
 
 
+def warn_of_sum(psf: np.ndarray, stacklevel: int) -> None:
+    """Warn of a psf whose sum is not 1."""
+    total = float(psf.sum(dtype=np.float64))
+    if abs(total - 1) > 0.01:
+        warnings.warn(
+            f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
+            "(see fastdeblur.psf.normalise)",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
 # The skirts of a point end where they are this many standard deviations of the noise high.
 _NOISE = 1.5
 

@@ -114,6 +114,7 @@ class Preconditioner:
         image_shape: tuple[int, int],
         estimate_shape: tuple[int, int],
         workers: int | None = None,
+        by_cosines: bool = True,
     ):
         self.workers = workers
         psf = reduced(psf, image_shape, boundary)
@@ -121,7 +122,7 @@ class Preconditioner:
         self.largest = float(np.abs(psf).sum(dtype=np.float64)) ** 2
         # Nearer to rounding, a ridge is of no use here.
         self.least = 1e2 * float(np.finfo(self.dtype).eps) * self.largest
-        self.cosines = Cosines(psf, image_shape) if applies(psf, boundary) else None
+        self.cosines = Cosines(psf, image_shape) if by_cosines and applies(psf, boundary) else None
         self.whole = self.cosines is not None or math.prod(estimate_shape) <= WHOLE
         self.weighted = self.whole or boundary not in ADDED
         self.axes: tuple[Axis, ...] = ()
@@ -196,9 +197,9 @@ class Solves:
 class Applier:
     """Applies a preconditioner to planes of pixels, in memory of its own."""
 
-    def __init__(self, whole: Preconditioner, sweeper: Sweeper):
-        self._whole, self._sweeper = whole, sweeper
-        planes, dtype = sweeper.planes, whole.dtype
+    def __init__(self, whole: Preconditioner, sweeper: Sweeper, planes: int):
+        self._whole, self._sweeper, self._planes = whole, sweeper, planes
+        dtype = whole.dtype
         rows, cols = whole.shape
         pitches = [up(axis.waves, 8) for axis in whole.axes]
         largest = max((axis.size[0] * pitch for axis, pitch in zip(whole.axes, pitches, strict=True)), default=0)
@@ -252,9 +253,9 @@ class Applier:
         for axis, job, fixes in zip(whole.axes, self._jobs, solves.fixes, strict=True):
             job["source"], job["out"], job["fixes"] = source.ctypes.data, out.ctypes.data, fixes.ctypes.data
             job["ridge"], job["floor"] = solves.ridge, axis.floor(solves.ridge)
-            lines = -(-axis.size[0] // LINES) * sweeper.planes
+            lines = -(-axis.size[0] // LINES) * self._planes
             sweeper.run(analyse, job, lines)
-            sweeper.run(solve, job, -(-axis.waves // LINES) * sweeper.planes)
+            sweeper.run(solve, job, -(-axis.waves // LINES) * self._planes)
             sweeper.run(synthesise, job, lines)
         if whole.whole:
             out[...] = 0
@@ -264,7 +265,7 @@ class Applier:
             job["inverses"] = solves.inverses.ctypes.data
             for corner in range(len(whole.flips)):  # blocks may overlap in images of a few pixels
                 job["corner"] = corner
-                sweeper.run(corners, job, sweeper.planes)
+                sweeper.run(corners, job, self._planes)
 
 
 def _length(size: int) -> int:
@@ -317,7 +318,7 @@ def _gram(matrix: np.ndarray) -> np.ndarray:
     product = np.zeros((size, size))
     job = np.zeros((), DENSE)
     job["matrices"], job["rows"], job["size"], job["products"] = matrix.ctypes.data, rows, size, product.ctypes.data
-    Sweeper(1, np.float64).run(gram, job, 1)
+    Sweeper(np.float64).run(gram, job, 1)
     return product
 
 
@@ -330,7 +331,7 @@ def _inverses(blocks: np.ndarray, workers: int | None) -> np.ndarray:
     columns = np.empty((count, size))
     job["matrices"], job["columns"], job["size"] = blocks.ctypes.data, columns.ctypes.data, size
     threads = runtime.slots(workers, count, count * size**3 * 0.5e-9)
-    sweeper = Sweeper(1, np.float64)
+    sweeper = Sweeper(np.float64)
     sweeper.slots = threads
     sweeper.run(invert, job, count)
     return blocks

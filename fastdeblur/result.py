@@ -16,7 +16,7 @@ class Result:
     image : ndarray
         The restored image, of the shape of the blurred one, float32 or float64, not clipped.
     objective : float
-        Objective of `image`; what it is a sum of says `solve`.
+        Objective of `image`; what it is a sum of says `solve`.  With a denoiser the data's part alone.
     history : ndarray of float64, shape (n_iter + 1,)
         Objective at the start and after each iteration.
     n_iter : int
@@ -26,13 +26,17 @@ class Result:
     stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
     optimality : float
         How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
-        minimum.  Where the minimum is at a kink of "root", ``Ax = b`` or ``Dx = 0``, the exact
-        solver takes the best subgradient instead, and also counts a hundred times what the
-        objective may lack, relatively; that of a gradient descent says nothing there.
+        minimum; gradients that point out of the bounds do not count.  Where the minimum is at a kink of "root",
+        ``Ax = b`` or ``Dx = 0``, the exact solver takes the best subgradient instead, and also counts a
+        hundred times what the objective may lack, relatively; that of a gradient descent says nothing there.
+        For priors that keep edges, bounds and denoisers it is the larger of the primal and the dual
+        residual of the splits, the one relative to what is split, the other to the forces (for "sparse",
+        whose forces fade, to the splits themselves).  For "poisson" alone it is by what share of it
+        a step of Richardson-Lucy changes the estimate.
     mu : float
-        The weight used (0 without a prior).
+        The weight used (0 without a prior; for a denoiser the noise's variance).
     path : str
-        How the blur was computed.
+        How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
     device : str
     seconds : float
         Time that `solve` took.

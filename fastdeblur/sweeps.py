@@ -19,8 +19,8 @@ class Sweeper:
     between runs.
     """
 
-    def __init__(self, planes: int, dtype: Any):
-        self.planes, self.dtype, self.slots = planes, np.dtype(dtype), 1
+    def __init__(self, dtype: Any):
+        self.dtype, self.slots = np.dtype(dtype), 1
         self._need, self._room = memory.ALIGNMENT, 0
         self._crew = np.zeros((), SINGLE_PASS)
         self._sums = np.zeros((0, SUMS))

@@ -3,6 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Its threads go on waiting for work after a product, on the cores that the kernels need.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -1,5 +1,6 @@
 """Minimisers of small problems by dense linear algebra, from the explicit matrix of the blur."""
 
+import functools
 import math
 
 import naive
@@ -33,11 +34,27 @@ class Problem:
         self.d = differences(self.domain)
         self.b = images.reshape(len(images), -1).T
 
+    @functools.cached_property
+    def parts(self):
+        """A = U diag(c) Z and D = W diag(s) Z with orthonormal columns of U and W [1]_: Z⁻¹, c, s and Uᵀb.
+
+        References
+        ----------
+        .. [1] C. F. Van Loan, "Generalizing the singular value decomposition", SIAM Journal on Numerical
+           Analysis 13, 1976.
+        """
+        q, r = np.linalg.qr(np.vstack([self.a, self.d]))
+        top, bottom = q[: len(self.a)], q[len(self.a) :]
+        u, c, vt = np.linalg.svd(top)
+        c = np.concatenate([c, np.zeros(len(vt) - len(c))])
+        waves = np.zeros((len(c), self.b.shape[1]))
+        waves[: len(self.a)] = (u.T @ self.b)[: len(c)]
+        return np.linalg.solve(r, vt.T), c, np.linalg.norm(bottom @ vt.T, axis=0), waves
+
     def squares(self, ridge):
         """Minimiser of ½‖Ax−b‖² + ridge ½‖Dx‖²."""
-        stacked = np.vstack([self.a, math.sqrt(ridge) * self.d])
-        zeros = np.zeros((len(self.d), self.b.shape[1]))
-        return np.linalg.lstsq(stacked, np.vstack([self.b, zeros]), rcond=None)[0]
+        back, c, s, waves = self.parts
+        return back @ (waves * (c / (c * c + ridge * s * s))[:, None])
 
     def norms(self, x):
         return np.linalg.norm(self.a @ x - self.b), np.linalg.norm(self.d @ x)
@@ -46,6 +63,7 @@ class Problem:
         f, g = self.norms(x)
         return math.sqrt(0.5) * (f + mu * g)
 
+    @functools.cached_property
     def interpolant(self):
         """Of all x with Ax = b (or nearest to it) the one with the least ‖Dx‖."""
         u, s, vt = np.linalg.svd(self.a)
@@ -60,7 +78,7 @@ class Problem:
         """Minimiser of sqrt(½‖Ax−b‖²) + mu sqrt(½‖Dx‖²): the best of the two ends and of the ridges between."""
         level = np.ones((self.a.shape[1], 1))
         constant = level @ np.linalg.lstsq(self.a @ level, self.b, rcond=None)[0]
-        found = [self.interpolant(), constant]
+        found = [self.interpolant, constant]
 
         def gap(t):
             f, g = self.norms(self.squares(math.exp(t)))

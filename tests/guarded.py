@@ -1,8 +1,9 @@
 """Arrays between pages that nobody may touch, and a run of everything on such arrays.
 
-`python guarded.py end|start` ends with a signal as soon as a kernel loads or stores beyond a buffer.
+`python guarded.py end|start descent|exact` ends with a signal as soon as a kernel loads or stores beyond a buffer.
 """
 
+import collections
 import ctypes
 import itertools
 import mmap
@@ -44,6 +45,16 @@ def copy(array):
     return same
 
 
+class Numpy:
+    """numpy, but that tables, matrices and records come from between such pages."""
+
+    def __getattr__(self, name):
+        function = getattr(np, name)
+        if name not in ("zeros", "empty", "stack", "ascontiguousarray"):
+            return function
+        return lambda *args, **options: copy(function(*args, **options))
+
+
 SIZES = [1, 2, 3, 15, 16, 17, 33, 47, 48, 49, 97, 130, 481]
 SHAPES = [(a, b) for a, b in itertools.product(SIZES, SIZES) if (a + 3 * b) % 5 == 0 or min(a, b) == 1]
 PSFS = [(1, 1), (2, 2), (3, 5), (13, 13), (4, 1), (1, 12), (31, 31), (8, 3)]
@@ -53,12 +64,12 @@ BOUNDARIES = ["constant", "nearest", "reflect", "unknown", "mirror", "wrap", "un
 PATHS = ["direct", "separable", "fft"]
 
 
-def everything():
+def descent():
     import fastdeblur as fd
     from fastdeblur import direction, memory
-    from fastdeblur.solvers import descent
+    from fastdeblur.solvers import descent as solver
 
-    memory.zeros = descent.zeros = guarded
+    memory.zeros = solver.zeros = guarded
     memory.arena = guarded_arena
     rng = np.random.default_rng(0)
     cases = itertools.product(SHAPES, ["float32", "float64"], PATHS)
@@ -73,16 +84,94 @@ def everything():
         estimate = copy(rng.random(blur.estimate_shape).astype(dtype))
         assert blur.forward(estimate, out=out) is out
         assert np.isfinite(blur.adjoint(out, out=estimate)).all()
-        result = fd.solve(image, blur, solver=rule, init=out, max_iter=2, tol=0)
+        result = fd.solve(image, blur, mu=0.2, solver=rule, init=out, max_iter=2, tol=0)
         assert np.isfinite(result.image).all()
         stack = copy(np.stack([image, image, out]))
-        fd.solve(stack, blur, channel_axis=0, max_iter=1, tol=0)
-    return len(SHAPES) * 2 * len(PATHS)
+        fd.solve(stack, blur, mu=0.2, solver="gd", channel_axis=0, max_iter=1, tol=0)
+    print(len(SHAPES) * 2 * len(PATHS), "cases")
+
+
+# Images whose preconditioner is one block, and images with ends and corners: one row or column, and rows and
+# columns for part of a tile and for several.
+EXACT_SHAPES = [(1, 1), (2, 3), (19, 17), (1, 1601), (1601, 1), (41, 47), (97, 49)]
+# Five, of which each boundary meets each.
+EXACT_PSFS = [(3, 5), (4, 6), (1, 1), (13, 2), (9, 19)]
+EXACT_BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown", "cosines"]
+
+
+def exact():
+    import fastdeblur as fd
+    from fastdeblur import cosine, ends, memory, preconditioner, sweeps, tools
+    from fastdeblur.solvers import exact as solver
+
+    memory.zeros = solver.zeros = guarded
+    memory.arena = guarded_arena
+    cosine.np = ends.np = preconditioner.np = sweeps.np = Numpy()
+    kinds, make = collections.Counter(), tools.Preconditioner
+
+    def made(*arguments):
+        whole = make(*arguments)
+        if whole.cosines:
+            whole.cosines._stiffness = [copy(table) for table in whole.cosines._stiffness]
+        kinds["cosines" if whole.cosines else "one block" if whole.whole else "ends"] += 1
+        return whole
+
+    tools.Preconditioner = made
+    rng = np.random.default_rng(0)
+    cases = itertools.product(EXACT_SHAPES, EXACT_BOUNDARIES, ["float32", "float64"])
+    cycles = map(itertools.cycle, (EXACT_PSFS, ["root", "squares", "root"]))
+    for (shape, boundary, dtype), psf_shape, data in zip(cases, *cycles, strict=False):
+        KEEP.clear()
+        mu = (0.05, 1.0, "auto", 0.0)[rng.integers(4)]
+        image, psf = rng.random(shape), rng.random(psf_shape)
+        if boundary == "cosines":
+            psf = psf[1 - psf_shape[0] % 2 :, 1 - psf_shape[1] % 2 :]
+            psf = psf + psf[::-1]
+            psf += psf[:, ::-1]
+            boundary = "reflect"
+        psf, image = copy(psf / psf.sum()), copy(image.astype(dtype))
+        options = {"data": data, "mu": mu, "boundary": boundary, "solver": "exact", "max_iter": 3, "tol": 0}
+        assert np.isfinite(fd.solve(image, psf, workers=1, **options).image).all()
+        stack = copy(np.stack([image, image[::-1]]))
+        fd.solve(stack, psf, channel_axis=0, workers=1, **options)
+    print(", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+
+
+SPLIT_SHAPES = [(1, 1), (1, 33), (35, 2), (16, 16), (31, 49), (97, 40)]
+
+
+def splits():
+    """Priors that keep edges, bounds, photon noise and weights."""
+    import fastdeblur as fd
+    from fastdeblur import memory
+    from fastdeblur.solvers import descent
+
+    memory.zeros = descent.zeros = guarded
+    memory.arena = guarded_arena
+    rng = np.random.default_rng(0)
+    kinds = [
+        {"prior": "tv"}, {"prior": "sparse"}, {"data": "poisson", "prior": None}, {"bounds": (0, 1)},
+        {"data": "poisson", "prior": "tv"}, {"solver": "gd", "bounds": (0, 1)}, {"prior": lambda image, sigma: image},
+    ]  # fmt: skip
+    cases = itertools.product(SPLIT_SHAPES, kinds, ["float32", "float64"])
+    cycles = map(itertools.cycle, (PSFS, BOUNDARIES[:6], [True, False, False]))
+    count = 0
+    for (shape, kind, dtype), psf_shape, boundary, weighted in zip(cases, *cycles, strict=False):
+        KEEP.clear()
+        image, psf = copy(rng.random(shape).astype(dtype)), rng.random(psf_shape)
+        options = {"boundary": boundary, "max_iter": 3, "tol": 0, "mu": 0.01, "workers": 1} | kind
+        weights = copy(rng.random(shape).astype(dtype)) if weighted else None
+        fd.solve(image, copy(psf / psf.sum()), weights=weights, **options)
+        stack = copy(np.stack([image, image]))
+        psfs = copy(np.stack([psf / psf.sum(), psf[::-1] / psf.sum()]))
+        fd.solve(stack, psfs, channel_axis=0, **options)
+        count += 2
+    print(count, "cases")
 
 
 if __name__ == "__main__":
     POSITION = sys.argv[1]
-    if len(sys.argv) > 2:  # the trap itself
+    if sys.argv[2] == "touch":  # the trap itself
         array = guarded(7, np.float32)
         ctypes.string_at(array.ctypes.data + (array.nbytes if POSITION == "end" else -4), 4)
-    print(everything(), "cases")
+    {"descent": descent, "exact": exact, "splits": splits}[sys.argv[2]]()

@@ -175,7 +175,7 @@ def folder(tmp_path):
     """A folder with images for which something is wrong, and some for which nothing is."""
     gray = np.full((12, 12), 0.5)
     np.save(tmp_path / "gray.npy", gray)
-    np.save(tmp_path / "nan.npy", np.where(np.eye(12), np.nan, gray))
+    np.save(tmp_path / "infinite.npy", np.where(np.eye(12), np.inf, gray))
     np.save(tmp_path / "line.npy", gray[0])
     np.save(tmp_path / "volume.npy", np.zeros((12, 12, 12)))
     np.save(tmp_path / "words.npy", np.array([["a"]]))
@@ -196,7 +196,7 @@ def folder(tmp_path):
         ("line.npy --psf box:3 -o out.npy", r"cannot read line\.npy: .* shape is \(12,\)"),
         ("volume.npy --psf box:3 -o out.npy", r"must be one image, .* shape is \(12, 12, 12\)"),
         ("words.npy --psf box:3 -o out.npy", "real numbers"),
-        ("nan.npy --psf box:3 -o out.npy", "image must be finite"),
+        ("infinite.npy --psf box:3 -o out.npy", "image must be finite"),
         ("gray.bmp --psf box:3 -o out.npy", "suffix must be one of"),
         ("gray.npy --psf box:0 -o out.npy", "psf 'box:0' is not box:SIZE: shape must be"),
         ("gray.npy --psf sphere:3 -o out.npy", "psf 'sphere:3' must be one of gaussian:SIZE:SIGMA, .* or a file"),

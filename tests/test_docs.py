@@ -15,6 +15,7 @@ MODULES = [
     "fastdeblur.api",
     "fastdeblur.blur",
     "fastdeblur.deblurrer",
+    "fastdeblur.frames",
     "fastdeblur.hygiene",
     "fastdeblur.notebook",
     "fastdeblur.psf",
@@ -37,7 +38,7 @@ def test_no_example_is_left_out():
 
 def test_readme():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         exec(block, names)

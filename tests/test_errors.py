@@ -29,7 +29,6 @@ IMAGES = [
     (IMAGE.astype(np.longdouble), TypeError, "image must hold real numbers of at most 64 bits"),
     (np.ma.masked_array(IMAGE, IMAGE > 0.5), TypeError, "image must not be a masked array"),
     ([[1.0, 2.0], [3.0]], TypeError, "image must be an array of real numbers"),
-    (with_value(IMAGE, np.nan), ValueError, r"image must be finite; at index \(1, 1\) it is nan"),
     (with_value(IMAGE, np.inf), ValueError, "image must be finite"),
     (with_value(IMAGE, -np.inf).T, ValueError, "image must be finite"),
 ]
@@ -64,8 +63,23 @@ BLUR_OPTIONS = [
 
 SOLVE_OPTIONS = [
     *BLUR_OPTIONS,
-    ("data", "poisson", ValueError, "data must be one of 'root', 'squares', None; got 'poisson'"),
-    ("prior", "tv", ValueError, "prior must be one of 'gradient', None; got 'tv'"),
+    ("data", "counts", ValueError, "data must be one of 'root', 'squares', 'poisson', None; got 'counts'"),
+    ("data", "poisson", ValueError, "data='poisson' goes with prior 'tv' or None; got prior='gradient'"),
+    ("prior", "TV", ValueError, "prior must be 'gradient', 'tv', 'sparse' or None, or a denoiser .*; got 'TV'"),
+    ("prior", 1, ValueError, "prior must be 'gradient'"),
+    ("weights", IMAGE[1:], ValueError, r"weights must have the image's shape \(8, 9\); its shape is \(7, 9\)"),
+    ("weights", -IMAGE, ValueError, r"weights must be at least 0; at index \(0, 0\) it is -"),
+    ("weights", with_value(IMAGE, np.nan), ValueError, r"weights must be finite; at index \(1, 1\) it is nan"),
+    ("weights", with_value(IMAGE, np.inf), ValueError, "weights must be finite"),
+    ("weights", 0 * IMAGE, ValueError, "weights must not be all zero"),
+    ("weights", "all", TypeError, "weights must hold real numbers"),
+    ("weights", 1.0, ValueError, "weights must have the image's shape"),
+    ("bounds", (1, 0), ValueError, r"bounds must be \(low, high\), .*, low at most high; got \(1, 0\)"),
+    ("bounds", (0, np.nan), ValueError, "bounds must be a finite number"),
+    ("bounds", ("a", 1), TypeError, "bounds must be a finite number"),
+    ("bounds", 1, TypeError, r"bounds must be \(low, high\)"),
+    ("bounds", (0, 1, 2), TypeError, r"bounds must be \(low, high\)"),
+    ("bounds", "01", TypeError, r"bounds must be \(low, high\)"),
     ("mu", -0.1, ValueError, "mu must be a finite number at least 0; got -0.1"),
     ("mu", np.nan, ValueError, "mu must be"),
     ("mu", np.inf, ValueError, "mu must be"),
@@ -100,6 +114,73 @@ SOLVE_OPTIONS = [
     ("callback", 3, TypeError, "callback must be callable"),
     ("progress", "yes", TypeError, "progress must be True or False"),
 ]
+
+
+PAIRS = [
+    ({"data": "root", "prior": "tv"}, "data='root' goes with prior 'gradient' or None; got prior='tv'"),
+    ({"data": "root", "prior": lambda image, sigma: image}, "data='root' goes with .*; got a denoiser"),
+    ({"data": "poisson", "prior": "sparse"}, "data='poisson' goes with prior 'tv' or None; got prior='sparse'"),
+    ({"prior": "tv", "solver": "exact"}, "solver='exact' goes with prior='gradient', without bounds; got prior='tv'"),
+    ({"bounds": (0, 1), "solver": "exact"}, "solver='exact' goes with .*; got bounds"),
+    ({"prior": "tv", "solver": "adam"}, "solver='adam' goes with prior='gradient' or None"),
+    ({"data": "poisson", "prior": None, "solver": "gd"}, "solver='gd' goes with .*data='poisson'"),
+    ({"prior": "sparse", "learning_rate": 0.1}, "learning_rate is for the solvers 'gd', .*; got 0.1 with this prior"),
+    ({"data": "poisson", "prior": None, "bounds": (-2, -1)}, "bounds must let the estimate be at least 0"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), PAIRS)
+def test_what_does_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        fd.solve(IMAGE, PSF, **options)
+
+
+def test_photons_are_not_negative():
+    with pytest.raises(ValueError, match="image must not be negative with data='poisson'; its least value is -1"):
+        fd.solve(with_value(IMAGE, -1.0), PSF, data="poisson", prior=None)
+    with pytest.raises(ValueError, match="psf must not be negative with data='poisson'; its least value is -"):
+        fd.solve(IMAGE, np.array([[-0.1, 1.1]]), data="poisson", prior="tv")
+
+
+def test_no_pixel_left():
+    with pytest.raises(ValueError, match="weights and NaN pixels of image must leave some pixel; none is left"):
+        fd.solve(np.full((4, 5), np.nan), PSF)
+    half = np.where(np.arange(9) < 4, np.nan, IMAGE)
+    with pytest.raises(ValueError, match="none is left"):
+        fd.solve(half, PSF, weights=np.isnan(half))
+
+
+def test_nan_is_refused_where_there_are_no_weights():
+    with pytest.raises(ValueError, match=r"x must be finite; at index \(1, 1\) it is nan|image must be finite"):
+        fd.convolve(with_value(IMAGE, np.nan), PSF)
+    with pytest.raises(ValueError, match="image must be finite"):
+        fd.richardson_lucy(with_value(IMAGE, np.nan), PSF)
+
+
+def test_channels_of_psfs():
+    image = np.stack([IMAGE] * 3)
+    with pytest.raises(ValueError, match=r"psf must have as many channels as the image, 3; its shape is \(2, 3, 3\)"):
+        fd.solve(image, np.stack([PSF] * 2), channel_axis=0)
+    with pytest.raises(ValueError, match="psf must not be all zero"):
+        fd.solve(image, np.stack([PSF, PSF, 0 * PSF]), channel_axis=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("num_iter", 0, ValueError), ("num_iter", 1.5, TypeError), ("clip", "yes", TypeError),
+        ("filter_epsilon", -1, ValueError), ("filter_epsilon", "a", TypeError),
+    ],
+)  # fmt: skip
+def test_richardson_lucys_arguments(name, value, error):
+    with pytest.raises(error, match=f"{name} must be"):
+        fd.richardson_lucy(IMAGE, PSF, **{name: value})
+
+
+@pytest.mark.parametrize(("level", "error"), [("a", TypeError), (np.nan, ValueError)])
+def test_levels(level, error):
+    with pytest.raises(error, match="level must be a finite number"):
+        fd.saturated(IMAGE, level)
 
 
 @pytest.mark.parametrize("function", [fd.solve, fd.deblur, fd.convolve])

@@ -1,3 +1,4 @@
+import itertools
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -120,13 +121,15 @@ def test_few_products_whatever_the_boundary(boundary, rng):
 def test_corner_cases(boundary, kind, rng):
     options = {"data": kind, "boundary": boundary}
     noise = rng.standard_normal((24, 20))
-    for image in (np.zeros((24, 20)), np.full((24, 20), 3.0), noise, noise[:1], noise[:, :1], noise[:1, :1]):
-        for psf in (NOTEBOOK, np.ones((1, 1)), fd.psf.box((2, 1))):
-            for mu in (0.0, 1e-3, 0.5, 1e10, "auto"):
-                result = fd.solve(image, psf, mu=mu, max_iter=40, **options)
-                assert np.isfinite(result.image).all()
-                assert np.isfinite([result.objective, result.optimality, result.mu]).all()
-                assert result.n_iter <= 40
+    images = np.zeros((24, 20)), np.full((24, 20), 3.0), noise, noise[:1], noise[:, :1], noise[:1, :1]
+    psfs, weights = (NOTEBOOK, np.ones((1, 1)), fd.psf.box((2, 1))), (0.0, 1e-3, 0.5, 1e10, "auto")
+    # All pairs, and all triples over three boundaries.
+    for (i, image), (j, mu) in itertools.product(enumerate(images), enumerate(weights)):
+        psf = psfs[(i + j + BOUNDARIES.index(boundary)) % 3]
+        result = fd.solve(image, psf, mu=mu, max_iter=40, **options)
+        assert np.isfinite(result.image).all()
+        assert np.isfinite([result.objective, result.optimality, result.mu]).all()
+        assert result.n_iter <= 40
     np.testing.assert_array_equal(fd.solve(np.zeros((24, 20)), NOTEBOOK, mu=0.2, **options).image, 0)
 
 
@@ -224,7 +227,8 @@ def test_threads_are_those_at_the_time_of_the_call(rng):
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         assert np.array_equal(deblurrer(image), one)
         (tools,) = deblurrer._tools.values()
-        assert tools._spare[0].sweeper.slots == numba.config.NUMBA_NUM_THREADS
+        (spare,) = tools._spare.values()
+        assert spare[0].sweeper.slots == numba.config.NUMBA_NUM_THREADS
     finally:
         numba.set_num_threads(before)
 

@@ -37,7 +37,7 @@ def environment(name, features):
 )
 def test_kernels_for(name, features):
     here = Path(__file__).parent
-    tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py")]
+    tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py", "test_boundaries.py")]
     chosen = "not oracle and (test_blur or test_notebook or test_adjoint or test_steps)"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "-c",

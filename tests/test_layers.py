@@ -6,10 +6,10 @@ from pathlib import Path
 import fastdeblur
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "solvers", "weight", "result",
-    "objective", "frames", "preconditioner", "ends", "cosine", "sweeps", "blur",
-    "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "hygiene", "checks", "memory", "kernels",
-    "runtime", "cache",
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "tools", "options",
+    "solvers", "weight", "result", "splits", "domain", "objective", "frames", "preconditioner", "ends", "cosine",
+    "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "hygiene",
+    "checks", "memory", "kernels", "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

@@ -17,9 +17,25 @@ def run(*args):
 
 @pytest.mark.parametrize("position", ["end", "start"])
 def test_every_buffer_against_a_protected_page(position):
-    done = run(position)
+    done = run(position, "descent")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) >= 200
+
+
+@pytest.mark.parametrize("position", ["end", "start"])
+def test_the_exact_solvers_too(position):
+    done = run(position, "exact")
+    assert done.returncode == 0, done.stderr
+    counts = {kind: int(count) for count, kind in (part.split(maxsplit=1) for part in done.stdout.strip().split(", "))}
+    assert counts.keys() == {"one block", "ends", "cosines"}
+    assert min(counts.values()) >= 20
+
+
+@pytest.mark.parametrize("position", ["end", "start"])
+def test_splits_and_photons_too(position):
+    done = run(position, "splits")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) >= 80
 
 
 @pytest.mark.parametrize("position", ["end", "start"])

@@ -14,7 +14,16 @@ from numba import carray
 
 from ..runtime import jit, task
 from .halo import begins_alone, fold, piece_at, pieces_of, read_halo, spread
-from .rows import clear_row, copy_row, difference_squares, gradient_row, residual_row
+from .rows import (
+    clear_row,
+    clip_row,
+    copy_row,
+    difference_squares,
+    free_squares,
+    gradient_row,
+    residual_row,
+    weighted_row,
+)
 from .rules import call_rule
 from .simd import offset, pointer, real
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
@@ -23,18 +32,37 @@ from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signatu
 # image lies in the estimate; outside it the residual is zero.  `folded`, `filled` and
 # `residual_filled` are the halos (see `halo`) that the adjoint, the estimate and the residual have.
 # `first` and `second` are the optimiser's state, `rule` is the address of its rule.  The gradient
-# is brightness (data_scale A^T r + prior_scale D^T D x).
+# is brightness (data_scale A^T r + prior_scale D^T D x).  Weights, if there are any, lie like the image, without
+# gaps, and r is times them.  From a plane's filter to the next are `next_filter` bytes.
 STEP = np.dtype(
     GRID
     + [(name, np.intp) for name in ("path", "forward", "adjoint", "forward_corner", "adjoint_corner", "rule")]
     + [(name, np.intp) for name in ("here", "there", "pitch", "plane", "residual", "residual_pitch", "residual_plane")]
-    + [(name, np.intp) for name in ("image", "image_pitch", "image_plane", "first", "second")]
+    + [(name, np.intp) for name in ("image", "image_pitch", "image_plane", "weights", "first", "second", "next_filter")]
     + [(name, np.intp) for name in ("frame_top", "frame_left", "frame_bottom", "frame_right")]
     + [(name, np.intp) for name in ("folded", "filled", "residual_filled")]
-    + [(name, np.float64) for name in ("unit", "brightness", "data_scale", "prior_scale", "rate")],
+    + [
+        (name, np.float64)
+        for name in ("unit", "brightness", "data_scale", "prior_scale", "rate", "low", "high", "floor", "least")
+    ]
+    + [("bounded", np.intp), ("measured", np.intp)],
     align=True,
 )
 read_step = reader(STEP)
+
+
+@jit
+def correlate_estimate(step, plane, i0, j0, rows, cols, scratch):
+    """The part of a tile that the image shows: A x goes to the scratch; its first row and column, and its sizes."""
+    top, left = max(i0, step.frame_top), max(j0, step.frame_left)
+    height, width = min(i0 + rows, step.frame_bottom) - top, min(j0 + cols, step.frame_right) - left
+    if height > 0 and width > 0:
+        here = offset(pointer(step.here, scratch), plane * step.plane + top * step.pitch + left - step.forward_corner)
+        call_correlation(
+            step.path, step.forward + plane * step.next_filter, here, step.pitch,
+            scratch, step.tile_pitch, height, width, offset(scratch, step.work),
+        )  # fmt: skip
+    return top, left, height, width
 
 
 @task(task_signature)
@@ -48,15 +76,8 @@ def residual(address, scratch, tile):
     unit = real(step.unit, scratch)
     misfit, roughness = 0.0, 0.0
 
-    # The part of the tile that the image shows.
-    top, left = max(i0, step.frame_top), max(j0, step.frame_left)
-    height, width = min(i0 + rows, step.frame_bottom) - top, min(j0 + cols, step.frame_right) - left
+    top, left, height, width = correlate_estimate(step, plane, i0, j0, rows, cols, scratch)
     shown = height > 0 and width > 0
-    if shown:
-        call_correlation(
-            step.path, step.forward, offset(here, top * pitch + left - step.forward_corner), pitch,
-            scratch, step.tile_pitch, height, width, offset(scratch, step.work),
-        )  # fmt: skip
     start = plane * step.image_plane + (top - step.frame_top) * image_pitch + left - step.frame_left
     image = offset(pointer(step.image, scratch), start)
     # The last column has no difference to its right, the last row none below.
@@ -65,7 +86,13 @@ def residual(address, scratch, tile):
         if shown and 0 <= i - top < height:
             blurred, seen = offset(scratch, (i - top) * step.tile_pitch), offset(image, (i - top) * image_pitch)
             line = offset(out, i * out_pitch + left)
-            misfit += residual_row(carray(blurred, width), carray(seen, width), carray(line, width), unit)
+            if step.weights:
+                weights = offset(pointer(step.weights, scratch), start + (i - top) * image_pitch)
+                misfit += weighted_row(
+                    carray(blurred, width), carray(seen, width), carray(weights, width), carray(line, width), unit
+                )
+            else:
+                misfit += residual_row(carray(blurred, width), carray(seen, width), carray(line, width), unit)
         pixel = offset(here, i * pitch + j0)
         below = offset(pixel, pitch if i + 1 < step.rows else 0)
         pixels, lower, right = carray(pixel, inner), carray(below, inner), carray(offset(pixel, 1), inner)
@@ -95,8 +122,9 @@ def correlate_residual(step, plane, down, across, i0, j0, rows, cols, scratch):
         for q in range(q0, q1):
             c0, width = piece_at(halo.col_pieces, q)
             call_correlation(
-                step.path, step.adjoint, offset(origin, r0 * step.residual_pitch + c0), step.residual_pitch,
-                scratch if alone and p == p0 and q == q0 else block, pitch, height, width, offset(scratch, step.work),
+                step.path, step.adjoint + plane * step.next_filter, offset(origin, r0 * step.residual_pitch + c0),
+                step.residual_pitch, scratch if alone and p == p0 and q == q0 else block, pitch, height, width,
+                offset(scratch, step.work),
             )  # fmt: skip
             if not (alone and p == p0 and q == q0):
                 fold(halo, block, pitch, r0, height, c0, width, scratch, pitch, i0, j0, cols)
@@ -118,6 +146,7 @@ def update(address, scratch, tile):
     # A row with the pixels to its left and right, the image's first and last ones repeated.
     line = offset(scratch, step.extra)
     before, after = min(j0, 1), min(step.cols - j0 - cols, 1)
+    low, high = real(step.low, scratch), real(step.high, scratch)
     total, data_total, prior_total = 0.0, 0.0, 0.0
     for i in range(rows):
         gradient = carray(offset(scratch, i * step.tile_pitch), cols)
@@ -132,11 +161,15 @@ def update(address, scratch, tile):
             gradient, here, up, down, carray(line, cols), carray(offset(line, 2), cols),
             data_scale, prior_scale, brightness,
         )  # fmt: skip
+        if step.bounded:
+            a = free_squares(gradient, here, low, high, real(1.0 / step.brightness, scratch))
         total, data_total, prior_total = total + a, data_total + b, prior_total + c
         call_rule(
             step.rule, step.rate, pixel, offset(scratch, i * step.tile_pitch), offset(first, i * state_pitch),
             offset(second, i * state_pitch), offset(out, i * pitch), cols,
         )  # fmt: skip
+        if step.bounded:
+            clip_row(carray(offset(out, i * pitch), cols), low, high)
     there = offset(pointer(step.there, scratch), plane * step.plane)
     spread(read_halo(step.filled), band_down, band_across, i0, j0, rows, cols, there, pitch)
     sums = sums_of(step, tile)

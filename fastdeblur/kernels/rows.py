@@ -87,6 +87,36 @@ def residual_row(blurred, image, residual, unit):
 
 
 @jit
+def weighted_row(blurred, image, weights, residual, unit):
+    """residual = weights (blurred - image); returns the weighted sum of squares times unit^2."""
+    restrict()
+    total = residual.dtype.type(0)
+    for j in range(residual.size):
+        misfit = blurred[j] - image[j]
+        residual[j] = weights[j] * misfit
+        total += weights[j] * (unit * misfit) * (unit * misfit)
+    return float(total)
+
+
+@jit
+def clip_row(out, low, high):
+    """Bring a row between bounds; NaN stays."""
+    for j in range(out.size):
+        out[j] = low if out[j] < low else (high if out[j] > high else out[j])
+
+
+@jit
+def free_squares(gradient, here, low, high, scale):
+    """Sum of squares of a scaled gradient, where a step against it would not leave the bounds."""
+    total = here.dtype.type(0)
+    for j in range(here.size):
+        held = (here[j] <= low and gradient[j] > 0) or (here[j] >= high and gradient[j] < 0)
+        part = here.dtype.type(0) if held else scale * gradient[j]
+        total += part * part
+    return float(total)
+
+
+@jit
 def gradient_row(correlated, here, up, down, left, right, data_scale, prior_scale, brightness):
     """Turn a row of A^T r into the objective's gradient; returns three sums of squares.
 

@@ -277,6 +277,26 @@ def complexes(typingctx, pixels):
 
 
 @intrinsic
+def bits_of(typingctx, value):
+    """The bits of a float32, as an integer."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def from_bits(typingctx, bits):
+    """The float32 that has these bits."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@intrinsic
 def lanes(typingctx, like):
     """Elements of a vector, a compile-time constant."""
     count = _shape(like).lanes

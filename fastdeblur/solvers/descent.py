@@ -40,30 +40,35 @@ STOP_REASONS = {TOLERANCE: "tolerance", MAX_ITER: "max_iter", DIVERGED: "diverge
 PATIENCE = 0.05
 
 
-class Workspace:
-    """The buffers and records of a descent on planes of `blur`'s shape; nothing is allocated later."""
+class Buffers:
+    """Estimates, residual and states for two passes a step, and their record.
 
-    def __init__(self, blur: Blur, planes: int, rule: str, passes: int = 100):
+    `blurs` are one for all planes, or one each.  `states` images of the estimate's size belong to the
+    rule; a launch goes through `passes` passes.
+    """
+
+    def __init__(self, blurs: list[Blur], planes: int, states: int, passes: int):
+        blur = blurs[0]
         rows, cols = blur.estimate_shape
-        forward, adjoint = blur.filters
+        # Of one shape and path, so that windows and tiles are the same; a higher rank needs more scratch.
+        forward, adjoint = max((each.filters for each in blurs), key=lambda pair: pair[0].work)
         self.grid = grid = Grid.of(planes, blur.estimate_shape, adjoint, blur.folded)
         self.slots = blur.slots(grid, passes)
         self.scratch = Scratch(grid, self.slots, forward, grid.tile_cols + 2)
         halos = {name: getattr(blur, name).pieces(grid, adjoint) for name in ("folded", "filled", "residual_filled")}
-        self._blur, (top, left), (height, width) = blur, blur.frame_corner, blur.image_shape
+        self.blur, (top, left), (height, width) = blur, blur.frame_corner, blur.image_shape
         in_frame = grid.blocks_in(blur.frame_corner, blur.image_shape)
         self.estimates = [Buffer(grid, forward, in_frame) for _ in range(2)]
         residuals = Buffer(grid, adjoint, halos["folded"].blocks)
-        states = {"gd": 0, "adam": 2}.get(rule, 1)
-        state = zeros(states * planes * rows * cols, blur.dtype)
-        if rule == "adagrad":
-            state[:] = ADAGRAD_START
-        self._owned = residuals, state, forward, adjoint, halos
+        self.state = state = zeros(states * planes * rows * cols, blur.dtype)
+        records = [np.array([each.filters[way].record for each in blurs]) for way in (0, 1)]
+        self._owned = residuals, state, blurs, records, halos
 
         step = self.step = np.zeros((), STEP)
         self.scratch.describe(step)
-        step["path"], step["rule"] = forward.task.address(blur.dtype), RULES[rule].address(blur.dtype)
-        step["forward"], step["adjoint"] = forward.address, adjoint.address
+        step["path"] = forward.task.address(blur.dtype)
+        step["forward"], step["adjoint"] = (record.ctypes.data for record in records)
+        step["next_filter"] = records[0].itemsize if len(blurs) > 1 else 0
         step["forward_corner"], step["adjoint_corner"] = self.estimates[0].corner, residuals.corner
         step["here"], step["there"] = (buffer.address for buffer in self.estimates)
         step["pitch"], step["plane"] = self.estimates[0].pitch, self.estimates[0].plane
@@ -76,30 +81,62 @@ class Workspace:
         step["first"] = state.ctypes.data
         step["second"] = state[state.size // 2 :].ctypes.data
 
-        loop = self.loop = np.zeros((), LOOP)
-        self.scratch.describe_crew(loop)
-        loop["record"], loop["task"] = step.ctypes.data, residual.address(blur.dtype)
-        loop["residual"], loop["update"] = residual.address(blur.dtype), update.address(blur.dtype)
-        loop["correct_bias"] = rule == "adam"
-        self.losses = np.empty(CHUNK)
-        loop["history"] = self.losses.ctypes.data
-
     @property
     def frame(self) -> np.ndarray:
         """The part of the current estimate that the image shows, planes x rows x cols."""
-        first, second = self.estimates
-        pixels = (first if first.address == self.step["here"] else second).pixels
-        (top, left), (height, width) = self._blur.frame_corner, self._blur.image_shape
+        pixels = self._current().pixels
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         return pixels[:, top : top + height, left : left + width]
 
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
         """Let `start` write the frame of the first estimate; beyond it its nearest pixels go on."""
-        blur, buffer = self._blur, self.estimates[0]
+        blur = self.blur
         start(self.frame)
         (top, left), beyond = blur.frame_corner, np.subtract(blur.estimate_shape, blur.image_shape)
         reach = (top, int(beyond[0]) - top), (left, int(beyond[1]) - left)
+        buffer = self._current()
         Halo("nearest", blur.image_shape, reach).fill(buffer.memory, buffer.top + top, buffer.left + left)
-        blur.filled.fill(buffer.memory, buffer.top, buffer.left)
+        self.fill_halo()
+
+    def fill_halo(self) -> None:
+        """Write what the boundary says around the current estimate."""
+        buffer = self._current()
+        self.blur.filled.fill(buffer.memory, buffer.top, buffer.left)
+
+    def _current(self) -> Buffer:
+        first, second = self.estimates
+        return first if first.address == self.step["here"] else second
+
+    def take(self, image: np.ndarray, weights: np.ndarray | None) -> None:
+        """Enter the image and its weights; they must live as long as the passes run."""
+        dtype = self.state.dtype
+        pitch = row_pitch(image, dtype)
+        if pitch is None or image.strides[0] % image.itemsize or weights is not None:
+            image = np.ascontiguousarray(image, dtype)
+            pitch = image.shape[-1]
+        step = self.step
+        step["image"], step["image_pitch"] = image.ctypes.data, pitch
+        step["image_plane"] = image.strides[0] // image.itemsize
+        step["weights"] = 0 if weights is None else weights.ctypes.data
+        self._seen = image, weights
+
+
+class Workspace(Buffers):
+    """The buffers and records of a descent; nothing is allocated later."""
+
+    def __init__(self, blurs: list[Blur], planes: int, rule: str, passes: int):
+        super().__init__(blurs, planes, {"gd": 0, "adam": 2}.get(rule, 1), passes)
+        dtype, step = self.state.dtype, self.step
+        if rule == "adagrad":
+            self.state[:] = ADAGRAD_START
+        step["rule"] = RULES[rule].address(dtype)
+        loop = self.loop = np.zeros((), LOOP)
+        self.scratch.describe_crew(loop)
+        loop["record"], loop["task"] = step.ctypes.data, residual.address(dtype)
+        loop["residual"], loop["update"] = residual.address(dtype), update.address(dtype)
+        loop["correct_bias"] = rule == "adam"
+        self.losses = np.empty(CHUNK)
+        loop["history"] = self.losses.ctypes.data
 
     def go_on(self, limit: int) -> np.ndarray:
         """Go through up to `limit` more iterates, at least one; returns their objectives."""
@@ -117,13 +154,15 @@ class Workspace:
 
 
 def minimise(
-    blur: Blur,
+    blurs: list[Blur],
     image: np.ndarray,
+    weights: np.ndarray | None,
     start: Callable[[np.ndarray], None],
     *,
     rule: str,
     root: bool,
     mu: float,
+    bounds: tuple[float, float] | None,
     learning_rate: float | None,
     max_iter: int,
     tol: float,
@@ -132,22 +171,25 @@ def minimise(
 ) -> Result:
     """Minimise an objective over planes of pixels.
 
-    `image` holds planes x rows x cols in the operator's dtype; `start` writes the first estimate's
-    frame into such an array.  Everything else is as in `api.solve`, and has been checked there; so is the
-    result, but for its image, which is planes too.
+    `image` and `weights`, which are at most 1, hold planes x rows x cols in the operator's dtype; `start`
+    writes the first estimate's frame into such an array.  Everything else is as in `api.solve`, and has been
+    checked there; so is the result, but for its image, which is planes too.
     """
     entered = time.perf_counter()
     # A launch goes through many passes, so that images of 60x60 are worth some threads; but
     # through one step's if a callback wants to see each iterate.
-    work = Workspace(blur, len(image), rule, passes=100 if callback is None else 2)
-    work.begin(start)
-    pitch = row_pitch(image, blur.dtype)
-    if pitch is None or image.strides[0] % image.itemsize:
-        image = np.ascontiguousarray(image, blur.dtype)
-        pitch = image.shape[-1]
+    work, blur = Workspace(blurs, len(image), rule, passes=100 if callback is None else 2), blurs[0]
+
+    def begin(out: np.ndarray) -> None:
+        start(out)
+        if bounds is not None:
+            np.clip(out, *bounds, out=out)
+
+    work.begin(begin)
+    work.take(image, weights)
     step, loop = work.step, work.loop
-    step["image"], step["image_pitch"] = image.ctypes.data, pitch
-    step["image_plane"] = image.strides[0] // image.itemsize
+    if bounds is not None:
+        step["bounded"], step["low"], step["high"] = True, *bounds
     brightest = max(largest(image), largest(work.frame))
     step["unit"] = unit = unit_of(brightest)
     step["brightness"] = 1.0 if root else 1.0 / unit
@@ -155,7 +197,7 @@ def minimise(
     loop["root"], loop["mu"], loop["tol"], loop["max_iter"] = root, mu, tol, max_iter
     loop["follow"] = rule == "gd" and learning_rate is None
     loop["learning_rate"] = learning_rate or LEARNING_RATES.get(rule, RELAXATION)
-    loop["data_norm"] = blur.norm() ** 2 if loop["follow"] else 0.0
+    loop["data_norm"] = max(each.norm() for each in blurs) ** 2 if loop["follow"] else 0.0
     loop["prior_norm"] = 4.0 * sum(n > 1 for n in blur.estimate_shape)
     full = brightest * math.sqrt(image.size)
     loop["black"] = value(root, mu, full, 0.0)

@@ -52,20 +52,32 @@ KINK = 1e-3
 
 
 class Workspace:
-    """The memory of one solve: planes of the estimate's and of the image's shape."""
+    """The memory of one solve: planes of the estimate's and of the image's shape.
 
-    def __init__(self, blur: Blur, planes: int, preconditioner: Preconditioner):
-        self.blur, self.planes = blur, planes
+    `blurs` and `preconditioners` are one for all planes, or one each.
+    """
+
+    def __init__(self, blurs: list[Blur], planes: int, preconditioners: list[Preconditioner]):
+        self.blurs, self.planes = blurs, planes
+        self.blur = blur = blurs[0]
         dtype, estimate, frame = blur.dtype, (planes, *blur.estimate_shape), (planes, *blur.image_shape)
         pixels = math.prod(estimate)
         self._tiles, self._seconds = pixels // LEAST_PIXELS + 1, pixels * 20e-9
-        self.preconditioner = preconditioner
-        self.sweeper = Sweeper(planes, dtype)
-        self.apply = Applier(preconditioner, self.sweeper).apply
+        self._preconditioners = preconditioners
+        self.cosines = preconditioners[0].cosines
+        self.least = max(each.least for each in preconditioners)
+        self.largest = max(each.largest for each in preconditioners)
+        self.sweeper = Sweeper(dtype)
+        each = planes if len(preconditioners) == 1 else 1
+        self._appliers = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
         self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
         self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
         self.applied = 0
         self._response: np.ndarray | None = None
+        # Roots of the pixels' weights, and room for a frame times those.
+        self._shares: np.ndarray | None = None
+        self._weighed: np.ndarray | None = None
+        self._heaviness = 1.0
 
     @property
     def frame(self) -> np.ndarray:
@@ -75,28 +87,50 @@ class Workspace:
         return view
 
     def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
-        """out = A source, or A^T source."""
-        for pixels, result in zip(source, out, strict=True):
-            self.blur.run(pixels, result, adjoint)
+        """out = A source, or A^T source; with weights w, A stands for sqrt(w) times it throughout."""
+        if adjoint and self._shares is not None:
+            if self._weighed is None:
+                self._weighed = np.empty_like(source)
+            source = np.multiply(source, self._shares, out=self._weighed)
+        for k, (pixels, result) in enumerate(zip(source, out, strict=True)):
+            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint)
+        if not adjoint and self._shares is not None:
+            out *= self._shares
         self.applied += 1
 
     def response(self) -> np.ndarray:
-        """A applied to ones."""
-        if self._response is None:
-            ones = np.ones((1, *self.blur.estimate_shape), self.blur.dtype)
-            self._response = np.empty((1, *self.blur.image_shape), self.blur.dtype)
+        """A applied to ones, in each plane."""
+        if self._response is None or self._shares is not None:
+            ones = np.ones((self.planes, *self.blur.estimate_shape), self.blur.dtype)
+            self._response = np.empty_like(self.image)
             self.apply_blur(ones, self._response)
-        response: np.ndarray = self._response[0]
+        response: np.ndarray = self._response
         return response
 
-    def begin(self, image: np.ndarray, start: Callable[[np.ndarray], None]) -> float:
+    def solves(self, ridge: float) -> list[Solves]:
+        """The preconditioners for about that ridge."""
+        return [each.at(max(ridge / self._heaviness, each.least)) for each in self._preconditioners]
+
+    def precondition(self, solves: list[Solves], source: np.ndarray, out: np.ndarray) -> None:
+        """out = P source."""
+        if len(solves) == 1:
+            self._appliers[0].apply(solves[0], source, out)
+            return
+        for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
+            applier.apply(each, source[k : k + 1], out[k : k + 1])
+
+    def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
+        self._shares = None if weights is None else np.sqrt(weights)
+        self._heaviness = 1.0 if weights is None else float(weights.mean(dtype=np.float64))
         self.applied = 0
         self.sweeper.slots = runtime.slots(self.blur.workers, self._tiles, self._seconds)
         start(self.frame)
         unit = unit_of(max(largest(image), largest(self.frame)))
         scale = self.blur.dtype.type(unit)
         np.multiply(image, scale, out=self.image)
+        if self._shares is not None:
+            self.image *= self._shares
         self.frame[...] *= scale
         (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         x, bottom, right = self.x, top + height, left + width
@@ -124,6 +158,7 @@ class Workspace:
 def minimise(
     work: Workspace,
     image: np.ndarray,
+    weights: np.ndarray | None,
     start: Callable[[np.ndarray], None],
     *,
     root: bool,
@@ -142,9 +177,9 @@ def minimise(
     image, which is planes too.
     """
     entered, blur = time.perf_counter(), work.blur
-    unit = work.begin(image, start)
+    unit = work.begin(image, weights, start)
     steers = root and given
-    descent = Descent(work, steers, mu, tol)
+    descent = Descent(work, image, steers, mu, tol)
     done = descent.solved_at_once()
     norms: list[tuple[float, float]] = []
     stop_reason = ""
@@ -191,11 +226,10 @@ def minimise(
 class Descent:
     """The current iterate's scalars, and the step to the next."""
 
-    def __init__(self, work: Workspace, root: bool, mu: float, tol: float):
+    def __init__(self, work: Workspace, image: np.ndarray, root: bool, mu: float, tol: float):
         self.work, self._root, self._mu, self._tol = work, root, mu, tol
-        self._preconditioner = work.preconditioner
         self._misfit = 0.0  # squares of norms
-        if self._preconditioner.cosines is None:
+        if work.cosines is None:
             self._misfit = work.look()
         self._looked_at = self._misfit
         # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
@@ -205,10 +239,10 @@ class Descent:
         work.direction[...] = 0
         work.blurred_direction[...] = 0
         self._moved = False
-        self._solves: Solves | None = None
-        self._last_ridge = math.inf
+        self._solves: list[Solves] = []
+        self._last_ridge = self._made_for = math.inf
         self._search: RidgeSearch | None = None
-        self._guess = ridge_of_root(work.image, work.blur.psf, mu) if root and mu > 0 else 0.0
+        self._guess = ridge_of_root(image, [blur.psf for blur in work.blurs], mu) if root and mu > 0 else 0.0
         self.norms, self.optimality = (math.nan, math.nan), math.nan
 
     @property
@@ -222,7 +256,7 @@ class Descent:
 
     def solved_at_once(self) -> bool:
         """Whether no iteration is needed, the iterate having become the minimiser."""
-        if self._preconditioner.cosines is not None:
+        if self.work.cosines is not None:
             self._solve_by_cosines()
             return True
         return self._root and self._mu > 0 and self._constant()
@@ -231,9 +265,8 @@ class Descent:
         """Let the iterate be the minimiser itself."""
         work = self.work
         work.x[...] = work.image
-        cosines = self._preconditioner.cosines
-        assert cosines is not None
-        ridge = cosines.minimise(work.x, work.sweeper, self._root, self._mu)
+        assert work.cosines is not None
+        ridge = work.cosines.minimise(work.x, work.sweeper, self._root, self._mu)
         self._misfit = work.look()
         if self._root and self._mu > 0:
             self._search = RidgeSearch(ridge)
@@ -246,8 +279,8 @@ class Descent:
         """
         work, sweep = self.work, self.work.sweeper.sweep
         rough = float(sweep(difference_products, [work.x] * 3)[0])
-        response, levels, left = work.response(), [], 0.0
-        for plane in work.image:
+        responses, levels, left = work.response(), [], 0.0
+        for response, plane in zip(responses, work.image, strict=True):
             sums = sweep(products, [response, plane, plane, plane])
             levels.append(sums[1] / sums[0] if sums[0] > 0 else 0.0)
             left += max(sums[4] - sums[1] * levels[-1], 0.0)
@@ -255,7 +288,7 @@ class Descent:
         if math.sqrt(self._misfit) + self._mu * math.sqrt(rough) < misfit:
             return False
         residual, gradient = work.blurred_fresh, work.gradient
-        for level, image, out in zip(levels, work.image, residual, strict=True):
+        for level, response, image, out in zip(levels, responses, work.image, residual, strict=True):
             np.subtract(work.blur.dtype.type(level) * response, image, out=out)
         work.apply_blur(residual, gradient, adjoint=True)
         waves = scipy.fft.dctn(gradient.astype(np.float64), axes=(1, 2), norm="ortho")
@@ -301,7 +334,7 @@ class Descent:
             total = math.sqrt(max(data + 2 * own * both + own * own * prior, 0.0))
             self.optimality = total / (math.sqrt(data) + own * math.sqrt(prior))
         if own <= ridge:
-            by_formula = self._preconditioner.cosines is not None  # stationary even where rounding hides it
+            by_formula = work.cosines is not None  # stationary even where rounding hides it
             misfit = f if by_formula else max(f - self._clear, 0.0)
             lacking = LACKING * misfit * (1 - own / ridge) / (f + mu * g)
             self.optimality = min(self.optimality, max(0.0 if by_formula and f <= self._clear else here, lacking))
@@ -319,25 +352,24 @@ class Descent:
         return min(misfit, rough) <= KINK * (misfit + rough)
 
     def _start_of_search(self, f: float, g: float) -> float:
-        largest = self._preconditioner.largest
+        largest = self.work.largest
         if g <= self._nought:
             return largest
         return max(self._mu * f / g, 1e-5 * largest)
 
-    def _solves_now(self) -> Solves:
-        """The preconditioner for about the current ridge, the last one as long as it will do."""
-        ridge = max(self._ridge, self._preconditioner.least)
+    def _solves_now(self) -> list[Solves]:
+        """The preconditioners for about the current ridge, the last ones as long as they will do."""
+        ridge = max(self._ridge, self.work.least)
         settled, self._last_ridge = max(ridge, self._last_ridge) < SETTLED * min(ridge, self._last_ridge), ridge
         stay = STAY if settled else UNSETTLED
-        if self._solves and ridge / stay < self._solves.ridge < ridge * stay:
-            return self._solves
-        self._solves = self._preconditioner.at(ridge)
+        if not self._solves or not self._made_for / stay < ridge < self._made_for * stay:
+            self._solves, self._made_for = self.work.solves(ridge), ridge
         return self._solves
 
     def step(self) -> None:
         """Go to the next iterate."""
         work, sweep = self.work, self.work.sweeper.sweep
-        work.apply(self._solves_now(), work.gradient, work.fresh)
+        work.precondition(self._solves_now(), work.gradient, work.fresh)
         work.apply_blur(work.fresh, work.blurred_fresh)
         frames = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
         p = sweep(products, frames)

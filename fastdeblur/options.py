@@ -1,0 +1,165 @@
+"""What a solve is asked to do: every option checked, and whether they go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .kernels.rules import RULES
+from .objective import DATA
+
+PRIORS = ("gradient", "tv", "sparse", None)
+SOLVERS = ("auto", "exact", *RULES)
+# What each way to a solution needs at most, with some to spare.
+MOST_STEPS = {"exact": 200, "splits": 300, "denoiser": 30, "lucy": 500}
+DESCENT_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """Checked options.
+
+    Attributes
+    ----------
+    data : {"root", "squares", "poisson"}
+    prior : {"gradient", "tv", "sparse", "denoiser", None}
+    denoiser : callable or None
+        With the prior of that name.
+    mu : float or None
+        None is to be found.
+    bounds : (float, float) or None
+        With infinity where there is no bound.
+    method : str
+        "exact", "splits" or "lucy", or a rule of gradient descent.
+    """
+
+    data: str
+    prior: str | None
+    denoiser: Callable[..., Any] | None
+    mu: float | None
+    bounds: tuple[float, float] | None
+    method: str
+    learning_rate: float | None
+    max_iter: int
+    tol: float
+    callback: Callable[[Any], Any] | None
+    progress: bool
+
+
+def checked(
+    data: Any, prior: Any, mu: Any, bounds: Any, solver: Any, learning_rate: Any, max_iter: Any, tol: Any,
+    callback: Any, progress: Any,
+) -> Options:  # fmt: skip
+    """Options that are of the kinds and in the ranges that `api.solve` gives, and go together."""
+    checks.choice("data", data, (*DATA, None))
+    denoiser = prior if callable(prior) else None
+    if denoiser is None and (prior not in PRIORS if prior is None or isinstance(prior, str) else True):
+        raise ValueError(f"prior must be {_listed(PRIORS)}, or a denoiser f(image, sigma); got {prior!r}")
+    prior = "denoiser" if denoiser else prior
+    data = data or ("root" if prior == "gradient" else "squares")
+    _check_pair(data, prior)
+    bounds = _bounds(bounds)
+    if data == "poisson":
+        bounds = _not_negative(bounds)
+    checks.choice("solver", solver, SOLVERS)
+    method = _method(data, prior, bounds, solver)
+    if learning_rate is not None:
+        learning_rate = checks.real("learning_rate", learning_rate, "above 0")
+        if method not in RULES:
+            raise ValueError(
+                f"learning_rate is for the solvers {', '.join(map(repr, RULES))}; got {learning_rate!r} "
+                f"with {_name(method)}"
+            )
+    most = MOST_STEPS["denoiser" if denoiser else method] if method not in RULES else DESCENT_STEPS
+    if not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"progress must be True or False; got {progress!r}")
+    weight = None if isinstance(mu, str) and mu == "auto" else _weight(mu)
+    return Options(
+        data=data,
+        prior=prior,
+        denoiser=denoiser,
+        mu=weight if prior else 0.0,
+        bounds=bounds,
+        method=method,
+        learning_rate=learning_rate,
+        max_iter=most if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53),
+        tol=checks.real("tol", tol, "at least 0"),
+        callback=called("callback", callback),
+        progress=bool(progress),
+    )
+
+
+def called(name: str, value: Any) -> Any:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None; got {value!r}")
+    return value
+
+
+def _check_pair(data: str, prior: str | None) -> None:
+    allowed = {"root": ("gradient", None), "squares": (*PRIORS, "denoiser"), "poisson": ("tv", None)}[data]
+    if prior not in allowed:
+        given = "a denoiser" if prior == "denoiser" else f"prior={prior!r}"
+        raise ValueError(f"data={data!r} goes with prior {_listed(allowed)}; got {given}")
+
+
+def _listed(names: Any) -> str:
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}"
+
+
+def _name(method: str) -> str:
+    return {"exact": "the exact one", "splits": "this prior or bounds", "lucy": "data='poisson'"}.get(method, method)
+
+
+def _method(data: str, prior: str | None, bounds: Any, solver: str) -> str:
+    """How to get there."""
+    if solver == "exact" and (prior != "gradient" or bounds is not None):
+        what = f"prior={prior!r} (use solver='{'gd' if prior is None else 'auto'}')"
+        if prior == "gradient":
+            what = "bounds (use solver='auto')"
+        raise ValueError(f"solver='exact' goes with prior='gradient', without bounds; got {what}")
+    if solver in RULES:
+        if prior not in ("gradient", None) or data == "poisson":
+            raise ValueError(
+                f"solver={solver!r} goes with prior='gradient' or None, and data='root' or 'squares'; "
+                f"got prior={prior!r}, data={data!r} (use solver='auto')"
+            )
+        return solver
+    if prior is None:
+        return "lucy" if data == "poisson" else "gd"
+    return "exact" if prior == "gradient" and bounds is None else "splits"
+
+
+def _bounds(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    wanted = "(low, high), either a number or None"
+    if isinstance(value, (str, bytes)) or np.ndim(value) != 1 or len(value) != 2:
+        raise TypeError(f"bounds must be {wanted}; got {value!r}")
+    low, high = (
+        end if bound is None or (isinstance(bound, float) and bound == end) else checks.real("bounds", bound, "any")
+        for bound, end in zip(value, (-math.inf, math.inf), strict=True)
+    )
+    if low > high:
+        raise ValueError(f"bounds must be {wanted}, low at most high; got {value!r}")
+    return None if (low, high) == (-math.inf, math.inf) else (low, high)
+
+
+def _not_negative(bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """Photons are counted: the estimate has no negative pixels."""
+    low, high = bounds or (0.0, math.inf)
+    if high < 0:
+        raise ValueError(f"bounds must let the estimate be at least 0 with data='poisson'; got high {high}")
+    return max(low, 0.0), high
+
+
+def _weight(mu: Any) -> float:
+    if isinstance(mu, str):
+        raise ValueError(f"mu must be a finite number at least 0, or 'auto'; got {mu!r}")
+    return checks.real("mu", mu, "at least 0")

@@ -1,0 +1,117 @@
+"""One solve: the weight if it is to be found, then the method that was chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .frames import Start, from_image
+from .result import Result
+from .solvers import descent, exact, poisson, sparse
+from .solvers.shared import State
+from .tools import Tools
+from .weight import Seen
+
+
+def restore(
+    tools: Tools,
+    planes: np.ndarray,
+    weights: np.ndarray | None,
+    factor: float,
+    start: Start,
+    callback: Callable[[State], Any] | None,
+) -> Result:
+    """Restore planes without holes, whose pixels' weights have been divided by `factor`."""
+    options = tools.options
+    root = options.data == "root"
+    # What the objective and mu are multiplied with, for weights as they were.
+    scale = math.sqrt(factor) if root else factor
+    if callback is not None and scale != 1:
+        asked = callback
+        callback = lambda state: asked(replace(state, objective=state.objective * scale))  # noqa: E731
+    solve = Solve(tools, planes, weights, start, callback)
+    given = None if options.mu is None else options.mu / scale
+    result = solve(given)
+    if scale == 1:
+        return result
+    return replace(result, objective=result.objective * scale, history=result.history * scale, mu=result.mu * scale)
+
+
+class Solve:
+    """The image, what is asked of it, and the method."""
+
+    def __init__(self, tools: Tools, planes: np.ndarray, weights: np.ndarray | None, start: Start, callback: Any):
+        self._tools, self._options = tools, tools.options
+        self._planes, self._weights, self._from_image = planes, weights, start is from_image
+        self._begin = lambda out: start(planes, out)
+        self._common: dict[str, Any] = {
+            "max_iter": self._options.max_iter, "tol": self._options.tol,
+            "callback": callback, "progress": self._options.progress,
+        }  # fmt: skip
+
+    def __call__(self, mu: float | None) -> Result:
+        method = self._options.method
+        if method == "exact":
+            return self._exact(mu)
+        if method == "splits":
+            return self._splits(mu)
+        if method == "lucy":
+            return self._lucy()
+        return self._descent(mu)
+
+    def _seen(self) -> Seen:
+        """What the image says of noise and weight."""
+        return Seen(self._planes, [blur.psf for blur in self._tools.blurs], self._weights)
+
+    def _exact(self, mu: float | None) -> Result:
+        with self._tools.exact(self._weights is not None) as work:
+            # A ridge makes a root's weight, once it is known what it leads to.
+            return exact.minimise(
+                work, self._planes, self._weights, self._begin, root=self._options.data == "root",
+                mu=self._seen().ridge if mu is None else mu, given=mu is not None, **self._common,
+            )  # fmt: skip
+
+    def _descent(self, mu: float | None) -> Result:
+        options = self._options
+        if mu is None:
+            mu = self._root_weight() if options.data == "root" else self._seen().ridge
+        return descent.minimise(
+            self._tools.blurs, self._planes, self._weights, self._begin, rule=options.method,
+            root=options.data == "root", mu=mu, bounds=options.bounds, learning_rate=options.learning_rate,
+            **self._common,
+        )  # fmt: skip
+
+    def _root_weight(self) -> float:
+        """The weight of roots whose minimiser has the ridge that was found."""
+        with self._tools.exact(self._weights is not None) as work:
+            found = exact.minimise(
+                work, self._planes, self._weights, lambda out: np.copyto(out, self._planes), root=True,
+                mu=self._seen().ridge, given=False, max_iter=50, tol=1e-3, callback=None, progress=False,
+            )  # fmt: skip
+        return found.mu
+
+    def _splits(self, mu: float | None) -> Result:
+        options = self._options
+        if mu is None:
+            if options.prior == "gradient":
+                mu = self._root_weight() if options.data == "root" else self._seen().ridge
+            else:
+                mu = self._seen().weight_of(str(options.prior), options.data)
+        with self._tools.splits() as work:
+            return sparse.minimise(
+                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, bounds=options.bounds,
+                denoiser=self._tools.denoiser(), **self._common,
+            )  # fmt: skip
+
+    def _lucy(self) -> Result:
+        # As much as the best ridge leaves: less than the noise, of which any good solution takes up a part.
+        least = self._seen().residual if self._options.tol > 0 else 0.0
+        with self._tools.lucy() as work:
+            return poisson.minimise(
+                work, self._planes, self._weights, None if self._from_image else self._begin,
+                least=least, bounds=self._options.bounds, **self._common,
+            )  # fmt: skip

@@ -1,0 +1,187 @@
+"""The memory of the alternating direction method, and its passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import memory, runtime
+from .blur import Blur
+from .domain import Domain
+from .kernels.shrink import linear, power, soft
+from .kernels.spectral import COLUMNS, back, columns
+from .kernels.splitting import DIFFERENCES, FIRSTS, MARGIN, SPLITTING, SUMS, split
+from .memory import up
+from .sweeps import Sweeper
+
+# Rows a tile, of all planes together, and the least of each.
+ROWS, LEAST_ROWS = 16, 4
+# What is penalised: the proximal map, and the first difference of each group that it shrinks together.
+KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "gradient": (linear, (0, FIRSTS)),
+    "tv": (soft, (0, FIRSTS)),
+    "sparse": (power, (0, FIRSTS, DIFFERENCES)),
+    "denoiser": (linear, (0,)),
+}
+MASKS = 4
+# Seconds that a pixel's step takes one thread, to decide whether threads are worth it.
+SECONDS = 40e-9
+
+
+class Splits:
+    """The variables of one solve and the passes that take a step.
+
+    Parameters
+    ----------
+    domain : Domain
+    blurs : list of Blur
+        One for all planes, or one each.
+    planes : int
+    kind : str
+        One of KINDS.
+    pixels : bool
+        Whether the estimate itself is split, too.
+    """
+
+    def __init__(self, domain: Domain, blurs: list[Blur], planes: int, kind: str, pixels: bool):
+        self.domain, self.blurs, self.planes, self.kind = domain, blurs, planes, kind
+        self.blur = blur = blurs[0]
+        self.dtype = dtype = blur.dtype
+        rows, cols = domain.shape
+        self._pitch = pitch = up(cols, 16) + 16
+        shrink, groups = KINDS[kind]
+        self.differences, self.has_pixels = groups[-1], pixels
+        self._tile_rows = max(ROWS // planes, LEAST_ROWS)
+        self._tiles = -(-rows // self._tile_rows)
+        whole, frame = planes * rows * pitch, (planes, *blur.image_shape)
+        spectrum = 2 * planes * rows * domain.wave_pitch
+        counts = {"x": whole, "blurred": whole, "data": whole, "data_waves": spectrum, "other_waves": spectrum}
+        counts |= {"split": self.differences * whole, "split_next": self.differences * whole}
+        counts |= {"image": math.prod(frame), "weights": math.prod(frame)}
+        if pixels:
+            counts |= {"pixels": whole, "pixels_settled": whole}
+        self._memory = {name: memory.zeros(count, dtype) for name, count in counts.items()}
+        self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
+        self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
+        self._axes = memory.zeros(2, np.intp)
+        self._axes[0] = 1
+        stiffness = [2 - 2 * np.cos(2 * np.pi / n * np.arange(n)) for n in domain.shape]
+        masks = memory.zeros(MASKS * pitch, dtype).reshape(MASKS, pitch)
+        size = domain.estimate_shape[1]
+        masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
+        starts = memory.zeros(DIFFERENCES + 1, np.intp)
+        starts[: len(groups)] = groups
+        tables = {"masks": masks, "groups": starts, "psf": domain.spectra, "axis": self._axes, "sums": self.sums}
+        tables |= {"axis_down": self._axes[1:], "stiffness_down": stiffness[0], "stiffness_across": stiffness[1]}
+        self._kept = tables
+
+        job = self.job = np.zeros((), SPLITTING)
+        for name, array in (self._memory | tables).items():
+            job[name] = array.ctypes.data
+        job["shrink"], job["group_count"], job["differences"] = shrink.address(dtype), len(groups) - 1, self.differences
+        job["planes"], job["rows"], job["cols"], job["pitch"], job["plane"] = planes, rows, cols, pitch, rows * pitch
+        job["tile_rows"], job["frame_plane"] = self._tile_rows, math.prod(blur.image_shape)
+        job["waves"], job["wave_pitch"], job["wave_plane"] = domain.waves, domain.wave_pitch, rows * domain.wave_pitch
+        job["psf_plane"] = rows * domain.wave_pitch if len(domain.spectra) > 1 else 0
+        job["estimate_rows"], job["estimate_cols"] = domain.estimate_shape
+        (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
+        self._sweeper = Sweeper(dtype)
+        lines = 3 + 6 * planes * DIFFERENCES + 2
+        self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
+
+    def planes_of(self, name: str) -> np.ndarray:
+        """Planes of the domain."""
+        return self._memory[name].reshape(self.planes, -1, self._pitch)[:, :, : self.domain.shape[1]]
+
+    @property
+    def estimate(self) -> np.ndarray:
+        """The copy of the estimate, if there is one, else the estimate."""
+        return self.domain.estimate(self.planes_of("pixels_settled" if self.has_pixels else "x"))
+
+    def frame_of(self, estimate: np.ndarray) -> np.ndarray:
+        """The part of an estimate that the image shows."""
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        return estimate[:, top : top + height, left : left + width]
+
+    def begin(self, start: Callable[[np.ndarray], None]) -> None:
+        """Let `start` write the frame of the first estimate; the splits begin with what follows from it."""
+        pixels = self.planes * math.prod(self.domain.shape)
+        self._sweeper.slots = runtime.slots(self.blur.workers, self._tiles, pixels * SECONDS)
+        x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
+        frame = self.frame_of(estimate)
+        start(frame)
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        inner = estimate[:, :, left : left + width]
+        inner[:, :top], inner[:, top + height :] = frame[:, :1], frame[:, -1:]
+        estimate[:, :, :left] = estimate[:, :, left : left + 1]
+        estimate[:, :, left + width :] = estimate[:, :, left + width - 1 : left + width]
+        self.domain.extend(x)
+        self.planes_of("blurred")[...] = self.domain.blurred(x)
+        self.planes_of("data")[...] = self.planes_of("blurred")
+        if self.has_pixels:
+            self.planes_of("pixels")[...] = x
+            self.planes_of("pixels_settled")[...] = x
+        self._begin_differences(x)
+
+    def _begin_differences(self, x: np.ndarray) -> None:
+        rows, cols = self.domain.shape
+        splits = self._memory["split"].reshape(self.differences, self.planes, rows, self._pitch)[..., :cols]
+        if self.differences:
+            _ahead(x, 1, splits[0])
+            _ahead(x, 2, splits[1])
+        if self.differences > FIRSTS:
+            # A second difference at a pixel is the first one there less the one before it.
+            for axis, first, second in ((1, splits[0], splits[2]), (2, splits[1], splits[3])):
+                lines, out = np.moveaxis(first, axis, 0), np.moveaxis(second, axis, 0)
+                np.subtract(lines[1:], lines[:-1], out=out[1:])
+                np.subtract(lines[0], lines[-1], out=out[0])
+            _ahead(splits[1], 1, splits[4])
+            splits[4] *= self.dtype.type(math.sqrt(2))
+        self.job["split"], self.job["split_next"] = (self._memory[n].ctypes.data for n in ("split", "split_next"))
+
+    def settle(self) -> np.ndarray:
+        """Let the splits follow the estimate; returns the sums that `kernels.splitting` names."""
+        job = self.job
+        self._sweeper.run(split, job, self._tiles)
+        job["split"], job["split_next"] = int(job["split_next"]), int(job["split"])
+        totals: np.ndarray = self.sums.sum(axis=0)
+        return totals
+
+    def move(self) -> None:
+        """Let the estimate follow the splits."""
+        run, job = self._sweeper.run, self.job
+        run(columns, job, self.planes * -(-self.domain.waves // COLUMNS))
+        run(back, job, self.planes * self._tiles)
+
+    def meet(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> np.ndarray:
+        """Let the copy of the estimate follow it; returns sums like those of the other splits.
+
+        `project` is asked for the copy's estimate, given what it should be near.
+        """
+        v, u, x = (self.planes_of(name) for name in ("pixels", "pixels_settled", "x"))
+        one = self.dtype.type
+        v -= u
+        v *= one(keep)
+        v += one(relax) * x
+        v += one(1 - relax) * u
+        last = u.copy()
+        u[...] = v
+        estimate = self.domain.estimate(u)
+        estimate[...] = project(self.domain.gather(v))
+        self.domain.spread(u)
+        return np.array([_square(x - u), _square(u - last), _square(x), _square(u), _square(v - u)])
+
+
+def _ahead(image: np.ndarray, axis: int, out: np.ndarray) -> None:
+    """Each pixel of a periodic image taken from the next."""
+    lines, differences = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
+    np.subtract(lines[1:], lines[:-1], out=differences[:-1])
+    np.subtract(lines[0], lines[-1], out=differences[-1])
+
+
+def _square(image: np.ndarray) -> float:
+    # Row by row, in double precision across rows.
+    return float(np.einsum("ijk,ijk->ij", image, image).sum(dtype=np.float64))

@@ -1,0 +1,135 @@
+"""What a Deblurrer keeps for images of one dtype; each thing is made when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .blur import Blur
+from .boundary import BOUNDARIES
+from .domain import Domain
+from .filters import PATHS
+from .frames import joined
+from .options import Options
+from .preconditioner import Preconditioner
+from .solvers import exact, poisson
+from .splits import Splits
+
+
+class Tools:
+    """Operators, and the memory of solves that are not under way.
+
+    Attributes
+    ----------
+    blurs : list of Blur
+        One for all planes, or one each.
+    """
+
+    def __init__(self, psf: Any, planes: np.ndarray, options: Options, channel_axis: int | None, operation: Any):
+        self.blurs = _operators(psf, planes, **operation)
+        self.planes, self.options = len(planes), options
+        self._axis = channel_axis
+        self._preconditioners: dict[bool, list[Preconditioner]] = {}
+        self._domain: Domain | None = None
+        self._spare: dict[Any, list[Any]] = {}
+
+    @contextmanager
+    def exact(self, weighted: bool) -> Iterator[exact.Workspace]:
+        """For the exact solver; weights and several psfs leave nothing that cosines diagonalise."""
+        by_cosines = not weighted and len(self.blurs) == 1
+
+        def make() -> exact.Workspace:
+            if by_cosines not in self._preconditioners:
+                self._preconditioners[by_cosines] = [
+                    Preconditioner(
+                        blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines
+                    )
+                    for blur in self.blurs
+                ]
+            return exact.Workspace(self.blurs, self.planes, self._preconditioners[by_cosines])
+
+        with self._borrowed(("exact", by_cosines), make) as work:
+            yield work
+
+    @contextmanager
+    def splits(self) -> Iterator[Splits]:
+        """For priors that keep edges, bounds and denoisers."""
+
+        def make() -> Splits:
+            if self._domain is None:
+                self._domain = Domain(self.blurs)
+            prior = self.options.prior
+            pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
+            return Splits(self._domain, self.blurs, self.planes, str(prior), pixels)
+
+        with self._borrowed("splits", make) as work:
+            yield work
+
+    @contextmanager
+    def lucy(self) -> Iterator[poisson.Workspace]:
+        """For photon noise without a prior."""
+        with self._borrowed("lucy", lambda: poisson.Workspace(self.blurs, self.planes)) as work:
+            yield work
+
+    @contextmanager
+    def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:
+        """Memory that nobody else uses; lists are safe among threads."""
+        spare = self._spare.setdefault(kind, [])
+        try:
+            work = spare.pop()
+        except IndexError:
+            work = make()
+        yield work
+        spare.append(work)
+
+    def denoiser(self) -> Callable[[np.ndarray, float], np.ndarray] | None:
+        """The caller's denoiser, for planes of the estimate; its results are checked."""
+        f, axis = self.options.denoiser, self._axis
+        if f is None:
+            return None
+
+        def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
+            noisy = np.ascontiguousarray(joined(planes, axis))
+            found = np.asarray(f(noisy, sigma))
+            if found.shape != noisy.shape:
+                raise ValueError(
+                    f"prior must return an image of the shape it is given, {noisy.shape}; got {found.shape}"
+                )
+            if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
+                raise ValueError(f"prior must return finite real numbers; got {found.dtype} with NaN or infinity")
+            found = found.astype(planes.dtype)
+            return found[None] if axis is None else np.moveaxis(found, axis, 0)
+
+        return denoise
+
+
+def _operators(psf: Any, planes: np.ndarray, **options: Any) -> list[Blur]:
+    """Blurs for these planes, or the caller's if it fits."""
+    shape = planes.shape[1:]
+    if isinstance(psf, Blur):
+        _check_operator(psf, planes, **options)
+        return [psf]
+    blurs = [Blur(each, shape, dtype=planes.dtype, **options) for each in psf]
+    paths = {blur.path for blur in blurs}
+    if len(paths) > 1:  # one for all, so that they go through the same kernels
+        path = max(blurs, key=lambda blur: blur.seconds).path
+        blurs = [Blur(each, shape, dtype=planes.dtype, **(options | {"path": path})) for each in psf]
+    return blurs
+
+
+def _check_operator(blur: Blur, planes: np.ndarray, **options: Any) -> None:
+    checks.choice("boundary", options["boundary"], BOUNDARIES)
+    checks.choice("path", options["path"], ["auto", *PATHS])
+    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("workers", None)):
+        if options[name] not in (neutral, getattr(blur, name)):
+            raise ValueError(
+                f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
+            )
+    if blur.image_shape != planes.shape[1:]:
+        raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {planes.shape[1:]}")
+    if blur.dtype != planes.dtype:
+        raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")
