@@ -134,7 +134,7 @@ BARS = (("gradient", PEERS, 0.3), ("tv", PEERS, 1.5), ("sparse", ("tv",), -0.4),
 
 
 def line(label: str, columns: Iterable[str], values: Iterable[float]) -> str:
-    entries = (f"{value:{len(column) + 2}.2f}" for column, value in zip(columns, values, strict=True))
+    entries = (f"{value:{max(len(column), 5) + 2}.2f}" for column, value in zip(columns, values, strict=True))
     return f"{label:32}" + "".join(entries)
 
 
@@ -147,7 +147,7 @@ def main(arguments: list[str]) -> int:
     columns = {name: METHODS[name] for name in METHODS if name in chosen.methods}
     if chosen.oracle:
         columns |= {f"{prior}, best mu": ORACLES[prior] for prior in PRIORS if prior in columns}
-    print(f"{'PSNR in dB':32}  " + "  ".join(columns))
+    print(f"{'PSNR in dB':32}  " + "  ".join(f"{column:>5}" for column in columns))
     rows = []
     for case in cases(chosen.photographs):
         rows.append([method(case) for method in columns.values()])

@@ -117,7 +117,7 @@ def spread(planes: np.ndarray) -> float:
     """Between which values nearly all pixels lie, from some of them."""
     some = planes[:, :: max(planes.shape[1] // 256, 1), :: max(planes.shape[2] // 256, 1)]
     low, high = np.quantile(some, [0.001, 0.999])
-    return max(float(high - low), 1e-3 * float(np.abs(some).max()), 1e-30)
+    return max(float(high - low), 1e-3 * float(np.abs(some).max())) or 1.0
 
 
 class Seen:

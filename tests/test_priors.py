@@ -271,3 +271,24 @@ def test_a_kept_deblurrer_is_solve(rng):
     deblurrer = fd.Deblurrer(PSF, (24, 25), prior="tv")
     for frame, restored in zip(frames, deblurrer.map(frames), strict=True):
         assert np.array_equal(restored, fd.deblur(frame, PSF, prior="tv"))
+
+
+ALL = [
+    {}, {"prior": "tv"}, {"prior": "sparse"}, {"bounds": (0, None)}, {"data": "squares", "bounds": (None, 1)},
+    {"data": "poisson", "prior": None}, {"data": "poisson", "prior": "tv"}, {"prior": lambda image, sigma: image},
+    {"prior": None, "bounds": (0, 1)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (8, 1), (7, 8)])
+@pytest.mark.parametrize("brightness", [0, 1, 1e20, 1e-20])
+@pytest.mark.parametrize("even", [False, True])
+def test_nothing_is_too_small_too_dark_or_too_heavy(shape, brightness, even, rng):
+    image = np.full(shape, 0.5) if even else rng.random(shape)
+    image = (image * brightness).astype(np.float32)
+    for options in ALL:
+        for mu, boundary in (("auto", "unknown"), (0, "reflect"), (0, "unknown"), (1e6, "reflect")):
+            result = fd.solve(image, fd.psf.gaussian(5, 1), mu=mu, boundary=boundary, max_iter=12, **options)
+            case = f"{options}, mu {mu}, {boundary}"
+            assert np.isfinite(result.image).all(), case
+            assert np.isfinite(result.objective), case

@@ -47,6 +47,8 @@ LACKING = 100.0
 # The residual is carried along; when its square is that small a part of what it was when it was computed, what
 # was rounded then counts.
 FORGOTTEN = 1e-6
+# The largest ridge worth trying, in those that the blur has itself: beyond it rounding leaves nothing of the data.
+MOST_RIDGE = 1e8
 # A part of the objective that is less than this share of it is near its kink.
 KINK = 1e-3
 
@@ -327,6 +329,9 @@ class Descent:
         here = self.optimality = total / parts if parts > 0 else 0.0
         if not self._search:
             return
+        if f <= self._nought and mu * g <= self._nought:  # nothing is left of either part
+            self.optimality = 0.0
+            return
         # At a kink the gradient says nothing: the objective's subgradients there are what counts,
         # and a multiple of the residual is one of them if the ridge is no less than the iterate's own.
         self.optimality, lacking = 1.0, math.inf
@@ -338,7 +343,8 @@ class Descent:
             misfit = f if by_formula else max(f - self._clear, 0.0)
             lacking = LACKING * misfit * (1 - own / ridge) / (f + mu * g)
             self.optimality = min(self.optimality, max(0.0 if by_formula and f <= self._clear else here, lacking))
-        self._ridge = self._search.next(own, here, lacking / max(self._tol, 1e-14))
+        self._search.next(own, here, lacking / max(self._tol, 1e-14))
+        self._ridge = self._search.ridge = min(self._search.ridge, MOST_RIDGE * work.largest)
         if self._ridge != ridge:
             self._combine(self._ridge - ridge)
 

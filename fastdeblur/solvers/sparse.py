@@ -47,6 +47,10 @@ STEADY, GROWTH, GROWING = 15, 1.3, 50
 LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
 # Strengths of a denoiser: the first in shares of the image's range, the last in noises, and how many.
 FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
+# Least and largest weight that penalties follow, for data and an image of the usual weight and range.
+REASON = 1e-7, 1e3
+# Least noise that a denoiser is asked to remove, in shares of the image's range.
+LEAST_NOISE = 1e-6
 # Least and largest weight that roots may come to.
 RIDGES = 1e-8, 1e8
 
@@ -59,10 +63,13 @@ class Penalties:
         self._work, self._job, self.mu = work, work.job, mu
         self._exponent = EXPONENTS[work.kind]
         job, threshold = self._job, THRESHOLD * spread
+        # For weights beyond reason, penalties that are within it.
+        usual = heaviness * spread ** (2 - self._exponent)
+        mu = min(max(mu, REASON[0] * usual), REASON[1] * usual)
         # What mu would be for total variation: where the slopes of both priors are the same.
         slope = mu * self._exponent * (2 * threshold) ** (self._exponent - 1)
-        self.rho = mu * threshold ** (self._exponent - 2) if self._exponent < 2 else mu
-        self.data = 0.4 * math.sqrt(max(slope / threshold, 1e-12) * heaviness)
+        self.rho = mu * threshold ** (self._exponent - 2)
+        self.data = 0.4 * math.sqrt(slope / threshold * heaviness)
         self.pixels = 0.5 * self.rho if work.has_pixels else 0.0
         job["data_rho"] = job["data_rho_before"] = self.data
         job["data_keep"] = job["keep"] = 1.0
@@ -74,9 +81,9 @@ class Penalties:
         job["data_rho"], job["rho"], job["pixels_rho"] = self.data, self.rho, self.pixels
         job["second_rho"] = SECONDS * self.rho if second else 0.0
         if self._exponent < 2:
-            threshold = (self.mu / self.rho) ** (1 / (2 - self._exponent)) if self.rho > 0 else 0.0
+            threshold = (self.mu / self.rho) ** (1 / (2 - self._exponent))
         else:
-            threshold = self.mu / (self.mu + self.rho) if self.mu > 0 else 0.0
+            threshold = self.mu / (self.mu + self.rho)
         job["threshold"] = job["second_threshold"] = threshold
 
     def hold(self) -> None:
@@ -174,10 +181,10 @@ class Solve:
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
         self._scaled_mu = mu if data == "poisson" else mu * unit ** (2 - exponent)
-        if kind == "denoiser":
-            self._scaled_mu = mu * unit * unit
         self._bounds = None if bounds is None else (bounds[0] * unit, bounds[1] * unit)
         self._spread = spread(work.image)
+        if kind == "denoiser":
+            self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
         heaviness = 1.0
         if weights is not None:
             heaviness = float(work.weights.sum(dtype=np.float64)) / max(int(np.count_nonzero(work.weights)), 1)
@@ -262,10 +269,10 @@ class Solve:
         primal, dual, of_x, of_u, force = self._sums.reshape(3, OF_SPLIT).T
         penalties = self._penalties
         squares = np.array([penalties.data, penalties.rho, penalties.pixels]) ** 2
-        lacking = math.sqrt(primal.sum() / max(of_x.sum(), of_u.sum(), 1e-300))
+        lacking = math.sqrt(_ratio(primal.sum(), max(of_x.sum(), of_u.sum())))
         # Where the penalty grows, forces fade: what counts then is whether the splits still move.
         against = of_u if self._work.kind == "sparse" else force
-        moving = math.sqrt((squares * dual).sum() / max((squares * against).sum(), 1e-300))
+        moving = math.sqrt(_ratio((squares * dual).sum(), (squares * against).sum()))
         return max(lacking, moving)
 
     def adapt(self, iteration: int) -> None:
@@ -296,7 +303,7 @@ class Solve:
         """
         factors = []
         for primal, dual, of_x, of_u, force in self._sums.reshape(3, OF_SPLIT):
-            lacking, moving = primal / max(of_x, of_u, 1e-300), dual / max(force, 1e-300)
+            lacking, moving = _ratio(primal, max(of_x, of_u)), _ratio(dual, force)
             ratio = (lacking / moving) ** 0.25 if lacking > 0 and moving > 0 else 1.0
             factors.append(min(max(ratio, 1 / MOST_CHANGE), MOST_CHANGE))
         self._penalties.pixels *= factors[2]
@@ -324,3 +331,8 @@ class Solve:
         data = "poisson" if self._data == "poisson" else "squares"
         rough = 0.0 if work.kind == "denoiser" else penalty(work.kind, estimate)
         return self._value(misfit(data, blurred, work.image, work.weights), rough)
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    """A share of something that may be nothing."""
+    return float(part / whole) if whole > 1e-30 else float(part > 1e-30)
