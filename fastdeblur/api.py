@@ -154,13 +154,13 @@ def solve(
         - "gradient": smoothness, ``R = ½ Σ |Dx|²``;
         - "tv": few edges, ``R = Σ |Dx|``, total variation [5]_, with all channels' differences in one length;
         - "sparse": fewer and sharper ones, ``R = Σ |Dx|^0.8 + ½ Σ |Hx|^0.8`` with H the second differences,
-          after [6]_.  It is not convex: what is found depends, a little, on the way there;
+          after [6]_.  It is not convex: what is found depends on where it starts;
         - a denoiser ``f(image, sigma) -> image``, of the estimate with noise of standard deviation sigma [7]_;
         - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins.
     mu : float, at least 0, or "auto"
         Weight of the prior.  "auto" finds it from the image: by generalised cross-validation [4]_ for "gradient",
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
-        found.  For a denoiser it is the noise's variance.
+        found.  For a denoiser it is the variance of the noise, of pixels of weight 1.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
@@ -196,7 +196,7 @@ def solve(
     seed : int or None
         Seed of the random start, for ``init="normal"`` only.  None draws one.
     path : {"auto", "direct", "separable", "fft"}
-        How to compute the blur, see `Blur`.
+        How to compute the blur, see `Blur`.  Other priors and bounds are solved in frequencies: "fft".
     workers : int or None
         Most threads to use; None is Numba's current count.
     callback : callable or None

@@ -8,10 +8,23 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this package that called it."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level + 1)
 
 
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
@@ -106,8 +119,11 @@ def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     return array
 
 
-def has_holes(name: str, array: np.ndarray) -> bool:
-    """Whether there are NaN pixels in planes; refuses infinite ones.  Looks at a few rows at a time."""
+def has_holes(name: str, array: np.ndarray, shown: np.ndarray) -> bool:
+    """Whether there are NaN pixels in planes; refuses infinite ones, by their place in `shown`.
+
+    Looks at a few rows at a time.
+    """
     found = False
     rows = max(1, 2**16 // array.shape[2])
     for plane in array:
@@ -117,7 +133,7 @@ def has_holes(name: str, array: np.ndarray) -> bool:
                 continue
             found = True
             if np.isinf(part).any():
-                place = tuple(np.argwhere(np.isinf(array))[0].tolist())
+                place = tuple(np.argwhere(np.isinf(shown))[0].tolist())
                 raise ValueError(f"{name} must be finite, or NaN where pixels are missing; at index {place} it is inf")
     return found
 

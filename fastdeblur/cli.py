@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
     deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
     deblur.add_argument("--mu", type=_mu, default="auto", help="weight of the prior, or auto (default: %(default)s)")
-    deblur.add_argument("--data", choices=DATA, help="how misfit is counted (default: root)")
+    deblur.add_argument(
+        "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
+    )
     deblur.add_argument(
         "--prior", choices=("gradient", "tv", "sparse", "none"), help="what is expected of a sharp image"
     )

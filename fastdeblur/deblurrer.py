@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from . import checks
 from .blur import Blur
 from .boundary import BOUNDARIES
 from .filters import PATHS
-from .frames import Start, joined, starter, weighed
+from .frames import Start, checked_weights, joined, starter, weighed
 from .hygiene import warn_if_off_centre, warn_of_sum
 from .options import called, checked
 from .restore import restore
@@ -84,13 +83,15 @@ class Deblurrer:
         checks.choice("boundary", boundary, BOUNDARIES)
         checks.choice("path", path, ["auto", *PATHS])
         self._psf = psf if isinstance(psf, Blur) else _psfs(psf, self.shape, channel_axis)
+        if self._options.method == "splits" and path not in ("auto", "fft"):
+            raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
         self._operation = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
-        self._weights = None if weights is None else np.array(checks.real_array("weights", weights))
+        self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
         self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], Tools] = {}
         for array in [psf.psf] if isinstance(psf, Blur) else np.asarray(self._psf):
-            warn_of_sum(array, stacklevel=4)
-            warn_if_off_centre(array, stacklevel=4)
+            warn_of_sum(array)
+            warn_if_off_centre(array)
             if self._options.data == "poisson" and array.min() < 0:
                 raise ValueError(f"psf must not be negative with data='poisson'; its least value is {array.min()}")
 
@@ -150,17 +151,23 @@ class Deblurrer:
             tools = self._tools.setdefault(planes.dtype, Tools(self._psf, planes, options, axis, self._operation))
         result = restore(tools, planes, weights, factor, start, seen)
         if result.stop_reason == "diverged":
-            warnings.warn(
+            checks.warn(
                 f"the objective left all bounds after iteration {result.n_iter}; "
                 "the last finite estimate is returned (try a smaller learning_rate)",
                 RuntimeWarning,
-                stacklevel=4,
             )
+        elif not all(np.isfinite(plane).all() for plane in result.image):
+            result = replace(result, stop_reason="diverged")
+            checks.warn(f"the restored image is too large or too small for {planes.dtype}", RuntimeWarning)
         whole = joined(result.image, axis)
         if out is not None:
             np.copyto(out, whole)
         whole = np.ascontiguousarray(whole) if out is None else out
         return replace(result, image=whole, seconds=time.perf_counter() - began)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and other processes make their own tools: those hold addresses.
+        return self.__dict__ | {"_tools": {}}
 
     def __call__(self, image: Any) -> np.ndarray:
         """Restore one image: ``solve(image).image``."""

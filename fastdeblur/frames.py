@@ -66,14 +66,14 @@ def weighed(
     which is where a solve starts.  Weights come divided by an even power of two, so that the largest is
     near 1; they are None if all are 1.
     """
-    missing = checks.has_holes("image", planes)
+    missing = checks.has_holes("image", planes, joined(planes, channel_axis))
     if weights is None and not missing:
         return planes, None, 1.0
     factor = 1.0
     if weights is None:
         given = np.ones_like(planes)
     else:
-        given, factor = _weights(weights, planes, shape, channel_axis)
+        given, factor = _weights(checked_weights(weights, shape, channel_axis), planes, channel_axis)
     if missing:
         given[np.isnan(planes)] = 0
     empty = given == 0
@@ -86,12 +86,10 @@ def weighed(
     return planes, given, factor
 
 
-def _weights(
-    value: Any, planes: np.ndarray, shape: tuple[int, ...], channel_axis: int | None
-) -> tuple[np.ndarray, float]:
-    """Planes of weights, divided by a factor."""
+def checked_weights(value: Any, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
+    """Weights for images of a shape, or for each of their channels; they are not cast yet."""
     array = checks.real_array("weights", value)
-    one = planes.shape[1:]
+    one = shape if channel_axis is None else tuple(np.delete(shape, channel_axis).tolist())
     if array.shape not in (shape, one):
         wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
         raise ValueError(f"weights must have the image's shape {wanted}; its shape is {array.shape}")
@@ -99,14 +97,25 @@ def _weights(
     if array.min() < 0:
         place = tuple(np.argwhere(array < 0)[0].tolist())
         raise ValueError(f"weights must be at least 0; at index {place} it is {array[place]}")
-    largest = float(array.max())
-    if largest == 0:
+    if array.max() == 0:
         raise ValueError("weights must not be all zero")
-    factor = 4.0 ** math.ceil(math.log2(largest) / 2)
-    given = array.astype(np.float64) / factor
-    if array.shape != one or channel_axis is None:
-        given = given[None] if channel_axis is None else np.moveaxis(given, channel_axis, 0)
-    return np.array(np.broadcast_to(given, planes.shape), planes.dtype, order="C"), factor
+    return array
+
+
+def _weights(array: np.ndarray, planes: np.ndarray, channel_axis: int | None) -> tuple[np.ndarray, float]:
+    """Planes of weights, divided by a factor."""
+    mantissa, exponent = math.frexp(float(array.max()))
+    exponent -= mantissa == 0.5  # ones, and powers of four, become ones
+    exponent += exponent % 2
+    given = np.ldexp(array.astype(np.float64), -exponent)
+    if array.ndim == 3 and channel_axis is not None:
+        given = np.moveaxis(given, channel_axis, 0)
+    return np.array(np.broadcast_to(given, planes.shape), planes.dtype, order="C"), math.ldexp(1.0, exponent)
+
+
+def typical(weights: np.ndarray | None) -> float:
+    """The middle one of the weights that are not 0: a few may be much larger than the others."""
+    return 1.0 if weights is None else float(np.median(weights[weights > 0]))
 
 
 def fill(plane: np.ndarray, holes: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -141,12 +140,12 @@ def support(psf: Any) -> np.ndarray:
 _OFF = 1 + 1e-6
 
 
-def warn_if_off_centre(psf: np.ndarray, stacklevel: int) -> None:
+def warn_if_off_centre(psf: np.ndarray) -> None:
     """Warn of a psf whose centroid is more than a pixel from its centre.
 
     A blur moves what is smooth by its psf's centroid, values below 0 counted as such.  Where these
     are a large part of the psf, or put the centroid outside it, it says nothing about where the
-    psf is.  `stacklevel` is the one of `warnings.warn`.
+    psf is.
     """
     scaled = psf.astype(np.float64)
     scaled /= np.abs(scaled).max(initial=np.finfo(np.float64).tiny)  # its sum must not overflow
@@ -157,23 +156,21 @@ def warn_if_off_centre(psf: np.ndarray, stacklevel: int) -> None:
     down, across = (place - size // 2 for place, size in zip(centroid, psf.shape, strict=True))
     inside = all(-0.5 <= place <= size - 0.5 for place, size in zip(centroid, psf.shape, strict=True))
     if inside and math.hypot(down, across) > _OFF:
-        warnings.warn(
+        checks.warn(
             f"psf's centroid is {down:+z.1f} rows and {across:+z.1f} columns from its centre, psf.shape // 2: "
             "the restored image is shifted as far the other way (see fastdeblur.psf.centre)",
             UserWarning,
-            stacklevel=stacklevel,
         )
 
 
-def warn_of_sum(psf: np.ndarray, stacklevel: int) -> None:
+def warn_of_sum(psf: np.ndarray) -> None:
     """Warn of a psf whose sum is not 1."""
     total = float(psf.sum(dtype=np.float64))
     if abs(total - 1) > 0.01:
-        warnings.warn(
+        checks.warn(
             f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
             "(see fastdeblur.psf.normalise)",
             UserWarning,
-            stacklevel=stacklevel + 1,
         )
 
 

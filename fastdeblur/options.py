@@ -120,7 +120,7 @@ def _name(method: str) -> str:
 def _method(data: str, prior: str | None, bounds: Any, solver: str) -> str:
     """How to get there."""
     if solver == "exact" and (prior != "gradient" or bounds is not None):
-        what = f"prior={prior!r} (use solver='{'gd' if prior is None else 'auto'}')"
+        what = f"prior={prior!r} (use solver='auto')"
         if prior == "gradient":
             what = "bounds (use solver='auto')"
         raise ValueError(f"solver='exact' goes with prior='gradient', without bounds; got {what}")
@@ -140,15 +140,19 @@ def _bounds(value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
     wanted = "(low, high), either a number or None"
-    if isinstance(value, (str, bytes)) or np.ndim(value) != 1 or len(value) != 2:
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
         raise TypeError(f"bounds must be {wanted}; got {value!r}")
+    ends = zip(value, (-math.inf, math.inf), strict=True)
     low, high = (
-        end if bound is None or (isinstance(bound, float) and bound == end) else checks.real("bounds", bound, "any")
-        for bound, end in zip(value, (-math.inf, math.inf), strict=True)
+        end if bound is None or _is(bound, end) else checks.real("bounds", bound, "any") for bound, end in ends
     )
     if low > high:
         raise ValueError(f"bounds must be {wanted}, low at most high; got {value!r}")
     return None if (low, high) == (-math.inf, math.inf) else (low, high)
+
+
+def _is(bound: Any, end: float) -> bool:
+    return isinstance(bound, (float, np.floating)) and bool(bound == end)
 
 
 def _not_negative(bounds: tuple[float, float] | None) -> tuple[float, float]:

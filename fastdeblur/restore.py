@@ -87,29 +87,39 @@ class Solve:
 
     def _root_weight(self) -> float:
         """The weight of roots whose minimiser has the ridge that was found."""
+        return self._smooth(self._seen().ridge, root=True, given=False)[0].mu
+
+    def _smooth(self, mu: float, root: bool, given: bool = True) -> tuple[Result, tuple[float, float]]:
+        """The minimiser for the gradient prior without bounds, roughly; and its norms ‖Ax − b‖ and ‖Dx‖."""
         with self._tools.exact(self._weights is not None) as work:
             found = exact.minimise(
-                work, self._planes, self._weights, lambda out: np.copyto(out, self._planes), root=True,
-                mu=self._seen().ridge, given=False, max_iter=50, tol=1e-3, callback=None, progress=False,
+                work, self._planes, self._weights, lambda out: np.copyto(out, self._planes), root=root,
+                mu=mu, given=given, max_iter=50, tol=1e-3, callback=None, progress=False,
             )  # fmt: skip
-        return found.mu
+            return found, work.norms
 
     def _splits(self, mu: float | None) -> Result:
-        options = self._options
+        options, ridge = self._options, None
+        root = options.data == "root"
         if mu is None:
             if options.prior == "gradient":
-                mu = self._root_weight() if options.data == "root" else self._seen().ridge
+                mu = self._root_weight() if root else self._seen().ridge
             else:
                 mu = self._seen().weight_of(str(options.prior), options.data)
+        if root:  # bounds change the ridge of roots little
+            misfit, rough = self._smooth(mu, root=True)[1]
+            ridge = mu * misfit / rough if misfit > 0 and rough > 0 else mu
         with self._tools.splits() as work:
             return sparse.minimise(
-                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, bounds=options.bounds,
-                denoiser=self._tools.denoiser(), **self._common,
+                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
+                bounds=options.bounds, denoiser=self._tools.denoiser(), **self._common,
             )  # fmt: skip
 
     def _lucy(self) -> Result:
-        # As much as the best ridge leaves: less than the noise, of which any good solution takes up a part.
-        least = self._seen().residual if self._options.tol > 0 else 0.0
+        least = 0.0
+        if self._options.tol > 0:
+            # As much as the best smooth image leaves: less than the noise, of which any good one takes up a part.
+            least = self._smooth(self._seen().ridge, root=False)[1][0]
         with self._tools.lucy() as work:
             return poisson.minimise(
                 work, self._planes, self._weights, None if self._from_image else self._begin,

@@ -27,8 +27,8 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "denoiser": (linear, (0,)),
 }
 MASKS = 4
-# Seconds that a pixel's step takes one thread, to decide whether threads are worth it.
-SECONDS = 40e-9
+# Seconds that a pixel takes one thread in one of a step's three launches, to decide whether threads are worth it.
+SECONDS = 13e-9
 
 
 class Splits:

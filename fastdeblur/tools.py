@@ -16,7 +16,7 @@ from .filters import PATHS
 from .frames import joined
 from .options import Options
 from .preconditioner import Preconditioner
-from .solvers import exact, poisson
+from .solvers import poisson, workspace
 from .splits import Splits
 
 
@@ -38,11 +38,11 @@ class Tools:
         self._spare: dict[Any, list[Any]] = {}
 
     @contextmanager
-    def exact(self, weighted: bool) -> Iterator[exact.Workspace]:
+    def exact(self, weighted: bool) -> Iterator[workspace.Workspace]:
         """For the exact solver; weights and several psfs leave nothing that cosines diagonalise."""
         by_cosines = not weighted and len(self.blurs) == 1
 
-        def make() -> exact.Workspace:
+        def make() -> workspace.Workspace:
             if by_cosines not in self._preconditioners:
                 self._preconditioners[by_cosines] = [
                     Preconditioner(
@@ -50,7 +50,7 @@ class Tools:
                     )
                     for blur in self.blurs
                 ]
-            return exact.Workspace(self.blurs, self.planes, self._preconditioners[by_cosines])
+            return workspace.Workspace(self.blurs, self.planes, self._preconditioners[by_cosines])
 
         with self._borrowed(("exact", by_cosines), make) as work:
             yield work
@@ -99,8 +99,10 @@ class Tools:
                 raise ValueError(
                     f"prior must return an image of the shape it is given, {noisy.shape}; got {found.shape}"
                 )
-            if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
-                raise ValueError(f"prior must return finite real numbers; got {found.dtype} with NaN or infinity")
+            if found.dtype.kind not in "biuf":
+                raise ValueError(f"prior must return finite real numbers; got {found.dtype}")
+            if not np.isfinite(found).all():
+                raise ValueError("prior must return finite real numbers; got NaN or infinity")
             found = found.astype(planes.dtype)
             return found[None] if axis is None else np.moveaxis(found, axis, 0)
 

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.fft
 
 from .boundary import reduced
+from .frames import typical
 from .kernels.shrink import POWER
 
 # Classes of frequencies with about the same h / l.
@@ -28,8 +29,8 @@ CLASSES = 600
 MIDDLE = 128
 # Side of the part in which to look for edges.
 LARGE = 1024
-# Least noise, in shares of the brightest pixel.
-LEAST_NOISE = 1e-5
+# Least noise to reckon with, in shares of the image's range: an image of 8 bits has 1e-3.
+LEAST_NOISE = 3e-4
 # Edges, in shares of the image's range.
 EDGE = 0.05
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and
@@ -131,18 +132,15 @@ class Seen:
         That of the gradient prior, by generalised cross-validation.
     noise : float
         Standard deviation of the noise: of what that ridge leaves, per degree of freedom it leaves.
-    residual : float
-        Root of the mean square of what that ridge leaves.
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], weights: np.ndarray | None):
         self._planes, self._psfs = planes, psfs
-        self._heaviness = 1.0 if weights is None else float(weights[weights > 0].mean(dtype=np.float64))
+        self._heaviness = typical(weights)
         seen = Periodogram(planes, psfs)
         self._brightness = max(abs(float(planes.max())), abs(float(planes.min()))) or 1.0
         if not seen.power.sum() > 0:
             self.ridge, self.noise, self._used, self._bare = seen.scale * self._heaviness, 0.0, 1.0, seen.scale
-            self.residual = 0.0
             return
         best = RIDGES[by_validation(seen)]
         left = seen.left(np.array([best]))[0]
@@ -152,7 +150,7 @@ class Seen:
         residual, whole = float((left**2 * seen.power).sum()), float(seen.count.sum())
         if weights is not None:  # a hole is filled with the mean of about four pixels
             residual /= 1 - 0.75 * float(np.count_nonzero(weights == 0)) / weights.size
-        self.noise, self.residual = math.sqrt(residual / freedom), math.sqrt(residual / whole)
+        self.noise = math.sqrt(residual / freedom)
         self._used = 1 - freedom / whole
 
     def weight_of(self, prior: str, data: str) -> float:
@@ -161,7 +159,7 @@ class Seen:
         Were differences d distributed as ``exp(-|d|/s)``, total variation's weight would be noise²/s; s is their mean
         in the ridge solution, for as many of them as the image determines.  (See RULES for how far that holds.)
         """
-        noise = max(self.noise, LEAST_NOISE * self._brightness, 1e-30)
+        noise = max(self.noise, LEAST_NOISE * spread(self._planes))
         if prior == "denoiser":
             return noise**2 * self._heaviness
         factor, power = RULES[prior]

@@ -102,9 +102,8 @@ EXACT_BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown
 def exact():
     import fastdeblur as fd
     from fastdeblur import cosine, ends, memory, preconditioner, sweeps, tools
-    from fastdeblur.solvers import exact as solver
 
-    memory.zeros = solver.zeros = guarded
+    memory.zeros = guarded
     memory.arena = guarded_arena
     cosine.np = ends.np = preconditioner.np = sweeps.np = Numpy()
     kinds, make = collections.Counter(), tools.Preconditioner

@@ -113,6 +113,24 @@ def test_it_stops_at_the_noise(rng):
     assert errors[-1] > 1.5 * min(errors)
 
 
+@pytest.mark.parametrize("peak", [50, 1000])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_stops_at_photon_noise(peak, dark, rng):
+    """Which is stronger where the image is brighter."""
+    y, x = np.mgrid[:128, :128]
+    sharp = np.where((y - 64) ** 2 + (x - 64) ** 2 < 45**2, 0.1, 1.0)
+    sharp = 1.1 - sharp if dark else sharp
+    psf = fd.psf.gaussian(9, 2.0)
+    image = rng.poisson(peak * fd.convolve(sharp, psf, boundary="nearest"))
+    errors = []
+    common = {"data": "poisson", "prior": None}
+    fd.solve(
+        image, psf, tol=0, max_iter=40,
+        callback=lambda s: errors.append(np.mean((s.estimate / peak - sharp) ** 2)), **common,
+    )  # fmt: skip
+    assert np.mean((fd.deblur(image, psf, **common) / peak - sharp) ** 2) < 1.2 * min(errors)
+
+
 def test_acceleration_pays(rng):
     image = counts("constant", rng, (64, 65))
     plain = fd.richardson_lucy(image / 200, PSF, 200, clip=False)

@@ -1,10 +1,13 @@
 """Total variation, the sparse prior, bounds and denoisers: against independent solvers, and what they promise."""
 
+import copy
+import pickle
+
 import naive
 import numpy as np
 import pytest
 from dense import differences
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 
 import fastdeblur as fd
 from fastdeblur.boundary import BOUNDARIES
@@ -264,6 +267,35 @@ def test_a_denoiser_sees_channels_where_they_were(rng):
 def test_denoisers_that_do_not_work(denoiser, message, rng):
     with pytest.raises(ValueError, match=message):
         fd.solve(rng.random((13, 15)), PSF, prior=denoiser)
+
+
+@pytest.mark.parametrize("options", [{}, {"prior": "tv"}, {"data": "poisson", "prior": None}])
+def test_copies_of_a_used_deblurrer_are_their_own(options, rng):
+    image = rng.random((40, 45))
+    deblurrer = fd.Deblurrer(PSF, image.shape, **options)
+    expected = deblurrer(image)
+    assert np.array_equal(copy.deepcopy(deblurrer)(image), expected)
+    assert np.array_equal(pickle.loads(pickle.dumps(deblurrer))(image), expected)
+
+
+def test_bounds_that_do_not_bind_change_little(rng):
+    """With hardly any noise, where the ridge of roots is far from that of the start."""
+    sharp = np.zeros((64, 64))
+    sharp[16:48, 16:48] = 1
+    psf = fd.psf.disk(4)
+    image = fd.convolve(sharp, psf)
+    free, bound = fd.solve(image, psf), fd.solve(image, psf, bounds=(-9, 9))
+    assert bound.objective == pytest.approx(free.objective, rel=5e-3)
+    assert np.abs(fd.deblur(image, psf, bounds=(0, 1)) - sharp).max() < 0.05
+
+
+def test_least_squares_without_negative_pixels(rng):
+    problem = Dense("constant", rng)
+    found = nnls(problem.a, problem.image.ravel())[1] ** 2 / 2
+    result = fd.solve(
+        problem.image, PSF, data="squares", mu=0, boundary="constant", bounds=(0, None), tol=1e-6, max_iter=3000
+    )
+    assert result.objective == pytest.approx(found, rel=1e-2)
 
 
 def test_a_kept_deblurrer_is_solve(rng):

@@ -281,11 +281,11 @@ def test_a_psf_off_its_centre_is_warned_of(psf, rows, columns, dtype):
     psf = psf.astype(dtype)
     message = rf"psf's centroid is \{rows} rows and \{columns} columns from .*fastdeblur\.psf\.centre"
     with pytest.warns(UserWarning, match=message) as caught:
-        warn_if_off_centre(psf, 2)
+        warn_if_off_centre(psf)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_off_centre(fd.psf.centre(psf), 2)
+        warn_if_off_centre(fd.psf.centre(psf))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -302,7 +302,7 @@ def test_a_psf_off_its_centre_is_warned_of(psf, rows, columns, dtype):
     ],
 )  # fmt: skip
 def test_a_psf_about_its_centre_or_without_a_place_is_not(psf, dtype):
-    warn_if_off_centre(psf.astype(dtype), 2)
+    warn_if_off_centre(psf.astype(dtype))
 
 
 def test_the_warning_tells_where_the_restored_image_goes(rng):

@@ -22,21 +22,16 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from .. import runtime
-from ..blur import Blur
 from ..kernels.vectors import combine, difference_products, gradient_sums, move, move_residual, products
-from ..memory import zeros
 from ..objective import value
-from ..preconditioner import Applier, Preconditioner, Solves
+from ..preconditioner import Solves
 from ..result import Result
-from ..sweeps import Sweeper
 from ..weight import ridge_of_root
 from .ridge import RidgeSearch
-from .shared import State, bar, largest, unit_of, wants_stop
+from .shared import State, bar, wants_stop
 from .subspace import Span
+from .workspace import Workspace
 
-# Fewer pixels a thread are not worth one.
-LEAST_PIXELS = 4096
 # A ridge as many times larger or smaller than the preconditioner's needs another.
 STAY = 2.5
 # One that changed by more than this is still on its way, and may be that far from the preconditioner's.
@@ -51,110 +46,6 @@ FORGOTTEN = 1e-6
 MOST_RIDGE = 1e8
 # A part of the objective that is less than this share of it is near its kink.
 KINK = 1e-3
-
-
-class Workspace:
-    """The memory of one solve: planes of the estimate's and of the image's shape.
-
-    `blurs` and `preconditioners` are one for all planes, or one each.
-    """
-
-    def __init__(self, blurs: list[Blur], planes: int, preconditioners: list[Preconditioner]):
-        self.blurs, self.planes = blurs, planes
-        self.blur = blur = blurs[0]
-        dtype, estimate, frame = blur.dtype, (planes, *blur.estimate_shape), (planes, *blur.image_shape)
-        pixels = math.prod(estimate)
-        self._tiles, self._seconds = pixels // LEAST_PIXELS + 1, pixels * 20e-9
-        self._preconditioners = preconditioners
-        self.cosines = preconditioners[0].cosines
-        self.least = max(each.least for each in preconditioners)
-        self.largest = max(each.largest for each in preconditioners)
-        self.sweeper = Sweeper(dtype)
-        each = planes if len(preconditioners) == 1 else 1
-        self._appliers = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
-        self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
-        self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
-        self.applied = 0
-        self._response: np.ndarray | None = None
-        # Roots of the pixels' weights, and room for a frame times those.
-        self._shares: np.ndarray | None = None
-        self._weighed: np.ndarray | None = None
-        self._heaviness = 1.0
-
-    @property
-    def frame(self) -> np.ndarray:
-        """The part of the estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        view: np.ndarray = self.x[:, top : top + height, left : left + width]
-        return view
-
-    def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
-        """out = A source, or A^T source; with weights w, A stands for sqrt(w) times it throughout."""
-        if adjoint and self._shares is not None:
-            if self._weighed is None:
-                self._weighed = np.empty_like(source)
-            source = np.multiply(source, self._shares, out=self._weighed)
-        for k, (pixels, result) in enumerate(zip(source, out, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint)
-        if not adjoint and self._shares is not None:
-            out *= self._shares
-        self.applied += 1
-
-    def response(self) -> np.ndarray:
-        """A applied to ones, in each plane."""
-        if self._response is None or self._shares is not None:
-            ones = np.ones((self.planes, *self.blur.estimate_shape), self.blur.dtype)
-            self._response = np.empty_like(self.image)
-            self.apply_blur(ones, self._response)
-        response: np.ndarray = self._response
-        return response
-
-    def solves(self, ridge: float) -> list[Solves]:
-        """The preconditioners for about that ridge."""
-        return [each.at(max(ridge / self._heaviness, each.least)) for each in self._preconditioners]
-
-    def precondition(self, solves: list[Solves], source: np.ndarray, out: np.ndarray) -> None:
-        """out = P source."""
-        if len(solves) == 1:
-            self._appliers[0].apply(solves[0], source, out)
-            return
-        for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
-            applier.apply(each, source[k : k + 1], out[k : k + 1])
-
-    def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
-        """Take the image and a start, in a unit that brings them near 1; returns that."""
-        self._shares = None if weights is None else np.sqrt(weights)
-        self._heaviness = 1.0 if weights is None else float(weights.mean(dtype=np.float64))
-        self.applied = 0
-        self.sweeper.slots = runtime.slots(self.blur.workers, self._tiles, self._seconds)
-        start(self.frame)
-        unit = unit_of(max(largest(image), largest(self.frame)))
-        scale = self.blur.dtype.type(unit)
-        np.multiply(image, scale, out=self.image)
-        if self._shares is not None:
-            self.image *= self._shares
-        self.frame[...] *= scale
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        x, bottom, right = self.x, top + height, left + width
-        x[:, :top, left:right], x[:, bottom:, left:right] = (
-            x[:, top : top + 1, left:right],
-            x[:, bottom - 1 : bottom, left:right],
-        )
-        x[:, :, :left], x[:, :, right:] = x[:, :, left : left + 1], x[:, :, right - 1 : right]
-        return unit
-
-    def look(self) -> float:
-        """The residual anew; returns its square."""
-        self.apply_blur(self.x, self.residual)
-        self.residual -= self.image
-        return self.square(self.residual)
-
-    def shown(self, unit: float) -> np.ndarray:
-        """The frame in the caller's units, for a callback."""
-        return self.frame if unit == 1 else self.frame / self.blur.dtype.type(unit)
-
-    def square(self, image: np.ndarray) -> float:
-        return float(self.sweeper.sweep(products, [image] * 4)[0])
 
 
 def minimise(
@@ -209,6 +100,7 @@ def minimise(
             if stop_reason:
                 break
             descent.step()
+    work.norms = norms[-1][0] / unit, norms[-1][1] / unit
     history = np.array([objective(at) for at in range(len(norms))])
     return Result(
         image=work.frame / blur.dtype.type(unit),
@@ -398,7 +290,3 @@ class Descent:
         if self._misfit < FORGOTTEN * self._looked_at:
             self._misfit = self._looked_at = work.look()
         self._moved = True
-
-
-def _image(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return zeros(math.prod(shape), dtype).reshape(shape)

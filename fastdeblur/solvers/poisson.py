@@ -121,8 +121,8 @@ def minimise(
     """Maximise the likelihood of photon counts over planes of pixels.
 
     Without a `start` it is what a step makes of an even one: any noise that a start has would stay in it.
-    Stops too when the root of the residual's mean square is at most `least`.  Everything else is as in
-    `api.solve`, and has been checked there; so is the result, but for its image, which is planes too.
+    Stops too when the residual's norm, weighted, is at most `least`.  Everything else is as in `api.solve`,
+    and has been checked there; so is the result, but for its image, which is planes too.
     """
     entered, step = time.perf_counter(), work.step
     weights = work.weigh(weights)
@@ -140,7 +140,7 @@ def minimise(
     unit = unit_of(brightest)
     step["unit"], step["low"], step["high"] = unit, low, high
     step["floor"], step["least"], step["measured"] = max(FLOOR * brightest, 1e-37), 0.0, True
-    allowed = float(weights.sum(dtype=np.float64)) * (least * unit) ** 2
+    allowed = (least * unit) ** 2
     counts = float(np.einsum("ijk,ijk->i", image, weights).sum(dtype=np.float64))
 
     history: list[float] = []

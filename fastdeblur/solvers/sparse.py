@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ..frames import typical
 from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
 from ..objective import SECONDS, misfit, penalty
@@ -43,6 +44,10 @@ THRESHOLD = 0.03
 # The sparse prior's penalty grows from some step on, by that factor a step.  (Six photographs, motion and disk,
 # mean PSNR: 29.95 dB after 50 steps if it stays, 30.0 after 40 if it grows; and only so it settles.)
 STEADY, GROWTH, GROWING = 15, 1.3, 50
+# What is steady: at most so much change in a step, or so many steps.
+STEADY_CHANGE, MOST_STEADY = 0.05, 150
+# Roots: how often the ridge follows the estimate, once the splits have settled that far.
+RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 # The other priors' penalties are looked at every few steps, until some step.
 LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
 # Strengths of a denoiser: the first in shares of the image's range, the last in noises, and how many.
@@ -51,8 +56,6 @@ FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
 REASON = 1e-7, 1e3
 # Least noise that a denoiser is asked to remove, in shares of the image's range.
 LEAST_NOISE = 1e-6
-# Least and largest weight that roots may come to.
-RIDGES = 1e-8, 1e8
 
 
 class Penalties:
@@ -70,7 +73,7 @@ class Penalties:
         slope = mu * self._exponent * (2 * threshold) ** (self._exponent - 1)
         self.rho = mu * threshold ** (self._exponent - 2)
         self.data = 0.4 * math.sqrt(slope / threshold * heaviness)
-        self.pixels = 0.5 * self.rho if work.has_pixels else 0.0
+        self.pixels = max(0.5 * self.rho, 0.05 * self.data) if work.has_pixels else 0.0
         job["data_rho"] = job["data_rho_before"] = self.data
         job["data_keep"] = job["keep"] = 1.0
         self._enter()
@@ -113,6 +116,7 @@ def minimise(
     *,
     data: str,
     mu: float,
+    ridge: float | None,
     bounds: tuple[float, float] | None,
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
     max_iter: int,
@@ -123,17 +127,20 @@ def minimise(
     """Minimise an objective over planes of pixels.
 
     `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an
-    array; `denoiser` takes and returns planes of the estimate.  Everything else is as in `api.solve`, and
-    has been checked there; so is the result, but for its image, which is planes too.
+    array; `ridge` is about that of roots; `denoiser` takes and returns planes of the estimate.  Everything
+    else is as in `api.solve`, and has been checked there; so is the result, but for its image, which is
+    planes too.
     """
     entered = time.perf_counter()
-    solve = Solve(work, image, weights, start, data, mu, bounds, denoiser)
+    solve = Solve(work, image, weights, start, data, mu, ridge, bounds, denoiser)
     history: list[float] = []
     stop_reason = ""
     with bar(progress, max_iter) as show:
         while not stop_reason:
             iteration = len(history)
             solve.settle(iteration)
+            if callback and work.has_pixels:  # of what it is shown
+                solve.objective = solve.final_objective()
             history.append(solve.objective)
             show(iteration)
             if iteration > 1 and solve.optimality <= tol and tol > 0:
@@ -173,6 +180,7 @@ class Solve:
         start: Callable[[np.ndarray], None],
         data: str,
         mu: float,
+        ridge: float | None,
         bounds: tuple[float, float] | None,
         denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
     ):
@@ -185,22 +193,23 @@ class Solve:
         self._spread = spread(work.image)
         if kind == "denoiser":
             self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
-        heaviness = 1.0
-        if weights is not None:
-            heaviness = float(work.weights.sum(dtype=np.float64)) / max(int(np.count_nonzero(work.weights)), 1)
+        heaviness = self._heaviness = typical(weights)
         if data == "poisson":  # the curvature of b log Ax
             heaviness /= max(float(work.image.mean(dtype=np.float64)), 1e-6)
         job = work.job
         job["poisson"], job["unit"], job["factor"] = data == "poisson", 1.0, SECONDS
         job["relax"] = self._relax = RELAX[kind]
         self._penalties = Penalties(work, 0.0 if kind == "denoiser" else self._scaled_mu, self._spread, heaviness)
+        if ridge is not None:
+            self._penalties = Penalties(work, ridge, self._spread, heaviness)
         if kind == "denoiser":
             self._penalties.data = 0.3 * heaviness
             self._penalties.pixels = self._scaled_mu / self._sigma(0) ** 2
             self._penalties.change(1.0, 1.0)
             self._penalties.hold()
         self._sums = np.zeros(3 * OF_SPLIT)
-        self._pixels_keep = 1.0
+        self._pixels_keep, self._growing, self._settled = 1.0, 0, 1.0
+        self._norms = 0.0, 0.0
         self.objective, self.optimality = math.nan, 1.0
 
     def _begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> None:
@@ -229,7 +238,11 @@ class Solve:
         if self._data == "root":
             self._norms = math.sqrt(2 * half), math.sqrt(2 * rough)
         self.objective = self._value(float(sums[MISFIT]) if self._data == "poisson" else half, rough)
-        self.optimality = self._residual()
+        self._settled = self.optimality = self._residual()
+        if self._data == "root" and self._mu > 0:  # the ridge must be the estimate's own, too
+            self.optimality = max(
+                self.optimality, min(0.1 * abs(math.log(self._own_ridge() / self._penalties.mu)), 1.0)
+            )
 
     def _projection(self, iteration: int) -> Callable[[np.ndarray], np.ndarray]:
         """What the copy of the estimate must be, near to a given one."""
@@ -246,7 +259,7 @@ class Solve:
 
     def _sigma(self, iteration: int) -> float:
         """The strength of a denoiser: from some of the range to the noise."""
-        last = LAST_SIGMA * math.sqrt(self._scaled_mu)
+        last = LAST_SIGMA * math.sqrt(self._scaled_mu / self._heaviness)
         first = max(FIRST_SIGMA * self._spread, last)
         return float(first * (last / first) ** min(iteration / (SIGMAS - 1), 1.0))
 
@@ -285,16 +298,26 @@ class Solve:
             self._pixels_keep = before / penalties.pixels
             penalties.change(1.0, 1.0)
         elif kind == "sparse":
-            growth = GROWTH if STEADY <= iteration < STEADY + GROWING else 1.0
-            penalties.pixels *= growth
-            self._pixels_keep = 1 / growth
-            penalties.change(math.sqrt(growth), growth)
+            if self._growing < GROWING and (self._growing or self._is_steady(iteration)):
+                self._growing += 1
+                penalties.pixels *= GROWTH
+                self._pixels_keep = 1 / GROWTH
+                penalties.change(math.sqrt(GROWTH), GROWTH)
         elif iteration and iteration % LOOK == 0 and iteration <= SETTLED:
             self._balance()
-        if self._data == "root" and iteration >= 2:
-            misfit, rough = self._norms
-            ridge = self._mu * misfit / rough if rough > 0 else RIDGES[1]
-            penalties.reweigh(min(max(ridge, RIDGES[0]), RIDGES[1]))
+        if self._data == "root" and self._mu > 0 and iteration % RIDGE_LOOK == 0 and self._settled < RIDGE_SETTLED:
+            # Half the way, for the estimate of this ridge is not there yet.
+            penalties.reweigh(penalties.mu * math.sqrt(min(max(self._own_ridge() / penalties.mu, 0.1), 10.0)))
+
+    def _is_steady(self, iteration: int) -> bool:
+        """Whether the sparse prior's splits have come near to where they will stay."""
+        return iteration >= MOST_STEADY or (iteration >= STEADY and self._settled < STEADY_CHANGE)
+
+    def _own_ridge(self) -> float:
+        """The ridge of which the estimate would be the minimiser."""
+        misfit, rough = self._norms
+        least = REASON[0] * max(misfit, 1.0)
+        return self._mu * max(misfit, least) / max(rough, least)
 
     def _balance(self) -> None:
         """Even out the relative residuals of each split [1]_.
