@@ -42,7 +42,7 @@ class Dense:
     def tv(self, x):
         return np.sqrt((self.pairs(x) ** 2).sum(axis=0)).sum()
 
-    def minimum(self, mu, weights=None, bounds=(-np.inf, np.inf), steps=20000):
+    def minimum(self, mu, weights=None, bounds=(-np.inf, np.inf), steps=6000):
         """Least ½Σw(Ax−b)² + mu TV(x) by the method of Chambolle and Pock (2011), and where."""
         w = np.ones(self.image.size) if weights is None else weights.ravel()
         b, n = self.image.ravel(), self.a.shape[1]
@@ -312,9 +312,13 @@ ALL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (8, 1), (7, 8)])
-@pytest.mark.parametrize("brightness", [0, 1, 1e20, 1e-20])
-@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "brightness", "even"),
+    [
+        ((1, 1), 1, True), ((1, 9), 1, False), ((8, 1), 1e20, False), ((1, 1), 1e-20, True), ((7, 8), 0, True),
+        ((7, 8), 1e20, False), ((7, 8), 1e-20, False), ((7, 8), 1, True), ((9, 1), 1e-20, True),
+    ],
+)  # fmt: skip
 def test_nothing_is_too_small_too_dark_or_too_heavy(shape, brightness, even, rng):
     image = np.full(shape, 0.5) if even else rng.random(shape)
     image = (image * brightness).astype(np.float32)
