@@ -134,8 +134,8 @@ class Deblurrer:
     ) -> Result:
         """`solve` of planes whose shape has been checked."""
         axis, options = self._channel_axis, self._options
-        weights = self._weights if weights is None else weights
-        planes, weights, factor = weighed(planes, weights, self.shape, axis)
+        weights = self._weights if weights is None else checked_weights(weights, self.shape, axis)
+        planes, weights, factor = weighed(planes, weights, axis)
         if options.data == "poisson" and planes.min() < 0:
             raise ValueError(f"image must not be negative with data='poisson'; its least value is {planes.min()}")
         if out is not None:

@@ -2,7 +2,7 @@
 
 The estimate lies at the domain's corner; what a boundary says of positions before it is at the domain's
 far end.  Only pixels of the frame are compared with the image, and there the periodic blur is the
-true one, if what stands around the estimate is what the boundary says (see `tie`).
+true one, if what stands around the estimate is what the boundary says (see `Domain.spread` and `gather`).
 """
 
 from __future__ import annotations

@@ -58,13 +58,12 @@ def _normal(seed: int | None, out: np.ndarray) -> None:
 
 
 def weighed(
-    planes: np.ndarray, weights: Any, shape: tuple[int, ...], channel_axis: int | None
+    planes: np.ndarray, weights: np.ndarray | None, channel_axis: int | None
 ) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """The image without holes, the weights of its pixels, and by what those were divided.
+    """The image without holes, planes of weights, and by what those were divided; `weights` have been checked.
 
-    Holes are pixels that are NaN or have weight 0: they get the value of the nearest pixel that counts,
-    which is where a solve starts.  Weights come divided by an even power of two, so that the largest is
-    near 1; they are None if all are 1.
+    Holes are pixels that are NaN or have weight 0: they are filled, see `fill`, for that is where a solve
+    starts.  Weights come divided by an even power of two, so that the largest is near 1.
     """
     missing = checks.has_holes("image", planes, joined(planes, channel_axis))
     if weights is None and not missing:
@@ -73,7 +72,7 @@ def weighed(
     if weights is None:
         given = np.ones_like(planes)
     else:
-        given, factor = _weights(checked_weights(weights, shape, channel_axis), planes, channel_axis)
+        given, factor = _weights(weights, planes, channel_axis)
     if missing:
         given[np.isnan(planes)] = 0
     empty = given == 0

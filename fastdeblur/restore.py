@@ -90,7 +90,10 @@ class Solve:
         return self._smooth(self._seen().ridge, root=True, given=False)[0].mu
 
     def _smooth(self, mu: float, root: bool, given: bool = True) -> tuple[Result, tuple[float, float]]:
-        """The minimiser for the gradient prior without bounds, roughly; and its norms ‖Ax − b‖ and ‖Dx‖."""
+        """The minimiser for the gradient prior without bounds, roughly; and its norms ‖Ax − b‖ and ‖Dx‖.
+
+        A weight that is not `given` is a ridge; with roots, the result's is theirs that has it.
+        """
         with self._tools.exact(self._weights is not None) as work:
             found = exact.minimise(
                 work, self._planes, self._weights, lambda out: np.copyto(out, self._planes), root=root,
@@ -100,15 +103,16 @@ class Solve:
 
     def _splits(self, mu: float | None) -> Result:
         options, ridge = self._options, None
-        root = options.data == "root"
-        if mu is None:
-            if options.prior == "gradient":
-                mu = self._root_weight() if root else self._seen().ridge
-            else:
-                mu = self._seen().weight_of(str(options.prior), options.data)
-        if root:  # bounds change the ridge of roots little
+        if options.data == "root":
+            if mu is None:
+                mu = self._root_weight()
+            # Bounds change its ridge little.  (It is not always the one that the weight was found with, which may
+            # not have settled: without noise that is far too small, and the splits would not either.)
             misfit, rough = self._smooth(mu, root=True)[1]
             ridge = mu * misfit / rough if misfit > 0 and rough > 0 else mu
+        elif mu is None:
+            seen = self._seen()
+            mu = seen.ridge if options.prior == "gradient" else seen.weight_of(str(options.prior), options.data)
         with self._tools.splits() as work:
             return sparse.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,

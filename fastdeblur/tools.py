@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import checks, runtime
 from .blur import Blur
 from .boundary import BOUNDARIES
 from .domain import Domain
@@ -72,7 +73,9 @@ class Tools:
     @contextmanager
     def lucy(self) -> Iterator[poisson.Workspace]:
         """For photon noise without a prior."""
-        with self._borrowed("lucy", lambda: poisson.Workspace(self.blurs, self.planes)) as work:
+        # Its scratch is for a number of threads, which may be another by the next call.
+        threads = runtime.slots(self.blurs[0].workers, runtime.most_threads(), math.inf)
+        with self._borrowed(("lucy", threads), lambda: poisson.Workspace(self.blurs, self.planes)) as work:
             yield work
 
     @contextmanager

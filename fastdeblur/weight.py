@@ -59,9 +59,7 @@ class Periodogram:
             waves = scipy.fft.rfft2(window * (plane.astype(np.float64) - mean))
             powers[k % len(psfs)] += waves.real**2 + waves.imag**2
         powers /= (window * window).sum()
-        stiff_down = 2 - 2 * np.cos(2 * np.pi / rows * np.arange(rows))
-        stiff_across = 2 - 2 * np.cos(2 * np.pi / cols * np.arange(cols // 2 + 1))
-        stiffness = stiff_down[:, None] + stiff_across[None, :]
+        stiffness = _stiffness(rows, cols)
         times = np.full(powers[0].shape, 2.0)
         times[:, 0] = 1
         if cols % 2 == 0:
@@ -192,9 +190,7 @@ class Seen:
             faded = np.pad(plane.astype(np.float64), margins, "linear_ramp", end_values=mean)
             shape = faded.shape
             response = scipy.fft.rfft2(reduced(psf.astype(np.float64), shape, "wrap"), shape)
-            stiff_down = 2 - 2 * np.cos(2 * np.pi / shape[0] * np.arange(shape[0]))
-            stiff_across = 2 - 2 * np.cos(2 * np.pi / shape[1] * np.arange(shape[1] // 2 + 1))
-            stiffness = stiff_down[:, None] + stiff_across[None, :]
+            stiffness = _stiffness(*shape)
             stiffness[0, 0] = 1
             waves = scipy.fft.rfft2(faded) * np.conj(response) / (np.abs(response) ** 2 + self._bare * stiffness)
             # Shifted by the psf's centre, which changes no mean but that of the border.
@@ -204,6 +200,13 @@ class Seen:
             lengths = np.hypot(np.diff(x, axis=0)[:, :-1], np.diff(x, axis=1)[:-1])
             total, count = total + float(lengths.sum()), count + lengths.size
         return total / max(count, 1)
+
+
+def _stiffness(rows: int, cols: int) -> np.ndarray:
+    """The differences' square at each frequency of a real image."""
+    down = 2 - 2 * np.cos(2 * np.pi / rows * np.arange(rows))
+    across = 2 - 2 * np.cos(2 * np.pi / cols * np.arange(cols // 2 + 1))
+    return np.asarray(down[:, None] + across[None, :])
 
 
 def _hann(size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from dense import Problem
 from skimage import color, data
 
 import fastdeblur as fd
+from fastdeblur import runtime
 from fastdeblur.boundary import BOUNDARIES
 
 NOTEBOOK = fd.psf.gaussian(13, (1, 3))
@@ -217,18 +218,26 @@ def test_a_start_far_brighter_than_the_image(rng):
     assert np.array_equal(deblurrer(image), first)
 
 
-def test_threads_are_those_at_the_time_of_the_call(rng):
-    image = rng.random((200, 210)).astype(np.float32)
+@pytest.mark.parametrize("options", [{}, {"prior": "tv"}, {"data": "poisson", "prior": None}])
+def test_threads_are_those_at_the_time_of_the_call(options, rng, monkeypatch):
+    image = rng.random((400, 410)).astype(np.float32)
+    launched, launch = [], runtime.launch
+    monkeypatch.setattr(
+        runtime, "launch", lambda entry, record, slots: launched.append(slots) or launch(entry, record, slots)
+    )
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.2)
+        deblurrer = fd.Deblurrer(NOTEBOOK, image.shape, mu=0.2, max_iter=3, tol=0, **options)
         one = deblurrer(image)
+        assert set(launched) == {1}
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         assert np.array_equal(deblurrer(image), one)
-        (tools,) = deblurrer._tools.values()
-        (spare,) = tools._spare.values()
-        assert spare[0].sweeper.slots == numba.config.NUMBA_NUM_THREADS
+        assert max(launched) == numba.config.NUMBA_NUM_THREADS
+        launched.clear()
+        numba.set_num_threads(1)
+        deblurrer(image)
+        assert set(launched) == {1}
     finally:
         numba.set_num_threads(before)
 

@@ -151,3 +151,14 @@ def test_a_psf_for_each_channel(options, boundary, rng):
     del given["channel_axis"]
     for plane, psf in ((0, PSF), (1, other)):
         assert np.abs(mixed[:, plane] - fd.deblur(image[:, plane], psf, **given)).max() < 3e-3
+
+
+@pytest.mark.parametrize("options", [{"mu": 5.0}, {"data": "poisson", "prior": None}, {"prior": "tv"}], ids=str)
+def test_weights_of_one_call_are_gone_in_the_next(options, rng):
+    image = rng.random((2, 30, 31))
+    deblurrer = fd.Deblurrer(np.stack([PSF, PSF[::-1]]), image.shape, channel_axis=0, boundary="constant", **options)
+    expected = deblurrer(image)
+    weights = rng.random(image.shape)
+    weighted = deblurrer.solve(image, weights=weights).image
+    assert not np.array_equal(weighted, expected)
+    assert np.array_equal(deblurrer(image), expected)

@@ -8,7 +8,6 @@ from numba import carray
 from rocket_fft import c2c, c2r
 
 from ..runtime import task
-from .rows import restrict  # noqa: F401
 from .simd import complexes, doubles, integers, offset, pointer, real
 from .splitting import read_splitting
 from .tiles import task_signature

@@ -47,7 +47,7 @@ class Workspace(Buffers):
 
     def __init__(self, blurs: list[Blur], planes: int):
         super().__init__(blurs, planes, states=2, passes=2)
-        self._blurs, self._planes = blurs, planes
+        self._blurs = blurs
         self._crew = np.zeros((), SINGLE_PASS)
         self.scratch.describe_crew(self._crew)
         self._crew["record"] = self.step.ctypes.data

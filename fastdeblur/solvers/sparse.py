@@ -82,7 +82,8 @@ class Penalties:
 
     def _enter(self) -> None:
         job, second = self._job, self._work.kind == "sparse"
-        job["data_rho"], job["rho"], job["pixels_rho"] = self.data, self.rho, self.pixels
+        job["data_rho"], job["pixels_rho"] = self.data, self.pixels
+        job["rho"] = self.rho if self._work.differences else 0.0
         job["second_rho"] = SECONDS * self.rho if second else 0.0
         if self._exponent < 2:
             threshold = (self.mu / self.rho) ** (1 / (2 - self._exponent))
@@ -153,7 +154,7 @@ def minimise(
             if not stop_reason:
                 work.move()
                 solve.adapt(iteration)
-    if work.has_pixels:  # the copy's objective, not the estimate's
+    if work.has_pixels and not callback:  # the copy's objective, not the estimate's
         history[-1] = solve.final_objective()
     return Result(
         image=solve.shown(),
@@ -200,9 +201,8 @@ class Solve:
         job = work.job
         job["poisson"], job["unit"], job["factor"] = data == "poisson", 1.0, SECONDS
         job["relax"] = self._relax = RELAX[kind]
-        self._penalties = Penalties(work, 0.0 if kind == "denoiser" else self._scaled_mu, self._spread, heaviness)
-        if ridge is not None:
-            self._penalties = Penalties(work, ridge, self._spread, heaviness)
+        prior_mu = 0.0 if kind == "denoiser" else self._scaled_mu
+        self._penalties = Penalties(work, prior_mu if ridge is None else ridge, self._spread, heaviness)
         if kind == "denoiser":
             self._penalties.data = 0.3 * heaviness
             self._penalties.pixels = self._scaled_mu / self._sigma(0) ** 2
@@ -226,6 +226,7 @@ class Solve:
 
         work.begin(scaled)
         work.image *= work.dtype.type(self._unit)
+        self._counts = float(np.einsum("ijk,ijk->i", work.image, work.weights).sum(dtype=np.float64))
 
     def settle(self, iteration: int) -> None:
         """Let the splits follow the estimate; sets objective and optimality."""
@@ -274,8 +275,7 @@ class Solve:
             return misfit_part / unit**2
         whole = misfit_part + self._scaled_mu * rough
         if self._data == "poisson":
-            counts = float(np.einsum("ijk,ijk->i", self._work.image, self._work.weights).sum(dtype=np.float64))
-            return (whole + math.log(unit) * counts) / unit
+            return (whole + math.log(unit) * self._counts) / unit
         return whole / unit**2
 
     def _residual(self) -> float:

@@ -71,7 +71,7 @@ class Workspace:
 
     def response(self) -> np.ndarray:
         """A applied to ones, in each plane."""
-        if self._response is None or self._shares is not None:
+        if self._response is None:
             ones = np.ones((self.planes, *self.blur.estimate_shape), self.blur.dtype)
             self._response = np.empty_like(self.image)
             self.apply_blur(ones, self._response)
@@ -92,6 +92,8 @@ class Workspace:
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
+        if weights is not None or self._shares is not None:
+            self._response = None
         self._shares = None if weights is None else np.sqrt(weights)
         self._heaviness = typical(weights)
         if weights is not None:
