@@ -17,6 +17,7 @@ from .norms import upper_bound
 from .psf import rank
 from .tiling import Grid, Halo
 
+DEVICES = ("cpu", "cuda")
 NO_REACH = ((0, 0), (0, 0))
 # Psfs of a higher rank are not worth separable passes.
 MOST_RANK = 16
@@ -98,6 +99,7 @@ class Blur:
         boundary: str = "constant",
         dtype: Any = None,
         path: str = "auto",
+        device: str = "cpu",
         workers: int | None = None,
     ):
         self.boundary: str = checks.choice("boundary", boundary, BOUNDARIES)
@@ -110,7 +112,19 @@ class Blur:
         self.frame_corner = frame_corner(self.psf.shape, self.boundary)
         checks.choice("path", path, ["auto", *PATHS])
         self.workers = checks.workers(workers)
+        self.device: str = checks.choice("device", device, DEVICES)
+        self._norm: float | None = None
+        self._operator: Any = None
+        if self.device == "cuda":
+            from .cuda import operator
 
+            self.path = operator.choose(reduced(self.psf, self.image_shape, self.boundary)) if path == "auto" else path
+            self.seconds = 0.0
+        else:
+            self._prepare(path)
+
+    def _prepare(self, path: str) -> None:
+        """What kernels of the CPU need."""
         weights = reduced(self.psf, self.image_shape, self.boundary)
         if path == "auto":
             path = costs.cheapest(self.estimate_shape, weights.shape, rank(weights, MOST_RANK), self.dtype)
@@ -126,7 +140,6 @@ class Blur:
         self.folded = self._halo(self.filters[0] if folds else None)
         self.residual_filled = self._halo(self.filters[1] if periodic else None)
         self._forward, self._adjoint = self._directions()
-        self._norm: float | None = None
 
     def _halo(self, filter_: Filter | None) -> Halo:
         """Around an estimate, as far as the windows of `filter_` reach."""
@@ -157,12 +170,14 @@ class Blur:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and other processes build their own: the records hold addresses.
-        options = {"boundary": self.boundary, "dtype": self.dtype, "path": self.path, "workers": self.workers}
+        options = {"boundary": self.boundary, "dtype": self.dtype, "path": self.path, "device": self.device}
+        options["workers"] = self.workers
         return _rebuild, (self.psf, self.image_shape, options)
 
     def __repr__(self) -> str:
         taps, image = ("x".join(map(str, shape)) for shape in (self.psf.shape, self.image_shape))
-        return f"<Blur: {taps} psf, {image} image, {self.dtype}, boundary {self.boundary}, path {self.path}>"
+        where = "" if self.device == "cpu" else f", on {self.device}"
+        return f"<Blur: {taps} psf, {image} image, {self.dtype}, boundary {self.boundary}, path {self.path}{where}>"
 
     def forward(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Blur an image: A x.
@@ -184,7 +199,7 @@ class Blur:
             If `x` has another shape or contains NaN or infinity (`out` is then undefined), or if
             `out` does not fit.
         """
-        return self._apply(self._forward, "x", x, out)
+        return self._apply(False, "x", x, out)
 
     def adjoint(self, y: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Apply the transpose: Aᵀ y, a correlation with the psf.
@@ -205,7 +220,7 @@ class Blur:
         ValueError
             As for `forward`.
         """
-        return self._apply(self._adjoint, "y", y, out)
+        return self._apply(True, "y", y, out)
 
     def norm(self) -> float:
         """An upper bound of the operator's 2-norm, the largest of ``‖A x‖ / ‖x‖``.
@@ -260,21 +275,33 @@ class Blur:
         direction = self._adjoint if adjoint else self._forward
         direction.run(source, out, self.slots(direction.grid))
 
-    def _apply(self, direction: Direction, name: str, x: Any, out: np.ndarray | None, callers: int = 2) -> np.ndarray:
-        shape, out_shape = self.estimate_shape, self.image_shape
-        if direction is self._adjoint:
-            shape, out_shape = out_shape, shape
+    @property
+    def operator(self) -> Any:
+        """The blur on the GPU."""
+        if self._operator is None:
+            self._operator = self.operator_with([self])
+        return self._operator
+
+    def operator_with(self, blurs: list[Blur]) -> Any:
+        """The blur on the GPU for planes with these psfs, one for all or one each."""
+        from .cuda.operator import Operator
+
+        psfs = [blur.psf for blur in blurs]
+        return Operator(psfs, self.boundary, self.image_shape, self.estimate_shape, self.frame_corner, self.path)
+
+    def _apply(self, adjoint: bool, name: str, x: Any, out: Any, callers: int = 2) -> Any:
+        shapes = self.estimate_shape, self.image_shape
+        shape, out_shape = shapes[::-1] if adjoint else shapes
+        if self.device == "cuda":
+            return self._apply_on_device(adjoint, name, x, shape, out, out_shape)
+        direction = self._adjoint if adjoint else self._forward
         source = checks.real_array(name, x)
         if source.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
         if out is None:
             out = np.empty(out_shape, self.dtype)
-        elif not isinstance(out, np.ndarray) or out.dtype != self.dtype:
-            raise TypeError(f"out must be an ndarray of {self.dtype}; got {getattr(out, 'dtype', type(out))}")
-        elif out.shape != out_shape:
-            raise ValueError(f"out must have shape {out_shape}; its shape is {out.shape}")
-        elif not out.flags.writeable:
-            raise ValueError("out must be writeable")
+        else:
+            _check_out(out, out_shape, self.dtype)
         if row_pitch(source, self.dtype) is None or np.may_share_memory(source, out):
             with np.errstate(over="ignore"):  # found again as infinity, and reported
                 source = np.array(source, self.dtype, order="C")
@@ -287,10 +314,36 @@ class Blur:
             np.copyto(out, target)
         return out
 
+    def _apply_on_device(self, adjoint: bool, name: str, x: Any, shape: Any, out: Any, out_shape: Any) -> Any:
+        from .cuda import device
+
+        with device.current(x):
+            source = device.adopt(name, x, self.dtype)
+            if source.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
+            result = device.zeros((1, *out_shape), self.dtype)
+            (self.operator.adjoint if adjoint else self.operator.forward)(source[None], result)
+            if not device.is_finite(result):
+                checks.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning)
+            if out is None:
+                return device.like(result[0], x)
+            if isinstance(out, np.ndarray):
+                _check_out(out, out_shape, self.dtype)
+            return device.write("out", result[0], out)
+
+
+def _check_out(out: Any, shape: tuple[int, int], dtype: Any) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"out must be an ndarray of {dtype}; got {getattr(out, 'dtype', type(out))}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}; its shape is {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable")
+
 
 def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
     """``blur.forward(image)`` for `api.convolve`, whose argument and caller its messages name."""
-    return blur._apply(blur._forward, "image", image, None, callers=3)
+    return blur._apply(False, "image", image, None, callers=3)
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:

@@ -71,15 +71,28 @@ def workers(value: Any) -> int | None:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
+    if on_gpu(value):
+        raise TypeError(f"{name} is in a GPU's memory: pass device='cuda', or copy it to the host")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
     try:
         array = np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
+    real_kind(name, array)
+    return array
+
+
+def real_kind(name: str, array: Any) -> None:
+    """Refuse what are not real numbers."""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers of at most 64 bits; its dtype is {array.dtype}")
-    return array
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether an object says that it lies in a GPU's memory; Torch's tensors can say so wherever they are."""
+    known = not isinstance(value, np.ndarray) and hasattr(type(value), "__cuda_array_interface__")
+    return known and bool(getattr(value, "is_cuda", True))
 
 
 def working_dtype(array: np.ndarray) -> np.dtype[Any]:

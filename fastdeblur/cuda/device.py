@@ -1,0 +1,210 @@
+"""The GPU: whether there is one, arrays on it, the stream that everything runs on.
+
+Arrays are CuPy's.  On Numba's simulator, which has kernels but nothing else of a GPU, NumPy's stand in for them.
+Work runs on CuPy's current device and stream, which `current` sets to those of the caller's array.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from .shapes import SIMULATED
+
+INSTALL = "pip install 'fastdeblur[cuda12]' (or cuda13, as your driver)"
+# Threads of blocks that are rows of an image.
+LINE = 8 if SIMULATED else 256
+
+
+@functools.cache
+def arrays() -> Any:
+    """CuPy, or NumPy on the simulator.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no GPU that can be used.
+    """
+    if SIMULATED:
+        return np
+    from numba import cuda
+
+    if not cuda.is_available():
+        try:
+            cuda.detect()
+            reason = "Numba finds none"
+        except Exception as error:  # noqa: BLE001 (whatever the driver says)
+            reason = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
+        raise RuntimeError(f"device='cuda' needs an NVIDIA GPU and its driver: {reason}")
+    for name in ("numba_cuda", "cupy"):
+        if importlib.util.find_spec(name) is None:
+            raise RuntimeError(f"device='cuda' needs the package {name.replace('_', '-')}: {INSTALL}")
+    import cupy
+
+    return cupy
+
+
+@functools.cache
+def transforms() -> Any:
+    """What has `rfft2` and `irfft2` for `arrays`: cuFFT by CuPy, or SciPy on the simulator."""
+    if arrays() is np:
+        import scipy.fft
+
+        return scipy.fft
+    import cupyx.scipy.fft
+
+    return cupyx.scipy.fft
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether an object lies in a GPU's memory."""
+    return checks.on_gpu(value)
+
+
+def on_device(value: Any) -> Any:
+    """A GPU's memory as one of `arrays`, without copying it."""
+    if SIMULATED:  # the interface with host memory behind it, as tests make it
+        interface = value.__cuda_array_interface__
+        shape, kind = interface["shape"], np.dtype(interface["typestr"])
+        strides = interface.get("strides")
+        holder = type("Holder", (), {"__array_interface__": {
+            "shape": shape, "typestr": kind.str, "data": interface["data"], "strides": strides, "version": 3,
+        }})()  # fmt: skip
+        return np.asarray(holder)
+    if type(value).__module__.split(".")[0] == "torch":
+        value = value.detach()  # what is differentiated does not show its memory
+    return arrays().asarray(value)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """A NumPy array of what is on the device; waits for it."""
+    host: np.ndarray = array if arrays() is np else arrays().asnumpy(array)
+    return host
+
+
+def like(array: Any, value: Any) -> Any:
+    """An array on the device as the kind of object that `value` is: NumPy's, CuPy's, Torch's or Numba's."""
+    if not is_on_device(value):
+        return np.array(array) if arrays() is np else to_host(array)
+    kind = type(value).__module__.split(".")[0]
+    if kind == "torch":
+        import torch
+
+        return torch.as_tensor(array, device=value.device)
+    if kind in ("numba", "numba_cuda"):
+        from numba import cuda
+
+        return cuda.as_cuda_array(array)
+    return array
+
+
+def adopt(name: str, value: Any, dtype: Any) -> Any:
+    """Finite pixels of a caller's, on the device in `dtype`; uncopied where that can be."""
+    array = real_array(name, value).astype(dtype, copy=False)
+    array = arrays().ascontiguousarray(array)
+    if not is_finite(array):
+        checks.finite(name, to_host(array))  # says where it is not
+    return array
+
+
+def real_array(name: str, value: Any) -> Any:
+    """`checks.real_array`, on the device."""
+    if not is_on_device(value):
+        array = checks.real_array(name, value)
+        return array if arrays() is np else arrays().asarray(array)
+    array = on_device(value)
+    checks.real_kind(name, array)
+    return array
+
+
+def is_finite(array: Any) -> bool:
+    return bool(arrays().isfinite(array).all())
+
+
+def write(name: str, array: Any, out: Any) -> Any:
+    """Put a result where the caller wants it."""
+    if not is_on_device(out):
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{name} must be an array in the host's or the GPU's memory; got {type(out)}")
+        out[...] = to_host(array)
+        return out
+    target = on_device(out)
+    if target.dtype != array.dtype or target.shape != array.shape:
+        raise ValueError(
+            f"{name} must be {array.dtype} of shape {array.shape}; got {target.dtype} of shape {target.shape}"
+        )
+    target[...] = array
+    return out
+
+
+def view(array: Any) -> Any:
+    """The array as kernels take it; made once, since it takes as long as a small launch."""
+    from numba import cuda
+
+    if SIMULATED:
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        return FakeCUDAArray(array)
+    return cuda.as_cuda_array(array, sync=False)
+
+
+@contextmanager
+def current(value: Any) -> Iterator[None]:
+    """Work on the device and stream of the caller's array; of a NumPy array, on CuPy's current ones."""
+    if SIMULATED or not is_on_device(value):
+        arrays()
+        yield
+        return
+    from numba import cuda
+
+    cupy = arrays()
+    pixels, kind, stream = on_device(value), type(value).__module__.split(".")[0], None
+    with ExitStack() as stack:
+        stack.enter_context(cupy.cuda.Device(pixels.device.id))
+        stack.enter_context(cuda.gpus[pixels.device.id])
+        if kind == "torch":
+            import torch
+
+            stream = torch.cuda.current_stream(value.device).cuda_stream
+        elif kind != "cupy":
+            stream = value.__cuda_array_interface__.get("stream")
+        if stream is not None:
+            stack.enter_context(cupy.cuda.ExternalStream(stream))
+        yield
+
+
+@functools.lru_cache(maxsize=64)
+def _stream(device: int, address: int) -> Any:
+    from numba import cuda
+
+    return cuda.external_stream(address) if address else cuda.default_stream()
+
+
+def launch(kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
+    """Run a kernel on the current stream."""
+    stream = 0
+    if not SIMULATED:
+        cupy = arrays()
+        now = cupy.cuda.get_current_stream()
+        stream = _stream(cupy.cuda.runtime.getDevice(), now.ptr)
+    kernel[blocks, threads, stream](*arguments)
+
+
+def over_rows(planes: int, rows: int, cols: int) -> tuple[tuple[int, int, int], int]:
+    """Blocks and threads for kernels whose blocks are parts of rows."""
+    return (rows, -(-cols // LINE), planes), LINE
+
+
+def zeros(shape: Any, dtype: Any) -> Any:
+    return arrays().zeros(shape, dtype)
+
+
+def put(array: Any) -> Any:
+    """A copy of a NumPy array on the device."""
+    return arrays().array(array)

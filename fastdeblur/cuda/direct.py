@@ -1,0 +1,80 @@
+"""Valid correlation of one tile with the psf itself.
+
+The tile's window lies in shared memory, as do the weights of a part of the psf; each thread keeps its pixels in
+registers.  (Per 128 multiplications and additions its inner loop issues 10 loads of 16 bytes and about 25 other
+instructions; with scalar loads, indices that may be negative, or four rows a thread it is up to twice as many.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from .shapes import ALIGNED, ALIGNMENT, BAND, LANES, ROWS, THREADS, TILE_ROWS, WARPS, columns, device
+
+# Indices that cannot be negative need no care for the end of an array.
+U = np.uint64
+
+
+def make(dtype: Any) -> Any:
+    """The device function ``direct(acc, source, plane, down, across, rows_at, cols_at, i0, j0)``.
+
+    `source[plane]` is read at ``rows_at[i + u], cols_at[j + v]`` for the tile's pixel (i, j) and the weight (u, v) of
+    `down`, zeros being where those are negative; `across` is not used.  It adds to `acc`, which holds a thread's
+    pixels row by row, `LANES` apart, and is to be zero.
+    """
+    real = np.dtype(dtype).type
+    cols = columns(dtype)
+    tile_cols, wide = LANES * cols, LANES * cols + BAND
+    size, weights_size = (TILE_ROWS + BAND - 1) * wide, BAND * BAND
+    ahead_size = 2 * cols
+    rows_u, cols_u, ahead_u, pitch, band, zero, one = map(U, (ROWS, cols, ahead_size, wide, BAND, 0, 1))
+
+    @device
+    def accumulate(acc, window, weights, height, width, start):
+        for v in range(zero, width, cols_u):
+            for w in range(rows_u + height - one):
+                ahead = cuda.local.array(ahead_size, real)
+                at = start + w * pitch + v
+                for k in range(ahead_u):
+                    ahead[k] = window[at + k]
+                for r in range(rows_u):
+                    if r <= w and w < r + height:
+                        t = (w - r) * band + v
+                        for k in range(cols_u):
+                            tap = weights[t + k]
+                            for c in range(cols_u):
+                                acc[r * cols_u + c] += tap * ahead[c + k]
+
+    @device
+    def direct(acc, source, plane, down, across, rows_at, cols_at, i0, j0):
+        window = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
+        weights = cuda.shared.array(weights_size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(weights_size, real)
+        tx, ty, psf = cuda.threadIdx.x, cuda.threadIdx.y, plane % down.shape[0]
+        taps_down, taps_across = down.shape[1], down.shape[2]
+        for u0 in range(0, taps_down, BAND):
+            for v0 in range(0, taps_across, BAND):
+                height, width = min(BAND, taps_down - u0), min(BAND, taps_across - v0)
+                for i in range(ty, TILE_ROWS + height - 1, WARPS):
+                    row = rows_at[i0 + u0 + i] if i0 + u0 + i < rows_at.size else -1
+                    for j in range(tx, wide, LANES):
+                        col = cols_at[j0 + v0 + j] if j0 + v0 + j < cols_at.size else -1
+                        window[i * wide + j] = source[plane, row, col] if row >= 0 and col >= 0 else real(0)
+                for k in range(tx + ty * LANES, weights_size, THREADS):
+                    u, v = k // BAND, k % BAND
+                    weights[k] = down[psf, u0 + u, v0 + v] if u < height and v < width else real(0)
+                cuda.syncthreads()
+                accumulate(acc, window, weights, U(height), U(width), U(ty) * rows_u * pitch + U(tx) * cols_u)
+                cuda.syncthreads()
+        # From pixels beside each other to pixels LANES apart.
+        for r in range(ROWS):
+            for c in range(cols):
+                window[(ty * ROWS + r) * tile_cols + tx * cols + c] = acc[r * cols + c]
+        cuda.syncthreads()
+        for r in range(ROWS):
+            for c in range(cols):
+                acc[r * cols + c] = window[(ty * ROWS + r) * tile_cols + tx + c * LANES]
+
+    return direct
