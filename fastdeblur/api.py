@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 
 from . import checks, runtime
-from .blur import Blur, convolved
+from .blur import DEVICES, Blur, convolved
 from .deblurrer import Deblurrer
 from .filters import PATHS
 from .kernels.rules import RULES
+from .placement import PLACES
 from .result import Result
 from .solvers import poisson
 
 
 def convolve(
-    image: Any, psf: Any, *, boundary: str = "constant", path: str = "auto", workers: int | None = None
+    image: Any,
+    psf: Any,
+    *,
+    boundary: str = "constant",
+    path: str = "auto",
+    device: str = "cpu",
+    workers: int | None = None,
 ) -> np.ndarray:
     """Blur an image: convolve it with a psf, same size out as in.
 
@@ -63,8 +70,8 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
-    array = checks.pixels("image", image, 2)
-    weights, shape = checks.psf(psf, checks.working_dtype(array)), array.shape
+    array = PLACES[checks.choice("device", device, DEVICES)].pixels("image", image)
+    weights, shape = checks.psf(psf, checks.working_dtype(array)), tuple(array.shape)
     if isinstance(boundary, str) and boundary == "unknown":
         rows, cols = (size - taps + 1 for size, taps in zip(shape, weights.shape, strict=True))
         if min(rows, cols) < 1:
@@ -73,8 +80,8 @@ def convolve(
                 f"its shape is {weights.shape}, the image's {shape}"
             )
         shape = rows, cols
-    blur = Blur(weights, shape, boundary=boundary, dtype=weights.dtype, path=path, workers=workers)
-    return convolved(array, blur)
+    blur = Blur(weights, shape, boundary=boundary, dtype=weights.dtype, path=path, device=device, workers=workers)
+    return convolved(image if checks.on_gpu(image) else array, blur)
 
 
 def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
@@ -121,6 +128,7 @@ def solve(
     init: Any = "image",
     seed: int | None = None,
     path: str = "auto",
+    device: str = "cpu",
     workers: int | None = None,
     callback: Callable[[Any], Any] | None = None,
     progress: bool = False,
@@ -274,14 +282,17 @@ def solve(
     True
     """
     began = time.perf_counter()
-    planes = checks.planes("image", image, channel_axis)
+    place = PLACES[checks.choice("device", device, DEVICES)]
+    with place.current(image):
+        planes = place.planes("image", image, channel_axis)
     deblurrer = Deblurrer(
         psf, np.shape(image),
         data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds, channel_axis=channel_axis,
         solver=solver, learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path,
-        workers=workers, callback=callback, progress=progress,
+        device=device, workers=workers, callback=callback, progress=progress,
     )  # fmt: skip
-    return deblurrer._solve(planes, deblurrer._start, None, None, None, began)
+    with place.current(image):
+        return deblurrer._solve(image, planes, deblurrer._start, None, None, None, began)
 
 
 def richardson_lucy(

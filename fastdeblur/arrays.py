@@ -29,7 +29,8 @@ def transforms_of(array: Any) -> Any:
 
 def on_host(array: Any) -> np.ndarray:
     """The array as NumPy's."""
-    return array if module_of(array) is np else array.get()
+    host: np.ndarray = array if module_of(array) is np else array.get()
+    return host
 
 
 def beside(array: Any, other: Any) -> Any:

@@ -199,7 +199,7 @@ class Blur:
             If `x` has another shape or contains NaN or infinity (`out` is then undefined), or if
             `out` does not fit.
         """
-        return self._apply(False, "x", x, out)
+        return self._apply(False, "x", x, out)  # type: ignore[no-any-return]
 
     def adjoint(self, y: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Apply the transpose: Aᵀ y, a correlation with the psf.
@@ -220,7 +220,7 @@ class Blur:
         ValueError
             As for `forward`.
         """
-        return self._apply(True, "y", y, out)
+        return self._apply(True, "y", y, out)  # type: ignore[no-any-return]
 
     def norm(self) -> float:
         """An upper bound of the operator's 2-norm, the largest of ``‖A x‖ / ‖x‖``.
@@ -318,6 +318,8 @@ class Blur:
         from .cuda import device
 
         with device.current(x):
+            if out is not None:
+                _check_out(device.on_device(out) if device.is_on_device(out) else out, out_shape, self.dtype)
             source = device.adopt(name, x, self.dtype)
             if source.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
@@ -327,23 +329,21 @@ class Blur:
                 checks.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning)
             if out is None:
                 return device.like(result[0], x)
-            if isinstance(out, np.ndarray):
-                _check_out(out, out_shape, self.dtype)
-            return device.write("out", result[0], out)
+            return device.write(result[0], out)
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: Any) -> None:
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+    if not hasattr(out, "flags") or out.dtype != dtype:
         raise TypeError(f"out must be an ndarray of {dtype}; got {getattr(out, 'dtype', type(out))}")
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}; its shape is {out.shape}")
-    if not out.flags.writeable:
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError("out must be writeable")
 
 
 def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
     """``blur.forward(image)`` for `api.convolve`, whose argument and caller its messages name."""
-    return blur._apply(False, "image", image, None, callers=3)
+    return blur._apply(False, "image", image, None, callers=3)  # type: ignore[no-any-return]
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import module_of, on_host
+
 PACKAGE = os.path.dirname(__file__) + os.sep
 
 
@@ -103,6 +105,10 @@ def working_dtype(array: np.ndarray) -> np.dtype[Any]:
 
 def finite(name: str, array: np.ndarray) -> None:
     """Refuse NaN and infinity; looks at a few rows at a time, so it needs no memory to speak of."""
+    if module_of(array) is not np:
+        if bool(module_of(array).isfinite(array).all()):
+            return
+        array = on_host(array)
     flat = array.reshape(-1, array.shape[-1]) if array.flags.c_contiguous and array.ndim else np.atleast_1d(array)
     rows = max(1, 2**16 // max(1, flat[0].size))
     for start in range(0, len(flat), rows):
@@ -137,38 +143,54 @@ def has_holes(name: str, array: np.ndarray, shown: np.ndarray) -> bool:
 
     Looks at a few rows at a time.
     """
-    found = False
-    rows = max(1, 2**16 // array.shape[2])
+    found, xp = False, module_of(array)
+    rows = max(1, 2**16 // array.shape[2]) if xp is np else array.shape[1]
     for plane in array:
         for start in range(0, len(plane), rows):
             part = plane[start : start + rows]
-            if np.isfinite(part).all():
+            if xp.isfinite(part).all():
                 continue
             found = True
-            if np.isinf(part).any():
-                place = tuple(np.argwhere(np.isinf(shown))[0].tolist())
+            if xp.isinf(part).any():
+                place = tuple(np.argwhere(np.isinf(on_host(shown)))[0].tolist())
                 raise ValueError(f"{name} must be finite, or NaN where pixels are missing; at index {place} it is inf")
     return found
 
 
 def planes(name: str, value: Any, channel_axis: Any) -> np.ndarray:
     """An image as channels x rows x cols, in float32 or float64; for its contents see `has_holes`."""
+    array = real_array(name, value)
+    ndim(name, array, 2 if channel_axis is None else 3, planes_hint(channel_axis))
+    return as_planes(array, channel_axis)
+
+
+def planes_hint(channel_axis: Any) -> str:
+    return " (or a channel_axis)" if channel_axis is None else " when channel_axis is given"
+
+
+def as_planes(array: np.ndarray, channel_axis: Any) -> np.ndarray:
+    """`planes` of an array of two dimensions, or of three with a channel axis."""
     if channel_axis is None:
-        array = pixels(name, value, 2, " (or a channel_axis)")
         with np.errstate(over="ignore"):  # found as infinity
             return array.astype(working_dtype(array), copy=False)[None]
-    array = pixels(name, value, 3, " when channel_axis is given")
     axis = integer("channel_axis", channel_axis, -3, 2)
     # Cast and laid out at once: one copy, not two.
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(np.moveaxis(array, axis, 0), working_dtype(array))
+        xp = module_of(array)
+        contiguous: np.ndarray = xp.ascontiguousarray(xp.moveaxis(array, axis, 0), working_dtype(array))
+        return contiguous
 
 
-def pixels(name: str, value: Any, ndim: int, hint: str = "") -> np.ndarray:
-    """An array of real numbers with `ndim` dimensions, none of them empty."""
+def pixels(name: str, value: Any, dimensions: int) -> np.ndarray:
+    """An array of real numbers with so many dimensions, none of them empty."""
     array = real_array(name, value)
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions{hint}; its shape is {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"{name} must not be empty; its shape is {array.shape}")
+    ndim(name, array, dimensions)
     return array
+
+
+def ndim(name: str, array: Any, wanted: int, hint: str = "") -> None:
+    """Refuse arrays of other dimensions, and empty ones."""
+    if array.ndim != wanted:
+        raise ValueError(f"{name} must have {wanted} dimensions{hint}; its shape is {tuple(array.shape)}")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty; its shape is {tuple(array.shape)}")

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .blur import Blur
+from .arrays import module_of
+from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
 from .filters import PATHS
-from .frames import Start, checked_weights, joined, starter, weighed
+from .frames import Start, checked_weights, starter, weighed
 from .hygiene import warn_if_off_centre, warn_of_sum
 from .options import called, checked
+from .placement import PLACES, OnDevice, OnHost
 from .restore import restore
 from .result import Result
 from .tools import Tools
@@ -73,6 +75,7 @@ class Deblurrer:
         init: Any = "image",
         seed: int | None = None,
         path: str = "auto",
+        device: str = "cpu",
         workers: int | None = None,
         callback: Callable[[Any], Any] | None = None,
         progress: bool = False,
@@ -85,9 +88,12 @@ class Deblurrer:
         self._psf = psf if isinstance(psf, Blur) else _psfs(psf, self.shape, channel_axis)
         if self._options.method == "splits" and path not in ("auto", "fft"):
             raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
-        self._operation = {"boundary": boundary, "path": path, "workers": checks.workers(workers)}
-        self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
-        self._start = starter(init, seed, self.shape, channel_axis)
+        self._place = PLACES[checks.choice("device", device, DEVICES)]
+        self._operation = {"boundary": boundary, "path": path, "device": device, "workers": checks.workers(workers)}
+        with self._place.current(weights):
+            self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
+        with self._place.current(init):
+            self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], Tools] = {}
         for array in [psf.psf] if isinstance(psf, Blur) else np.asarray(self._psf):
             warn_of_sum(array)
@@ -123,32 +129,31 @@ class Deblurrer:
         Result
         """
         began = time.perf_counter()
-        planes = checks.planes("image", image, self._channel_axis)
-        if np.shape(image) != self.shape:
-            raise ValueError(f"image must have the shape {self.shape}; its shape is {np.shape(image)}")
-        start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
-        return self._solve(planes, start, weights, called("callback", callback), out, began)
+        with self._place.current(image):
+            planes = self._place.planes("image", image, self._channel_axis)
+            if np.shape(image) != self.shape:
+                raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(image))}")
+            start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
+            return self._solve(image, planes, start, weights, called("callback", callback), out, began)
 
     def _solve(
-        self, planes: np.ndarray, start: Start, weights: Any, callback: Any, out: np.ndarray | None, began: float
+        self, image: Any, planes: np.ndarray, start: Start, weights: Any, callback: Any, out: Any, began: float
     ) -> Result:
-        """`solve` of planes whose shape has been checked."""
-        axis, options = self._channel_axis, self._options
+        """`solve` of an image whose planes have the right shape."""
+        axis, options, place = self._channel_axis, self._options, self._place
         weights = self._weights if weights is None else checked_weights(weights, self.shape, axis)
         planes, weights, factor = weighed(planes, weights, axis)
         if options.data == "poisson" and planes.min() < 0:
             raise ValueError(f"image must not be negative with data='poisson'; its least value is {planes.min()}")
         if out is not None:
-            if not isinstance(out, np.ndarray) or out.dtype != planes.dtype:
-                raise TypeError(f"out must be an ndarray of {planes.dtype}; got {getattr(out, 'dtype', type(out))}")
-            if out.shape != self.shape or not out.flags.writeable:
-                raise ValueError(f"out must be writeable, of shape {self.shape}; its shape is {out.shape}")
+            place.check_out(out, self.shape, planes.dtype)
         callback, seen = callback or options.callback, None
         if callback is not None:
-            seen = lambda state: callback(replace(state, estimate=joined(state.estimate, axis)))  # noqa: E731
+            seen = lambda state: callback(replace(state, estimate=place.shown(state.estimate, image, axis)))  # noqa: E731
         tools = self._tools.get(planes.dtype)
         if tools is None:
-            tools = self._tools.setdefault(planes.dtype, Tools(self._psf, planes, options, axis, self._operation))
+            kind = _tools_for(place)
+            tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
         result = restore(tools, planes, weights, factor, start, seen)
         if result.stop_reason == "diverged":
             checks.warn(
@@ -156,13 +161,10 @@ class Deblurrer:
                 "the last finite estimate is returned (try a smaller learning_rate)",
                 RuntimeWarning,
             )
-        elif not all(np.isfinite(plane).all() for plane in result.image):
+        elif not all(module_of(plane).isfinite(plane).all() for plane in result.image):
             result = replace(result, stop_reason="diverged")
             checks.warn(f"the restored image is too large or too small for {planes.dtype}", RuntimeWarning)
-        whole = joined(result.image, axis)
-        if out is not None:
-            np.copyto(out, whole)
-        whole = np.ascontiguousarray(whole) if out is None else out
+        whole = place.handed_back(result.image, image, out, axis)
         return replace(result, image=whole, seconds=time.perf_counter() - began)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,6 +187,14 @@ class Deblurrer:
         ndarray
         """
         return (self(frame) for frame in frames)
+
+
+def _tools_for(place: OnHost) -> type[Tools]:
+    if not isinstance(place, OnDevice):
+        return Tools
+    from .cuda_tools import CudaTools  # not without a GPU
+
+    return CudaTools
 
 
 def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:

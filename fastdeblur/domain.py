@@ -7,6 +7,7 @@ true one, if what stands around the estimate is what the boundary says (see `Dom
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from .boundary import OUTSIDE, pixel_at, reduced
 from .costs import good_length
 from .memory import up
 
+# What stands at a position of the domain where no pixel does, nor zeros (which are OUTSIDE): anything.
+FREE = -2
+
 
 class Domain:
     """Shapes, spectra of the psfs, and where the pixels around the estimate belong.
@@ -27,15 +31,14 @@ class Domain:
     shape, estimate_shape : (int, int)
     tied : bool
         Whether the boundary says what stands around the estimate.
-    spectra : ndarray, shape (psfs, rows, wave_pitch)
-        Of the psfs, with their centres at the domain's corner; the first `waves` columns are used.
+    psfs : list of ndarray
     """
 
     def __init__(self, blurs: list[Blur]):
         blur = blurs[0]
-        self.boundary, self.estimate_shape, dtype = blur.boundary, blur.estimate_shape, blur.dtype
-        psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
-        taps = psfs[0].shape
+        self.boundary, self.estimate_shape, self.dtype = blur.boundary, blur.estimate_shape, blur.dtype
+        self.psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
+        taps = self.psfs[0].shape
         self.tied = self.boundary not in ("unknown", "wrap")
         if self.boundary == "wrap":
             self.shape = self.estimate_shape
@@ -44,20 +47,37 @@ class Domain:
             # values there settle in fewer steps.
             rows, cols = (good_length(n + m - 1) for n, m in zip(self.estimate_shape, taps, strict=True))
             self.shape = rows, cols
-        rows, cols = self.shape
-        self.waves = cols // 2 + 1
+        self.waves = self.shape[1] // 2 + 1
         self.wave_pitch = up(self.waves, 8) + 8
-        kind = np.result_type(dtype, np.complex64)
-        self.spectra = memory.zeros(len(psfs) * rows * self.wave_pitch, kind).reshape(-1, rows, self.wave_pitch)
-        for psf, out in zip(psfs, self.spectra, strict=True):
-            padded = np.zeros(self.shape)
-            padded[: taps[0], : taps[1]] = psf
-            centred = np.roll(padded, [-(count // 2) for count in taps], (0, 1))
-            out[:, : self.waves] = scipy.fft.rfft2(centred)
         self._halos = [
             _halo(self.boundary, size, count, length)
             for size, count, length in zip(self.estimate_shape, taps, self.shape, strict=True)
         ]
+
+    @functools.cached_property
+    def spectra(self) -> np.ndarray:
+        """Spectra of the psfs, psfs x rows x wave_pitch; the first `waves` columns are used."""
+        rows, kind = self.shape[0], np.result_type(self.dtype, np.complex64)
+        spectra = memory.zeros(len(self.psfs) * rows * self.wave_pitch, kind).reshape(-1, rows, self.wave_pitch)
+        for psf, out in zip(self.psfs, spectra, strict=True):
+            out[:, : self.waves] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
+        return spectra
+
+    def centred(self, psf: Any, padded: Any, xp: Any) -> Any:
+        """A psf with its centre at the domain's corner, for `padded` zeros of the module `xp`."""
+        taps = psf.shape
+        padded[: taps[0], : taps[1]] = psf
+        return xp.roll(padded, tuple(-(count // 2) for count in taps), (0, 1))
+
+    def standing(self, axis: int) -> np.ndarray:
+        """Which of the estimate's pixels stands at each position along an axis, or OUTSIDE, or FREE."""
+        size, length = self.estimate_shape[axis], self.shape[axis]
+        found = np.full(length, FREE)
+        found[:size] = np.arange(size)
+        if self.tied:
+            places, pixels = self._halos[axis]
+            found[places] = pixels
+        return found
 
     def estimate(self, planes: np.ndarray) -> np.ndarray:
         """The part of planes of the domain that is the estimate."""

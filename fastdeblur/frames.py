@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .arrays import beside, module_of, on_host
 
 STARTS = ("image", "zeros", "normal")
 # How holes are smoothed.
@@ -17,14 +18,25 @@ MEANS, CROSS = 3, np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
 Start = Callable[[np.ndarray, np.ndarray], None]
 
 
+def real_array(name: str, value: Any) -> np.ndarray:
+    """Real numbers of a caller's, where they are."""
+    if not checks.on_gpu(value):
+        return checks.real_array(name, value)
+    from .cuda import device
+
+    array: np.ndarray = device.real_array(name, value)
+    return array
+
+
 def joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
     """The inverse of `checks.planes`."""
-    return planes[0] if channel_axis is None else np.moveaxis(planes, 0, channel_axis)
+    whole: np.ndarray = planes[0] if channel_axis is None else module_of(planes).moveaxis(planes, 0, channel_axis)
+    return whole
 
 
 def from_image(image: np.ndarray, out: np.ndarray) -> None:
     """The blurred image itself as start."""
-    np.copyto(out, image)
+    out[...] = image
 
 
 def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None) -> Start:
@@ -40,21 +52,28 @@ def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | No
     if isinstance(init, str) and init == "zeros":
         return lambda image, out: out.fill(0)
     if isinstance(init, str):
-        return lambda image, out: _normal(seed, joined(out, channel_axis))
-    array = checks.real_array("init", init)
+        return lambda image, out: _normal(seed, out, channel_axis)
+    array = real_array("init", init)
     if array.shape != shape:
         raise ValueError(f"init must have the image's shape {shape}; its shape is {array.shape}")
     checks.finite("init", array)
     # A copy: the caller's array may change before the last solve.
-    planes = np.array(array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0))
-    return lambda image, out: np.copyto(out, checks.cast("init", planes, out.dtype))
+    planes = (array[None] if channel_axis is None else module_of(array).moveaxis(array, channel_axis, 0)).copy()
+
+    def write(image: np.ndarray, out: np.ndarray) -> None:
+        out[...] = beside(checks.cast("init", planes, out.dtype), out)
+
+    return write
 
 
-def _normal(seed: int | None, out: np.ndarray) -> None:
+def _normal(seed: int | None, out: np.ndarray, channel_axis: int | None) -> None:
     """The notebook's random start, drawn a row at a time: the stream is that of one call."""
     random = np.random.RandomState(seed)
-    for row in out:
+    drawn = out if module_of(out) is np else np.empty(out.shape, out.dtype)
+    for row in joined(drawn, channel_axis):
         row[...] = random.randn(*row.shape) / 10
+    if drawn is not out:
+        out[...] = beside(drawn, out)
 
 
 def weighed(
@@ -70,11 +89,11 @@ def weighed(
         return planes, None, 1.0
     factor = 1.0
     if weights is None:
-        given = np.ones_like(planes)
+        given = module_of(planes).ones_like(planes)
     else:
         given, factor = _weights(weights, planes, channel_axis)
     if missing:
-        given[np.isnan(planes)] = 0
+        given[module_of(planes).isnan(planes)] = 0
     empty = given == 0
     if empty.all():
         raise ValueError("weights and NaN pixels of image must leave some pixel; none is left")
@@ -87,14 +106,14 @@ def weighed(
 
 def checked_weights(value: Any, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
     """Weights for images of a shape, or for each of their channels; they are not cast yet."""
-    array = checks.real_array("weights", value)
+    array = real_array("weights", value)
     one = shape if channel_axis is None else tuple(np.delete(shape, channel_axis).tolist())
     if array.shape not in (shape, one):
         wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
         raise ValueError(f"weights must have the image's shape {wanted}; its shape is {array.shape}")
     checks.finite("weights", array)
     if array.min() < 0:
-        place = tuple(np.argwhere(array < 0)[0].tolist())
+        place = tuple(np.argwhere(on_host(array) < 0)[0].tolist())
         raise ValueError(f"weights must be at least 0; at index {place} it is {array[place]}")
     if array.max() == 0:
         raise ValueError("weights must not be all zero")
@@ -106,15 +125,16 @@ def _weights(array: np.ndarray, planes: np.ndarray, channel_axis: int | None) ->
     mantissa, exponent = math.frexp(float(array.max()))
     exponent -= mantissa == 0.5  # ones, and powers of four, become ones
     exponent += exponent % 2
-    given = np.ldexp(array.astype(np.float64), -exponent)
+    xp = module_of(planes)
+    given = xp.ldexp(beside(array, planes).astype(np.float64), -exponent)
     if array.ndim == 3 and channel_axis is not None:
-        given = np.moveaxis(given, channel_axis, 0)
-    return np.array(np.broadcast_to(given, planes.shape), planes.dtype, order="C"), math.ldexp(1.0, exponent)
+        given = xp.moveaxis(given, channel_axis, 0)
+    return xp.array(xp.broadcast_to(given, planes.shape), planes.dtype, order="C"), math.ldexp(1.0, exponent)
 
 
 def typical(weights: np.ndarray | None) -> float:
     """The middle one of the weights that are not 0: a few may be much larger than the others."""
-    return 1.0 if weights is None else float(np.median(weights[weights > 0]))
+    return 1.0 if weights is None else float(module_of(weights).median(weights[weights > 0]))
 
 
 def fill(plane: np.ndarray, holes: np.ndarray) -> None:
@@ -126,12 +146,21 @@ def fill(plane: np.ndarray, holes: np.ndarray) -> None:
     if holes.all():
         plane[...] = 0
     elif holes.any():
-        from scipy.ndimage import convolve, distance_transform_edt  # not for everyone who imports fastdeblur
-
-        nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
+        ndimage = _ndimage_of(plane)
+        nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         plane[...] = plane[tuple(nearest)]
         for _ in range(MEANS):
-            plane[holes] = convolve(plane, CROSS, mode="nearest")[holes]
+            plane[holes] = ndimage.convolve(plane, beside(CROSS, plane), mode="nearest")[holes]
+
+
+def _ndimage_of(plane: np.ndarray) -> Any:
+    if module_of(plane) is np:
+        import scipy.ndimage  # not for everyone who imports fastdeblur
+
+        return scipy.ndimage
+    import cupyx.scipy.ndimage
+
+    return cupyx.scipy.ndimage
 
 
 def saturated(image: Any, level: Any) -> np.ndarray:

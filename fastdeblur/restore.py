@@ -11,7 +11,7 @@ import numpy as np
 
 from .frames import Start, from_image
 from .result import Result
-from .solvers import descent, exact, poisson, sparse
+from .solvers import poisson, sparse
 from .solvers.shared import State
 from .tools import Tools
 from .weight import Seen
@@ -70,7 +70,7 @@ class Solve:
     def _exact(self, mu: float | None) -> Result:
         with self._tools.exact(self._weights is not None) as work:
             # A ridge makes a root's weight, once it is known what it leads to.
-            return exact.minimise(
+            return self._tools.minimise(
                 work, self._planes, self._weights, self._begin, root=self._options.data == "root",
                 mu=self._seen().ridge if mu is None else mu, given=mu is not None, **self._common,
             )  # fmt: skip
@@ -79,7 +79,7 @@ class Solve:
         options = self._options
         if mu is None:
             mu = self._root_weight() if options.data == "root" else self._seen().ridge
-        return descent.minimise(
+        return self._tools.descend(
             self._tools.blurs, self._planes, self._weights, self._begin, rule=options.method,
             root=options.data == "root", mu=mu, bounds=options.bounds, learning_rate=options.learning_rate,
             **self._common,
@@ -95,8 +95,8 @@ class Solve:
         A weight that is not `given` is a ridge; with roots, the result's is theirs that has it.
         """
         with self._tools.exact(self._weights is not None) as work:
-            found = exact.minimise(
-                work, self._planes, self._weights, lambda out: np.copyto(out, self._planes), root=root,
+            found = self._tools.minimise(
+                work, self._planes, self._weights, lambda out: from_image(self._planes, out), root=root,
                 mu=mu, given=given, max_iter=50, tol=1e-3, callback=None, progress=False,
             )  # fmt: skip
             return found, work.norms

@@ -45,7 +45,7 @@ class Task:
     """A C function that does one tile, compiled a dtype at a time when first asked for."""
 
     def __init__(self, function: Callable[..., None], signature: Callable[[Any], Any]):
-        self._function, self._signature = function, signature
+        self._function, self._signature, self.name = function, signature, function.__name__
         self._compiled: dict[np.dtype[Any] | None, Any] = {}
         self.__doc__ = function.__doc__
 

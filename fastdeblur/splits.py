@@ -13,8 +13,9 @@ from .blur import Blur
 from .domain import Domain
 from .kernels.shrink import linear, power, soft
 from .kernels.spectral import COLUMNS, back, columns
-from .kernels.splitting import DIFFERENCES, FIRSTS, MARGIN, SPLITTING, SUMS, split
+from .kernels.splitting import DIFFERENCES, FIRSTS, MARGIN, OF_SPLIT, SPLITTING, SUMS, split
 from .memory import up
+from .objective import misfit, penalty
 from .sweeps import Sweeper
 
 # Rows a tile, of all planes together, and the least of each.
@@ -34,6 +35,8 @@ SECONDS = 13e-9
 class Splits:
     """The variables of one solve and the passes that take a step.
 
+    What it shares with its twin on a GPU, `solvers.cuda_splits`, is what `solvers.sparse` uses.
+
     Parameters
     ----------
     domain : Domain
@@ -45,6 +48,9 @@ class Splits:
     pixels : bool
         Whether the estimate itself is split, too.
     """
+
+    #: Where it is, and after how many steps to look at their sums.
+    device, look_every = "cpu", 1
 
     def __init__(self, domain: Domain, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain, self.blurs, self.planes, self.kind = domain, blurs, planes, kind
@@ -66,6 +72,7 @@ class Splits:
         self._memory = {name: memory.zeros(count, dtype) for name, count in counts.items()}
         self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
         self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
+        self._seen = np.zeros((1, 2, SUMS))
         self._axes = memory.zeros(2, np.intp)
         self._axes[0] = 1
         stiffness = [2 - 2 * np.cos(2 * np.pi / n * np.arange(n)) for n in domain.shape]
@@ -142,13 +149,16 @@ class Splits:
             splits[4] *= self.dtype.type(math.sqrt(2))
         self.job["split"], self.job["split_next"] = (self._memory[n].ctypes.data for n in ("split", "split_next"))
 
-    def settle(self) -> np.ndarray:
-        """Let the splits follow the estimate; returns the sums that `kernels.splitting` names."""
+    def settle(self) -> None:
+        """Let the splits follow the estimate."""
         job = self.job
         self._sweeper.run(split, job, self._tiles)
         job["split"], job["split_next"] = int(job["split_next"]), int(job["split"])
-        totals: np.ndarray = self.sums.sum(axis=0)
-        return totals
+        self._seen[0, 0] = self.sums.sum(axis=0)
+
+    def look(self) -> np.ndarray:
+        """For each step since the last look the sums of `settle`, which `kernels.splitting` names, and of `meet`."""
+        return self._seen
 
     def move(self) -> None:
         """Let the estimate follow the splits."""
@@ -156,8 +166,8 @@ class Splits:
         run(columns, job, self.planes * -(-self.domain.waves // COLUMNS))
         run(back, job, self.planes * self._tiles)
 
-    def meet(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> np.ndarray:
-        """Let the copy of the estimate follow it; returns sums like those of the other splits.
+    def meet(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> None:
+        """Let the copy of the estimate follow it; its sums are like those of the other splits.
 
         `project` is asked for the copy's estimate, given what it should be near.
         """
@@ -172,7 +182,16 @@ class Splits:
         estimate = self.domain.estimate(u)
         estimate[...] = project(self.domain.gather(v))
         self.domain.spread(u)
-        return np.array([_square(x - u), _square(u - last), _square(x), _square(u), _square(v - u)])
+        self._seen[0, 1, :OF_SPLIT] = [_square(x - u), _square(u - last), _square(x), _square(u), _square(v - u)]
+
+    def parts(self, poisson: bool) -> tuple[float, float]:
+        """The two parts of the estimate's objective: the data's, and the prior's without its weight."""
+        estimate = np.ascontiguousarray(self.estimate)
+        blurred = np.empty_like(self.image)
+        for k in range(self.planes):
+            self.blurs[k % len(self.blurs)].run(estimate[k], blurred[k])
+        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate)
+        return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights), rough
 
 
 def _ahead(image: np.ndarray, axis: int, out: np.ndarray) -> None:

@@ -17,7 +17,8 @@ from .filters import PATHS
 from .frames import joined
 from .options import Options
 from .preconditioner import Preconditioner
-from .solvers import poisson, workspace
+from .result import Result
+from .solvers import descent, exact, poisson, workspace
 from .splits import Splits
 
 
@@ -30,8 +31,13 @@ class Tools:
         One for all planes, or one each.
     """
 
+    #: Whether there is an exact solver by cosines.
+    _has_cosines = True
+
     def __init__(self, psf: Any, planes: np.ndarray, options: Options, channel_axis: int | None, operation: Any):
         self.blurs = _operators(psf, planes, **operation)
+        self.descend: Callable[..., Result] = descent.minimise
+        self.minimise: Callable[..., Result] = exact.minimise
         self.planes, self.options = len(planes), options
         self._axis = channel_axis
         self._preconditioners: dict[bool, list[Preconditioner]] = {}
@@ -41,7 +47,7 @@ class Tools:
     @contextmanager
     def exact(self, weighted: bool) -> Iterator[workspace.Workspace]:
         """For the exact solver; weights and several psfs leave nothing that cosines diagonalise."""
-        by_cosines = not weighted and len(self.blurs) == 1
+        by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1
 
         def make() -> workspace.Workspace:
             if by_cosines not in self._preconditioners:
@@ -51,7 +57,7 @@ class Tools:
                     )
                     for blur in self.blurs
                 ]
-            return workspace.Workspace(self.blurs, self.planes, self._preconditioners[by_cosines])
+            return self._exact_workspace(self._preconditioners[by_cosines])
 
         with self._borrowed(("exact", by_cosines), make) as work:
             yield work
@@ -65,7 +71,7 @@ class Tools:
                 self._domain = Domain(self.blurs)
             prior = self.options.prior
             pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
-            return Splits(self._domain, self.blurs, self.planes, str(prior), pixels)
+            return self._splits(self._domain, str(prior), pixels)
 
         with self._borrowed("splits", make) as work:
             yield work
@@ -75,8 +81,17 @@ class Tools:
         """For photon noise without a prior."""
         # Its scratch is for a number of threads, which may be another by the next call.
         threads = runtime.slots(self.blurs[0].workers, runtime.most_threads(), math.inf)
-        with self._borrowed(("lucy", threads), lambda: poisson.Workspace(self.blurs, self.planes)) as work:
+        with self._borrowed(("lucy", threads), self._lucy_workspace) as work:
             yield work
+
+    def _exact_workspace(self, preconditioners: list[Preconditioner]) -> workspace.Workspace:
+        return workspace.Workspace(self.blurs, self.planes, preconditioners)
+
+    def _splits(self, domain: Domain, prior: str, pixels: bool) -> Splits:
+        return Splits(domain, self.blurs, self.planes, prior, pixels)
+
+    def _lucy_workspace(self) -> poisson.Workspace:
+        return poisson.Workspace(self.blurs, self.planes)
 
     @contextmanager
     def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:
@@ -129,7 +144,7 @@ def _operators(psf: Any, planes: np.ndarray, **options: Any) -> list[Blur]:
 def _check_operator(blur: Blur, planes: np.ndarray, **options: Any) -> None:
     checks.choice("boundary", options["boundary"], BOUNDARIES)
     checks.choice("path", options["path"], ["auto", *PATHS])
-    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("workers", None)):
+    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("device", "cpu"), ("workers", None)):
         if options[name] not in (neutral, getattr(blur, name)):
             raise ValueError(
                 f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"

@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.fft
 
+from .arrays import beside, module_of, on_host, transforms_of
 from .boundary import reduced
 from .frames import typical
 from .kernels.shrink import POWER
@@ -51,33 +51,33 @@ class Periodogram:
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray]):
         rows, cols = planes.shape[1:]
-        window = _hann(rows)[:, None] * _hann(cols)[None, :]
+        xp, fft = module_of(planes), transforms_of(planes)
+        window = beside(_hann(rows), planes)[:, None] * beside(_hann(cols), planes)[None, :]
         # Channels that are blurred alike are added up.
-        powers = np.zeros((len(psfs), rows, cols // 2 + 1))
+        powers = xp.zeros((len(psfs), rows, cols // 2 + 1))
         for k, plane in enumerate(planes):
             mean = float((window * plane).sum() / window.sum())
-            waves = scipy.fft.rfft2(window * (plane.astype(np.float64) - mean))
+            waves = fft.rfft2(window * (plane.astype(np.float64) - mean))
             powers[k % len(psfs)] += waves.real**2 + waves.imag**2
         powers /= (window * window).sum()
-        stiffness = _stiffness(rows, cols)
-        times = np.full(powers[0].shape, 2.0)
+        stiffness = beside(_stiffness(rows, cols), planes)
+        times = xp.full(powers[0].shape, 2.0)
         times[:, 0] = 1
         if cols % 2 == 0:
             times[:, -1] = 1
         # The lowest frequencies are the window's own.
-        low = np.minimum(np.arange(rows), rows - np.arange(rows)) <= 2
-        times[low, :3] = 0
+        times[:3, :3] = 0
+        times[max(rows - 2, 0) :, :3] = 0
         # A ridge of 1 means the same whatever the psf's sum.
         self.scale = float(max(np.abs(psf).sum(dtype=np.float64) for psf in psfs)) ** 2 or 1.0
         count, power, ratio = np.zeros((3, CLASSES))
         for psf, seen in zip(psfs, powers, strict=True):
-            waves = scipy.fft.rfft2(reduced(psf.astype(np.float64), (rows, cols), "wrap"), (rows, cols))
+            waves = fft.rfft2(beside(reduced(psf.astype(np.float64), (rows, cols), "wrap"), planes), (rows, cols))
             response = waves.real**2 + waves.imag**2
-            log = np.log(response / self.scale / np.maximum(stiffness, 1e-30) + 1e-12)
-            index = np.clip((log + 28) * (CLASSES / 60), 0, CLASSES - 1).astype(np.intp).ravel()
-            count += np.bincount(index, times.ravel(), CLASSES)
-            power += np.bincount(index, (times * seen).ravel(), CLASSES)
-            ratio += np.bincount(index, (times * log).ravel(), CLASSES)
+            log = xp.log(response / self.scale / xp.maximum(stiffness, 1e-30) + 1e-12)
+            index = xp.clip((log + 28) * (CLASSES / 60), 0, CLASSES - 1).astype(np.intp).ravel()
+            sums = _sums_of_classes(index, [times, times * seen, times * log])
+            count, power, ratio = count + sums[0], power + sums[1], ratio + sums[2]
         some = count > 0
         self.count = count[some] / len(psfs)
         self.power = power[some] / len(planes)
@@ -87,6 +87,15 @@ class Periodogram:
         """What each of `ridges` leaves of the waves of each class."""
         shares: np.ndarray = ridges[:, None] / (ridges[:, None] + self.ratio)
         return shares
+
+
+def _sums_of_classes(index: np.ndarray, images: list[np.ndarray]) -> list[np.ndarray]:
+    """Sums of images over the pixels of each class."""
+    if module_of(index) is np:
+        return [np.bincount(index, image.ravel(), CLASSES) for image in images]
+    from .cuda.classes import sums  # in an order that does not change
+
+    return sums(index, images, CLASSES)
 
 
 def by_validation(seen: Periodogram) -> int:
@@ -102,7 +111,7 @@ def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> floa
     """
     rows, cols = planes.shape[1:]
     top, left = max(rows - MIDDLE, 0) // 2, max(cols - MIDDLE, 0) // 2
-    seen = Periodogram(planes[:, top : top + MIDDLE, left : left + MIDDLE], psfs)
+    seen = Periodogram(on_host(planes[:, top : top + MIDDLE, left : left + MIDDLE]), psfs)
     ridges = RIDGES[::8]
     part = seen.left(ridges)
     residual = (part**2 * seen.power).sum(axis=1)
@@ -115,6 +124,7 @@ def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> floa
 def spread(planes: np.ndarray) -> float:
     """Between which values nearly all pixels lie, from some of them."""
     some = planes[:, :: max(planes.shape[1] // 256, 1), :: max(planes.shape[2] // 256, 1)]
+    some = on_host(some)
     low, high = np.quantile(some, [0.001, 0.999])
     return max(float(high - low), 1e-3 * float(np.abs(some).max())) or 1.0
 
@@ -147,7 +157,7 @@ class Seen:
         self.ridge = self._bare * self._heaviness
         residual, whole = float((left**2 * seen.power).sum()), float(seen.count.sum())
         if weights is not None:  # a hole is filled with the mean of about four pixels
-            residual /= 1 - 0.75 * float(np.count_nonzero(weights == 0)) / weights.size
+            residual /= 1 - 0.75 * float((weights == 0).sum()) / weights.size
         self.noise = math.sqrt(residual / freedom)
         self._used = 1 - freedom / whole
 
@@ -174,12 +184,13 @@ class Seen:
         The first is right for photon noise, the second for noise that is the same everywhere.
         """
         mean = max(float(self._planes.mean(dtype=np.float64)), 1e-6 * self._brightness)
-        inverse = float((1 / np.maximum(self._planes, 0.05 * mean)).mean(dtype=np.float64))
+        inverse = float((1 / self._planes.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
 
     def _steepness(self) -> float:
         """Mean length of the ridge solution's first differences, in the middle of the image."""
         total, count = 0.0, 0
+        xp, fft = module_of(self._planes), transforms_of(self._planes)
         rows, cols = self._planes.shape[1:]
         top, left = max(rows - LARGE, 0) // 2, max(cols - LARGE, 0) // 2
         for k, plane in enumerate(self._planes[:, top : top + LARGE, left : left + LARGE]):
@@ -187,17 +198,18 @@ class Seen:
             down, across = (min(taps, size) for taps, size in zip(psf.shape, plane.shape, strict=True))
             # Periodic, as both ends fade to the mean.
             margins, mean = ((down, down), (across, across)), float(plane.mean())
-            faded = np.pad(plane.astype(np.float64), margins, "linear_ramp", end_values=mean)
+            faded = xp.pad(plane.astype(np.float64), margins, "linear_ramp", end_values=mean)
             shape = faded.shape
-            response = scipy.fft.rfft2(reduced(psf.astype(np.float64), shape, "wrap"), shape)
+            response = fft.rfft2(beside(reduced(psf.astype(np.float64), shape, "wrap"), plane), shape)
             stiffness = _stiffness(*shape)
             stiffness[0, 0] = 1
-            waves = scipy.fft.rfft2(faded) * np.conj(response) / (np.abs(response) ** 2 + self._bare * stiffness)
+            strength = xp.abs(response) ** 2 + self._bare * beside(stiffness, plane)
+            waves = fft.rfft2(faded) * response.conj() / strength
             # Shifted by the psf's centre, which changes no mean but that of the border.
-            x = scipy.fft.irfft2(waves, shape)[2 * down : -2 * down or None, 2 * across : -2 * across or None]
+            x = fft.irfft2(waves, shape)[2 * down : -2 * down or None, 2 * across : -2 * across or None]
             if min(x.shape) < 2:
-                x = scipy.fft.irfft2(waves, shape)
-            lengths = np.hypot(np.diff(x, axis=0)[:, :-1], np.diff(x, axis=1)[:-1])
+                x = fft.irfft2(waves, shape)
+            lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
             total, count = total + float(lengths.sum()), count + lengths.size
         return total / max(count, 1)
 

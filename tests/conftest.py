@@ -1,3 +1,5 @@
+import ctypes
+import importlib.util
 import os
 import subprocess
 import sys
@@ -6,8 +8,22 @@ from pathlib import Path
 # Its threads go on waiting for work after a product, on the cores that the kernels need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
-import pytest
+
+def has_gpu():
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return False
+    usable = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return usable and all(importlib.util.find_spec(name) for name in ("numba_cuda", "cupy"))
+
+
+# Where there is no GPU, Numba's simulator runs what is meant for one.
+if not has_gpu():
+    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+
+import numpy as np  # noqa: E402 (not before the environment is set)
+import pytest  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import naive`
 

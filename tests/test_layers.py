@@ -6,10 +6,10 @@ from pathlib import Path
 import fastdeblur
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "tools", "options",
-    "solvers", "weight", "result", "splits", "domain", "objective", "frames", "preconditioner", "ends", "cosine",
-    "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "costs", "boundary", "psf", "hygiene",
-    "checks", "memory", "kernels", "runtime", "cache",
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "placement", "restore",
+    "cuda_tools", "tools", "options", "solvers", "weight", "result", "splits", "domain", "frames", "preconditioner",
+    "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective",
+    "costs", "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 
@@ -55,7 +55,7 @@ def test_import_is_light(python):
         "import sys, fastdeblur\n"
         "heavy = {'matplotlib', 'skimage', 'dask', 'torch', 'tqdm', 'cupy', 'pywt', 'PIL'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "assert not any(name.startswith('numba.cuda.cudadrv') for name in sys.modules)\n"
+        "assert not any(name.startswith(('numba.cuda.cudadrv', 'fastdeblur.cuda')) for name in sys.modules)\n"
     )
 
 

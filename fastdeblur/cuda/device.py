@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .shapes import SIMULATED
+from .shapes import LINE, SIMULATED
 
 INSTALL = "pip install 'fastdeblur[cuda12]' (or cuda13, as your driver)"
-# Threads of blocks that are rows of an image.
-LINE = 8 if SIMULATED else 256
+_CONFIGURING = threading.Lock()
 
 
 @functools.cache
@@ -83,15 +83,15 @@ def on_device(value: Any) -> Any:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A NumPy array of what is on the device; waits for it."""
-    host: np.ndarray = array if arrays() is np else arrays().asnumpy(array)
+    """A copy of what is on the device, in the host's memory; waits for it."""
+    host: np.ndarray = np.array(array) if arrays() is np else arrays().asnumpy(array)
     return host
 
 
 def like(array: Any, value: Any) -> Any:
     """An array on the device as the kind of object that `value` is: NumPy's, CuPy's, Torch's or Numba's."""
     if not is_on_device(value):
-        return np.array(array) if arrays() is np else to_host(array)
+        return to_host(array)
     kind = type(value).__module__.split(".")[0]
     if kind == "torch":
         import torch
@@ -127,19 +127,12 @@ def is_finite(array: Any) -> bool:
     return bool(arrays().isfinite(array).all())
 
 
-def write(name: str, array: Any, out: Any) -> Any:
-    """Put a result where the caller wants it."""
-    if not is_on_device(out):
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{name} must be an array in the host's or the GPU's memory; got {type(out)}")
+def write(array: Any, out: Any) -> Any:
+    """Put a result where the caller wants it, which has been checked."""
+    if is_on_device(out):
+        on_device(out)[...] = array
+    else:
         out[...] = to_host(array)
-        return out
-    target = on_device(out)
-    if target.dtype != array.dtype or target.shape != array.shape:
-        raise ValueError(
-            f"{name} must be {array.dtype} of shape {array.shape}; got {target.dtype} of shape {target.shape}"
-        )
-    target[...] = array
     return out
 
 
@@ -186,6 +179,26 @@ def _stream(device: int, address: int) -> Any:
     return cuda.external_stream(address) if address else cuda.default_stream()
 
 
+def _configured(kernel: Any, blocks: Any, threads: Any, stream: Any) -> Any:
+    """A kernel that is ready for arguments, without Numba's warning of grids that do not fill the GPU."""
+    if SIMULATED:
+        return kernel[blocks, threads, stream]
+    return _quietly_configured(kernel, blocks, threads, stream)
+
+
+@functools.lru_cache(maxsize=1024)
+def _quietly_configured(kernel: Any, blocks: Any, threads: Any, stream: Any) -> Any:
+    from numba import config
+
+    with _CONFIGURING:
+        before = config.CUDA_LOW_OCCUPANCY_WARNINGS
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        try:
+            return kernel[blocks, threads, stream]
+        finally:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+
 def launch(kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
     """Run a kernel on the current stream."""
     stream = 0
@@ -193,12 +206,17 @@ def launch(kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
         cupy = arrays()
         now = cupy.cuda.get_current_stream()
         stream = _stream(cupy.cuda.runtime.getDevice(), now.ptr)
-    kernel[blocks, threads, stream](*arguments)
+    _configured(kernel, blocks, threads, stream)(*arguments)
 
 
 def over_rows(planes: int, rows: int, cols: int) -> tuple[tuple[int, int, int], int]:
     """Blocks and threads for kernels whose blocks are parts of rows."""
     return (rows, -(-cols // LINE), planes), LINE
+
+
+def rows_of(planes: int, rows: int, cols: int) -> tuple[tuple[int, int, int], int]:
+    """Blocks and threads for kernels whose blocks go through a row each."""
+    return (rows, 1, planes), LINE
 
 
 def zeros(shape: Any, dtype: Any) -> Any:

@@ -18,18 +18,19 @@ from .shapes import ALIGNED, ALIGNMENT, BAND, LANES, ROWS, THREADS, TILE_ROWS, W
 U = np.uint64
 
 
-def make(dtype: Any) -> Any:
-    """The device function ``direct(acc, source, plane, down, across, rows_at, cols_at, i0, j0)``.
+def make(dtype: Any) -> tuple[Any, int]:
+    """The device function ``direct(window, source, plane, down, across, rows_at, cols_at, i0, j0)``.
 
     `source[plane]` is read at ``rows_at[i + u], cols_at[j + v]`` for the tile's pixel (i, j) and the weight (u, v) of
-    `down`, zeros being where those are negative; `across` is not used.  It adds to `acc`, which holds a thread's
-    pixels row by row, `LANES` apart, and is to be zero.
+    `down`, zeros being where those are negative; `across` is not used.  `window` is shared memory, of so many
+    elements as are returned too; in the end it begins with the tile, row by row without gaps, for all threads to
+    see.  (Handed back in the thread's own registers, they would not stay there: an epilogue's loops are not unrolled.)
     """
     real = np.dtype(dtype).type
     cols = columns(dtype)
     tile_cols, wide = LANES * cols, LANES * cols + BAND
     size, weights_size = (TILE_ROWS + BAND - 1) * wide, BAND * BAND
-    ahead_size = 2 * cols
+    acc_size, ahead_size = ROWS * cols, 2 * cols
     rows_u, cols_u, ahead_u, pitch, band, zero, one = map(U, (ROWS, cols, ahead_size, wide, BAND, 0, 1))
 
     @device
@@ -49,9 +50,11 @@ def make(dtype: Any) -> Any:
                                 acc[r * cols_u + c] += tap * ahead[c + k]
 
     @device
-    def direct(acc, source, plane, down, across, rows_at, cols_at, i0, j0):
-        window = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
+    def direct(window, source, plane, down, across, rows_at, cols_at, i0, j0):
         weights = cuda.shared.array(weights_size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(weights_size, real)
+        acc = cuda.local.array(acc_size, real)
+        for k in range(acc_size):
+            acc[k] = real(0)
         tx, ty, psf = cuda.threadIdx.x, cuda.threadIdx.y, plane % down.shape[0]
         taps_down, taps_across = down.shape[1], down.shape[2]
         for u0 in range(0, taps_down, BAND):
@@ -68,13 +71,9 @@ def make(dtype: Any) -> Any:
                 cuda.syncthreads()
                 accumulate(acc, window, weights, U(height), U(width), U(ty) * rows_u * pitch + U(tx) * cols_u)
                 cuda.syncthreads()
-        # From pixels beside each other to pixels LANES apart.
         for r in range(ROWS):
             for c in range(cols):
                 window[(ty * ROWS + r) * tile_cols + tx * cols + c] = acc[r * cols + c]
         cuda.syncthreads()
-        for r in range(ROWS):
-            for c in range(cols):
-                acc[r * cols + c] = window[(ty * ROWS + r) * tile_cols + tx + c * LANES]
 
-    return direct
+    return direct, size

@@ -56,11 +56,11 @@ class Side:
             self._padded = device.zeros((planes, *self.lengths), self._psfs.dtype)
             self._padded_view = view(self._padded)
         rows, cols = self.lengths
-        launch(gather, *device.over_rows(planes, rows, cols), source, scalars, self.rows_at, self.cols_at,
+        launch(gather, *device.rows_of(planes, rows, cols), source, scalars, self.rows_at, self.cols_at,
                self._padded_view)  # fmt: skip
         fft = device.transforms()
         waves = fft.rfft2(self._padded)
-        launch(multiply, *device.over_rows(*waves.shape), view(waves), self.spectra)
+        launch(multiply, *device.rows_of(*waves.shape), view(waves), self.spectra)
         return fft.irfft2(waves, self.lengths)
 
 
@@ -169,7 +169,7 @@ class Operator:
 
     def fold(self, wide: Any, out: Any) -> None:
         """Add that up for each pixel of the estimate."""
-        launch(fold, *device.over_rows(*out.shape), wide, *self._folding, out)
+        launch(fold, *device.rows_of(*out.shape), wide, *self._folding, out)
 
     def _apply(self, side: Side, source: Any, out: Any) -> None:
         first = view(source[None])
@@ -188,9 +188,7 @@ def _weights(path: str, psfs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return psfs, psfs[:1, :1, :1]
     pairs = [factors(psf) for psf in psfs]
     most = max(len(columns) for columns, _ in pairs)
-    down, across = (
-        np.zeros((len(psfs), most, psfs.shape[axis]), psfs.dtype) for axis in (1, 2)
-    )
+    down, across = (np.zeros((len(psfs), most, psfs.shape[axis]), psfs.dtype) for axis in (1, 2))
     for k, (columns, rows) in enumerate(pairs):
         down[k, : len(columns)], across[k, : len(rows)] = columns, rows
     return down, across

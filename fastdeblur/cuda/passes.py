@@ -30,16 +30,16 @@ from .loop import (
     STATUS,
     UNIT,
 )
-from .shapes import LANES, ROWS, TILE_ROWS, columns, device, kernel
-from .sums import block_sums
+from .shapes import ALIGNED, ALIGNMENT, LANES, LINE, ROWS, TILE_ROWS, columns, device, kernel
+from .sums import pass_sums
 
 
-def _loaded(dtype: Any) -> Any:
+def _loaded(dtype: Any) -> tuple[Any, int]:
     cols = columns(dtype)
-    real = np.dtype(dtype).type
+    real, tile_cols = np.dtype(dtype).type, LANES * cols
 
     @device
-    def loaded(acc, source, plane, down, across, rows_at, cols_at, i0, j0):
+    def loaded(tile, source, plane, down, across, rows_at, cols_at, i0, j0):
         """The pixel at ``rows_at[i], cols_at[j]`` itself."""
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
@@ -47,50 +47,49 @@ def _loaded(dtype: Any) -> Any:
             for c in range(cols):
                 j = j0 + cuda.threadIdx.x + c * LANES
                 col = cols_at[j] if j < cols_at.size else -1
-                acc[r * cols + c] = source[plane, row, col] if row >= 0 and col >= 0 else real(0)
+                at = (cuda.threadIdx.y * ROWS + r) * tile_cols + cuda.threadIdx.x + c * LANES
+                tile[at] = source[plane, row, col] if row >= 0 and col >= 0 else real(0)
 
-    return loaded
+    return loaded, TILE_ROWS * tile_cols
 
 
 @functools.cache
 def passes(path: str, dtype: Any) -> SimpleNamespace:
     """The kernels `apply`, `residual` and `update` of a path: "direct", "separable" or "loaded"."""
-    correlate = {"direct": direct.make, "separable": separable.make, "loaded": _loaded}[path](dtype)
+    correlate, size = {"direct": direct.make, "separable": separable.make, "loaded": _loaded}[path](dtype)
     step = rules.make(dtype)
     real = np.dtype(dtype).type
     cols = columns(dtype)
-    acc_size, tile_cols = ROWS * cols, LANES * cols
+    tile_cols = LANES * cols
     # The arguments of `correlate` come first: `source` holds one or two versions of planes x rows x cols, of which
     # `scalars` names one.
 
     @kernel
     def apply(source, scalars, down, across, rows_at, cols_at, out):
         """A x, or the transpose's part."""
-        acc = cuda.local.array(acc_size, real)
-        for k in range(acc_size):
-            acc[k] = real(0)
+        tile = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
         i0, j0, plane = cuda.blockIdx.y * TILE_ROWS, cuda.blockIdx.x * tile_cols, cuda.blockIdx.z
-        correlate(acc, source[int(scalars[HERE])], plane, down, across, rows_at, cols_at, i0, j0)
+        correlate(tile, source[int(scalars[HERE])], plane, down, across, rows_at, cols_at, i0, j0)
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
             for c in range(cols):
                 j = j0 + cuda.threadIdx.x + c * LANES
                 if i < out.shape[1] and j < out.shape[2]:
-                    out[plane, i, j] = acc[r * cols + c]
+                    out[plane, i, j] = tile[(i - i0) * tile_cols + j - j0]
 
     @kernel
     def residual(
         source, scalars, down, across, rows_at, cols_at, asked, estimates, image, weights, top, left, out, partials
     ):
         """r = w (A x - b) where the image is; sums: w (A x - b)^2 and |Dx|^2, in units."""
-        acc = cuda.local.array(acc_size, real)
+        if scalars[STATUS] != RUNNING:
+            return
+        tile = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
         sums = cuda.local.array(2, np.float64)
-        for k in range(acc_size):
-            acc[k] = real(0)
         i0, j0, plane = cuda.blockIdx.y * TILE_ROWS, cuda.blockIdx.x * tile_cols, cuda.blockIdx.z
         here, unit = int(scalars[HERE]), real(asked[UNIT])
         x, version = estimates[here], here if source.shape[0] > 1 else 0
-        correlate(acc, source[version], plane, down, across, rows_at, cols_at, i0, j0)
+        correlate(tile, source[version], plane, down, across, rows_at, cols_at, i0, j0)
         misfit, roughness = real(0), real(0)
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
@@ -107,25 +106,23 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                     roughness += drop * drop
                 p, q = i - top, j - left
                 if p >= 0 and q >= 0 and p < image.shape[1] and q < image.shape[2]:
-                    lacks = acc[r * cols + c] - image[plane, p, q]
+                    lacks = tile[(i - i0) * tile_cols + j - j0] - image[plane, p, q]
                     weight = weights[plane, p, q] if weights.size > 1 else real(1)
                     out[plane, p, q] = weight * lacks
                     misfit += weight * (unit * lacks) * (unit * lacks)
         sums[0], sums[1] = misfit, roughness
         slot = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
-        block_sums(sums, 2, partials, slot)
+        pass_sums(sums, 2, partials, slot)
 
     @kernel
     def update(source, scalars, down, across, rows_at, cols_at, asked, estimates, first, second, partials):
         """The next estimate, beside the current one; sums of squares: gradient, its data part, its prior part."""
         if scalars[STATUS] != RUNNING or scalars[SKIPS] != 0.0:
             return
-        acc = cuda.local.array(acc_size, real)
+        tile = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
         sums = cuda.local.array(3, np.float64)
-        for k in range(acc_size):
-            acc[k] = real(0)
         i0, j0, plane = cuda.blockIdx.y * TILE_ROWS, cuda.blockIdx.x * tile_cols, cuda.blockIdx.z
-        correlate(acc, source[0], plane, down, across, rows_at, cols_at, i0, j0)
+        correlate(tile, source[0], plane, down, across, rows_at, cols_at, i0, j0)
         here = int(scalars[HERE])
         x, out = estimates[here], estimates[1 - here]
         data_scale, prior_scale = real(scalars[DATA_SCALE]), real(scalars[PRIOR_SCALE])
@@ -144,7 +141,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                 below = x[plane, i + 1, j] if i + 1 < x.shape[1] else pixel
                 before = x[plane, i, j - 1] if j > 0 else pixel
                 after = x[plane, i, j + 1] if j + 1 < x.shape[2] else pixel
-                data = data_scale * acc[r * cols + c]
+                data = data_scale * tile[(i - i0) * tile_cols + j - j0]
                 prior = prior_scale * ((pixel - up) + (pixel - below) + (pixel - before) + (pixel - after))
                 gradient = data + prior
                 data_total += data * data
@@ -158,7 +155,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                 out[plane, i, j] = following
         sums[0], sums[1], sums[2] = total, data_total, prior_total
         slot = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
-        block_sums(sums, 3, partials, slot)
+        pass_sums(sums, 3, partials, slot)
 
     return SimpleNamespace(apply=apply, residual=residual, update=update)
 
@@ -166,32 +163,31 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
 @kernel
 def gather(source, scalars, rows_at, cols_at, out):
     """The image as it stands around and in itself, zeros where the tables say nothing."""
-    i, j, plane = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-    if j >= out.shape[2]:
-        return
-    row, col = rows_at[i] if i < rows_at.size else -1, cols_at[j] if j < cols_at.size else -1
-    if row >= 0 and col >= 0:
-        out[plane, i, j] = source[int(scalars[HERE]), plane, row, col]
-    else:
-        out[plane, i, j] = 0
+    i, plane, here = cuda.blockIdx.x, cuda.blockIdx.z, int(scalars[HERE])
+    row = rows_at[i] if i < rows_at.size else -1
+    for j in range(cuda.threadIdx.x, out.shape[2], LINE):
+        col = cols_at[j] if j < cols_at.size else -1
+        if row >= 0 and col >= 0:
+            out[plane, i, j] = source[here, plane, row, col]
+        else:
+            out[plane, i, j] = 0
 
 
 @kernel
 def fold(wide, row_first, row_places, col_first, col_places, out):
     """Add up what there is for each pixel at the places where it stands: the transpose of `gather`."""
-    i, j, plane = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-    if j >= out.shape[2]:
-        return
-    total = out.dtype.type(0)
-    for p in range(row_first[i], row_first[i + 1]):
-        for q in range(col_first[j], col_first[j + 1]):
-            total += wide[plane, row_places[p], col_places[q]]
-    out[plane, i, j] = total
+    i, plane = cuda.blockIdx.x, cuda.blockIdx.z
+    for j in range(cuda.threadIdx.x, out.shape[2], LINE):
+        total = out.dtype.type(0)
+        for p in range(row_first[i], row_first[i + 1]):
+            for q in range(col_first[j], col_first[j + 1]):
+                total += wide[plane, row_places[p], col_places[q]]
+        out[plane, i, j] = total
 
 
 @kernel
 def multiply(waves, spectra):
     """Multiply planes of frequencies with those of a psf, one for all or one each."""
-    i, j, plane = cuda.blockIdx.x, cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-    if j < waves.shape[2]:
+    i, plane = cuda.blockIdx.x, cuda.blockIdx.z
+    for j in range(cuda.threadIdx.x, waves.shape[2], LINE):
         waves[plane, i, j] *= spectra[plane % spectra.shape[0], i, j]

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from .shapes import ALIGNED, ALIGNMENT, LANES, ROWS, SIMULATED, TILE_ROWS, columns, device
+from .shapes import LANES, ROWS, SIMULATED, TILE_ROWS, columns, device
 
 U = np.uint64
 # Most taps across at once.
 MOST = 8 if SIMULATED else 64
 
 
-def make(dtype: Any) -> Any:
+def make(dtype: Any) -> tuple[Any, int]:
     """The device function `separable`, see `direct.make`; `down` and `across` hold psfs x products x taps."""
     real = np.dtype(dtype).type
     cols = columns(dtype)
     tile_cols, wide = LANES * cols, LANES * cols + MOST
     size = TILE_ROWS * wide
-    down_size, across_size = 2 * ROWS, 2 * cols
+    acc_size, down_size, across_size = ROWS * cols, 2 * ROWS, 2 * cols
     rows_u, cols_u, ahead_u, pitch, zero = map(U, (ROWS, cols, across_size, wide, 0))
 
     @device
@@ -63,8 +63,10 @@ def make(dtype: Any) -> Any:
                         acc[r * cols_u + c] += tap * ahead[c + k]
 
     @device
-    def separable(acc, source, plane, down, across, rows_at, cols_at, i0, j0):
-        window = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
+    def separable(window, source, plane, down, across, rows_at, cols_at, i0, j0):
+        acc = cuda.local.array(acc_size, real)
+        for k in range(acc_size):
+            acc[k] = real(0)
         tx, ty, psf = cuda.threadIdx.x, cuda.threadIdx.y, plane % down.shape[0]
         taps = across.shape[2]
         for k in range(down.shape[1]):
@@ -72,20 +74,13 @@ def make(dtype: Any) -> Any:
                 count = min(MOST, taps - v0)
                 # Taps come in groups, the last of which may reach beyond them.
                 width = tile_cols + (count + cols - 1) // cols * cols
-                pass_down(
-                    window, source, plane, down[psf, k], rows_at, cols_at, i0 + ty * ROWS, j0 + v0, width
-                )
+                pass_down(window, source, plane, down[psf, k], rows_at, cols_at, i0 + ty * ROWS, j0 + v0, width)
                 cuda.syncthreads()
-                pass_across(
-                    acc, window, across[psf, k], U(v0), U(count), U(ty) * rows_u * pitch + U(tx) * cols_u
-                )
+                pass_across(acc, window, across[psf, k], U(v0), U(count), U(ty) * rows_u * pitch + U(tx) * cols_u)
                 cuda.syncthreads()
         for r in range(ROWS):
             for c in range(cols):
                 window[(ty * ROWS + r) * tile_cols + tx * cols + c] = acc[r * cols + c]
         cuda.syncthreads()
-        for r in range(ROWS):
-            for c in range(cols):
-                acc[r * cols + c] = window[(ty * ROWS + r) * tile_cols + tx + c * LANES]
 
-    return separable
+    return separable, size

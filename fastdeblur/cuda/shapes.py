@@ -19,20 +19,22 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 ALIGNED = not SIMULATED
 ALIGNMENT = 16
 
-LANES, WARPS, ROWS = (4, 2, 2) if SIMULATED else (32, 4, 8)
+LANES, WARPS, ROWS = (2, 2, 2) if SIMULATED else (32, 4, 8)
 THREADS = LANES * WARPS
 TILE_ROWS = ROWS * WARPS
 # Side of the largest part of a psf that a tile is correlated with at once.
 BAND = 4 if SIMULATED else 16
 # Threads of the one block that adds up what others left.
-ADDERS = 8 if SIMULATED else 256
-# Pixels a thread of a sweep goes through.
-RUN = 4 if SIMULATED else 16
+ADDERS = 4 if SIMULATED else 256
+# Threads of blocks that go through a row.
+LINE = 2 if SIMULATED else 256
+# Rows a block of a sweep goes through.
+STRIP = 8 if SIMULATED else 2
 
 
 def columns(dtype: Any) -> int:
     """Pixels beside each other that a thread computes."""
-    return 16 // np.dtype(dtype).itemsize
+    return 16 // int(np.dtype(dtype).itemsize)
 
 
 def tiles(dtype: Any, planes: int, rows: int, cols: int) -> tuple[int, int, int]:

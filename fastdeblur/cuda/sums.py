@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import cuda
 
 from .shapes import ADDERS, THREADS, device, kernel
 
-# Numbers a block leaves.
+# Numbers that a block leaves room for.
 SUMS = 16
 
 
-def _make(threads: int):
+def make(threads: int, most: int) -> Any:
+    """The device function ``sums(values, count, partials, slot)``, for blocks of `threads`, each with `most` values.
+
+    It leaves the block's sums of `count` values of each thread at ``partials[slot]``.  Every thread must call it.
+    """
+    size = threads * most
+
     @device
-    def tree(values, count, partials, slot):
-        """Leave the block's sums of `count` values of each thread at ``partials[slot]``; every thread calls this."""
-        shared = cuda.shared.array(threads, np.float64)
+    def sums(values, count, partials, slot):
+        shared = cuda.shared.array(size, np.float64)
         me = cuda.threadIdx.x + cuda.threadIdx.y * cuda.blockDim.x
         for k in range(count):
-            shared[me] = values[k]
+            shared[me * most + k] = values[k]
+        cuda.syncthreads()
+        half = threads // 2
+        while half > 0:
+            if me < half:
+                for k in range(count):
+                    shared[me * most + k] += shared[(me + half) * most + k]
             cuda.syncthreads()
-            half = threads // 2
-            while half > 0:
-                if me < half:
-                    shared[me] += shared[me + half]
-                cuda.syncthreads()
-                half //= 2
-            if me == 0:
-                partials[slot, k] = shared[0]
-            cuda.syncthreads()
+            half //= 2
+        if me == 0:
+            for k in range(count):
+                partials[slot, k] = shared[k]
+        cuda.syncthreads()
 
-    return tree
+    return sums
 
 
-block_sums = _make(THREADS)
-_adders_sums = _make(ADDERS)
+# Of a pass, of a sweep, and of the one block that adds up.
+pass_sums = make(THREADS, 3)
+block_sums = make(THREADS, SUMS)
+adders_sums = make(ADDERS, SUMS)
 
 
 @device
@@ -46,7 +57,7 @@ def add_up(partials, blocks, count, totals):
     for block in range(cuda.threadIdx.x, blocks, ADDERS):
         for k in range(count):
             own[k] += partials[block, k]
-    _adders_sums(own, count, totals, 0)
+    adders_sums(own, count, totals, 0)
 
 
 @kernel

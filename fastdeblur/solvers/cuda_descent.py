@@ -80,7 +80,7 @@ class Workspace:
         """Launch both passes."""
         operator, (blocks, threads) = self.operator, self._grid
         source, side = self._views["x"], operator.there if operator.path != "fft" else operator.to_frame
-        tables = side.rows_at, side.cols_at
+        tables = [side.rows_at, side.cols_at]
         if operator.path == "fft":
             source, tables = view(side.transformed(source, self._scalars)[None]), operator.from_frame
         launch(
@@ -89,7 +89,7 @@ class Workspace:
         )  # fmt: skip
         launch(loop.judge, 1, ADDERS, self._partials, self._blocks, self._scalars, self._asked, self._totals)
         source, side = self._views["residual"], operator.back
-        tables = side.rows_at, side.cols_at
+        tables = [side.rows_at, side.cols_at]
         if operator.folds:
             operator.fold(operator.unfolded(self.residual), self._gradient_view)
             source, tables = self._gradient_source, operator.identity

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from ..arrays import on_host
 from ..kernels.vectors import combine, difference_products, gradient_sums, move, move_residual, products
 from ..objective import value
 from ..preconditioner import Solves
@@ -61,6 +62,7 @@ def minimise(
     tol: float,
     callback: Callable[[State], Any] | None,
     progress: bool,
+    kind: type[Descent] | None = None,
 ) -> Result:
     """Minimise an objective over planes of pixels.
 
@@ -72,7 +74,7 @@ def minimise(
     entered, blur = time.perf_counter(), work.blur
     unit = work.begin(image, weights, start)
     steers = root and given
-    descent = Descent(work, image, steers, mu, tol)
+    descent = (kind or Descent)(work, image, steers, mu, tol)
     done = descent.solved_at_once()
     norms: list[tuple[float, float]] = []
     stop_reason = ""
@@ -84,10 +86,13 @@ def minimise(
 
     with bar(progress, max_iter) as show:
         while True:
-            if not done or descent.unmeasured:
-                descent.measure()
-            iteration = len(norms)
-            norms.append(descent.norms)
+            if norms:
+                norms += descent.go_on(1 if callback else max_iter + 1 - len(norms))
+            else:
+                if not done or descent.unmeasured:
+                    descent.measure()
+                norms.append(descent.norms)
+            iteration = len(norms) - 1
             show(iteration)
             if done or (descent.optimality <= tol and tol > 0):
                 stop_reason = "tolerance"
@@ -99,7 +104,6 @@ def minimise(
                     stop_reason = "callback"
             if stop_reason:
                 break
-            descent.step()
     work.norms = norms[-1][0] / unit, norms[-1][1] / unit
     history = np.array([objective(at) for at in range(len(norms))])
     return Result(
@@ -112,7 +116,7 @@ def minimise(
         optimality=descent.optimality,
         mu=mu if given or not root else descent.root_weight(*norms[-1]),
         path=blur.path,
-        device="cpu",
+        device=blur.device,
         seconds=time.perf_counter() - entered,
     )
 
@@ -183,9 +187,9 @@ class Descent:
             return False
         residual, gradient = work.blurred_fresh, work.gradient
         for level, response, image, out in zip(levels, responses, work.image, residual, strict=True):
-            np.subtract(work.blur.dtype.type(level) * response, image, out=out)
+            out[...] = work.blur.dtype.type(level) * response - image
         work.apply_blur(residual, gradient, adjoint=True)
-        waves = scipy.fft.dctn(gradient.astype(np.float64), axes=(1, 2), norm="ortho")
+        waves = scipy.fft.dctn(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
         rows, cols = (2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in gradient.shape[1:])
         stiffness = rows[:, None] + cols[None, :]
         stiffness[0, 0] = np.inf
@@ -263,6 +267,12 @@ class Descent:
         if not self._solves or not self._made_for / stay < ridge < self._made_for * stay:
             self._solves, self._made_for = self.work.solves(ridge), ridge
         return self._solves
+
+    def go_on(self, most: int) -> list[tuple[float, float]]:
+        """Go to the next iterate, or to a few, at most `most`; returns their norms."""
+        self.step()
+        self.measure()
+        return [self.norms]
 
     def step(self) -> None:
         """Go to the next iterate."""

@@ -20,11 +20,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import runtime
+from ..arrays import module_of
 from ..blur import Blur
 from ..kernels.lucy import multiply, ratio
 from ..kernels.tiles import SINGLE_PASS, single_pass
@@ -43,7 +45,12 @@ ROUNDING = 3e-7
 
 
 class Workspace(Buffers):
-    """The buffers of gradient descent, and passes one at a time."""
+    """The buffers of gradient descent, and passes one at a time.
+
+    What it shares with its twin on a GPU, `cuda_poisson`, is what `minimise` and `lucy` use.
+    """
+
+    device = "cpu"
 
     def __init__(self, blurs: list[Blur], planes: int):
         super().__init__(blurs, planes, states=2, passes=2)
@@ -64,10 +71,15 @@ class Workspace(Buffers):
         totals: np.ndarray = self.scratch.sums.sum(axis=0)
         return totals
 
-    def exchange(self) -> None:
-        """Let the next estimate be the current one."""
-        step = self.step
+    def ratio(self) -> np.ndarray:
+        """Divide the image by the blurred estimate; returns the sums of the likelihood and of the misfit."""
+        return self.run(ratio)
+
+    def multiply(self) -> np.ndarray:
+        """Take the step that follows; returns the sums of squares of the change and of the estimate."""
+        sums, step = self.run(multiply), self.step
         step["here"], step["there"] = int(step["there"]), int(step["here"])
+        return sums
 
     @property
     def estimate(self) -> np.ndarray:
@@ -97,12 +109,68 @@ class Workspace(Buffers):
         self.estimate[...] = self.last
         self.fill_halo()
 
-    def blurred(self, estimate: np.ndarray) -> np.ndarray:
-        """A x."""
-        out = np.empty_like(self.unweighted)
-        for k, (pixels, result) in enumerate(zip(estimate, out, strict=True)):
+    def misfit(self, image: np.ndarray, weights: np.ndarray) -> float:
+        """The objective of the current estimate."""
+        blurred = np.empty_like(self.unweighted)
+        for k, (pixels, result) in enumerate(zip(np.ascontiguousarray(self.estimate), blurred, strict=True)):
             self._blurs[k % len(self._blurs)].run(pixels, result)
-        return out
+        return misfit("poisson", blurred, image, weights)
+
+    def ascend(
+        self,
+        tol: float,
+        allowed: float,
+        max_iter: int,
+        show: Callable[[int], Any],
+        stops: Callable[[int, float, float], bool] | None,
+    ) -> Course:
+        """Take steps until the change is at most `tol` or the misfit `allowed`; or `stops`, which sees each."""
+        likelihoods: list[float] = []
+        passes, behind, change, stop_reason = 0, 0, 1.0, ""
+        before = math.inf
+        while True:
+            iteration = len(likelihoods)
+            like, residual = self.ratio()[:2]
+            passes += 1
+            if iteration and like > before + ROUNDING * abs(before):
+                self.return_to_last()
+                behind = iteration
+                like, residual = self.ratio()[:2]
+                passes += 1
+            like = min(like, before)
+            before = like
+            likelihoods.append(like)
+            show(iteration)
+            if tol > 0 and iteration and (change <= tol or residual <= allowed):
+                stop_reason = "tolerance"
+            elif iteration == max_iter:
+                stop_reason = "max_iter"
+            elif stops and iteration and stops(iteration, like, change):
+                stop_reason = "callback"
+            if stop_reason:
+                return Course(likelihoods, passes, change, stop_reason)
+            k = iteration - behind
+            self.step["rate"] = k / (k + 3.0)
+            moved, whole = self.multiply()[:2]
+            passes += 1
+            change = math.sqrt(moved / whole) if whole > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """How an ascent went: the likelihood's sums, in the solve's units, and the relative change of the last step."""
+
+    likelihoods: list[float]
+    passes: int
+    change: float
+    stop_reason: str
+
+
+def photons(image: np.ndarray, weights: np.ndarray) -> float:
+    """How many the image shows, weighted."""
+    if module_of(image) is np:
+        return float(np.einsum("ijk,ijk->i", image, weights).sum(dtype=np.float64))
+    return float((image * weights).sum(dtype=np.float64))
 
 
 def minimise(
@@ -132,7 +200,7 @@ def minimise(
         work.begin(start)
     else:
         work.begin_with_step(weights * image)
-    np.clip(work.estimate, max(low, min(darkest, high)), high, out=work.estimate)
+    work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
     work.fill_halo()
     work.take(image, weights)
     work.last[...] = work.estimate
@@ -141,53 +209,29 @@ def minimise(
     step["unit"], step["low"], step["high"] = unit, low, high
     step["floor"], step["least"], step["measured"] = max(FLOOR * brightest, 1e-37), 0.0, True
     allowed = (least * unit) ** 2
-    counts = float(np.einsum("ijk,ijk->i", image, weights).sum(dtype=np.float64))
+    counts = photons(image, weights)
 
-    history: list[float] = []
-    passes, behind, change, stop_reason = 0, 0, 1.0, ""
-    before = math.inf
+    def objective(like: float) -> float:
+        return (like + math.log(unit) * unit * counts) / unit
+
+    def stops(iteration: int, like: float, change: float) -> bool:
+        return callback is not None and wants_stop(callback, iteration, objective(like), change, work.frame)
+
     with bar(progress, max_iter) as show:
-        while not stop_reason:
-            iteration = len(history)
-            like, residual = work.run(ratio)[:2]
-            passes += 1
-            if iteration and like > before + ROUNDING * abs(before):
-                work.return_to_last()
-                behind = iteration
-                like, residual = work.run(ratio)[:2]
-                passes += 1
-            like = min(like, before)
-            before = like
-            history.append((like + math.log(unit) * unit * counts) / unit)
-            show(iteration)
-            if tol > 0 and iteration and (change <= tol or residual <= allowed):
-                stop_reason = "tolerance"
-            elif iteration == max_iter:
-                stop_reason = "max_iter"
-            elif callback and iteration and wants_stop(callback, iteration, history[-1], change, work.frame):
-                stop_reason = "callback"
-            if stop_reason:
-                break
-            k = iteration - behind
-            step["rate"] = k / (k + 3.0)
-            moved, whole = work.run(multiply)[:2]
-            passes += 1
-            change = math.sqrt(moved / whole) if whole > 0 else 0.0
-            work.exchange()
-    estimate = np.ascontiguousarray(work.estimate)
-    blurred = work.blurred(estimate)
-    history[-1] = misfit("poisson", blurred, image, weights)
+        course = work.ascend(tol, allowed, max_iter, show, stops if callback else None)
+    history = [objective(like) for like in course.likelihoods]
+    history[-1] = work.misfit(image, weights)
     return Result(
         image=work.frame.copy(),
         objective=history[-1],
         history=np.array(history),
         n_iter=len(history) - 1,
-        n_products=passes / 2,
-        stop_reason=stop_reason,
-        optimality=change,
+        n_products=course.passes / 2,
+        stop_reason=course.stop_reason,
+        optimality=course.change,
         mu=0.0,
         path=work.blur.path,
-        device="cpu",
+        device=work.device,
         seconds=time.perf_counter() - entered,
     )
 
@@ -204,8 +248,7 @@ def lucy(work: Workspace, image: np.ndarray, num_iter: int, least: float) -> np.
     step["unit"], step["low"], step["high"] = 1.0, -math.inf, math.inf
     step["floor"], step["least"], step["measured"], step["rate"] = FLOOR, least, False, 0.0
     for _ in range(num_iter):
-        work.run(ratio)
-        work.run(multiply)
-        work.exchange()
+        work.ratio()
+        work.multiply()
     restored: np.ndarray = work.frame[...].copy()
     return restored

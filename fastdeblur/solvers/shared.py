@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import module_of
+
 
 @dataclass(frozen=True)
 class State:
@@ -33,8 +35,10 @@ def wants_stop(
     callback: Callable[[State], Any], iteration: int, objective: float, optimality: float, estimate: np.ndarray
 ) -> bool:
     """Show a callback the current iterate; tells whether it returned True."""
-    view = estimate.view()
-    view.flags.writeable = False
+    view = estimate
+    if module_of(estimate) is np:  # what is on a GPU knows no flags
+        view = estimate.view()
+        view.flags.writeable = False
     answer = callback(State(iteration, objective, optimality, view))
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
 

@@ -29,10 +29,11 @@ import numpy as np
 from ..frames import typical
 from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
-from ..objective import SECONDS, misfit, penalty
+from ..objective import SECONDS
 from ..result import Result
 from ..splits import Splits
 from ..weight import spread
+from .poisson import photons
 from .shared import State, bar, unit_of, wants_stop
 
 # Exponents of the priors: how a prior grows with the image's brightness.
@@ -49,7 +50,8 @@ STEADY, GROWTH, GROWING = 18, 1.6, 25
 STEADY_CHANGE, MOST_STEADY = 0.15, 150
 # Roots: how often the ridge follows the estimate, once the splits have settled that far.
 RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
-# The other priors' penalties are looked at every few steps, until some step.
+# The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
+# are looked at, too.
 LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
 # Strengths of a denoiser: the first in shares of the image's range, the last in noises, and how many.
 FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
@@ -126,7 +128,7 @@ def minimise(
     callback: Callable[[State], Any] | None,
     progress: bool,
 ) -> Result:
-    """Minimise an objective over planes of pixels.
+    """Minimise an objective over planes of pixels, in the memory of `work`, which may be on a GPU.
 
     `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an
     array; `ridge` is about that of roots; `denoiser` takes and returns planes of the estimate.  Everything
@@ -136,24 +138,29 @@ def minimise(
     entered = time.perf_counter()
     solve = Solve(work, image, weights, start, data, mu, ridge, bounds, denoiser)
     history: list[float] = []
-    stop_reason = ""
+    stop_reason, iteration = "", 0
+    # To look at sums is to wait for them: what they decide is decided then.
+    every = 1 if callback else work.look_every
     with bar(progress, max_iter) as show:
-        while not stop_reason:
-            iteration = len(history)
+        while True:
+            looks = iteration % every == 0 or iteration == max_iter
             solve.settle(iteration)
-            if callback and work.has_pixels:  # of what it is shown
-                solve.objective = solve.final_objective()
-            history.append(solve.objective)
-            show(iteration)
-            if iteration > 1 and solve.optimality <= tol and tol > 0:
-                stop_reason = "tolerance"
-            elif iteration == max_iter:
-                stop_reason = "max_iter"
-            elif callback and iteration and solve.stops(callback, iteration):
-                stop_reason = "callback"
-            if not stop_reason:
-                work.move()
-                solve.adapt(iteration)
+            if looks:
+                history += solve.look()
+                if callback and work.has_pixels:  # of what it is shown
+                    history[-1] = solve.objective = solve.final_objective()
+                show(iteration)
+                if iteration > 1 and solve.optimality <= tol and tol > 0:
+                    stop_reason = "tolerance"
+                elif iteration == max_iter:
+                    stop_reason = "max_iter"
+                elif callback and iteration and solve.stops(callback, iteration):
+                    stop_reason = "callback"
+            if stop_reason:
+                break
+            work.move()
+            solve.adapt(iteration, looks)
+            iteration += 1
     if work.has_pixels and not callback:  # the copy's objective, not the estimate's
         history[-1] = solve.final_objective()
     return Result(
@@ -166,7 +173,7 @@ def minimise(
         optimality=solve.optimality,
         mu=mu,
         path="fft",
-        device="cpu",
+        device=work.device,
         seconds=time.perf_counter() - entered,
     )
 
@@ -215,7 +222,7 @@ class Solve:
 
     def _begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> None:
         work = self._work
-        np.copyto(work.image, image)
+        work.image[...] = image
         work.weights[...] = 1 if weights is None else weights
         brightest = max(float(work.image.max()), -float(work.image.min()))
 
@@ -226,25 +233,32 @@ class Solve:
 
         work.begin(scaled)
         work.image *= work.dtype.type(self._unit)
-        self._counts = float(np.einsum("ijk,ijk->i", work.image, work.weights).sum(dtype=np.float64))
+        self._counts = photons(work.image, work.weights)
 
     def settle(self, iteration: int) -> None:
-        """Let the splits follow the estimate; sets objective and optimality."""
+        """Let the splits follow the estimate."""
         work = self._work
         if work.has_pixels:
-            self._sums[2 * OF_SPLIT :] = work.meet(self._projection(iteration), self._relax, self._pixels_keep)
+            work.meet(self._projection(iteration), self._relax, self._pixels_keep)
         self._pixels_keep = 1.0
-        sums = work.settle()
-        self._sums[: 2 * OF_SPLIT] = sums[: 2 * OF_SPLIT]
-        half, rough = 0.5 * float(sums[MISFIT]), float(sums[ROUGHNESS])
-        if self._data == "root":
-            self._norms = math.sqrt(2 * half), math.sqrt(2 * rough)
-        self.objective = self._value(float(sums[MISFIT]) if self._data == "poisson" else half, rough)
+        work.settle()
+
+    def look(self) -> list[float]:
+        """The objectives of the steps since the last look; sets objective and optimality to the last one's."""
+        found = []
+        for sums, of_pixels in self._work.look():
+            self._sums[: 2 * OF_SPLIT], self._sums[2 * OF_SPLIT :] = sums[: 2 * OF_SPLIT], of_pixels[:OF_SPLIT]
+            half, rough = 0.5 * float(sums[MISFIT]), float(sums[ROUGHNESS])
+            if self._data == "root":
+                self._norms = math.sqrt(2 * half), math.sqrt(2 * rough)
+            self.objective = self._value(float(sums[MISFIT]) if self._data == "poisson" else half, rough)
+            found.append(self.objective)
         self._settled = self.optimality = self._residual()
         if self._data == "root" and self._mu > 0:  # the ridge must be the estimate's own, too
             self.optimality = max(
                 self.optimality, min(0.1 * abs(math.log(self._own_ridge() / self._penalties.mu)), 1.0)
             )
+        return found
 
     def _projection(self, iteration: int) -> Callable[[np.ndarray], np.ndarray]:
         """What the copy of the estimate must be, near to a given one."""
@@ -254,7 +268,7 @@ class Solve:
                 unit = self._work.dtype.type(self._unit)
                 near = self._denoiser(near / unit, self._sigma(iteration) / self._unit) * unit
             if self._bounds is not None:
-                np.clip(near, *self._bounds, out=near)
+                near.clip(*self._bounds, out=near)
             return near
 
         return project
@@ -289,8 +303,11 @@ class Solve:
         moving = math.sqrt(_ratio((squares * dual).sum(), (squares * against).sum()))
         return max(lacking, moving)
 
-    def adapt(self, iteration: int) -> None:
-        """Change the penalties, between the estimate's move and the splits' that follow it."""
+    def adapt(self, iteration: int, looked: bool) -> None:
+        """Change the penalties, between the estimate's move and the splits' that follow it.
+
+        What depends on sums changes only where it has `looked` at them.
+        """
         penalties, kind = self._penalties, self._work.kind
         penalties.hold()
         if kind == "denoiser":
@@ -299,14 +316,15 @@ class Solve:
             self._pixels_keep = before / penalties.pixels
             penalties.change(1.0, 1.0)
         elif kind == "sparse":
-            if self._growing < GROWING and (self._growing or self._is_steady(iteration)):
+            if self._growing < GROWING and (self._growing or (looked and self._is_steady(iteration))):
                 self._growing += 1
                 penalties.pixels *= GROWTH
                 self._pixels_keep = 1 / GROWTH
                 penalties.change(math.sqrt(GROWTH), GROWTH)
-        elif iteration and iteration % LOOK == 0 and iteration <= SETTLED:
+        elif looked and iteration and iteration % LOOK == 0 and iteration <= SETTLED:
             self._balance()
-        if self._data == "root" and self._mu > 0 and iteration % RIDGE_LOOK == 0 and self._settled < RIDGE_SETTLED:
+        follows = looked and self._data == "root" and self._mu > 0
+        if follows and iteration % RIDGE_LOOK == 0 and self._settled < RIDGE_SETTLED:
             # Half the way, for the estimate of this ridge is not there yet.
             penalties.reweigh(penalties.mu * math.sqrt(min(max(self._own_ridge() / penalties.mu, 0.1), 10.0)))
 
@@ -338,7 +356,7 @@ class Solve:
         """The frame of the estimate in the caller's units."""
         frame: np.ndarray = self._work.frame_of(self._work.estimate) / self._work.dtype.type(self._unit)
         if self._bounds is not None:  # to the last bit
-            np.clip(frame, *(bound / self._unit for bound in self._bounds), out=frame)
+            frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame
 
     def stops(self, callback: Callable[[State], Any], iteration: int) -> bool:
@@ -347,14 +365,7 @@ class Solve:
 
     def final_objective(self) -> float:
         """The objective of the copy of the estimate."""
-        work = self._work
-        estimate = np.ascontiguousarray(work.estimate)
-        blurred = np.empty_like(work.image)
-        for k in range(work.planes):
-            work.blurs[k % len(work.blurs)].run(estimate[k], blurred[k])
-        data = "poisson" if self._data == "poisson" else "squares"
-        rough = 0.0 if work.kind == "denoiser" else penalty(work.kind, estimate)
-        return self._value(misfit(data, blurred, work.image, work.weights), rough)
+        return self._value(*self._work.parts(self._data == "poisson"))
 
 
 def _ratio(part: Any, whole: Any) -> float:

@@ -38,7 +38,7 @@ class Workspace:
         self.largest = max(each.largest for each in preconditioners)
         self.sweeper = Sweeper(dtype)
         each = planes if len(preconditioners) == 1 else 1
-        self._appliers = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
+        self._appliers: list[Any] = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
         self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
         self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
         self.applied = 0
@@ -92,21 +92,8 @@ class Workspace:
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
-        if weights is not None or self._shares is not None:
-            self._response = None
-        self._shares = None if weights is None else np.sqrt(weights)
-        self._heaviness = typical(weights)
-        if weights is not None:
-            self._heaviness *= float(np.count_nonzero(weights)) / weights.size
-        self.applied = 0
         self.sweeper.slots = runtime.slots(self.blur.workers, self._tiles, self._seconds)
-        start(self.frame)
-        unit = unit_of(max(largest(image), largest(self.frame)))
-        scale = self.blur.dtype.type(unit)
-        np.multiply(image, scale, out=self.image)
-        if self._shares is not None:
-            self.image *= self._shares
-        self.frame[...] *= scale
+        unit = self.enter(image, weights, start)
         (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         x, bottom, right = self.x, top + height, left + width
         x[:, :top, left:right], x[:, bottom:, left:right] = (
@@ -114,6 +101,24 @@ class Workspace:
             x[:, bottom - 1 : bottom, left:right],
         )
         x[:, :, :left], x[:, :, right:] = x[:, :, left : left + 1], x[:, :, right - 1 : right]
+        return unit
+
+    def enter(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
+        """Take the image and the start's frame; returns their unit."""
+        if weights is not None or self._shares is not None:
+            self._response = None
+        self._shares = None if weights is None else np.sqrt(weights)
+        self._heaviness = typical(weights)
+        if weights is not None:
+            self._heaviness *= float((weights != 0).sum()) / weights.size
+        self.applied = 0
+        start(self.frame)
+        unit = unit_of(max(largest(image), largest(self.frame)))
+        scale = self.blur.dtype.type(unit)
+        np.multiply(image, scale, out=self.image)
+        if self._shares is not None:
+            self.image *= self._shares
+        self.frame[...] *= scale
         return unit
 
     def look(self) -> float:

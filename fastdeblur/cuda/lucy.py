@@ -1,0 +1,146 @@
+"""The pointwise parts of a Richardson-Lucy step on the device, see `kernels.lucy`, and what is between them.
+
+The host launches step after step without looking: one thread judges each.  A step that is not to be taken leaves
+the estimate as it is, or, where the likelihood fell, takes it back from ahead of the last one to that.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from .shapes import THREADS, device, kernel
+from .sums import add_up, make
+
+# The scalars: 1 for RESTORING while the next estimate is to be the last one; CHANGE is the last step's, relatively.
+STATUS, ITERATION, BEHIND, LIKELIHOOD, RESTORING, CHANGE, RATE, PASSES = range(8)
+SCALARS = 8
+# What was asked: `ALLOWED` is the misfit to stop at, `MEASURED` whether sums are wanted.
+UNIT, LOW, HIGH, FLOOR, LEAST, MEASURED, TOL, MAX_ITER, ALLOWED, ROUNDING = range(10)
+ASKED = 10
+RUNNING, TOLERANCE, STEPS = range(3)
+# How many likelihoods are kept: the host looks before they are written over.
+HISTORY = 1024
+TINY = float(np.finfo(np.float64).tiny)
+
+_pair_sums = make(THREADS, 2)
+
+
+@device
+def leave(sums, count, partials):
+    """Put the block's sums in its place."""
+    across, down = cuda.gridDim.y, cuda.gridDim.x
+    _pair_sums(sums, count, partials, (cuda.blockIdx.z * across + cuda.blockIdx.y) * down + cuda.blockIdx.x)
+
+
+@kernel
+def misfit(blurred, image, weights, poisson, run, partials):
+    """The data part of the objective, in double precision; see `objective.misfit`."""
+    sums = cuda.local.array(1, np.float64)
+    sums[0] = 0.0
+    j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
+    for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, image.shape[1])):
+        if j < image.shape[2]:
+            mean, b, w = float(blurred[plane, i, j]), float(image[plane, i, j]), float(weights[plane, i, j])
+            if not poisson:
+                sums[0] += 0.5 * w * (mean - b) * (mean - b)
+            else:
+                sums[0] += w * (mean - (b * math.log(max(mean, TINY)) if b > 0.0 else 0.0))
+    leave(sums, 1, partials)
+
+
+@functools.cache
+def lucy(dtype: Any) -> SimpleNamespace:
+    """The kernels `ratio` and `multiply`."""
+    real = np.dtype(dtype).type
+    zero, least_log = real(0), real(1e-30)
+
+    @kernel
+    def ratio(blurred, image, weights, asked, run, partials):
+        """w b / (A y) in place of A y; sums: the likelihood and the misfit, in units."""
+        sums = cuda.local.array(2, np.float64)
+        floor, least, unit = real(asked[FLOOR]), real(asked[LEAST]), real(asked[UNIT])
+        j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
+        likelihood, lacks = zero, zero
+        for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, image.shape[1])):
+            if j >= image.shape[2]:
+                break
+            mean, b, w = blurred[plane, i, j] + floor, image[plane, i, j], weights[plane, i, j]
+            if asked[MEASURED] != 0.0:
+                high, seen = unit * mean, unit * b
+                likelihood += w * (high - seen * real(math.log(max(high, least_log))))
+                lacks += w * (high - seen) * (high - seen)
+            blurred[plane, i, j] = zero if mean < least else w * b / mean
+        sums[0], sums[1] = likelihood, lacks
+        leave(sums, 2, partials)
+
+    @kernel
+    def multiply(estimate, factors, known, last, scalars, asked, run, partials):
+        """The next estimate, taken ahead of the last one; sums of squares: the change, and the estimate."""
+        if scalars[STATUS] != RUNNING:
+            return
+        sums = cuda.local.array(2, np.float64)
+        low, high, unit = real(asked[LOW]), real(asked[HIGH]), real(asked[UNIT])
+        rate, restoring = real(scalars[RATE]), scalars[RESTORING] != 0.0
+        j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
+        moved, whole = zero, zero
+        for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, estimate.shape[1])):
+            if j >= estimate.shape[2]:
+                break
+            y, x = estimate[plane, i, j], last[plane, i, j]
+            if restoring:
+                estimate[plane, i, j] = x
+                continue
+            share, before = known[plane, i, j], x
+            x = y * factors[plane, i, j] * share if share != zero else y
+            x = low if x < low else (high if x > high else x)
+            ahead = x + rate * (x - before)
+            estimate[plane, i, j] = low if ahead < low else (high if ahead > high else ahead)
+            last[plane, i, j] = x
+            moved += (unit * (x - y)) * (unit * (x - y))
+            whole += (unit * y) * (unit * y)
+        sums[0], sums[1] = moved, whole
+        leave(sums, 2, partials)
+
+    return SimpleNamespace(ratio=ratio, multiply=multiply)
+
+
+@kernel
+def judge(partials, blocks, scalars, asked, totals, history):
+    """After `ratio`: whether the likelihood fell, and if not, whether to go on and how far ahead."""
+    add_up(partials, blocks, 2, totals)
+    if cuda.threadIdx.x != 0 or scalars[STATUS] != RUNNING:
+        return
+    scalars[PASSES] += 1.0
+    likelihood, lacks = totals[0, 0], totals[0, 1]
+    iteration, before = scalars[ITERATION], scalars[LIKELIHOOD]
+    if iteration > 0.0 and scalars[RESTORING] == 0.0 and likelihood > before + asked[ROUNDING] * abs(before):
+        scalars[RESTORING], scalars[BEHIND] = 1.0, iteration
+        return
+    scalars[RESTORING] = 0.0
+    likelihood = min(likelihood, before)
+    scalars[LIKELIHOOD] = likelihood
+    history[int(iteration) % HISTORY] = likelihood
+    k = iteration - scalars[BEHIND]
+    scalars[RATE] = k / (k + 3.0)
+    if asked[TOL] > 0.0 and iteration > 0.0 and (scalars[CHANGE] <= asked[TOL] or lacks <= asked[ALLOWED]):
+        scalars[STATUS] = TOLERANCE
+    elif iteration == asked[MAX_ITER]:
+        scalars[STATUS] = STEPS
+
+
+@kernel
+def report(partials, blocks, scalars, totals):
+    """After `multiply`: how much it changed."""
+    add_up(partials, blocks, 2, totals)
+    if cuda.threadIdx.x != 0 or scalars[STATUS] != RUNNING or scalars[RESTORING] != 0.0:
+        return
+    scalars[PASSES] += 1.0
+    moved, whole = totals[0, 0], totals[0, 1]
+    scalars[CHANGE] = math.sqrt(moved / whole) if whole > 0.0 else 0.0
+    scalars[ITERATION] += 1.0

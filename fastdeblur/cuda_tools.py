@@ -1,0 +1,36 @@
+"""What a Deblurrer keeps on a GPU, see `tools`."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from .domain import Domain
+from .preconditioner import Preconditioner
+from .solvers import cuda_descent, exact
+from .solvers.cuda_workspace import CudaDescent, CudaWorkspace
+from .tools import Tools
+
+
+class CudaTools(Tools):
+    """Tools whose operators and memory are on the device."""
+
+    _has_cosines = False
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.descend = cuda_descent.minimise
+        self.minimise = functools.partial(exact.minimise, kind=CudaDescent)
+
+    def _exact_workspace(self, preconditioners: list[Preconditioner]) -> CudaWorkspace:
+        return CudaWorkspace(self.blurs, self.planes, preconditioners)
+
+    def _splits(self, domain: Domain, prior: str, pixels: bool) -> Any:
+        from .solvers.cuda_splits import CudaSplits
+
+        return CudaSplits(self.blurs, self.planes, prior, pixels)
+
+    def _lucy_workspace(self) -> Any:
+        from .solvers.cuda_poisson import CudaLucy
+
+        return CudaLucy(self.blurs, self.planes)
