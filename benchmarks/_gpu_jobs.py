@@ -227,7 +227,7 @@ class Descent:
     def __init__(self, of: Problem):
         blur = fd.Blur(of.psf, of.image.shape, dtype=of.image.dtype, device="cuda")
         self.path = blur.path
-        self._work = Workspace(blur.operator, 1, "gd")
+        self._work = Workspace(blur.operator_with([blur]), 1, "gd")
         self._work.begin(lambda frame: frame.__setitem__(..., device.put(of.start)))
         brightest = max(largest(of.image), largest(of.start))
         asked = np.zeros(loop.ASKED)

@@ -214,7 +214,8 @@ def figures(of: Problem, name: str, clock: Clock, bounds: Limits, report: Report
     side, x = len(of.image), device.put(of.image)
 
     def forward(path: str) -> Row:
-        operator = fd.Blur(of.psf, x.shape, path=path, device="cuda").operator
+        blur = fd.Blur(of.psf, x.shape, path=path, device="cuda")
+        operator = blur.operator_with([blur])
         out = device.zeros((1, *x.shape), x.dtype)
 
         def call() -> None:

@@ -114,7 +114,7 @@ class Blur:
         self.workers = checks.workers(workers)
         self.device: str = checks.choice("device", device, DEVICES)
         self._norm: float | None = None
-        self._operator: Any = None
+        self._operators: dict[Any, list[Any]] = {}  # on the GPU, that nobody uses
         if self.device == "cuda":
             from .cuda import operator
 
@@ -275,13 +275,6 @@ class Blur:
         direction = self._adjoint if adjoint else self._forward
         direction.run(source, out, self.slots(direction.grid))
 
-    @property
-    def operator(self) -> Any:
-        """The blur on the GPU."""
-        if self._operator is None:
-            self._operator = self.operator_with([self])
-        return self._operator
-
     def operator_with(self, blurs: list[Blur]) -> Any:
         """The blur on the GPU for planes with these psfs, one for all or one each."""
         from .cuda.operator import Operator
@@ -324,7 +317,13 @@ class Blur:
             if source.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
             result = device.zeros((1, *out_shape), self.dtype)
-            (self.operator.adjoint if adjoint else self.operator.forward)(source[None], result)
+            spare = self._operators.setdefault(device.place(), [])  # lists are safe among threads
+            try:
+                operator = spare.pop()
+            except IndexError:
+                operator = self.operator_with([self])
+            (operator.adjoint if adjoint else operator.forward)(source[None], result)
+            spare.append(operator)
             if not device.is_finite(result):
                 checks.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning)
             if out is None:

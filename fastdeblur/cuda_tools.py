@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from .cuda import device
 from .domain import Domain
 from .preconditioner import Preconditioner
 from .solvers import cuda_descent, exact
@@ -21,6 +22,9 @@ class CudaTools(Tools):
         super().__init__(*args)
         self.descend = cuda_descent.minimise
         self.minimise = functools.partial(exact.minimise, kind=CudaDescent)
+
+    def _where(self) -> tuple[int, int]:
+        return device.place()
 
     def _exact_workspace(self, preconditioners: list[Preconditioner]) -> CudaWorkspace:
         return CudaWorkspace(self.blurs, self.planes, preconditioners)

@@ -154,7 +154,7 @@ class Deblurrer:
         if tools is None:
             kind = _tools_for(place)
             tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
-        result = restore(tools, planes, weights, factor, start, seen)
+        result = restore(tools, planes, weights, factor, start, seen, tools.denoiser(place, image))
         if result.stop_reason == "diverged":
             checks.warn(
                 f"the objective left all bounds after iteration {result.n_iter}; "

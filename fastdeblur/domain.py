@@ -7,7 +7,6 @@ true one, if what stands around the estimate is what the boundary says (see `Dom
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -49,19 +48,22 @@ class Domain:
             self.shape = rows, cols
         self.waves = self.shape[1] // 2 + 1
         self.wave_pitch = up(self.waves, 8) + 8
+        self._spectra: np.ndarray | None = None
         self._halos = [
             _halo(self.boundary, size, count, length)
             for size, count, length in zip(self.estimate_shape, taps, self.shape, strict=True)
         ]
 
-    @functools.cached_property
+    @property
     def spectra(self) -> np.ndarray:
         """Spectra of the psfs, psfs x rows x wave_pitch; the first `waves` columns are used."""
-        rows, kind = self.shape[0], np.result_type(self.dtype, np.complex64)
-        spectra = memory.zeros(len(self.psfs) * rows * self.wave_pitch, kind).reshape(-1, rows, self.wave_pitch)
-        for psf, out in zip(self.psfs, spectra, strict=True):
-            out[:, : self.waves] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
-        return spectra
+        if self._spectra is None:  # (A cached_property would hold a lock, which forks do not wait for.)
+            rows, kind = self.shape[0], np.result_type(self.dtype, np.complex64)
+            spectra = memory.zeros(len(self.psfs) * rows * self.wave_pitch, kind).reshape(-1, rows, self.wave_pitch)
+            for psf, out in zip(self.psfs, spectra, strict=True):
+                out[:, : self.waves] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
+            self._spectra = spectra
+        return self._spectra
 
     def centred(self, psf: Any, padded: Any, xp: Any) -> Any:
         """A psf with its centre at the domain's corner, for `padded` zeros of the module `xp`."""

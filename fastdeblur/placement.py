@@ -30,6 +30,10 @@ class OnHost:
         """Planes of an estimate as callbacks for an image see them."""
         return joined(planes, channel_axis)
 
+    def taken(self, name: str, value: Any) -> np.ndarray:
+        """What a caller's function returned."""
+        return np.asarray(value)
+
     def check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
         """Refuse an `out` that a result does not fit in."""
         if not isinstance(out, np.ndarray) or out.dtype != dtype:
@@ -82,6 +86,12 @@ class OnDevice(OnHost):
         if isinstance(whole, np.ndarray):
             whole.flags.writeable = False
         return whole
+
+    def taken(self, name: str, value: Any) -> np.ndarray:
+        from .cuda import device
+
+        array: np.ndarray = device.on_device(value) if checks.on_gpu(value) else device.put(np.asarray(value))
+        return array
 
     def check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
         if not checks.on_gpu(out):

@@ -24,6 +24,7 @@ def restore(
     factor: float,
     start: Start,
     callback: Callable[[State], Any] | None,
+    denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
 ) -> Result:
     """Restore planes without holes, whose pixels' weights have been divided by `factor`."""
     options = tools.options
@@ -33,7 +34,7 @@ def restore(
     if callback is not None and scale != 1:
         asked = callback
         callback = lambda state: asked(replace(state, objective=state.objective * scale))  # noqa: E731
-    solve = Solve(tools, planes, weights, start, callback)
+    solve = Solve(tools, planes, weights, start, callback, denoiser)
     given = None if options.mu is None else options.mu / scale
     result = solve(given)
     if scale == 1:
@@ -44,9 +45,12 @@ def restore(
 class Solve:
     """The image, what is asked of it, and the method."""
 
-    def __init__(self, tools: Tools, planes: np.ndarray, weights: np.ndarray | None, start: Start, callback: Any):
+    def __init__(
+        self, tools: Tools, planes: np.ndarray, weights: np.ndarray | None, start: Start, callback: Any, denoiser: Any
+    ):
         self._tools, self._options = tools, tools.options
         self._planes, self._weights, self._from_image = planes, weights, start is from_image
+        self._denoiser = denoiser
         self._begin = lambda out: start(planes, out)
         self._common: dict[str, Any] = {
             "max_iter": self._options.max_iter, "tol": self._options.tol,
@@ -116,7 +120,7 @@ class Solve:
         with self._tools.splits() as work:
             return sparse.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
-                bounds=options.bounds, denoiser=self._tools.denoiser(), **self._common,
+                bounds=options.bounds, denoiser=self._denoiser, **self._common,
             )  # fmt: skip
 
     def _lucy(self) -> Result:

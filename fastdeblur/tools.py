@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from . import checks, runtime
+from .arrays import module_of
 from .blur import Blur
 from .boundary import BOUNDARIES
 from .domain import Domain
 from .filters import PATHS
-from .frames import joined
 from .options import Options
+from .placement import OnHost
 from .preconditioner import Preconditioner
 from .result import Result
 from .solvers import descent, exact, poisson, workspace
@@ -96,7 +97,7 @@ class Tools:
     @contextmanager
     def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:
         """Memory that nobody else uses; lists are safe among threads."""
-        spare = self._spare.setdefault(kind, [])
+        spare = self._spare.setdefault((kind, self._where()), [])
         try:
             work = spare.pop()
         except IndexError:
@@ -104,25 +105,33 @@ class Tools:
         yield work
         spare.append(work)
 
-    def denoiser(self) -> Callable[[np.ndarray, float], np.ndarray] | None:
-        """The caller's denoiser, for planes of the estimate; its results are checked."""
+    def _where(self) -> Any:
+        """What memory is for, beside its kind."""
+        return None
+
+    def denoiser(self, place: OnHost, image: Any) -> Callable[[np.ndarray, float], np.ndarray] | None:
+        """The caller's denoiser, for planes of the estimate; its results are checked.
+
+        It sees the estimate as the kind of array that the caller's `image` is.
+        """
         f, axis = self.options.denoiser, self._axis
         if f is None:
             return None
 
         def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
-            noisy = np.ascontiguousarray(joined(planes, axis))
-            found = np.asarray(f(noisy, sigma))
+            noisy = place.handed_back(planes, image, None, axis)
+            found = place.taken("prior", f(noisy, sigma))
             if found.shape != noisy.shape:
                 raise ValueError(
                     f"prior must return an image of the shape it is given, {noisy.shape}; got {found.shape}"
                 )
             if found.dtype.kind not in "biuf":
                 raise ValueError(f"prior must return finite real numbers; got {found.dtype}")
-            if not np.isfinite(found).all():
+            xp = module_of(found)
+            if not xp.isfinite(found).all():
                 raise ValueError("prior must return finite real numbers; got NaN or infinity")
-            found = found.astype(planes.dtype)
-            return found[None] if axis is None else np.moveaxis(found, axis, 0)
+            denoised: np.ndarray = found.astype(planes.dtype)
+            return denoised[None] if axis is None else xp.moveaxis(denoised, axis, 0)
 
         return denoise
 

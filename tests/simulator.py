@@ -52,13 +52,7 @@ class _Module:
 
     def __getattr__(self, name):
         running = kernel._kernel_context
-        if running is None:
-            return getattr(self._module, name)
-        if name in ("threadIdx", "blockIdx"):
-            return getattr(greenlet.getcurrent(), name)
-        if name == "syncthreads":
-            return greenlet.getcurrent().parent.switch
-        return getattr(running if hasattr(running, name) else self._module, name)
+        return getattr(running if running is not None and hasattr(running, name) else self._module, name)
 
 
 def quicken():
@@ -66,6 +60,9 @@ def quicken():
     numba.cuda = _Module(numba.cuda)
     kernel.swapped_cuda_module = lambda function, module: contextlib.nullcontext()
     kernel.BlockManager.run = _run_block
+    kernelapi.FakeCUDAModule.threadIdx = property(lambda self: greenlet.getcurrent().threadIdx)
+    kernelapi.FakeCUDAModule.blockIdx = property(lambda self: greenlet.getcurrent().blockIdx)
+    kernelapi.FakeCUDAModule.syncthreads = lambda self: greenlet.getcurrent().parent.switch()
     kernelapi.FakeCUDAShared.array = _shared_array
     devicearray.FakeWithinKernelCUDAArray.__getattr__ = lambda self, name: getattr(self._item._ary, name)
 

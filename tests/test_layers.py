@@ -6,10 +6,10 @@ from pathlib import Path
 import fastdeblur
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "placement", "restore",
-    "cuda_tools", "tools", "options", "solvers", "weight", "result", "splits", "domain", "frames", "preconditioner",
-    "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective",
-    "costs", "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "cache",
+    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "cuda_tools", "tools",
+    "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames", "preconditioner", "ends",
+    "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs",
+    "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

@@ -179,6 +179,14 @@ def _stream(device: int, address: int) -> Any:
     return cuda.external_stream(address) if address else cuda.default_stream()
 
 
+def place() -> tuple[int, int]:
+    """The current device and stream: what runs elsewhere may not be done with memory that is given back here."""
+    if SIMULATED:
+        return 0, 0
+    cupy = arrays()
+    return int(cupy.cuda.runtime.getDevice()), int(cupy.cuda.get_current_stream().ptr)
+
+
 def _configured(kernel: Any, blocks: Any, threads: Any, stream: Any) -> Any:
     """A kernel that is ready for arguments, without Numba's warning of grids that do not fill the GPU."""
     if SIMULATED:

@@ -25,18 +25,18 @@ def make(threads: int, most: int) -> Any:
         shared = cuda.shared.array(size, np.float64)
         me = cuda.threadIdx.x + cuda.threadIdx.y * cuda.blockDim.x
         for k in range(count):
-            shared[me * most + k] = values[k]
+            shared[k * threads + me] = values[k]
         cuda.syncthreads()
         half = threads // 2
         while half > 0:
             if me < half:
                 for k in range(count):
-                    shared[me * most + k] += shared[(me + half) * most + k]
+                    shared[k * threads + me] += shared[k * threads + me + half]
             cuda.syncthreads()
             half //= 2
         if me == 0:
             for k in range(count):
-                partials[slot, k] = shared[k]
+                partials[slot, k] = shared[k * threads]
         cuda.syncthreads()
 
     return sums
