@@ -41,6 +41,8 @@ def convolve(
         pixels that need no more than the image are returned.
     path : {"auto", "direct", "separable", "fft"}
         How to compute it, see `Blur`.
+    device : {"cpu", "cuda"}
+        Where to compute.  "cuda" is the current NVIDIA GPU, see `solve`.
     workers : int or None
         Most threads to use; None is Numba's current count.
 
@@ -205,8 +207,13 @@ def solve(
         Seed of the random start, for ``init="normal"`` only.  None draws one.
     path : {"auto", "direct", "separable", "fft"}
         How to compute the blur, see `Blur`.  Other priors and bounds are solved in frequencies: "fft".
+    device : {"cpu", "cuda"}
+        Where to compute.  "cuda" needs an NVIDIA GPU and ``pip install 'fastdeblur[cuda12]'`` (or cuda13).  What is in
+        the GPU's memory (`image`, `weights`, `init`, a denoiser's result, with ``__cuda_array_interface__``: CuPy's
+        arrays, Torch's tensors, Numba's) stays there, on its device and stream, and `Result.image` is of the same kind;
+        callbacks and denoisers see such arrays too.  NumPy's arrays go there and come back.
     workers : int or None
-        Most threads to use; None is Numba's current count.
+        Most threads to use on the CPU; None is Numba's current count.
     callback : callable or None
         Called after each iteration with an object that has `iteration`, `objective`,
         `optimality` and `estimate`, a read-only view that is valid during the call.  If it
@@ -222,6 +229,8 @@ def solve(
     ------
     TypeError, ValueError
         If an argument is not of the kind or in the range given above; the message names it.
+    RuntimeError
+        If `device` is "cuda" and there is no GPU, driver or package that it needs.
 
     Warns
     -----
@@ -233,7 +242,8 @@ def solve(
 
     Notes
     -----
-    Results are the same, to the last bit, for any number of threads.
+    Results are the same, to the last bit, for any number of threads.  A GPU's differ from the CPU's by rounding, and it
+    may stop some iterations later where it looks at the tolerance less often.
 
     For "root" a brighter image needs no other `mu`: objective and minimiser scale with the image.
     For "squares" neither does it, but the two say different things of it: the minimiser of "root" with

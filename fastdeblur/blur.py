@@ -43,6 +43,9 @@ class Blur:
         How to compute it.  "direct" uses the psf as it is, "separable" sums ``rank`` products of a
         column and a row, "fft" transforms a tile at a time; "auto" takes the one that should be
         fastest for these shapes, this rank and dtype.  All agree to rounding.
+    device : {"cpu", "cuda"}
+        Where to compute.  "cuda" is the current NVIDIA GPU (``pip install 'fastdeblur[cuda12]'``, or cuda13); arrays
+        in its memory stay there.
     workers : int or None
         Most threads to use, at least 1; never more than Numba was started with.  None is
         Numba's current count.
@@ -66,6 +69,8 @@ class Blur:
     ------
     TypeError, ValueError
         If an argument is not of the kind or in the range given above.
+    RuntimeError
+        If `device` is "cuda" and there is no GPU, driver or package that it needs.
 
     Notes
     -----

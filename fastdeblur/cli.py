@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__, api, cache, files, notebook, plots
+from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .filters import PATHS
 from .kernels import simd
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             _say(f"error: out of memory. {error}")
             return 2
-        except (ValueError, TypeError, OverflowError, OSError, ImportError) as error:
+        except (ValueError, TypeError, OverflowError, OSError, ImportError, RuntimeError) as error:
             _say(f"error: {error}")
             return 2
     return 0
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="where pictures go (default: %(default)s)",
     )
+    demo.add_argument("--device", choices=DEVICES, default="cpu", help="where to compute (default: %(default)s)")
     demo.set_defaults(run=_demo)
 
     deblur = commands.add_parser(
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
     deblur.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
     deblur.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
+    deblur.add_argument("--device", choices=DEVICES, help="where to compute (default: cpu)")
     deblur.add_argument("--workers", type=int, metavar="N", help="most threads")
     deblur.add_argument("--progress", action="store_true", help="show a progress bar")
     deblur.set_defaults(run=_deblur)
@@ -153,7 +156,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(f"a photograph of {original.shape[0]}x{original.shape[1]} pixels, blurred by a 13x13 Gaussian")
 
     options: dict[str, Any] = {"data": "root", "mu": 0.2, "boundary": "constant", "solver": "gd", "learning_rate": 0.5}
-    options |= {"tol": 0, "init": "normal", "seed": 0}
+    options |= {"tol": 0, "init": "normal", "seed": 0, "device": arguments.device}
     api.solve(blurred, psf, max_iter=1, **options)  # what has yet to be compiled is not to be timed
     result = api.solve(blurred, psf, max_iter=500, progress=True, **options)
     for step in range(0, result.n_iter + 1, 100):
@@ -162,7 +165,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         float(metrics.peak_signal_noise_ratio(original, image, data_range=1)) for image in (blurred, result.image)
     )
     print(f"PSNR: {before:.2f} dB blurred, {after:.2f} dB restored")
-    print(f"path: {result.path}, {result.seconds:.2f} s")
+    print(f"path: {result.path}, {result.seconds:.2f} s" + (" on the GPU" if result.device == "cuda" else ""))
 
     compared = [
         ("original", original),
@@ -180,7 +183,7 @@ def _deblur(arguments: argparse.Namespace) -> None:
     image = files.read(arguments.image)
     files.check_out(arguments.out, image)
     # Only what was asked for, so that the library's defaults are the command's.
-    names = ("mu", "data", "prior", "boundary", "path", "solver", "max_iter", "tol", "workers")
+    names = ("mu", "data", "prior", "boundary", "path", "solver", "max_iter", "tol", "device", "workers")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.prior == "none":
         options["prior"] = None
@@ -205,6 +208,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "threading layer": _threading_layer(),
         "threads": _threads(),
         "cache": str(next(iter(cache.folders()), "off")),
+        "for cuda": ", ".join(_cuda_packages()),
         "cuda": _cuda(),
     }
     width = max(map(len, facts)) + 1
@@ -250,6 +254,14 @@ def _threads() -> str:
     import numba
 
     return f"{numba.get_num_threads()} of {os.cpu_count()}"
+
+
+def _cuda_packages() -> list[str]:
+    """What ``device="cuda"`` needs: CuPy goes by several names."""
+    known = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    found = sorted(name for name in known if name and (name == "cupy" or name.startswith("cupy-cuda")))
+    versions = {name: _version(name) for name in ["numba-cuda", *(found or ["cupy"])]}
+    return [f"{name} {'not installed' if version == 'unknown' else version}" for name, version in versions.items()]
 
 
 def _cuda() -> str:

@@ -14,7 +14,8 @@ class Result:
     Attributes
     ----------
     image : ndarray
-        The restored image, of the shape of the blurred one, float32 or float64, not clipped.
+        The restored image, of the shape of the blurred one, float32 or float64, not clipped.  With a GPU, an array in
+        its memory of the kind that the blurred image was.
     objective : float
         Objective of `image`; what it is a sum of says `solve`.  With a denoiser the data's part alone.
     history : ndarray of float64, shape (n_iter + 1,)
@@ -37,7 +38,7 @@ class Result:
         The weight used (0 without a prior; for a denoiser the noise's variance).
     path : str
         How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
-    device : str
+    device : {"cpu", "cuda"}
     seconds : float
         Time that `solve` took.
     """

@@ -418,6 +418,8 @@ def test_info(capsys, monkeypatch):
     assert facts["threading layer"] in ("tbb", "omp", "workqueue", "unknown")
     assert re.fullmatch(r"\d+ of \d+", facts["threads"])
     assert facts["cache"] == str(cache.folders()[0])
+    assert facts["for cuda"].startswith("numba-cuda ")
+    assert "cupy" in facts["for cuda"]
     assert facts["cuda"]
 
 

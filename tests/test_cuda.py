@@ -7,7 +7,7 @@ import simulator  # noqa: F401 (before the kernels)
 from dense import Problem
 
 import fastdeblur as fd
-from fastdeblur import preconditioner
+from fastdeblur import cli, preconditioner
 from fastdeblur.boundary import BOUNDARIES
 from fastdeblur.cuda import classes, device, loop, vectors
 from fastdeblur.kernels.rules import RULES
@@ -336,6 +336,16 @@ def test_history_is_whole_whatever_the_looks(rng, monkeypatch):
     np.testing.assert_allclose(there.history, here.history, rtol=1e-12)
 
 
+def test_the_command(tmp_path, rng, capsys):
+    image = rng.random((8, 9))
+    np.save(tmp_path / "in.npy", image)
+    options = ["--psf", "box:3", "--mu", "0.1", "--solver", "gd", "--max-iter", "2", "--device", "cuda"]
+    assert cli.main(["deblur", str(tmp_path / "in.npy"), *options, "-o", str(tmp_path / "out.npy")]) == 0
+    assert "2 iterations" in capsys.readouterr().out
+    wanted = fd.deblur(image, fd.psf.box(3), mu=0.1, solver="gd", max_iter=2)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), wanted, atol=1e-12)
+
+
 def test_no_gpu_is_said(python):
     if device.arrays() is not np:
         pytest.skip("there is a GPU")
@@ -349,7 +359,8 @@ def test_no_gpu_is_said(python):
         "        assert \"device='cuda' needs\" in str(error), error\n"
         "        print('said')\n"
     )
-    assert python(script, NUMBA_ENABLE_CUDASIM="0") == "said\nsaid\n"
+    script += "from fastdeblur import cli\nassert cli.main(['demo', '--device', 'cuda', '--scale', '1/20']) == 2\n"
+    assert python(script, NUMBA_ENABLE_CUDASIM="0").startswith("said\nsaid\n")
 
 
 @pytest.mark.skipif(device.arrays() is np, reason="needs a GPU")
