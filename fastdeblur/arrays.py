@@ -36,4 +36,6 @@ def on_host(array: Any) -> np.ndarray:
 def beside(array: Any, other: Any) -> Any:
     """`array` where `other` is."""
     module = module_of(other)
+    if module is np:  # which does not copy from a GPU by itself
+        return on_host(array)
     return array if module_of(array) is module else module.asarray(array)

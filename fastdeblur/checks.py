@@ -92,9 +92,12 @@ def real_kind(name: str, array: Any) -> None:
 
 
 def on_gpu(value: Any) -> bool:
-    """Whether an object says that it lies in a GPU's memory; Torch's tensors can say so wherever they are."""
-    known = not isinstance(value, np.ndarray) and hasattr(type(value), "__cuda_array_interface__")
-    return known and bool(getattr(value, "is_cuda", True))
+    """Whether an object says that it lies in a GPU's memory; types of Torch's and JAX's can say so wherever it is."""
+    if isinstance(value, np.ndarray) or not hasattr(type(value), "__cuda_array_interface__"):
+        return False
+    if hasattr(value, "is_cuda"):  # a tensor of Torch, of which some raise an error when asked for the interface
+        return bool(value.is_cuda)
+    return hasattr(value, "__cuda_array_interface__")
 
 
 def working_dtype(array: np.ndarray) -> np.dtype[Any]:

@@ -153,7 +153,7 @@ def _operators(psf: Any, planes: np.ndarray, **options: Any) -> list[Blur]:
 def _check_operator(blur: Blur, planes: np.ndarray, **options: Any) -> None:
     checks.choice("boundary", options["boundary"], BOUNDARIES)
     checks.choice("path", options["path"], ["auto", *PATHS])
-    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("device", "cpu"), ("workers", None)):
+    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("device", blur.device), ("workers", None)):
         if options[name] not in (neutral, getattr(blur, name)):
             raise ValueError(
                 f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"

@@ -26,6 +26,8 @@ import numpy as np  # noqa: E402 (not before the environment is set)
 import pytest  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import naive`
+if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+    import simulator  # noqa: F401 (before anything imports numba.cuda)
 
 
 @pytest.fixture

@@ -50,6 +50,10 @@ class _Module:
     def __init__(self, module):
         self._module = module
 
+    def jit(self, *args, max_registers=None, **options):
+        """The simulator's does not know all options; packages that are imported beside this one use them."""
+        return self._module.jit(*args, **options)
+
     def __getattr__(self, name):
         running = kernel._kernel_context
         return getattr(running if running is not None and hasattr(running, name) else self._module, name)

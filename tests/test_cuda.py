@@ -3,7 +3,6 @@
 import naive
 import numpy as np
 import pytest
-import simulator  # noqa: F401 (before the kernels)
 from dense import Problem
 
 import fastdeblur as fd
@@ -323,8 +322,11 @@ def test_errors(rng):
         blur.forward(np.ones((4, 6)))
     with pytest.raises(TypeError, match="out must be an ndarray of float64"):
         blur.forward(np.ones((5, 6)), out=np.zeros((5, 6), np.float32))
-    with pytest.raises(ValueError, match="device is the Blur's own"):
-        fd.solve(np.ones((5, 6)), fd.Blur(psf, (5, 6)), device="cuda")
+    for there, here in (("cuda", "cpu"), ("cpu", "cuda")):
+        with pytest.raises(ValueError, match=f"device is the Blur's own \\('{here}'\\)"):
+            fd.solve(np.ones((5, 6)), fd.Blur(psf, (5, 6), boundary="wrap", device=here), device=there)
+    solved = fd.solve(np.ones((5, 6)), fd.Blur(psf, (5, 6), boundary="wrap", device="cuda"), mu=0.1, device="cuda")
+    np.testing.assert_allclose(solved.image, 1, atol=1e-6)
 
 
 def test_history_is_whole_whatever_the_looks(rng, monkeypatch):

@@ -5,7 +5,6 @@ import math
 import naive
 import numpy as np
 import pytest
-import simulator  # noqa: F401 (where there is no GPU)
 
 import fastdeblur as fd
 from fastdeblur.cuda import device, splitting

@@ -12,7 +12,7 @@ def divide(waves, strength, stiffness_down, stiffness_across, ridge, floor):
     """Divide by strength + ridge * stiffness, but by no less than `floor`."""
     i, plane, real = cuda.blockIdx.x, cuda.blockIdx.z, strength.dtype.type
     for j in range(cuda.threadIdx.x, waves.shape[2], LINE):
-        whole = strength[i, j] + real(ridge * (stiffness_down[i] + stiffness_across[j]))
+        whole = strength[i, j] + real(ridge) * (stiffness_down[i] + stiffness_across[j])
         waves[plane, i, j] *= real(1) / max(whole, real(floor))
 
 
@@ -24,8 +24,8 @@ def correct(waves, fixes, fix_of, mix, forces):
     """
     a, plane, real = cuda.blockIdx.x, cuda.blockIdx.z, mix.dtype.type
     for j in range(cuda.threadIdx.x, waves.shape[2], LINE):
-        fix, share = fix_of[j], real(mix[j])
-        total = 0 * waves[plane, 0, j]
+        fix, share = fix_of[j], mix[j]
+        total = real(0) * waves[plane, 0, j]
         for b in range(waves.shape[1]):
             total += ((real(1) - share) * fixes[fix, a, b] + share * fixes[fix + 1, a, b]) * waves[plane, b, j]
         forces[plane, a, j] = -total

@@ -35,16 +35,17 @@ def arrays() -> Any:
         return np
     from numba import cuda
 
-    if not cuda.is_available():
-        try:
-            cuda.detect()
-            reason = "Numba finds none"
-        except Exception as error:  # noqa: BLE001 (whatever the driver says)
-            reason = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
+    try:
+        reason = "" if len(cuda.gpus) else "Numba finds none"
+    except Exception as error:  # noqa: BLE001 (whatever the driver says)
+        reason = " ".join(str(error).split()).rstrip(":. ") or type(error).__name__
+    if reason:
         raise RuntimeError(f"device='cuda' needs an NVIDIA GPU and its driver: {reason}")
     for name in ("numba_cuda", "cupy"):
         if importlib.util.find_spec(name) is None:
             raise RuntimeError(f"device='cuda' needs the package {name.replace('_', '-')}: {INSTALL}")
+    if not cuda.is_available():  # there is a GPU, so it is the compiler's libraries that are not
+        raise RuntimeError(f"device='cuda' needs the CUDA toolkit, in which Numba finds no NVVM: {INSTALL}")
     import cupy
 
     return cupy
@@ -147,6 +148,16 @@ def view(array: Any) -> Any:
     return cuda.as_cuda_array(array, sync=False)
 
 
+class _Foreign:
+    """A stream that another package has made, by the CUDA stream protocol."""
+
+    def __init__(self, address: int):
+        self._address = int(address)
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._address
+
+
 @contextmanager
 def current(value: Any) -> Iterator[None]:
     """Work on the device and stream of the caller's array; of a NumPy array, on CuPy's current ones."""
@@ -168,7 +179,7 @@ def current(value: Any) -> Iterator[None]:
         elif kind != "cupy":
             stream = value.__cuda_array_interface__.get("stream")
         if stream is not None:
-            stack.enter_context(cupy.cuda.ExternalStream(stream))
+            stack.enter_context(cupy.cuda.Stream.from_external(_Foreign(stream)))
         yield
 
 
@@ -176,7 +187,8 @@ def current(value: Any) -> Iterator[None]:
 def _stream(device: int, address: int) -> Any:
     from numba import cuda
 
-    return cuda.external_stream(address) if address else cuda.default_stream()
+    # Not Numba's default stream, which may be one for each thread where CuPy's is the legacy one.
+    return cuda.external_stream(address) if address else cuda.legacy_default_stream()
 
 
 def place() -> tuple[int, int]:
@@ -217,11 +229,6 @@ def launch(kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
     _configured(kernel, blocks, threads, stream)(*arguments)
 
 
-def over_rows(planes: int, rows: int, cols: int) -> tuple[tuple[int, int, int], int]:
-    """Blocks and threads for kernels whose blocks are parts of rows."""
-    return (rows, -(-cols // LINE), planes), LINE
-
-
 def rows_of(planes: int, rows: int, cols: int) -> tuple[tuple[int, int, int], int]:
     """Blocks and threads for kernels whose blocks go through a row each."""
     return (rows, 1, planes), LINE
@@ -232,5 +239,5 @@ def zeros(shape: Any, dtype: Any) -> Any:
 
 
 def put(array: Any) -> Any:
-    """A copy of a NumPy array on the device."""
-    return arrays().array(array)
+    """A copy of a NumPy array on the device, in C order: kernels are compiled anew for others."""
+    return arrays().array(array, order="C")

@@ -61,7 +61,7 @@ class Side:
         fft = device.transforms()
         waves = fft.rfft2(self._padded)
         launch(multiply, *device.rows_of(*waves.shape), view(waves), self.spectra)
-        return fft.irfft2(waves, self.lengths)
+        return fft.irfft2(waves, self.lengths, overwrite_x=True)
 
 
 class Operator:

@@ -28,9 +28,9 @@ class CudaApplier:
             self._ring = down.length, down.across
             self._strength = view(xp.ascontiguousarray(device.put(down.strength).T))
             stiffness = (down.stiffness, down.stiffness_across)
-            self._stiffness = [view(device.put(table)) for table in stiffness]
+            self._stiffness = [view(device.put(table.astype(dtype))) for table in stiffness]
             self._ends = [device.put(np.asarray(axis.positions)) for axis in whole.axes]
-            mixing = [(axis.fix_of, axis.mix) for axis in whole.axes]
+            mixing = [(axis.fix_of, np.asarray(axis.mix, dtype)) for axis in whole.axes]
             self._mixing = [[view(device.put(np.asarray(table))) for table in tables] for tables in mixing]
             self._padded = device.zeros((planes, *self._ring), dtype)
             self._strips = device.zeros((planes, *self._ring), dtype)
@@ -79,7 +79,7 @@ class CudaApplier:
             waves = fft.rfft(strip, axis=2)
             forces = device.arrays().empty_like(waves)
             launch(correct, *device.rows_of(*waves.shape), view(waves), fixes[k], *self._mixing[k], view(forces))
-            back = fft.irfft(forces, ring[along - 1], axis=2)
+            back = fft.irfft(forces, ring[along - 1], axis=2, overwrite_x=True)
             if k == 0:
                 strips[:, ends] += back
             else:
@@ -95,7 +95,7 @@ class CudaApplier:
         launch(
             divide, *device.rows_of(*waves.shape), view(waves), self._strength, *self._stiffness, solves.ridge, floor
         )
-        return fft.irfft2(waves, self._ring)
+        return fft.irfft2(waves, self._ring, overwrite_x=True)
 
     def _add_corners(self, inverses: Any, source: Any, out: Any) -> None:
         height, width = self._whole.block

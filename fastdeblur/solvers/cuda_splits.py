@@ -13,7 +13,7 @@ import numpy as np
 
 from ..blur import Blur
 from ..cuda import device, lucy
-from ..cuda.device import launch, over_rows, view
+from ..cuda.device import launch, rows_of, view
 from ..cuda.passes import fold
 from ..cuda.shapes import ADDERS
 from ..cuda.splitting import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, runs, splitting
@@ -187,7 +187,7 @@ class CudaSplits:
             self._kernels.approach, blocks, threads, self._moved_view, views["pixels"], views["copied"], relax, keep,
             run,
         )  # fmt: skip
-        launch(fold, *over_rows(*self._near.shape), views["pixels"], *self._places, views["near"])
+        launch(fold, *rows_of(*self._near.shape), views["pixels"], *self._places, views["near"])
         self._near /= self._counts
         self._place(project(self._near))
         self._add_up(self._blocks, PIXEL_SUMS, self._totals[self._steps][1])
