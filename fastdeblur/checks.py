@@ -74,7 +74,8 @@ def workers(value: Any) -> int | None:
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
     if on_gpu(value):
-        raise TypeError(f"{name} is in a GPU's memory: pass device='cuda', or copy it to the host")
+        instead = "" if name == "psf" else "pass device='cuda', or "  # psfs are prepared on the host
+        raise TypeError(f"{name} is in a GPU's memory: {instead}copy it to the host")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
     try:

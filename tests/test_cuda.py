@@ -284,6 +284,8 @@ def test_what_is_on_the_device_stays_there(rng):
         fd.solve(kept, psf)
     with pytest.raises(TypeError, match="pass device='cuda', or copy it"):
         fd.convolve(kept, psf)
+    with pytest.raises(TypeError, match="psf is in a GPU's memory: copy it to the host"):
+        fd.convolve(image, OnDevice(psf), device="cuda")
 
 
 def test_deblurrers_keep_their_buffers(rng):
