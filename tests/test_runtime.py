@@ -188,6 +188,7 @@ def test_an_interrupt_ends_a_solve_soon_and_leaves_the_library_usable(python, bi
     script = """
 import signal
 expected = job()
+fd.solve(image, psf, max_iter=1)  # what is loaded first is not what is to be interrupted
 threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
 began = time.monotonic()
 try:
