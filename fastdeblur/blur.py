@@ -317,7 +317,7 @@ class Blur:
 
         with device.current(x):
             if out is not None:
-                _check_out(device.on_device(out) if device.is_on_device(out) else out, out_shape, self.dtype)
+                _check_out(device.on_device(out) if checks.on_gpu(out) else out, out_shape, self.dtype)
             source = device.adopt(name, x, self.dtype)
             if source.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from .blur import Blur
 from .cuda import device
 from .domain import Domain
 from .preconditioner import Preconditioner
+from .result import Result
 from .solvers import cuda_descent, exact
 from .solvers.cuda_workspace import CudaDescent, CudaWorkspace
 from .tools import Tools
@@ -20,8 +22,15 @@ class CudaTools(Tools):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self.descend = cuda_descent.minimise
+        self.descend = self._descend
         self.minimise = functools.partial(exact.minimise, kind=CudaDescent)
+
+    def _descend(self, blurs: list[Blur], *args: Any, rule: str, **options: Any) -> Result:
+        def make() -> cuda_descent.Workspace:
+            return cuda_descent.Workspace(blurs[0].operator_with(blurs), self.planes, rule)
+
+        with self._borrowed(("descent", rule), make) as work:
+            return cuda_descent.minimise(work, blurs, *args, rule=rule, **options)
 
     def _where(self) -> tuple[int, int]:
         return device.place()

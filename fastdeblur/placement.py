@@ -30,7 +30,7 @@ class OnHost:
         """Planes of an estimate as callbacks for an image see them."""
         return joined(planes, channel_axis)
 
-    def taken(self, name: str, value: Any) -> np.ndarray:
+    def taken(self, value: Any) -> np.ndarray:
         """What a caller's function returned."""
         return np.asarray(value)
 
@@ -87,7 +87,7 @@ class OnDevice(OnHost):
             whole.flags.writeable = False
         return whole
 
-    def taken(self, name: str, value: Any) -> np.ndarray:
+    def taken(self, value: Any) -> np.ndarray:
         from .cuda import device
 
         array: np.ndarray = device.on_device(value) if checks.on_gpu(value) else device.put(np.asarray(value))

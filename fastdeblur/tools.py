@@ -120,7 +120,7 @@ class Tools:
 
         def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
             noisy = place.handed_back(planes, image, None, axis)
-            found = place.taken("prior", f(noisy, sigma))
+            found = place.taken(f(noisy, sigma))
             if found.shape != noisy.shape:
                 raise ValueError(
                     f"prior must return an image of the shape it is given, {noisy.shape}; got {found.shape}"

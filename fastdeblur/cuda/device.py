@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..arrays import transforms_of
 from .shapes import LINE, SIMULATED
 
 INSTALL = "pip install 'fastdeblur[cuda12]' (or cuda13, as your driver)"
@@ -54,18 +55,7 @@ def arrays() -> Any:
 @functools.cache
 def transforms() -> Any:
     """What has `rfft2` and `irfft2` for `arrays`: cuFFT by CuPy, or SciPy on the simulator."""
-    if arrays() is np:
-        import scipy.fft
-
-        return scipy.fft
-    import cupyx.scipy.fft
-
-    return cupyx.scipy.fft
-
-
-def is_on_device(value: Any) -> bool:
-    """Whether an object lies in a GPU's memory."""
-    return checks.on_gpu(value)
+    return transforms_of(arrays().zeros(0))
 
 
 def on_device(value: Any) -> Any:
@@ -91,7 +81,7 @@ def to_host(array: Any) -> np.ndarray:
 
 def like(array: Any, value: Any) -> Any:
     """An array on the device as the kind of object that `value` is: NumPy's, CuPy's, Torch's or Numba's."""
-    if not is_on_device(value):
+    if not checks.on_gpu(value):
         return to_host(array)
     kind = type(value).__module__.split(".")[0]
     if kind == "torch":
@@ -116,7 +106,7 @@ def adopt(name: str, value: Any, dtype: Any) -> Any:
 
 def real_array(name: str, value: Any) -> Any:
     """`checks.real_array`, on the device."""
-    if not is_on_device(value):
+    if not checks.on_gpu(value):
         array = checks.real_array(name, value)
         return array if arrays() is np else arrays().asarray(array)
     array = on_device(value)
@@ -130,7 +120,7 @@ def is_finite(array: Any) -> bool:
 
 def write(array: Any, out: Any) -> Any:
     """Put a result where the caller wants it, which has been checked."""
-    if is_on_device(out):
+    if checks.on_gpu(out):
         on_device(out)[...] = array
     else:
         out[...] = to_host(array)
@@ -161,7 +151,7 @@ class _Foreign:
 @contextmanager
 def current(value: Any) -> Iterator[None]:
     """Work on the device and stream of the caller's array; of a NumPy array, on CuPy's current ones."""
-    if SIMULATED or not is_on_device(value):
+    if SIMULATED or not checks.on_gpu(value):
         arrays()
         yield
         return

@@ -116,7 +116,7 @@ class Operator:
     @functools.cached_property
     def _folding(self) -> list[Any]:
         tables = zip(self._reads, self.estimate_shape, strict=True)
-        return [view(table) for at, size in tables for table in _places(at, size)]
+        return [view(table) for at, size in tables for table in places(at, size)]
 
     @functools.cached_property
     def identity(self) -> list[Any]:
@@ -204,9 +204,9 @@ def _within(size: int, first: int, shown: int) -> np.ndarray:
     return np.where((at >= 0) & (at < shown), at, OUTSIDE)
 
 
-def _places(at: np.ndarray, size: int) -> tuple[Any, Any]:
+def places(at: np.ndarray, size: int) -> tuple[Any, Any]:
     """For each pixel where it stands: the first of its places, and all places in the pixels' order."""
-    places = np.flatnonzero(at != OUTSIDE)
-    order = np.argsort(at[places], kind="stable")
-    first = np.searchsorted(at[places][order], np.arange(size + 1))
-    return _table(first), _table(places[order])
+    some = np.flatnonzero(at >= 0)
+    order = np.argsort(at[some], kind="stable")
+    first = np.searchsorted(at[some][order], np.arange(size + 1))
+    return _table(first), _table(some[order])

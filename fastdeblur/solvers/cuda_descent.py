@@ -40,8 +40,7 @@ class Workspace:
         states = rules.STATES[rules.NAMES.index(rule)]
         none = device.zeros((1, 1, 1), dtype)
         self._states = [device.zeros(shape, dtype) for _ in range(states)] + [none] * (2 - states)
-        if rule == "adagrad":
-            self._states[0][...] = ADAGRAD_START
+        self._first_state = ADAGRAD_START if rule == "adagrad" else 0.0
         self._views = {"x": view(self.x), "residual": view(self.residual[None]), "out": view(self.residual)}
         self._state_views = [view(state) for state in self._states]
         self._none = view(none)
@@ -66,6 +65,8 @@ class Workspace:
 
     def begin(self, start: Callable[[Any], None]) -> None:
         """Let `start` write the frame of the first estimate; beyond it its nearest pixels go on."""
+        for state in self._states:
+            state[...] = self._first_state
         start(self.frame(0))
         spread_out(self.x[0], self.operator.frame_corner, self.operator.image_shape)
 
@@ -118,6 +119,7 @@ def spread_out(x: Any, corner: tuple[int, int], frame: tuple[int, int]) -> None:
 
 
 def minimise(
+    work: Workspace,
     blurs: list[Blur],
     image: Any,
     weights: Any,
@@ -133,10 +135,8 @@ def minimise(
     callback: Callable[[State], Any] | None,
     progress: bool,
 ) -> Result:
-    """`descent.minimise` of planes on the device."""
+    """`descent.minimise` of planes on the device, in memory for that rule."""
     entered, blur = time.perf_counter(), blurs[0]
-    operator = blur.operator_with(blurs)
-    work = Workspace(operator, len(image), rule)
 
     def begin(out: Any) -> None:
         start(out)

@@ -14,6 +14,7 @@ import numpy as np
 from ..blur import Blur
 from ..cuda import device, lucy
 from ..cuda.device import launch, rows_of, view
+from ..cuda.operator import places
 from ..cuda.passes import fold
 from ..cuda.shapes import ADDERS
 from ..cuda.splitting import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, runs, splitting
@@ -84,17 +85,12 @@ class CudaSplits:
 
     def _find_tables(self) -> tuple[list[Any], list[Any], Any]:
         """What stands where in the domain, where each pixel of the estimate stands, and how often."""
-        tables, places, counts = [], [], []
-        for axis, size in enumerate(self.domain.estimate_shape):
-            at = self.domain.standing(axis)
-            some = np.flatnonzero(at >= 0)
-            order = np.argsort(at[some], kind="stable")
-            first = np.searchsorted(at[some][order], np.arange(size + 1))
-            tables.append(at)
-            places += [first, some[order]]
-            counts.append(np.diff(first))
-        on_device = [[view(device.put(each.astype(np.int32))) for each in found] for found in (tables, places)]
-        return on_device[0], on_device[1], device.put(np.outer(*counts).astype(self.dtype))
+        sizes = self.domain.estimate_shape
+        standing = [self.domain.standing(axis) for axis in (0, 1)]
+        counts = [np.bincount(at[at >= 0], minlength=size) for at, size in zip(standing, sizes, strict=True)]
+        stands = [view(table) for at, size in zip(standing, sizes, strict=True) for table in places(at, size)]
+        tables = [view(device.put(at.astype(np.int32))) for at in standing]
+        return tables, stands, device.put(np.outer(*counts).astype(self.dtype))
 
     def planes_of(self, name: str) -> Any:
         """Planes of the domain."""
