@@ -3,7 +3,7 @@
 Numba's own cache stamps the file of the function that was called, not the helpers compiled
 into it, and keeps one index a function, which processes that start cold together overwrite.
 Here each entry is a file of its own, named by everything its machine code depends on: all
-sources of this package, the versions of Numba, llvmlite and rocket-fft, the compiler's settings,
+sources of what is compiled, the versions of Numba, llvmlite and rocket-fft, the compiler's settings,
 the processor, and the signature.  A file that cannot be read, or whose checksum is off, is a miss.
 """
 
@@ -27,6 +27,8 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
 PACKAGE = Path(__file__).parent
+# Where all that is compiled stands, with what it imports of this package (tests/test_layers.py sees to it).
+COMPILED = ("kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "cache.py")
 # Settings of Numba that change the machine code.
 COMPILER = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 # Code of versions that nobody has used for this many days is removed.
@@ -34,10 +36,10 @@ UNUSED_DAYS = 60
 
 
 def _digest() -> str | None:
-    """Digest of the package's sources and of the compilers, or None if they cannot be read."""
+    """Digest of the compiled sources and of the compilers, or None if they cannot be read."""
     digest = hashlib.sha256()
     try:
-        for source in sorted(PACKAGE.rglob("*.py")):
+        for source in sorted(source for pattern in COMPILED for source in PACKAGE.glob(pattern)):
             digest.update(source.relative_to(PACKAGE).as_posix().encode())
             digest.update(source.read_bytes())
         for package in ("numba", "llvmlite", "numpy", "rocket-fft"):

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import fastdeblur
+from fastdeblur import cache
 
 LAYERS = [
     "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "cuda_tools", "tools",
@@ -43,6 +44,20 @@ def test_data_flows_one_way():
             if own != other:
                 assert LAYERS.index(own) < LAYERS.index(other), f"{path.name} imports {other}"
     assert checked > 30
+
+
+def test_the_cache_knows_all_compiled_sources():
+    """An edit anywhere else compiles nothing anew; one that it overlooked would run stale code."""
+    kept = {path for pattern in cache.COMPILED for path in PACKAGE.glob(pattern)}
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        decorated = [ast.unparse(each) for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
+        if any(name == "jit" or name.startswith(("task(", "intrinsic")) for name in decorated):
+            assert path in kept or path.parent.name == "cuda", path
+    for path in kept:
+        for other in imported(path):
+            folder = PACKAGE / other
+            assert (folder if folder.is_dir() else folder.with_suffix(".py")) in kept | {PACKAGE / "kernels"}, path
 
 
 def test_no_file_needs_scrolling():
