@@ -12,11 +12,15 @@ References
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from . import runtime
 from .boundary import OUTSIDE, pixel_at
+from .kernels.roots import ROOTS, room, root
+from .sweeps import Sweeper
 
 
 class Ends:
@@ -53,13 +57,17 @@ class Ends:
         spare = np.arange(size, length)
         touched = [self._seen[self._seen != OUTSIDE], self._ring.ravel(), spare, [0, size - 1]]
         self.pixels = np.unique(np.concatenate(touched))
-        # Differences of the ring that do not exist: between the ends, and to pixels that are not there.
+        # Whether the ends only take rows away from the circulant.
+        self.takes_only = boundary == "unknown" or (boundary == "wrap" and size == length)
+        # Differences of the ring that do not exist: between the ends, and to pixels that are not there.  Where
+        # nothing may be added, those hang on one end, which is as if the estimate went on.
         self._stiffness = np.zeros((len(self.pixels), len(self.pixels)))
-        for i in {size - 1, length - 1}:
+        for i in {size - 1, *([] if self.takes_only else [length - 1])}:
             pair = np.searchsorted(self.pixels, [i, (i + 1) % length])
             for sign, (a, b) in ((-1, (0, 0)), (-1, (1, 1)), (1, (0, 1)), (1, (1, 0))):
                 self._stiffness[pair[a], pair[b]] += sign
         self._spare = np.searchsorted(self.pixels, spare)
+        self._cut = np.searchsorted(self.pixels, [size - 1, size % length])
 
     def change(self, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What to add to A^T A, and to D^T D, of the circulant, on `pixels`.
@@ -70,7 +78,7 @@ class Ends:
         count = len(self.pixels)
         exact, circulant = (self._rows(flipped, at) for at in (self._seen, self._ring))
         change = exact.conj().transpose(0, 2, 1) @ exact - circulant.conj().transpose(0, 2, 1) @ circulant
-        if self._spare.size:  # on their own, they need something to hold them
+        if self._spare.size and not self.takes_only:  # on their own, they need something to hold them
             change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
         return change.reshape(-1, count, count), self._stiffness
 
@@ -86,12 +94,35 @@ class Ends:
         return rows
 
     def fixes(self, change: np.ndarray, stiffness: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        """K of ``P^-1 = C^-1 - C^-1 E' K E C^-1``, from what the ends change and a column of C^-1 a frequency."""
+        """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from what the ends change and a column of C^-1 a frequency."""
         apart = (self.pixels[:, None] - self.pixels[None, :]) % inverse.shape[1]
         between = inverse[:, apart]
         total = change + stiffness
         fix = np.linalg.solve(np.eye(len(self.pixels)) + total @ between, total)
-        return 0.5 * (fix + fix.conj().transpose(0, 2, 1))
+        return -0.5 * (fix + fix.conj().transpose(0, 2, 1))
+
+    def roots(self, kernels: np.ndarray, ridge: float, inverse: np.ndarray, workers: int | None) -> np.ndarray:
+        """W with ``F = W'W``, where the ends only take rows away.
+
+        As F itself they would have to be kept in higher precision: where the circulant's inverse is large, what is
+        rounded of the whole is more than what is left.
+        """
+        rows, count = len(self._ring), len(self.pixels)
+        found = np.zeros((len(kernels), rows + 1, count), complex)
+        kernels, inverse = (np.ascontiguousarray(each, complex) for each in (kernels, inverse))
+        at = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))
+        job = np.zeros((), ROOTS)
+        for name, table in {
+            "kernels": kernels, "columns": inverse, "at": at, "pixels": self.pixels, "out": found,
+        }.items():  # fmt: skip
+            job[name] = table.ctypes.data
+        job["taps"], job["length"], job["rows"], job["count"] = self.taps, inverse.shape[1], rows, count
+        (job["first"], job["second"]), job["weight"] = self._cut, math.sqrt(ridge)
+        sweeper = Sweeper(np.float64)
+        sweeper.reserve(room(rows, count))
+        sweeper.slots = runtime.slots(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
+        sweeper.run(root, job, len(kernels))
+        return found
 
 
 def sampled(waves: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

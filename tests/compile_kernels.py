@@ -47,7 +47,7 @@ def of_exact(dtype, a, c):
     for name, each in vectors.KERNELS.items():
         yield each, *[a[3]] * images.get(name, 2), D1, *([PARTS] if vectors.COUNTS[name] else [])
     yield circulant.divide, c[3], a[2], a[1], a[1], F8, F8
-    yield circulant.correct, c[3], c[3], array(I8, 1), a[1], c[3]
+    yield circulant.mix_ends, c[3], c[3], array(I8, 1), a[1], c[3]
     yield span.choose, PARTS, I8, PARTS, I8, D1, PARTS
     yield span.moved, PARTS, I8, D1, PARTS
     yield span.measure, PARTS, I8, D1, PARTS

@@ -17,15 +17,17 @@ def divide(waves, strength, stiffness_down, stiffness_across, ridge, floor):
 
 
 @kernel
-def correct(waves, fixes, fix_of, mix, forces):
-    """What the ends of an axis ask, from the solution there: minus a matrix times it, for each frequency.
+def mix_ends(waves, matrices, matrix_of, mix, out):
+    """A matrix at the ends of an axis times the waves there, for each frequency.
 
     Between two frequencies at which they are known, matrices are mixed.
     """
     a, plane, real = cuda.blockIdx.x, cuda.blockIdx.z, mix.dtype.type
     for j in range(cuda.threadIdx.x, waves.shape[2], LINE):
-        fix, share = fix_of[j], mix[j]
+        below, share = matrix_of[j], mix[j]
         total = real(0) * waves[plane, 0, j]
         for b in range(waves.shape[1]):
-            total += ((real(1) - share) * fixes[fix, a, b] + share * fixes[fix + 1, a, b]) * waves[plane, b, j]
-        forces[plane, a, j] = -total
+            total += ((real(1) - share) * matrices[below, a, b] + share * matrices[below + 1, a, b]) * waves[
+                plane, b, j
+            ]
+        out[plane, a, j] = total

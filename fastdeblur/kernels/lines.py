@@ -25,14 +25,14 @@ LINES = 16
 # lengths are `reals` and `fulls`, those of their transforms `real_length` and `full_length`.
 # `strength` is |psf|^2, a row of `full_length` a wave; `stiffness_*` are the differences' part.
 # `ends` are the positions of `end_count` pixels along a full line, `fixes` the matrices there, one
-# for some waves: `fix_of` tells which is next below a wave, `mix` how near the one above is.  For the
-# tables of weights see `weigh_row`.
+# for some waves: `fix_of` tells which is next below a wave, `mix` how near the one above is.  If
+# there are `roots`, they are that many rows W that stand for W'W.  For the tables of weights see `weigh_row`.
 LINE_JOB = np.dtype(
     [(name, np.intp) for name in ("source", "out", "step_full", "step_real", "planes", "source_plane", "out_plane")]
     + [(name, np.intp) for name in ("spectrum", "pitch", "spectrum_plane", "waves", "reals", "fulls")]
     + [(name, np.intp) for name in ("real_length", "full_length", "real_pitch", "full_pitch", "second", "axis")]
     + [(name, np.intp) for name in ("strength", "stiffness_full", "stiffness_wave")]
-    + [(name, np.intp) for name in ("ends", "end_count", "fixes", "fix_of", "mix", "weighted", "base", "adds")]
+    + [(name, np.intp) for name in ("ends", "end_count", "fixes", "fix_of", "mix", "roots", "weighted", "base", "adds")]
     + [(name, np.intp) for name in ("near_full", "near_real", "share_full", "share_real")]
     + [(name, np.float64) for name in ("ridge", "floor")],
     align=True,
@@ -127,6 +127,16 @@ def dot(first, second):
 
 
 @jit
+def add_square(root, factor, rows, size, seen, ends, line):
+    """Add `factor` times W'W `seen` to the pixels of a line at the `ends`."""
+    for i in range(rows):
+        row = carray(offset(root, i * size), size)
+        share = factor * dot(row, carray(seen, size))
+        for a in range(size):
+            line[ends[a]] += row[a].conjugate() * share
+
+
+@jit
 def add_scaled(other, factor, row):
     """row = factor row + other."""
     restrict()
@@ -162,11 +172,17 @@ def solve(address, scratch, tile):
             seen[a] = line[ends[a]]
         clear_row(carray(offset(second, 2 * k * pitch), 2 * n))
         # Between two frequencies at which they are known, matrices are mixed.
-        fix, mix = offset(fixes, fix_of[first + k] * size * size), pointer(job.mix, scratch)[first + k]
-        for a in range(size):
-            force = (one - mix) * dot(carray(offset(fix, a * size), size), carray(seen, size))
-            force += mix * dot(carray(offset(fix, (size + a) * size), size), carray(seen, size))
-            line[ends[a]] = -force
+        each = size * (job.roots if job.roots > 0 else size)
+        fix, mix = offset(fixes, fix_of[first + k] * each), pointer(job.mix, scratch)[first + k]
+        above = offset(fix, each)
+        if job.roots > 0:
+            add_square(fix, one - mix, job.roots, size, seen, ends, line)
+            add_square(above, mix, job.roots, size, seen, ends, line)
+        else:
+            for a in range(size):
+                force = (one - mix) * dot(carray(offset(fix, a * size), size), carray(seen, size))
+                force += mix * dot(carray(offset(above, a * size), size), carray(seen, size))
+                line[ends[a]] = force
     c2c(back, back, axis, True, one, 1)
     base = real(float(job.base), scratch)
     for k in range(count):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..cuda import device
-from ..cuda.circulant import correct, divide
+from ..cuda.circulant import divide, mix_ends
 from ..cuda.device import launch, view
 from ..preconditioner import Preconditioner, Solves
 
@@ -77,9 +77,11 @@ class CudaApplier:
             along = 2 - k  # the axis of the strip
             strip = solution[:, ends] if k == 0 else device.arrays().moveaxis(solution[:, :, ends], 2, 1)
             waves = fft.rfft(strip, axis=2)
-            forces = device.arrays().empty_like(waves)
-            launch(correct, *device.rows_of(*waves.shape), view(waves), fixes[k], *self._mixing[k], view(forces))
-            back = fft.irfft(forces, ring[along - 1], axis=2, overwrite_x=True)
+            for matrices in fixes[k]:
+                forces = device.arrays().empty((waves.shape[0], matrices.shape[1], waves.shape[2]), waves.dtype)
+                launch(mix_ends, *device.rows_of(*forces.shape), view(waves), matrices, *self._mixing[k], view(forces))
+                waves = forces
+            back = fft.irfft(waves, ring[along - 1], axis=2, overwrite_x=True)
             if k == 0:
                 strips[:, ends] += back
             else:
@@ -111,8 +113,15 @@ class CudaApplier:
     def _tables(self, solves: Solves) -> tuple[list[Any], Any]:
         """The tables for a ridge on the device; those of the last one are kept."""
         if self._solves is None or self._solves[0] is not solves:
-            fixes = [view(device.put(fix)) for fix in solves.fixes]
+            fixes = [
+                [view(device.put(matrices)) for matrices in ((fix, _adjoints(fix)) if axis.rooted else (fix,))]
+                for axis, fix in zip(self._whole.axes, solves.fixes, strict=True)
+            ]
             n = self._whole.block[0] * self._whole.block[1]
             self._solves = solves, (fixes, device.put(solves.inverses.reshape(-1, n, n)))
         fixes, inverses = self._solves[1]
         return fixes, inverses
+
+
+def _adjoints(matrices: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(matrices.conj().transpose(0, 2, 1))
