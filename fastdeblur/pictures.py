@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ def _pixels(picture: PIL.Image.Image) -> np.ndarray:
 @contextmanager
 def page_of_tiff(path: Path, number: int) -> Iterator[Source]:
     """One page of a TIFF."""
-    with _opened(path) as picture:
+    with _opened(path) as picture, _silent():
         with _trusted():
             picture.seek(number)
         yield of_picture(picture)
@@ -97,6 +98,23 @@ def _opened(path: Path) -> Iterator[PIL.Image.Image]:
         raise ValueError("it is not such an image, or damaged") from None
     with picture:
         yield picture
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off the screen what libtiff, which knows nothing of Python, writes there before it fails."""
+    try:
+        screen = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,12 +34,11 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
     """The pages of a TIFF, which must be alike; several of them are a stack."""
     import tifffile
 
+    _check_chain(path)
     # Not as OME: that may name other files, and says nothing that is needed here.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
-        if not len(tiff.pages):
-            raise ValueError("it is truncated, or damaged: it has no page")
         first = tiff.pages.first
-        count = _same_pages(tiff)
+        count, takes = _all_pages(tiff)
         planes = 1 if count > 1 else _planes(tiff)
         shape, dtype = _kind(first)
         if first.photometric in PLAIN:
@@ -48,10 +48,37 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         if planes > 1:
             yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
             return
-        for number in range(count):
-            _check_segments(tiff, tiff.pages[number])
         pages = count if stack or count > 1 else None
-        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), _takes(first))
+        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes)
+
+
+def _check_chain(path: Path) -> None:
+    """Refuse pages that follow one another for ever, or not to the end; tifffile may not see either."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        form = struct.unpack(order + "H", head[2:4])[0] if order and len(head) > 3 else None
+        if form not in (42, 43):
+            raise ValueError("it is not a TIFF")
+        count, entry, word = ("H", 12, "I") if form == 42 else ("Q", 20, "Q")
+        size = file.seek(0, 2)
+
+        def number(kind: str, place: int) -> int:
+            file.seek(min(place, size))
+            content = file.read(struct.calcsize(order + kind))
+            if len(content) < struct.calcsize(order + kind):
+                raise ValueError("it is truncated, or damaged: not all of its pages are there")
+            return int(struct.unpack(order + kind, content)[0])
+
+        place, seen = number(word, 4 if form == 42 else 8), set()
+        while place:
+            if place in seen:
+                raise ValueError("it is damaged: its pages follow one another in a circle")
+            seen.add(place)
+            tags = number(count, place)
+            place = number(word, file.tell() + entry * tags)
+        if not seen:
+            raise ValueError("it is damaged: it has no page")
 
 
 def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -70,9 +97,9 @@ def _orientation(page: Any) -> int:
     return int(page.tags.valueof("Orientation", default=1))
 
 
-def _same_pages(tiff: tifffile.TiffFile) -> int:
-    """How many pages there are, of one shape and dtype."""
-    first, count = tiff.pages.first, 0
+def _all_pages(tiff: tifffile.TiffFile) -> tuple[int, int]:
+    """How many pages there are, of one shape and dtype, and what reading one takes; refuses those not all there."""
+    first, count, takes = tiff.pages.first, 0, 0
     page: Any
     for page in tiff.pages:
         if (page.shape, page.dtype, page.photometric) != (first.shape, first.dtype, first.photometric):
@@ -80,8 +107,11 @@ def _same_pages(tiff: tifffile.TiffFile) -> int:
                 "its pages must be one image, or a stack of images of one shape and dtype; page 1 is "
                 f"{first.shape} {first.dtype}, page {count + 1} is {page.shape} {page.dtype}"
             )
+        if page.dtype is not None:  # else it is refused
+            _check_segments(tiff, page)
+            takes = max(takes, _takes(page))
         count += 1
-    return count
+    return count, takes
 
 
 def _planes(tiff: tifffile.TiffFile) -> int:
@@ -99,7 +129,7 @@ def _planes(tiff: tifffile.TiffFile) -> int:
 
 
 def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
-    """Refuse strips and tiles that are not all there, lie beyond the file or hold more than they should."""
+    """Refuse strips and tiles that are not all there or lie beyond the file."""
     wanted = math.prod(page.chunked)
     offsets, counts = page.dataoffsets, page.databytecounts
     if len(offsets) != wanted or len(counts) != wanted:
@@ -109,12 +139,17 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
         raise ValueError("it is truncated, or damaged: its pixels lie beyond the end of the file")
     if page.compression == 1 and page.is_contiguous and sum(counts) < _packed(page):
         raise ValueError(f"it is damaged: it has {sum(counts)} bytes of pixels, not {_packed(page)}")
-    if page.compression in DECOMPRESSORS:
-        most = _chunk(page) + 2**16
-        for offset, count in zip(offsets, counts, strict=True):
-            tiff.filehandle.seek(offset)
-            if _expanded(page.compression, tiff.filehandle.read(count), most) > most:
-                raise ValueError("it is damaged: what is compressed in it is more than its pixels")
+
+
+def _check_expansion(tiff: tifffile.TiffFile, page: Any) -> None:
+    """Refuse strips and tiles that hold more than their pixels: tifffile would decompress all of it."""
+    if page.compression not in DECOMPRESSORS:
+        return
+    most = _chunk(page) + 2**16
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(offset)
+        if _expanded(page.compression, tiff.filehandle.read(count), most) > most:
+            raise ValueError("it is damaged: what is compressed in it is more than its pixels")
 
 
 def _packed(page: Any) -> int:
@@ -161,6 +196,7 @@ def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
 def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     page: Any = tiff.pages[number]
     if page.photometric in PLAIN:
+        _check_expansion(tiff, page)
         try:
             return _shown(page, page.asarray())
         except ValueError as error:
