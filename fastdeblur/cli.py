@@ -246,14 +246,14 @@ def _say(message: str) -> None:
 
 @contextlib.contextmanager
 def _messages_in_one_line() -> Iterator[None]:
-    """Show warnings as lines of this command, and keep the TIFF reader's log off the screen."""
+    """Show warnings as lines of this command, and keep the readers' logs off the screen."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         _say(f"warning: {message}")
 
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = {log: log.level for log in map(logging.getLogger, ("tifffile", "PIL", "zarr"))}
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             for category in (UserWarning, RuntimeWarning):
@@ -261,4 +261,5 @@ def _messages_in_one_line() -> Iterator[None]:
             warnings.showwarning = show
             yield
     finally:
-        log.setLevel(level)
+        for log, level in logs.items():
+            log.setLevel(level)

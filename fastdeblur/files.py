@@ -139,8 +139,8 @@ def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
         raise ValueError(f"cannot write {path}: the folder {target.parent} is read-only")
     if format == "Zarr":
         zarrs.require()
-        if target.exists() and not zarrs.is_zarr(target):
-            raise ValueError(f"cannot write {path}: it exists and is not in Zarr's format")
+        if target.exists() and not zarrs.is_array(target):
+            raise ValueError(f"cannot write {path}: it exists and is not a Zarr array")
     elif target.exists() and not target.is_file():
         raise ValueError(f"cannot write {path}: it exists and is not a file")
     if target.exists() and not os.access(target, os.W_OK):

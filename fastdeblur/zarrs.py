@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,11 @@ def require() -> Any:
     return zarr
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether a folder holds what Zarr has written."""
-    return any((path / name).is_file() for name in DESCRIPTIONS)
+def is_array(path: Path) -> bool:
+    """Whether a folder is an array in Zarr's format, and not a group of them, or something else."""
+    with suppress(OSError, ValueError):
+        return any(_is_array(each) for each in _described(path))
+    return False
 
 
 @contextmanager

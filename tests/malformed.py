@@ -161,6 +161,7 @@ def tiffs():
         "seven.tif": tiff(_258=("H", [7])),
         "no-palette.tif": tiff(_262=("H", [3])),
         "cmyk.tif": saved("TIFF", Image.new("CMYK", (30, 24))),
+        "samples.tif": tiff(_262=("H", [3]), _277=("H", [5632])),
         "complex.tif": odd.getvalue(),
         "pages.tif": pages.getvalue(),
         "big-head.tif": tiff(big=True)[:12],
