@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import math
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from . import pictures, pixels
+from .expansion import expanded
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
 # What offsets of 32 bits can address, less what tifffile keeps for its tables.
 CLASSIC_MOST = 2**32 - 2**25
 PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
-DECOMPRESSORS: dict[int, Callable[[], Any]] = {
-    8: zlib.decompressobj,
-    32946: zlib.decompressobj,
-    34925: lzma.LZMADecompressor,
-}
+# What tifffile decompresses itself, without a limit.
+CODECS = {8: "zlib", 32946: "zlib", 34925: "lzma", 34926: "zstd", 50000: "zstd"}
 
 
 @contextmanager
@@ -143,12 +139,13 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
 
 def _check_expansion(tiff: tifffile.TiffFile, page: Any) -> None:
     """Refuse strips and tiles that hold more than their pixels: tifffile would decompress all of it."""
-    if page.compression not in DECOMPRESSORS:
+    codec = CODECS.get(int(page.compression))
+    if codec is None:
         return
     most = _chunk(page) + 2**16
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         tiff.filehandle.seek(offset)
-        if _expanded(page.compression, tiff.filehandle.read(count), most) > most:
+        if expanded(codec, tiff.filehandle.read(count), most) > most:
             raise ValueError("it is damaged: what is compressed in it is more than its pixels")
 
 
@@ -157,18 +154,6 @@ def _packed(page: Any) -> int:
     samples = int(page.imagewidth) * (int(page.shape[-1]) if page.axes == "YXS" else 1)
     rows = math.prod(map(int, page.shape)) // samples
     return rows * -(-samples * int(page.bitspersample) // 8)
-
-
-def _expanded(compression: int, data: bytes, most: int) -> int:
-    """How many bytes a strip or tile is when decompressed, counted no further than just beyond `most`."""
-    decompressor, size = DECOMPRESSORS[compression](), 0
-    while size <= most and not decompressor.eof:
-        part = decompressor.decompress(data, min(2**20, most + 1 - size))
-        if not part:
-            break  # truncated: the decoder will say so
-        size += len(part)
-        data = getattr(decompressor, "unconsumed_tail", b"")
-    return size
 
 
 def _chunk(page: Any) -> int:

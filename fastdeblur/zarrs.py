@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import expansion
 from .sources import Source, of_array
 
 # What an array or a group is described in.
@@ -21,6 +23,8 @@ MOST_JSON = 2**24
 # A page in more chunks than these would take minutes to collect.
 MOST_CHUNKS = 2**17
 CHUNK_SIDE = 1024
+# Filters may store a pixel in up to 8 times its bytes.
+CHUNK_ROOM = 8
 # Codecs that only compute.  Of the others that numcodecs knows, one unpickles.
 CODECS = {
     "zlib", "gzip", "bz2", "lzma", "blosc", "zstd", "lz4", "pcodec", "zfpy", "delta", "shuffle", "bitround",
@@ -58,7 +62,12 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         array, extra = _array(path)
         source = of_array(array, stack, extra)
         _check_chunks(array, source.shape, stack)
-        yield source
+
+        def page(number: int) -> np.ndarray:
+            _check_stored(path, array, (number,) if stack else ())
+            return source.page(number)
+
+        yield replace(source, page=page)
     else:
         yield _multiscales(path, described, stack)
 
@@ -89,7 +98,7 @@ def _array(folder: Path) -> tuple[Any, int]:
     """An array, and how many bytes a chunk of it takes to read."""
     for described in _described(folder):
         for codec in _codecs(described):
-            if codec.removeprefix("numcodecs.") not in CODECS:
+            if codec not in CODECS:
                 raise ValueError(f"the codec {codec!r} is not known to be safe, and not used")
     array = require().open_array(str(folder), mode="r")
     if any(size < 1 for size in array.chunks):
@@ -103,7 +112,7 @@ def _codecs(described: dict[str, Any]) -> Iterator[str]:
     listed += described.get("index_codecs") or []
     for codec in listed:
         if codec is not None:
-            yield str(codec.get("id") or codec.get("name"))
+            yield str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")
             yield from _codecs(codec.get("configuration") or {})
 
 
@@ -112,6 +121,44 @@ def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
     count = math.prod(-(-size // chunk) for size, chunk in zip(page, chunks, strict=True))
     if count > MOST_CHUNKS:
         raise ValueError(f"it is in {count} chunks of {array.chunks}; more than {MOST_CHUNKS} a page are not read")
+
+
+def _check_stored(folder: Path, array: Any, index: tuple[Any, ...]) -> None:
+    """Refuse, of the chunks of a part of an array, those that hold more than they should.
+
+    `index` has an integer or ``slice(None)`` for some of the first axes.  Within shards it is not looked.
+    """
+    most = CHUNK_ROOM * math.prod(array.chunks) * np.dtype(array.dtype).itemsize + 2**16
+    index += (slice(None),) * (len(array.shape) - len(index))
+    ranges = [
+        range(-(-size // chunk)) if isinstance(part, slice) else [part // chunk]
+        for part, size, chunk in zip(index, array.shape, array.chunks, strict=True)
+    ]
+    for described in filter(_is_array, _described(folder)):
+        codecs = list(_codecs(described))
+        if "sharding_indexed" in codecs:
+            continue
+        packed = [codec for codec in codecs if codec in expansion.CODECS]
+        if len(packed) > 1:
+            raise ValueError(f"it is compressed more than once, by {' and '.join(packed)}, and not read")
+        for place in itertools.product(*ranges):
+            chunk = folder / _chunk_name(described, place)
+            size = chunk.stat().st_size if chunk.is_file() else 0
+            if size <= most and packed and size:
+                size = max(size, expansion.expanded(packed[0], chunk.read_bytes(), most))
+            if size > most:
+                raise ValueError("it is damaged: a chunk of it holds more than its pixels")
+
+
+def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
+    numbers = list(map(str, place))
+    if "chunk_key_encoding" not in described:
+        return str(described.get("dimension_separator") or ".").join(numbers)
+    encoding = described["chunk_key_encoding"]
+    separator = (encoding.get("configuration") or {}).get("separator")
+    if encoding["name"] == "v2":
+        return str(separator or ".").join(numbers)
+    return str(separator or "/").join(["c", *numbers])
 
 
 def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> Source:
@@ -148,6 +195,7 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     def page(number: int) -> np.ndarray:
         # y and x as they are, and c if it is more than one; of the others the only one, or that of the page.
         index = tuple(slice(None) if name in kept else number if name in others else 0 for name in axes)
+        _check_stored(inner, array, index)
         return np.moveaxis(np.asarray(array[index]), [kept.index(name) for name in "yx"], [0, 1])
 
     plane = (sizes["y"], sizes["x"], *([channels] if channels > 1 else []))

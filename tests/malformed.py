@@ -24,6 +24,12 @@ def zeros(size):
     return b"\x78\xda" + stream + struct.pack(">I", (size % 65521) << 16 | 1)
 
 
+def gzipped(stream):
+    """What zlib has, as gzip has it: 2**30 zeros."""
+    size, crc = 2**30, 0x6B05D4C1
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + stream[2:-4] + struct.pack("<II", crc, size)
+
+
 def png(width, height, depth=8, colour=0, content=b"", before=()):
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)), *before]
     chunks += [(b"IDAT", content), (b"IEND", b"")]
@@ -236,6 +242,7 @@ def zarrs():
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "codecs": [{"name": "bytes"}], "attributes": {},
     }  # fmt: skip
+    packed = {"codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 1}}]}
     return {
         "bare.zarr": {"file": b""},
         "nonsense.zarr": {".zarray": "{nonsense"},
@@ -261,6 +268,9 @@ def zarrs():
             ".zarray": zarray(compressor={"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}),
             "0.0": b"\2\1\x33\1" + struct.pack("<III", 2**31 - 1, 2**31 - 1, 100) + bytes(84),
         },
+        "bomb.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}), "0.0": zeros(2**30)},
+        "twice.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}, filters=[{"id": "zlib", "level": 1}])},
+        "bomb3.zarr": {"zarr.json": json.dumps(array | packed), "c/0/0": gzipped(zeros(2**30))},
         "group.zarr": {".zgroup": '{"zarr_format": 2}'},
         "outside.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales)},
         "gone.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales).replace("../", "")},
