@@ -39,8 +39,6 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         shape, dtype = _kind(first)
         if first.photometric in PLAIN:
             pixels.check(shape, dtype)
-        elif len(first.shape) not in (2, 3):
-            raise ValueError(f"it must be one image; its shape is {first.shape}")
         if planes > 1:
             yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
             return
@@ -82,6 +80,8 @@ def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if page.dtype is None:
         raise ValueError(f"it must hold real numbers of at most 64 bits; it has {page.bitspersample} a sample")
     shape = tuple(page.shape)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise ValueError(f"it must be one image, or a stack of pages; a page has the shape {shape}")
     if page.axes == "SYX":
         shape = (*shape[1:], shape[0])
     if _orientation(page) > 4:

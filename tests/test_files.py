@@ -117,6 +117,24 @@ def test_places_that_cannot_be_written_to(tmp_path, name, message):
         files.check_out(tmp_path / name, np.zeros((2, 2), np.uint8))
 
 
+def test_an_output_that_is_read_only(tmp_path, monkeypatch):
+    (tmp_path / "image.png").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or Path(path).is_dir())
+    with pytest.raises(ValueError, match="exists and is read-only"):
+        files.check_out(tmp_path / "image.png", np.zeros((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("order", "CF")
+def test_arrays_of_any_version_and_order(tmp_path, version, order):
+    image = np.asarray(noise((5, 7, 3), ">f4"), order=order)
+    with (tmp_path / "image.npy").open("wb") as file:
+        np.lib.format.write_array(file, image, version)
+    with files.opened(tmp_path / "image.npy") as source:
+        np.testing.assert_array_equal(source.array[1:3, 2:], image[1:3, 2:])
+        np.testing.assert_array_equal(source.page(0), image)
+
+
 def test_a_folder_that_is_read_only(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or Path(path) != tmp_path)
     with pytest.raises(ValueError, match="is read-only"):

@@ -97,6 +97,25 @@ def test_masks_in_a_stack_become_bytes(tmp_path):
     np.testing.assert_array_equal(np.load(out), np.where(PAGES > 9999, 255, 0).astype(np.uint8))
 
 
+def test_pages_with_palettes_are_in_colour(tmp_path):
+    colours = np.zeros((6, 8, 3), np.uint8)
+    colours[:, 4:] = (10, 200, 30)
+    picture = Image.fromarray(colours).quantize(2)
+    picture.save(tmp_path / "stack.tif", save_all=True, append_images=[picture.rotate(180)])
+    out = tmp_path / "out.tif"
+    words = ["--psf", "box:1", "--mu", "0"]
+    assert cli.main(["deblur", str(tmp_path / "stack.tif"), "-o", str(out), *words]) == 0
+    np.testing.assert_array_equal(tifffile.imread(out), [colours, colours[:, ::-1]])
+
+
+def test_a_volume_in_one_page_is_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "volume.tif", noise((4, 16, 3), "u1"), volumetric=True, photometric="minisblack", tile=(16, 16, 16)
+    )
+    with pytest.raises(ValueError, match=r"a page has the shape \(4, 16, 3\)"):
+        files.read(tmp_path / "volume.tif")
+
+
 def test_figures_of_each_page(tmp_path, capsys):
     np.save(tmp_path / "stack.npy", PAGES)
     words = ["deblur", tmp_path / "stack.npy", "-o", tmp_path / "out.npy", "--stack", "--json", *OPTIONS]
