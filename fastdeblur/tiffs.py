@@ -133,7 +133,7 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
     size = tiff.filehandle.size
     if any(offset < 0 or count < 0 or offset + count > size for offset, count in zip(offsets, counts, strict=True)):
         raise ValueError("it is truncated, or damaged: its pixels lie beyond the end of the file")
-    if page.compression == 1 and page.is_contiguous and sum(counts) < _packed(page):
+    if page.compression == 1 and not page.is_tiled and all(counts) and sum(counts) < _packed(page):
         raise ValueError(f"it is damaged: it has {sum(counts)} bytes of pixels, not {_packed(page)}")
 
 

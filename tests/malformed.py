@@ -164,6 +164,7 @@ def tiffs():
             _273=None, _279=None, _278=None, _322=("I", [0]), _323=("I", [0]), _324=("I", [8]), _325=("I", [9])
         ),
         "bits.tif": tiff(bytes(40), _258=("H", [1])),
+        "bits-huge.tif": tiff(_256=("I", [2**20]), _258=("H", [1])),
         "seven.tif": tiff(_258=("H", [7])),
         "no-palette.tif": tiff(_262=("H", [3])),
         "cmyk.tif": saved("TIFF", Image.new("CMYK", (30, 24))),
