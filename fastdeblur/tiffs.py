@@ -43,7 +43,8 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
             yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
             return
         pages = count if stack or count > 1 else None
-        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes)
+        array = _mapped(path, tiff) if pages is None else None
+        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array)
 
 
 def _check_chain(path: Path) -> None:
@@ -78,7 +79,7 @@ def _check_chain(path: Path) -> None:
 def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape, with rows and columns the way they are shown and channels last, and dtype of a page."""
     if page.dtype is None:
-        raise ValueError(f"it must hold real numbers of at most 64 bits; it has {page.bitspersample} a sample")
+        raise ValueError(f"it must hold real numbers of at most 64 bits; it has {page.bitspersample} bits a sample")
     shape = tuple(page.shape)
     if page.axes not in ("YX", "YXS", "SYX"):
         raise ValueError(f"it must be one image, or a stack of pages; a page has the shape {shape}")
@@ -168,6 +169,16 @@ def _takes(page: Any) -> int:
         return nbytes
     # The strip or tile and a copy of it; Pillow has up to 4 bytes a pixel, and a copy.
     return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
+
+
+def _mapped(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | None:
+    """The pixels of the one page where they lie in the file as they are meant, so that parts can be read."""
+    page: Any = tiff.pages.first
+    as_meant = page.photometric in (1, 2) and page.axes in ("YX", "YXS") and _orientation(page) == 1
+    if not as_meant or page.compression != 1 or not page.is_contiguous:
+        return None
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
 
 
 def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:

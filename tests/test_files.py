@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from samples import SHAPES, noise
 
@@ -139,3 +140,27 @@ def test_a_folder_that_is_read_only(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or Path(path) != tmp_path)
     with pytest.raises(ValueError, match="is read-only"):
         files.check_out(tmp_path / "image.png", np.zeros((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("byteorder", "<>")
+def test_parts_of_plain_tiffs_can_be_read(tmp_path, kind, byteorder):
+    image = noise(SHAPES[kind], "u2")
+    colour = "rgb" if kind.startswith("RGB") else "minisblack"
+    options = {"photometric": colour, "planarconfig": None if kind == "gray" else "contig", "byteorder": byteorder}
+    tifffile.imwrite(tmp_path / "image.tif", image, rowsperstrip=2, **options)
+    with files.opened(tmp_path / "image.tif") as source:
+        assert source.array.shape == source.shape == image.shape
+        np.testing.assert_array_equal(source.array[2:5, 3:], image[2:5, 3:])
+        np.testing.assert_array_equal(source.page(0), image)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [("u2", {"compression": "zlib"}), ("u2", {"photometric": "miniswhite"}), ("u2", {"tile": (16, 16)}), ("?", {})],
+)
+def test_others_are_read_whole(tmp_path, dtype, options):
+    tifffile.imwrite(tmp_path / "image.tif", noise((30, 40), dtype), **options)
+    with files.opened(tmp_path / "image.tif") as source:
+        assert source.array is None
+        assert source.page(0).shape == source.shape
