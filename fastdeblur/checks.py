@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,24 @@ def real(name: str, value: Any, allowed: str) -> float:
 def workers(value: Any) -> int | None:
     """A number of threads, or None for Numba's current count."""
     return None if value is None else integer("workers", value, 1)
+
+
+def memory_size(name: str, value: Any) -> int:
+    """A number of bytes: a whole number, or text such as "300MB", "1GB" (decimal) or "2GiB" (binary)."""
+    wanted = 'a number of bytes of at least 1, or text such as "300MB", "1GB" or "2GiB"'
+    if not isinstance(value, str):
+        try:
+            return integer(name, value, 1)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} must be {wanted}; got {value!r}") from None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b)?\s*", value, re.ASCII | re.IGNORECASE)
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+    base = 1024 if match[3] else 1000
+    size = int(Fraction(match[1]) * base ** " kmgt".index((match[2] or " ").lower()))
+    if size < 1:
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+    return size
 
 
 def real_array(name: str, value: Any) -> np.ndarray:

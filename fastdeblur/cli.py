@@ -8,7 +8,9 @@ import importlib.metadata
 import logging
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -17,33 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, api, cache, files, notebook, plots
+from . import __version__, api, cache, deblurring, notebook, plots
 from .blur import DEVICES
-from .boundary import BOUNDARIES
-from .filters import PATHS
 from .kernels import simd
-from .objective import DATA
-from .options import SOLVERS
 
 PACKAGES = ("numba", "numpy", "scipy", "scikit-image", "rocket-fft", "llvmlite")
 # Processor features that decide how fast the kernels are.
 FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "neon", "sve")
-
-PSFS = """\
-SPEC is an image file, averaged over its colours and scaled to sum 1, or one of
-  gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
-  disk:5            radius: out of focus
-  motion:15:40      length, then angle in degrees anticlockwise from the right
-  box:5, box:3x5    size
-  airy:2.5:15       radius of the first dark ring, then size
-"""
-DEBLUR = """\
-IMAGE and OUT are PNG, JPEG, TIFF or .npy, gray or RGB, with or without alpha, which is
-kept as it is.  Pixels are written in the type that they were read in, booleans in 8 bits.
-Integers are deblurred on a scale whose 1 is the largest of their type.  Metadata and colour
-profiles are not carried over.
-
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,12 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 2 after an error, 130 after an interrupt.
+        The exit status: 0, 2 after an error, 130 after an interrupt, 143 when told to terminate.
     """
     arguments = _parser().parse_args(argv)
     with _messages_in_one_line():
         try:
-            arguments.run(arguments)
+            with _ending_in_order():
+                arguments.run(arguments)
+        except _Terminated:
+            _say("terminated")
+            return 143
         except KeyboardInterrupt:
             _say("interrupted")
             return 130
@@ -99,40 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--device", choices=DEVICES, default="cpu", help="where to compute (default: %(default)s)")
     demo.set_defaults(run=_demo)
 
-    deblur = commands.add_parser(
-        "deblur",
-        help="deblur an image file",
-        description=DEBLUR + PSFS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    deblur.add_argument("image", metavar="IMAGE", help="the blurred image")
-    deblur.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
-    deblur.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
-    deblur.add_argument("--mu", type=_mu, default="auto", help="weight of the prior, or auto (default: %(default)s)")
-    deblur.add_argument(
-        "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
-    )
-    deblur.add_argument(
-        "--prior", choices=("gradient", "tv", "sparse", "none"), help="what is expected of a sharp image"
-    )
-    deblur.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
-    deblur.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
-    deblur.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
-    deblur.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
-    deblur.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
-    deblur.add_argument("--device", choices=DEVICES, help="where to compute (default: cpu)")
-    deblur.add_argument("--workers", type=int, metavar="N", help="most threads")
-    deblur.add_argument("--progress", action="store_true", help="show a progress bar")
-    deblur.set_defaults(run=_deblur)
+    deblurring.add(commands)
 
     info = commands.add_parser("info", help="versions, processor, threads, cache and GPU", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
-
-
-def _mu(text: str) -> float | str:
-    return text if text == "auto" else float(text)
 
 
 def _scale(text: str) -> float:
@@ -176,24 +133,6 @@ def _demo(arguments: argparse.Namespace) -> None:
     plots.save(plots.loss(result.history, r"$\sqrt{\|Ax-b\|^2/2} + 0.2\,\sqrt{\|Dx\|^2/2}$"), folder / "loss.png")
     plots.save(plots.comparison(compared), folder / "comparison.png")
     print(f"pictures: {', '.join(str(folder / name) for name in ('psf.png', 'loss.png', 'comparison.png'))}")
-
-
-def _deblur(arguments: argparse.Namespace) -> None:
-    psf = files.read_psf(arguments.psf)
-    image = files.read(arguments.image)
-    files.check_out(arguments.out, image)
-    # Only what was asked for, so that the library's defaults are the command's.
-    names = ("mu", "data", "prior", "boundary", "path", "solver", "max_iter", "tol", "device", "workers")
-    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.prior == "none":
-        options["prior"] = None
-    real = files.to_real(image)
-    result = api.solve(real, psf, channel_axis=None if real.ndim == 2 else -1, progress=arguments.progress, **options)
-    files.write(arguments.out, files.from_real(result.image, image))
-    print(
-        f"{arguments.out}: path {result.path}, {result.n_iter} iterations, "
-        f"stop reason {result.stop_reason}, {result.seconds:.2f} s"
-    )
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -279,6 +218,27 @@ def _cuda() -> str:
         return "not found"
 
 
+class _Terminated(KeyboardInterrupt):
+    """The process has been told to terminate."""
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does: nothing half written stays."""
+
+    def end(*_: Any) -> None:
+        raise _Terminated
+
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _say(message: str) -> None:
     """One line on stderr, whatever the message holds."""
     print("fastdeblur:", " ".join(message.split()), file=sys.stderr)
@@ -286,14 +246,14 @@ def _say(message: str) -> None:
 
 @contextlib.contextmanager
 def _messages_in_one_line() -> Iterator[None]:
-    """Show warnings as lines of this command, and keep the TIFF reader's log off the screen."""
+    """Show warnings as lines of this command, and keep the readers' logs off the screen."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         _say(f"warning: {message}")
 
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = {log: log.level for log in map(logging.getLogger, ("tifffile", "PIL", "zarr"))}
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             for category in (UserWarning, RuntimeWarning):
@@ -301,4 +261,5 @@ def _messages_in_one_line() -> Iterator[None]:
             warnings.showwarning = show
             yield
     finally:
-        log.setLevel(level)
+        for log, level in logs.items():
+            log.setLevel(level)

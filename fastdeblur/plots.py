@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import files
+from .whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,5 +100,5 @@ def comparison(images: Sequence[tuple[str, np.ndarray]]) -> Figure:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    with files.whole(path) as file:
+    with whole(path) as file:
         figure.savefig(file, format="png", dpi=DPI)

@@ -7,7 +7,8 @@ import fastdeblur
 from fastdeblur import cache
 
 LAYERS = [
-    "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "cuda_tools", "tools",
+    "__main__", "cli", "deblurring", "plots", "specs", "files", "tiffs", "zarrs", "pictures", "npys", "expansion",
+    "sources", "pixels", "whole", "__init__", "notebook", "api", "deblurrer", "restore", "cuda_tools", "tools",
     "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames", "preconditioner", "ends",
     "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs",
     "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "cache",
@@ -68,7 +69,7 @@ def test_no_file_needs_scrolling():
 def test_import_is_light(python):
     python(
         "import sys, fastdeblur\n"
-        "heavy = {'matplotlib', 'skimage', 'dask', 'torch', 'tqdm', 'cupy', 'pywt', 'PIL'}\n"
+        "heavy = {'matplotlib', 'skimage', 'dask', 'torch', 'tqdm', 'cupy', 'pywt', 'PIL', 'tifffile', 'zarr'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert not any(name.startswith(('numba.cuda.cudadrv', 'fastdeblur.cuda')) for name in sys.modules)\n"
     )

@@ -1,0 +1,204 @@
+"""``fastdeblur deblur``: an image file, or a stack, restored into another."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from . import checks, files, pixels, specs
+from .blur import DEVICES
+from .boundary import BOUNDARIES
+from .deblurrer import Deblurrer
+from .filters import PATHS
+from .frames import STARTS, saturated
+from .objective import DATA
+from .options import SOLVERS
+from .result import Result
+from .sources import Source
+
+DESCRIPTION = """\
+IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, gray or RGB, with or without alpha, which is
+kept as it is.  Pixels are written in the type that they were read in, booleans in 8 bits.
+Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
+and files of weights and starts mean that scale.  Metadata and colour profiles are not carried over.
+
+A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
+one after another, and written as a stack again.  --mu auto finds a weight for each page.
+Of an OME-Zarr group the first dataset is read; what is written is a plain array.
+
+SPEC is an image file, averaged over its colours and scaled to sum 1, or one of
+  gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
+  disk:5            radius: out of focus
+  motion:15:40      length, then angle in degrees anticlockwise from the right
+  box:5, box:3x5    size
+  airy:2.5:15       radius of the first dark ring, then size
+"""
+# Options of `solve` that are flags of the same name, and handed over as they are.
+SAME = (
+    "mu", "data", "boundary", "bounds", "solver", "learning_rate", "max_iter", "tol", "seed", "path", "device",
+    "workers",
+)  # fmt: skip
+
+
+def add(commands: Any) -> None:
+    """Add the command to those of a parser."""
+    parser = commands.add_parser(
+        "deblur",
+        help="deblur an image file",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("image", metavar="IMAGE", help="the blurred image")
+    parser.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
+    parser.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
+    parser.add_argument("--stack", action="store_true", help="the first axis of a .npy or .zarr counts pages")
+    parser.add_argument(
+        "--max-memory",
+        default="1GB",
+        metavar="SIZE",
+        help="refuse what takes more to read; bytes, or such as 300MB or 2GiB (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
+    parser.add_argument("--progress", action="store_true", help="show a progress bar")
+
+    solve = parser.add_argument_group("what is minimised")
+    solve.add_argument("--mu", type=_mu, default="auto", help="weight of the prior, or auto (default: %(default)s)")
+    solve.add_argument(
+        "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
+    )
+    solve.add_argument(
+        "--prior", choices=("gradient", "tv", "sparse", "none"), help="what is expected of a sharp image"
+    )
+    solve.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
+    solve.add_argument(
+        "--weights", metavar="FILE", help="an image of the pixels' weights, for all pages; 0 ignores a pixel"
+    )
+    solve.add_argument("--saturated", type=float, metavar="LEVEL", help="ignore pixels that are at least this")
+    solve.add_argument(
+        "--bounds", type=_bound, nargs=2, metavar=("LOW", "HIGH"), help="between which pixels must be; none is no bound"
+    )
+
+    how = parser.add_argument_group("how")
+    how.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
+    how.add_argument("--learning-rate", type=float, metavar="RATE", help="length of a gradient step")
+    how.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
+    how.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
+    how.add_argument("--init", metavar="START", help=f"{', '.join(STARTS)}, or a file: where to start (default: image)")
+    how.add_argument("--seed", type=int, metavar="N", help="of --init normal")
+    how.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
+    how.add_argument("--device", choices=DEVICES, help="where to compute (default: cpu)")
+    how.add_argument("--workers", type=int, metavar="N", help="most threads")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Deblur as the command's arguments say, and print how it went."""
+    most = checks.memory_size("max_memory", arguments.max_memory)
+    psf = specs.read_psf(arguments.psf, most)
+    options = _options(arguments, most)
+    with files.opened(arguments.image, arguments.stack) as source:
+        files.check_size(arguments.image, source, most)
+        written, results = _page_by_page(arguments, source, psf, options)
+    shape = [*([] if source.pages is None else [source.pages]), *written.shape]
+    figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
+    _print(arguments, figures, results, source.pages)
+
+
+def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
+    """Only what was asked for, so that the library's defaults are the command's."""
+    options = {name: getattr(arguments, name) for name in SAME if getattr(arguments, name) is not None}
+    if arguments.prior is not None:
+        options["prior"] = None if arguments.prior == "none" else arguments.prior
+    for name in ("weights", "init"):
+        value = getattr(arguments, name)
+        if value is not None:
+            named = name == "init" and value in STARTS
+            options[name] = value if named else pixels.to_real(files.read(value, most))
+    return {**options, "progress": arguments.progress}
+
+
+def _page_by_page(
+    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any]
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Restore and write all pages; returns one that was written, and the figures of each."""
+    first = source.page(0)
+    files.check_out(arguments.out, first, source.pages)
+    rest = (source.page(number) for number in range(1, source.pages or 1))
+    restored = _restored(itertools.chain([first], rest), source.alpha, psf, arguments.saturated, options)
+    written, result = next(restored)
+    results = [_figures(result)]
+    with files.saving(arguments.out, written, source.pages) as put:
+        put(written)
+        for page, result in restored:
+            put(page)
+            results.append(_figures(result))
+    return written, results
+
+
+def _restored(
+    images: Iterable[np.ndarray], alpha: bool, psf: np.ndarray, level: float | None, options: dict[str, Any]
+) -> Iterator[tuple[np.ndarray, Result]]:
+    """Images of one shape restored, as they are to be written, and how it went."""
+    deblurrer = None
+    for image in images:
+        real = pixels.to_real(image, alpha)
+        if deblurrer is None:
+            deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
+        weights = None if level is None else _unsaturated(real, level, options.get("weights"))
+        result = deblurrer.solve(real, weights=weights)
+        yield pixels.from_real(result.image, image), result
+
+
+def _unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
+    """Weights that are 0 where the image is saturated, too."""
+    kept = saturated(real, level)
+    if weights is None:
+        return kept
+    kept *= weights[..., None] if weights.ndim < real.ndim else weights
+    return kept
+
+
+def _figures(result: Result) -> dict[str, Any]:
+    """A result without its image, in what JSON has; it has no NaN and no infinity."""
+    figures = {field.name: getattr(result, field.name) for field in fields(result) if field.name != "image"}
+    figures["history"] = [_number(value) for value in figures["history"].tolist()]
+    return {name: _number(value) for name, value in figures.items()}
+
+
+def _number(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(
+    arguments: argparse.Namespace, figures: dict[str, Any], results: list[dict[str, Any]], pages: int | None
+) -> None:
+    seconds = sum(result["seconds"] for result in results)
+    if arguments.json:
+        figures |= results[0] if pages is None else {"seconds": seconds, "pages": results}
+        print(json.dumps(figures, allow_nan=False))
+        return
+    reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
+    print(
+        f"{arguments.out}: {'' if pages is None else f'{pages} pages, '}path {results[0]['path']}, "
+        f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"
+    )
+
+
+def _mu(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def _bound(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return None if text == "none" else float(text)
+    raise argparse.ArgumentTypeError(f"must be a number or none; got {text!r}")

@@ -1,0 +1,64 @@
+"""Images in .npy files, which are mapped, so that any part of one can be read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .sources import Source, of_array
+
+# NumPy's own limit to what it parses as Python.
+LONGEST_HEADER = 10_000
+
+
+@contextmanager
+def opened(path: Path, stack: bool) -> Iterator[Source]:
+    """The array of a file; its header is compared with the file's size before anything is allocated."""
+    with path.open("rb") as file:
+        shape, fortran, dtype = _header(file)
+        offset = file.tell()
+        present = file.seek(0, 2) - offset
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read (allow_pickle=False)")
+    if any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"it is damaged: its shape is {shape}")
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted > present:
+        raise ValueError(f"it is truncated, or damaged: its header speaks of {wanted} bytes, {present} are there")
+    if wanted == 0:  # what cannot be mapped
+        array = np.empty([min(size, 1) for size in shape], dtype) if math.prod(shape) else np.empty(shape, dtype)
+    else:
+        array = np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+    yield of_array(array, stack)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"its version is {version}")
+    start = file.tell()
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes; more than {LONGEST_HEADER} are not read")
+    file.seek(start)
+    # Version 3.0 differs from 2.0 in the encoding of fields' names, and what has fields is no image.
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
+    return header
+
+
+@contextmanager
+def saving(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an array of this shape to a file, page after page."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+    def put(page: np.ndarray) -> None:
+        file.write(np.ascontiguousarray(page, dtype).data)
+
+    yield put

@@ -1,0 +1,86 @@
+"""An image file that is open: what its header says, and its pages when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import pixels
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image in a file, or a stack of them, of which only the header has been read.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of a page: (rows, cols) or (rows, cols, channels), as the header gives it.  A picture may turn out to
+        have rows and columns exchanged, or the channels of its palette.
+    dtype : dtype
+    pages : int or None
+        None is a single image, not a stack.
+    page : callable
+        Reads the page of that number, counted from 0; 0 is a single image too.
+    takes : int
+        Bytes that reading a page takes, for a while.
+    array : array_like or None
+        What gives any part of the image, or stack, without reading the rest; None where that is not possible.
+    alpha : bool
+        Whether the last of 2 or 4 channels is alpha.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pages: int | None
+    page: Callable[[int], np.ndarray]
+    takes: int
+    array: Any = None
+    alpha: bool = True
+
+    def check_size(self, most: int) -> None:
+        """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""
+        if self.takes > most:
+            rows, cols = self.shape[:2]
+            raise ValueError(
+                f"it says that it has {rows}x{cols} pixels, which take {readable(self.takes)} to read; at most "
+                f"{readable(most)} may be used (if the file can be trusted, raise --max-memory)"
+            )
+
+
+def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
+    """The source of an array whose first axis counts pages, if it is a stack.
+
+    `extra` is what reading takes beyond the page itself.
+    """
+    shape, dtype = tuple(map(int, array.shape)), np.dtype(array.dtype)
+    page = shape[1:] if stack else shape
+    if stack and len(shape) not in (3, 4):
+        raise ValueError(f"a stack must be pages x rows x columns, or with channels after them; its shape is {shape}")
+    if stack and shape[0] == 0:
+        raise ValueError(f"it must not be empty; its shape is {shape}")
+    try:
+        pixels.check(page, dtype)
+    except ValueError as error:
+        hint = " (is it a stack? --stack)" if not stack and len(shape) in (3, 4) and 0 not in shape else ""
+        raise ValueError(f"{error}{hint}") from None
+    return Source(
+        shape=page,
+        dtype=dtype,
+        pages=shape[0] if stack else None,
+        page=lambda number: np.array(array[number] if stack else array[...]),
+        takes=math.prod(page) * dtype.itemsize + extra,
+        array=array,
+    )
+
+
+def readable(size: int) -> str:
+    """A number of bytes for people."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,76 @@
+"""Psfs in words, such as ``gaussian:13:1,3``, or in files, for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import files, pixels, psf
+
+
+def read_psf(spec: str, most: int | None = None) -> np.ndarray:
+    """Make or read a psf that sums to 1.
+
+    Parameters
+    ----------
+    spec : str
+        ``gaussian:13:1,3``, ``gaussian:9x13:2``, ``disk:5``, ``motion:15:40``, ``box:5``,
+        ``box:3x5`` or ``airy:2.5:15``, see `BUILDERS`, or the name of an image file, whose
+        colours are averaged and whose alpha is ignored.
+    most : int or None
+        Most bytes that reading the file may take.
+
+    Returns
+    -------
+    ndarray, float32 or float64, shape (rows, cols)
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or the psf cannot be used.
+    """
+    name, *fields = spec.split(":")
+    if name in BUILDERS:
+        form, build, kinds = BUILDERS[name]
+        try:
+            if len(fields) != len(kinds):
+                raise ValueError(f"{len(fields)} values after the name, not {len(kinds)}")
+            kernel: np.ndarray = build(*(kind(field) for kind, field in zip(kinds, fields, strict=True)))
+            return kernel
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"psf {spec!r} is not {form}: {error}") from error
+    if Path(spec).suffix.lower() not in files.FORMATS:
+        forms = ", ".join(form for form, _, _ in BUILDERS.values())
+        raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})")
+    image = pixels.colours(files.read(spec, most))
+    try:
+        return psf.normalise(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
+    except ValueError as error:
+        raise ValueError(f"{spec}: {error}") from error
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """``13``, or ``9x13``: rows by columns."""
+    sizes = [int(part) for part in text.split("x")]
+    if len(sizes) > 2:
+        raise ValueError(f"a size is ROWS or ROWSxCOLS; got {text!r}")
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def _sigma(text: str) -> float | tuple[float, ...]:
+    """``2``, or ``1,3``: down and across."""
+    values = tuple(float(part) for part in text.split(","))
+    return values[0] if len(values) == 1 else values
+
+
+BUILDERS: dict[str, tuple[str, Callable[..., np.ndarray], tuple[Callable[[str], Any], ...]]] = {
+    "gaussian": ("gaussian:SIZE:SIGMA", psf.gaussian, (_size, _sigma)),
+    "disk": ("disk:RADIUS", psf.disk, (float,)),
+    "motion": ("motion:LENGTH:ANGLE", psf.motion, (float, float)),
+    "box": ("box:SIZE", psf.box, (_size,)),
+    "airy": ("airy:RADIUS:SIZE", psf.airy, (float, _size)),
+}
+"""How each psf is written, what builds it, and what reads its values."""

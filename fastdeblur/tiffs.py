@@ -1,0 +1,238 @@
+"""TIFF and BigTIFF, of one page or several, by tifffile, and by Pillow where that knows more compressions."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import pictures, pixels
+from .expansion import expanded
+from .sources import Source
+
+if TYPE_CHECKING:
+    import tifffile
+
+# What offsets of 32 bits can address, less what tifffile keeps for its tables.
+CLASSIC_MOST = 2**32 - 2**25
+PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
+# What tifffile decompresses itself, without a limit.
+CODECS = {8: "zlib", 32946: "zlib", 34925: "lzma", 34926: "zstd", 50000: "zstd"}
+
+
+@contextmanager
+def opened(path: Path, stack: bool) -> Iterator[Source]:
+    """The pages of a TIFF, which must be alike; several of them are a stack."""
+    import tifffile
+
+    _check_chain(path)
+    # Not as OME: that may name other files, and says nothing that is needed here.
+    with tifffile.TiffFile(path, is_ome=False) as tiff:
+        first = tiff.pages.first
+        count, takes = _all_pages(tiff)
+        planes = 1 if count > 1 else _planes(tiff)
+        shape, dtype = _kind(first)
+        if first.photometric in PLAIN:
+            pixels.check(shape, dtype)
+        if planes > 1:
+            yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
+            return
+        pages = count if stack or count > 1 else None
+        array = _mapped(path, tiff) if pages is None else None
+        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array)
+
+
+def _check_chain(path: Path) -> None:
+    """Refuse pages that follow one another for ever, or not to the end; tifffile may not see either."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        form = struct.unpack(order + "H", head[2:4])[0] if order and len(head) > 3 else None
+        if form not in (42, 43):
+            raise ValueError("it is not a TIFF")
+        count, entry, word = ("H", 12, "I") if form == 42 else ("Q", 20, "Q")
+        size = file.seek(0, 2)
+
+        def number(kind: str, place: int) -> int:
+            file.seek(min(place, size))
+            content = file.read(struct.calcsize(order + kind))
+            if len(content) < struct.calcsize(order + kind):
+                raise ValueError("it is truncated, or damaged: not all of its pages are there")
+            return int(struct.unpack(order + kind, content)[0])
+
+        place, seen = number(word, 4 if form == 42 else 8), set()
+        while place:
+            if place in seen:
+                raise ValueError("it is damaged: its pages follow one another in a circle")
+            seen.add(place)
+            tags = number(count, place)
+            place = number(word, file.tell() + entry * tags)
+        if not seen:
+            raise ValueError("it is damaged: it has no page")
+
+
+def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape, with rows and columns the way they are shown and channels last, and dtype of a page."""
+    if page.dtype is None:
+        raise ValueError(f"it must hold real numbers of at most 64 bits; it has {page.bitspersample} bits a sample")
+    shape = tuple(page.shape)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise ValueError(f"it must be one image, or a stack of pages; a page has the shape {shape}")
+    if page.axes == "SYX":
+        shape = (*shape[1:], shape[0])
+    if _orientation(page) > 4:
+        shape = (shape[1], shape[0], *shape[2:])
+    return shape, np.dtype(page.dtype)
+
+
+def _orientation(page: Any) -> int:
+    return int(page.tags.valueof("Orientation", default=1))
+
+
+def _all_pages(tiff: tifffile.TiffFile) -> tuple[int, int]:
+    """How many pages there are, of one shape and dtype, and what reading one takes; refuses those not all there."""
+    first, count, takes = tiff.pages.first, 0, 0
+    page: Any
+    for page in tiff.pages:
+        if (page.shape, page.dtype, page.photometric) != (first.shape, first.dtype, first.photometric):
+            raise ValueError(
+                "its pages must be one image, or a stack of images of one shape and dtype; page 1 is "
+                f"{first.shape} {first.dtype}, page {count + 1} is {page.shape} {page.dtype}"
+            )
+        if page.dtype is not None:  # else it is refused
+            _check_segments(tiff, page)
+            takes = max(takes, _takes(page))
+        count += 1
+    return count, takes
+
+
+def _planes(tiff: tifffile.TiffFile) -> int:
+    """How many images follow one another behind a single page: ImageJ keeps large stacks so."""
+    page, series = tiff.pages.first, tiff.series[0]
+    planes = int(series.size) // max(1, math.prod(page.shape))
+    if planes > 1 and (
+        page.compression != 1
+        or not page.is_contiguous
+        or page.axes not in ("YX", "YXS")
+        or page.dataoffsets[0] + planes * page.nbytes > tiff.filehandle.size
+    ):
+        raise ValueError(f"a stack of the shape {series.shape} behind one page cannot be read")
+    return planes
+
+
+def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
+    """Refuse strips and tiles that are not all there or lie beyond the file."""
+    wanted = math.prod(page.chunked)
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if len(offsets) != wanted or len(counts) != wanted:
+        raise ValueError(f"it is damaged: it has {min(len(offsets), len(counts))} strips or tiles, not {wanted}")
+    size = tiff.filehandle.size
+    if any(offset < 0 or count < 0 or offset + count > size for offset, count in zip(offsets, counts, strict=True)):
+        raise ValueError("it is truncated, or damaged: its pixels lie beyond the end of the file")
+    if page.compression == 1 and not page.is_tiled and all(counts) and sum(counts) < _packed(page):
+        raise ValueError(f"it is damaged: it has {sum(counts)} bytes of pixels, not {_packed(page)}")
+
+
+def _check_expansion(tiff: tifffile.TiffFile, page: Any) -> None:
+    """Refuse strips and tiles that hold more than their pixels: tifffile would decompress all of it."""
+    codec = CODECS.get(int(page.compression))
+    if codec is None:
+        return
+    most = _chunk(page) + 2**16
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(offset)
+        if expanded(codec, tiff.filehandle.read(count), most) > most:
+            raise ValueError("it is damaged: what is compressed in it is more than its pixels")
+
+
+def _packed(page: Any) -> int:
+    """Bytes of all pixels, not compressed, rows of less than bytes being filled up."""
+    samples = int(page.imagewidth) * (int(page.shape[-1]) if page.axes == "YXS" else 1)
+    rows = math.prod(map(int, page.shape)) // samples
+    return rows * -(-samples * int(page.bitspersample) // 8)
+
+
+def _chunk(page: Any) -> int:
+    """Bytes of a strip or tile."""
+    size: int = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    return size
+
+
+def _takes(page: Any) -> int:
+    nbytes = int(page.nbytes)
+    if page.photometric in PLAIN and page.compression == 1 and page.is_contiguous:
+        return nbytes
+    # The strip or tile and a copy of it; Pillow has up to 4 bytes a pixel, and a copy.
+    return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
+
+
+def _mapped(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | None:
+    """The pixels of the one page where they lie in the file as they are meant, so that parts can be read."""
+    page: Any = tiff.pages.first
+    as_meant = page.photometric in (1, 2) and page.axes in ("YX", "YXS") and _orientation(page) == 1
+    if not as_meant or page.compression != 1 or not page.is_contiguous:
+        return None
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
+
+
+def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+    page = tiff.pages.first
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    tiff.filehandle.seek(page.dataoffsets[0] + number * page.nbytes)
+    content = np.frombuffer(tiff.filehandle.read(page.nbytes), dtype).reshape(page.shape)
+    return _shown(page, content.astype(dtype.newbyteorder("=")))
+
+
+def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+    page: Any = tiff.pages[number]
+    if page.photometric in PLAIN:
+        _check_expansion(tiff, page)
+        try:
+            return _shown(page, page.asarray())
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+    # Palettes, and compressions that tifffile leaves to another package: Pillow knows many of them.
+    with pictures.page_of_tiff(path, number) as source:
+        array = source.page(0)
+    if page.photometric in PLAIN and array.dtype.newbyteorder("=") != page.dtype:
+        raise ValueError(f"{array.dtype.name} is all that can be read of it without the package imagecodecs")
+    return array
+
+
+def _shown(page: Any, array: np.ndarray) -> np.ndarray:
+    """The pixels of a page as they are meant: bright is large, channels are last, up is up."""
+    if page.photometric == 0 and array.dtype.kind in "bu":
+        array = ~array
+    if page.axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    return pixels.turned(array, _orientation(page))
+
+
+@contextmanager
+def saving(
+    file: IO[bytes], page: tuple[int, ...], dtype: np.dtype[Any], pages: int | None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write images of this shape to a file, one a page; a BigTIFF if it takes more than 4 GB."""
+    import tifffile
+
+    channels = pixels.channels(page)
+    size = (pages or 1) * math.prod(page) * dtype.itemsize
+    with tifffile.TiffWriter(file, bigtiff=size > CLASSIC_MOST) as tiff:
+
+        def put(image: np.ndarray) -> None:
+            tiff.write(
+                np.ascontiguousarray(image, dtype),
+                photometric="rgb" if channels > 2 else "minisblack",
+                planarconfig="contig" if channels > 1 else None,
+                extrasamples=["unassalpha"] if channels in (2, 4) else None,
+                metadata=None,
+            )
+
+        yield put

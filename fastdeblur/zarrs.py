@@ -1,0 +1,223 @@
+"""Zarr arrays, and the images of OME-Zarr groups; Zarr itself comes with the extra ``large``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import expansion
+from .sources import Source, of_array
+
+# What an array or a group is described in.
+DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
+MOST_JSON = 2**24
+# A page in more chunks than these would take minutes to collect.
+MOST_CHUNKS = 2**17
+CHUNK_SIDE = 1024
+# Filters may store a pixel in up to 8 times its bytes.
+CHUNK_ROOM = 8
+# Codecs that only compute.  Of the others that numcodecs knows, one unpickles.
+CODECS = {
+    "zlib", "gzip", "bz2", "lzma", "blosc", "zstd", "lz4", "pcodec", "zfpy", "delta", "shuffle", "bitround",
+    "fixedscaleoffset", "quantize", "packbits", "astype", "crc32", "crc32c", "adler32", "fletcher32",
+    "jenkins_lookup3", "bytes", "transpose", "sharding_indexed",
+}  # fmt: skip
+
+
+def require() -> Any:
+    """The package zarr; an ImportError says what to install."""
+    try:
+        import zarr
+    except ImportError:
+        raise ImportError('Zarr\'s format needs the package zarr: pip install "fastdeblur[large]"') from None
+    return zarr
+
+
+def is_array(path: Path) -> bool:
+    """Whether a folder is an array in Zarr's format, and not a group of them, or something else."""
+    with suppress(OSError, ValueError):
+        return any(_is_array(each) for each in _described(path))
+    return False
+
+
+@contextmanager
+def opened(path: Path, stack: bool) -> Iterator[Source]:
+    """An array, or the first dataset of an OME-Zarr group."""
+    require()
+    if not path.exists():
+        raise FileNotFoundError(2, os.strerror(2))
+    described = _described(path)
+    if not described:
+        raise ValueError("it is not in Zarr's format: there is neither .zarray, .zgroup nor zarr.json in it")
+    if any(_is_array(each) for each in described):
+        array, extra = _array(path)
+        source = of_array(array, stack, extra)
+        _check_chunks(array, source.shape, stack)
+
+        def page(number: int) -> np.ndarray:
+            _check_stored(path, array, (number,) if stack else ())
+            return source.page(number)
+
+        yield replace(source, page=page)
+    else:
+        yield _multiscales(path, described, stack)
+
+
+def _described(folder: Path) -> list[dict[str, Any]]:
+    """What is said of an array or a group."""
+    found = [_json(folder / name) for name in DESCRIPTIONS if (folder / name).is_file()]
+    return [each for each in found if each]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MOST_JSON:
+        raise ValueError(f"it is damaged: {path.name} has {path.stat().st_size} bytes")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is damaged: {path.name} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"it is damaged: {path.name} is not an object of JSON")
+    return content
+
+
+def _is_array(described: dict[str, Any]) -> bool:
+    return described.get("node_type") == "array" or "chunks" in described
+
+
+def _array(folder: Path) -> tuple[Any, int]:
+    """An array, and how many bytes a chunk of it takes to read."""
+    for described in _described(folder):
+        for codec in _codecs(described):
+            if codec not in CODECS:
+                raise ValueError(f"the codec {codec!r} is not known to be safe, and not used")
+    array = require().open_array(str(folder), mode="r")
+    if any(size < 1 for size in array.chunks):
+        raise ValueError(f"it is damaged: its chunks have the shape {array.chunks}")
+    return array, 2 * math.prod(map(int, array.chunks)) * np.dtype(array.dtype).itemsize
+
+
+def _codecs(described: dict[str, Any]) -> Iterator[str]:
+    """Names of all codecs, those within others included."""
+    listed = [described.get("compressor"), *(described.get("filters") or []), *(described.get("codecs") or [])]
+    listed += described.get("index_codecs") or []
+    for codec in listed:
+        if codec is not None:
+            yield str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")
+            yield from _codecs(codec.get("configuration") or {})
+
+
+def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
+    chunks = array.chunks[1:] if stack else array.chunks
+    count = math.prod(-(-size // chunk) for size, chunk in zip(page, chunks, strict=True))
+    if count > MOST_CHUNKS:
+        raise ValueError(f"it is in {count} chunks of {array.chunks}; more than {MOST_CHUNKS} a page are not read")
+
+
+def _check_stored(folder: Path, array: Any, index: tuple[Any, ...]) -> None:
+    """Refuse, of the chunks of a part of an array, those that hold more than they should.
+
+    `index` has an integer or ``slice(None)`` for some of the first axes.  Within shards it is not looked.
+    """
+    most = CHUNK_ROOM * math.prod(array.chunks) * np.dtype(array.dtype).itemsize + 2**16
+    index += (slice(None),) * (len(array.shape) - len(index))
+    ranges = [
+        range(-(-size // chunk)) if isinstance(part, slice) else [part // chunk]
+        for part, size, chunk in zip(index, array.shape, array.chunks, strict=True)
+    ]
+    for described in filter(_is_array, _described(folder)):
+        codecs = list(_codecs(described))
+        if "sharding_indexed" in codecs:
+            continue
+        packed = [codec for codec in codecs if codec in expansion.CODECS]
+        if len(packed) > 1:
+            raise ValueError(f"it is compressed more than once, by {' and '.join(packed)}, and not read")
+        for place in itertools.product(*ranges):
+            chunk = folder / _chunk_name(described, place)
+            size = chunk.stat().st_size if chunk.is_file() else 0
+            if size <= most and packed and size:
+                size = max(size, expansion.expanded(packed[0], chunk.read_bytes(), most))
+            if size > most:
+                raise ValueError("it is damaged: a chunk of it holds more than its pixels")
+
+
+def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
+    numbers = list(map(str, place))
+    if "chunk_key_encoding" not in described:
+        return str(described.get("dimension_separator") or ".").join(numbers)
+    encoding = described["chunk_key_encoding"]
+    separator = (encoding.get("configuration") or {}).get("separator")
+    if encoding["name"] == "v2":
+        return str(separator or ".").join(numbers)
+    return str(separator or "/").join(["c", *numbers])
+
+
+def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> Source:
+    """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels."""
+    attributes = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
+    if (folder / ".zattrs").is_file():
+        attributes.append(_json(folder / ".zattrs"))
+    places = [each.get("ome", each) for each in attributes]
+    found = [each["multiscales"][0] for each in places if isinstance(each, dict) and each.get("multiscales")]
+    if not found:
+        raise ValueError("it is a group, not an array, and not an OME-Zarr image: it has no multiscales")
+    inner = (folder / str(found[0]["datasets"][0]["path"])).resolve()
+    if folder.resolve() not in inner.parents:
+        raise ValueError(f"it is damaged: its dataset {found[0]['datasets'][0]['path']!r} is not in it")
+    array, extra = _array(inner)
+    shape = tuple(map(int, array.shape))
+    axes = [str(each["name"] if isinstance(each, dict) else each).lower() for each in found[0].get("axes") or []]
+    axes = axes or list("tczyx"[-len(shape) :])
+    if len(axes) != len(shape) or len(set(axes)) != len(axes) or [name for name in axes if name in "yx"] != ["y", "x"]:
+        raise ValueError(f"its axes must be one for each dimension, y before x; they are {axes}, its shape {shape}")
+    sizes = dict(zip(axes, shape, strict=True))
+    others = [name for name in axes if name not in ("y", "x", "c") and sizes[name] != 1]
+    if len(others) > stack:
+        said = " and ".join(f"{name} of {sizes[name]}" for name in others)
+        hint = "" if stack or len(others) > 1 else " (is it a stack? --stack)"
+        raise ValueError(f"it must be one image; it has the axes {said}{hint}")
+    channels = sizes.get("c", 1)
+    if channels > 4:
+        raise ValueError(f"it must have 1 to 4 channels; it has {channels}")
+    if 0 in shape:
+        raise ValueError(f"it must not be empty; its shape is {shape}")
+    kept = [name for name in axes if name in "yx" or (name == "c" and channels > 1)]
+
+    def page(number: int) -> np.ndarray:
+        # y and x as they are, and c if it is more than one; of the others the only one, or that of the page.
+        index = tuple(slice(None) if name in kept else number if name in others else 0 for name in axes)
+        _check_stored(inner, array, index)
+        return np.moveaxis(np.asarray(array[index]), [kept.index(name) for name in "yx"], [0, 1])
+
+    plane = (sizes["y"], sizes["x"], *([channels] if channels > 1 else []))
+    whole = of_array(np.broadcast_to(np.empty((), array.dtype), plane), False, extra)
+    pages = (sizes[others[0]] if others else 1) if stack else None
+    _check_chunks(array, tuple(1 if name in others else sizes[name] for name in axes), False)
+    return replace(whole, pages=pages, page=page, array=None, alpha=False)
+
+
+@contextmanager
+def saving(
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], stack: bool
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an array of this shape to a new folder, page after page."""
+    start = 1 if stack else 0
+    chunks = (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
+    array = require().open_array(str(folder), mode="w", shape=shape, chunks=chunks, dtype=dtype)
+    written = 0
+
+    def put(page: np.ndarray) -> None:
+        nonlocal written
+        array[written if stack else ...] = page
+        written += 1
+
+    yield put

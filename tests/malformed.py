@@ -1,0 +1,293 @@
+"""Files that are no images, or claim to be larger than they are."""
+
+import io
+import json
+import pickle
+import struct
+import zlib
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+GRAY = np.random.default_rng(0).integers(0, 256, (24, 30), np.uint8)
+PIXELS = GRAY.tobytes()
+
+
+def zeros(size):
+    """`size` zeros as zlib has them; of any size at once, since a block that was flushed can be repeated."""
+    block = 2**20
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    once = compressor.compress(bytes(block)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    last = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = once * (size // block) + last.compress(bytes(size % block)) + last.flush()
+    return b"\x78\xda" + stream + struct.pack(">I", (size % 65521) << 16 | 1)
+
+
+def gzipped(stream):
+    """What zlib has, as gzip has it: 2**30 zeros."""
+    size, crc = 2**30, 0x6B05D4C1
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + stream[2:-4] + struct.pack("<II", crc, size)
+
+
+def png(width, height, depth=8, colour=0, content=b"", before=()):
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)), *before]
+    chunks += [(b"IDAT", content), (b"IEND", b"")]
+    framed = (struct.pack(">I", len(b)) + a + b + struct.pack(">I", zlib.crc32(a + b)) for a, b in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def saved(format, picture=None, **options):
+    """An image as Pillow writes it."""
+    file = io.BytesIO()
+    (picture or Image.fromarray(GRAY)).save(file, format, **options)
+    return file.getvalue()
+
+
+def pictures():
+    """PNGs and JPEGs by name."""
+    good, jpeg = saved("PNG"), saved("JPEG")
+    start = jpeg.index(b"\xff\xc0") + 5  # height and width
+    moving = saved("PNG", save_all=True, append_images=[Image.fromarray(255 - GRAY)])
+    rows = zlib.compress(bytes(24 * 31))
+    return {
+        "empty.png": b"",
+        "text.png": b"no picture",
+        "magic.png": b"\x88" + good[1:],
+        "header.png": good[:20],
+        "half.png": good[: len(good) // 2],
+        "checksum.png": good[:29] + b"\0\0\0\0" + good[33:],
+        "flat.png": png(0, 24, content=rows),
+        "none.png": png(0, 0),
+        "huge.png": png(2**31 - 1, 2**31 - 1, content=rows),
+        "bomb.png": png(30000, 30000, content=zeros(30000 * 30001)),
+        "bomb-rgb.png": png(30000, 30000, 8, 2, zeros(30000 * 90001)),
+        "bomb-text.png": png(30, 24, content=rows, before=[(b"zTXt", b"a\0\0" + zeros(2**30))]),
+        "noise.png": png(30, 24, content=b"\x78\xda" + PIXELS),
+        "depth.png": png(30, 24, 3, content=rows),
+        "colours.png": png(30, 24, 8, 5, content=rows),
+        "deep-rgb.png": png(30, 24, 16, 2, content=rows),
+        "bits.png": saved("PNG", Image.fromarray(GRAY > 99))[:-40],
+        "no-palette.png": png(30, 24, 8, 3, content=zlib.compress(bytes(100))),
+        "moving.png": moving,
+        "empty.jpg": b"",
+        "text.jpg": b"no picture",
+        "half.jpg": jpeg[: len(jpeg) // 2],
+        "header.jpg": jpeg[: start + 2],
+        "flat.jpg": jpeg[:start] + b"\0\0\0\0" + jpeg[start + 4 :],
+        "huge.jpg": jpeg[:start] + b"\xff\xff\xff\xff" + jpeg[start + 4 :],
+        "cmyk.jpg": saved("JPEG", Image.new("CMYK", (30, 24))),
+        "png.jpg": good[:-40],
+    }
+
+
+CODES = {"B": 1, "H": 3, "I": 4, "q": 17, "Q": 16, "h": 8, "i": 9}
+
+
+def tiff(pixels=PIXELS, big=False, loop=None, first=None, count=None, **tags):
+    """A TIFF of one strip; `tags` replaces those of a good one, by number, with (type, values), or None."""
+    head, entry, number, word = (16, 20, "Q", "Q") if big else (8, 12, "H", "I")
+    offset = head
+    place = offset + len(pixels)
+    place += place % 2
+    entries = {
+        256: ("I", [30]), 257: ("I", [24]), 258: ("H", [8]), 259: ("H", [1]), 262: ("H", [1]), 273: ("I", [offset]),
+        277: ("H", [1]), 278: ("I", [24]), 279: ("I", [len(pixels)]),
+    }  # fmt: skip
+    entries |= {int(name[1:]): value for name, value in tags.items()}
+    entries = {code: value for code, value in sorted(entries.items()) if value is not None}
+    room, extra = place + struct.calcsize("<" + number) + entry * len(entries) + struct.calcsize("<" + word), b""
+    table = struct.pack("<" + number, len(entries) if count is None else count)
+    for code, (kind, values, *claimed) in entries.items():
+        content = struct.pack(f"<{len(values)}{kind}", *values)
+        field = content.ljust(8 if big else 4, b"\0")
+        if len(field) > (8 if big else 4):
+            field, extra = struct.pack("<" + word, room + len(extra)), extra + content
+        table += struct.pack("<HH" + word, code, CODES[kind], claimed[0] if claimed else len(values)) + field
+    table += struct.pack("<" + word, place if loop else 0)
+    first = place if first is None else first
+    start = struct.pack("<2sHHHQ", b"II", 43, 8, 0, first) if big else struct.pack("<2sHI", b"II", 42, first)
+    return start.ljust(offset, b"\0") + pixels + b"\0" * ((offset + len(pixels)) % 2) + table + extra
+
+
+def late_loop():
+    """150 pages without pixels, of which the last is followed by the hundredth."""
+    page, start = struct.calcsize("<HHHIII"), 8
+    content = struct.pack("<2sHI", b"II", 42, start)
+    for number in range(1, 151):
+        after = start + page * (number if number < 150 else 99)
+        content += struct.pack("<HHHIII", 1, 256, 4, 1, 30, after)
+    return content
+
+
+def tiffs():
+    """TIFFs and BigTIFFs by name."""
+    good, bomb = tiff(), zeros(2**30)
+    pages = io.BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        writer.write(GRAY, metadata=None)
+        writer.write(GRAY[:5], metadata=None)
+    odd = io.BytesIO()
+    tifffile.imwrite(odd, GRAY.astype(np.complex128))
+    return {
+        "empty.tif": b"",
+        "text.tif": b"no picture",
+        "magic.tif": b"IJ" + good[2:],
+        "head.tif": good[:8],
+        "half.tif": good[: len(good) // 2],
+        "cut.tif": good[:-20],
+        "beyond.tif": tiff(first=2**31),
+        "loop.tif": tiff(loop=True),
+        "late-loop.tif": late_loop(),
+        "many-tags.tif": tiff(count=65535),
+        "no-tags.tif": tiff(count=0),
+        "flat.tif": tiff(_256=("I", [0])),
+        "huge.tif": tiff(_256=("I", [2**31]), _257=("I", [2**31])),
+        "negative.tif": tiff(_256=("i", [-30])),
+        "negative-strip.tif": tiff(_273=("i", [-30])),
+        "no-strips.tif": tiff(_273=None, _279=None),
+        "no-rows.tif": tiff(_278=("I", [0])),
+        "few-strips.tif": tiff(_278=("I", [1])),
+        "strip-beyond.tif": tiff(_273=("I", [2**30])),
+        "strip-huge.tif": tiff(_279=("I", [2**32 - 1])),
+        "strip-short.tif": tiff(_279=("I", [10])),
+        "many-values.tif": tiff(_273=("I", [8], 2**32 - 1)),
+        "bomb.tif": tiff(bomb, _259=("H", [8])),
+        "bomb-size.tif": tiff(bomb, _256=("I", [2**15]), _257=("I", [2**15]), _278=("I", [2**15]), _259=("H", [8])),
+        "deflate.tif": tiff(zlib.compress(PIXELS)[:-40], _259=("H", [8])),
+        "lzw.tif": tiff(_259=("H", [5])),
+        "unknown.tif": tiff(_259=("H", [777])),
+        "tiles.tif": tiff(
+            _273=None, _279=None, _278=None, _322=("I", [2**20]), _323=("I", [2**20]), _324=("I", [8]), _325=("I", [9])
+        ),
+        "no-tile.tif": tiff(
+            _273=None, _279=None, _278=None, _322=("I", [0]), _323=("I", [0]), _324=("I", [8]), _325=("I", [9])
+        ),
+        "bits.tif": tiff(bytes(40), _258=("H", [1])),
+        "bits-huge.tif": tiff(_256=("I", [2**20]), _258=("H", [1])),
+        "seven.tif": tiff(_258=("H", [7])),
+        "no-palette.tif": tiff(_262=("H", [3])),
+        "cmyk.tif": saved("TIFF", Image.new("CMYK", (30, 24))),
+        "samples.tif": tiff(_262=("H", [3]), _277=("H", [5632])),
+        "complex.tif": odd.getvalue(),
+        "pages.tif": pages.getvalue(),
+        "big-head.tif": tiff(big=True)[:12],
+        "big-beyond.tif": tiff(big=True, first=2**63 - 1),
+        "big-loop.tif": tiff(big=True, loop=True),
+        "big-huge.tif": tiff(big=True, _256=("Q", [2**62]), _257=("Q", [2**62])),
+        "big-tags.tif": tiff(big=True, count=2**60),
+        "big-strip.tif": tiff(big=True, _279=("Q", [2**60])),
+    }
+
+
+def npy(header, content=b"", version=1):
+    text = header.encode() if isinstance(header, str) else header
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + content
+
+
+def array_header(shape, descr="'|u1'"):
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n"
+
+
+def saved_npy(array):
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def npys():
+    """.npy files by name."""
+    good = saved_npy(GRAY)
+    return {
+        "empty.npy": b"",
+        "magic.npy": b"\x93numpy" + good[6:],
+        "head.npy": good[:9],
+        "half.npy": good[: len(good) // 2],
+        "version.npy": npy(array_header((2, 2)), bytes(4), 9),
+        "long.npy": b"\x93NUMPY\2\0" + struct.pack("<I", 2**30) + b" " * 100,
+        "python.npy": npy("__import__('os').getcwd()"),
+        "nested.npy": npy("(" * 9000, version=2),
+        "pickle.npy": pickle.dumps(GRAY),
+        "objects.npy": saved_npy(np.array([[{}]], dtype=object)),
+        "fields.npy": saved_npy(np.zeros((4, 4), [("a", "f4"), ("b", "i4")])),
+        "complex.npy": saved_npy(np.zeros((4, 4), complex)),
+        "long-double.npy": saved_npy(np.zeros((4, 4), np.longdouble)),
+        "times.npy": saved_npy(np.zeros((4, 4), "M8[s]")),
+        "words.npy": saved_npy(np.array([["a"]])),
+        "line.npy": saved_npy(np.zeros(5)),
+        "none.npy": saved_npy(np.zeros((0, 5))),
+        "volume.npy": saved_npy(np.zeros((7, 8, 9))),
+        "huge.npy": npy(array_header((2**40, 2**40)), bytes(100)),
+        "large.npy": npy(array_header((2**17, 2**17)), bytes(100)),
+        "negative.npy": npy(array_header((-4, -4)), bytes(100)),
+        "truth.npy": npy(array_header((True, True)), bytes(100)),
+        "nothing.npy": npy(array_header((2**40, 2**20), "'|V0'"), bytes(100)),
+        "dtype.npy": npy(array_header((4, 4), "'pickle'"), bytes(100)),
+    }
+
+
+def zarray(**changes):
+    described = {
+        "zarr_format": 2, "shape": [24, 30], "chunks": [24, 30], "dtype": "|u1", "compressor": None, "fill_value": 0,
+        "order": "C", "filters": None,
+    }  # fmt: skip
+    return json.dumps(described | changes)
+
+
+def zarrs():
+    """Files of .zarr folders, by name."""
+    scales = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "../gone.zarr"}]}]}
+    array = {
+        "zarr_format": 3, "node_type": "array", "shape": [24, 30], "data_type": "uint8", "fill_value": 0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [24, 30]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "bytes"}], "attributes": {},
+    }  # fmt: skip
+    packed = {"codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 1}}]}
+    return {
+        "bare.zarr": {"file": b""},
+        "nonsense.zarr": {".zarray": "{nonsense"},
+        "list.zarr": {".zarray": "[1]"},
+        "nested.zarr": {".zarray": "[" * 100000},
+        "empty.zarr": {"zarr.json": ""},
+        "huge.zarr": {".zarray": zarray(shape=[2**40, 2**40])},
+        "large.zarr": {".zarray": zarray(shape=[2**17, 2**17])},
+        "chunks.zarr": {".zarray": zarray(chunks=[2**20, 2**20])},
+        "many.zarr": {".zarray": zarray(shape=[2**14, 2**14], chunks=[1, 1])},
+        "no-chunks.zarr": {".zarray": zarray(chunks=[0, 0])},
+        "negative.zarr": {".zarray": zarray(shape=[-24, 30])},
+        "line.zarr": {".zarray": zarray(shape=[24], chunks=[24])},
+        "none.zarr": {".zarray": zarray(shape=[0, 30])},
+        "volume.zarr": {".zarray": zarray(shape=[7, 8, 9], chunks=[7, 8, 9])},
+        "objects.zarr": {".zarray": zarray(dtype="|O", filters=[{"id": "pickle"}])},
+        "pickle.zarr": {".zarray": zarray(filters=[{"id": "pickle"}]), "0.0": pickle.dumps(GRAY)},
+        "fields.zarr": {".zarray": zarray(dtype=[["a", "<f4"], ["b", "<i4"]])},
+        "complex.zarr": {".zarray": zarray(dtype="<c16")},
+        "half.zarr": {".zarray": zarray(), "0.0": PIXELS[:100]},
+        "corrupt.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}), "0.0": PIXELS},
+        "blosc.zarr": {
+            ".zarray": zarray(compressor={"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}),
+            "0.0": b"\2\1\x33\1" + struct.pack("<III", 2**31 - 1, 2**31 - 1, 100) + bytes(84),
+        },
+        "bomb.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}), "0.0": zeros(2**30)},
+        "twice.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}, filters=[{"id": "zlib", "level": 1}])},
+        "bomb3.zarr": {"zarr.json": json.dumps(array | packed), "c/0/0": gzipped(zeros(2**30))},
+        "group.zarr": {".zgroup": '{"zarr_format": 2}'},
+        "outside.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales)},
+        "gone.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales).replace("../", "")},
+        "codec.zarr": {"zarr.json": json.dumps(array | {"codecs": [{"name": "numcodecs.pickle"}]})},
+        "grid.zarr": {"zarr.json": json.dumps(array | {"chunk_grid": 3})},
+        "half3.zarr": {"zarr.json": json.dumps(array), "c/0/0": PIXELS[:100]},
+    }
+
+
+def make(folder, with_zarr=True):
+    """Write them all; returns their names."""
+    made = pictures() | tiffs() | npys() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
+    for name, content in made.items():
+        parts = {"": content} if isinstance(content, bytes) else content
+        for part, inner in parts.items():
+            path = folder / name / part if part else folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(inner.encode() if isinstance(inner, str) else inner)
+    return list(made)

@@ -1,0 +1,36 @@
+"""Images, and the command's words, for the tests of files and of the command."""
+
+import numpy as np
+
+from fastdeblur import cli
+
+SHAPES = {"gray": (9, 14), "LA": (9, 14, 2), "RGB": (9, 14, 3), "RGBA": (9, 14, 4)}
+
+
+def noise(shape, dtype):
+    """Pixels over all of a dtype's range, its ends included."""
+    random = np.random.default_rng(7)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return random.random(shape) < 0.5
+    if dtype.kind == "f":
+        return random.normal(size=shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    pixels = random.integers(limits.min, limits.max, shape, dtype.newbyteorder("="), endpoint=True).astype(dtype)
+    pixels.flat[:2] = limits.min, limits.max
+    return pixels
+
+
+def lines(capsys):
+    captured = capsys.readouterr()
+    return captured.out.splitlines(), captured.err.splitlines()
+
+
+def one_error(capsys, *argv):
+    """Run the command, which must fail properly, and return what it says."""
+    assert cli.main([str(word) for word in argv]) == 2
+    out, err = lines(capsys)
+    assert out == []
+    assert len(err) == 1
+    assert err[0].startswith("fastdeblur: error: ")
+    return err[0]

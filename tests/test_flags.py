@@ -1,0 +1,176 @@
+"""The flags of ``fastdeblur deblur``: what the library's options are, and what is printed."""
+
+import argparse
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+from samples import lines, one_error
+
+import fastdeblur as fd
+from fastdeblur import checks, cli, deblurring, files
+
+PSF = "gaussian:5:1"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(5)
+    np.save(tmp_path / "image.npy", random.random((20, 24)))
+    np.save(tmp_path / "start.npy", random.random((20, 24)))
+    np.save(tmp_path / "colour.npy", random.random((20, 24, 3)))
+    np.save(tmp_path / "weights.npy", random.random((20, 24)))
+    files.write(tmp_path / "mask.png", np.where(random.random((20, 24)) < 0.2, 0, 255).astype(np.uint8))
+    files.write(tmp_path / "bytes.png", random.integers(0, 256, (20, 24), np.uint8))
+    return tmp_path
+
+
+def flags():
+    parser = argparse.ArgumentParser()
+    deblurring.add(parser.add_subparsers())
+    chosen = parser._subparsers._group_actions[0].choices["deblur"]._actions
+    return {each.dest for each in chosen}
+
+
+def test_every_option_of_solve_is_a_flag():
+    options = set(inspect.signature(fd.solve).parameters) - {"channel_axis", "callback"}
+    assert options <= flags()
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("--prior tv --bounds 0.2 0.7", {"prior": "tv", "bounds": (0.2, 0.7)}),
+        ("--prior tv --bounds -1 none", {"prior": "tv", "bounds": (-1, None)}),
+        ("--bounds none 0.7", {"bounds": (None, 0.7)}),
+        ("--solver adam --learning-rate 0.03", {"solver": "adam", "learning_rate": 0.03}),
+        ("--init zeros", {"init": "zeros"}),
+        ("--init normal --seed 7 --solver gd", {"init": "normal", "seed": 7, "solver": "gd"}),
+        ("--init start.npy --solver gd", {"init": "start", "solver": "gd"}),
+        ("--weights weights.npy", {"weights": "weights"}),
+        ("--weights mask.png", {"weights": "mask"}),
+        ("--saturated 0.8", {"weights": "saturated"}),
+        ("--data poisson --prior none", {"data": "poisson", "prior": None}),
+    ],
+)
+def test_flags_are_the_options_of_solve(folder, monkeypatch, words, options):
+    monkeypatch.chdir(folder)
+    image = np.load("image.npy")
+    arrays = {
+        "start": np.load("start.npy"),
+        "weights": np.load("weights.npy"),
+        "mask": files.read("mask.png") / 255,
+        "saturated": fd.saturated(image, 0.8),
+    }
+    options = {name: arrays.get(value, value) if isinstance(value, str) else value for name, value in options.items()}
+    more = {"mu": 0.02, "max_iter": 5}
+    words = ["deblur", "image.npy", "--psf", PSF, "-o", "out.npy", "--mu", "0.02", "--max-iter", "5", *words.split()]
+    assert cli.main(words) == 0
+    expected = fd.deblur(image, fd.psf.gaussian(5, 1), **more, **options)
+    np.testing.assert_allclose(np.load("out.npy"), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_one_channel_are_those_of_all(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["deblur", "colour.npy", "--psf", PSF, "-o", "out.npy", "--max-iter", "5", "--mu", "0.1"]
+    assert cli.main([*words, "--weights", "weights.npy", "--saturated", "0.9"]) == 0
+    image = np.load("colour.npy")
+    weights = np.load("weights.npy")[..., None] * fd.saturated(image, 0.9)
+    expected = fd.deblur(image, fd.psf.gaussian(5, 1), mu=0.1, max_iter=5, weights=weights, channel_axis=-1)
+    np.testing.assert_allclose(np.load("out.npy"), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_levels_are_of_the_scale_whose_1_is_white(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["deblur", "bytes.png", "--psf", PSF, "-o", "out.png", "--prior", "tv", "--mu", "0.01", "--max-iter", "20"]
+    assert cli.main([*words, "--bounds", "0.2", "0.6", "--saturated", "0.9"]) == 0
+    restored = files.read("out.png")
+    assert (restored.min(), restored.max()) == (51, 153)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--bounds 1 0", "bounds must be"),
+        ("--learning-rate 0.1", "learning_rate is for the solvers"),
+        ("--seed 3", "seed is for init='normal'"),
+        ("--init missing.npy", "cannot read missing.npy: No such file"),
+        ("--init zeroes", "cannot read zeroes: the suffix must be one of"),
+        ("--init colour.npy", "init must have the image's shape"),
+        ("--weights colour.npy", "weights must have the image's shape"),
+        ("--weights colour.npy --saturated 0.5", "weights must have the image's shape"),
+        ("--saturated nan", "level must be"),
+        ("--saturated 0", "weights must not be all zero"),
+        ("--max-memory 3kB", "20x24 pixels, which take 3.84 kB to read; at most 3 kB may be used"),
+        ("--max-memory lots", "max_memory must be a number of bytes"),
+    ],
+)
+def test_what_is_wrong_with_them_is_one_line(folder, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(folder)
+    assert message in one_error(capsys, "deblur", "image.npy", "--psf", PSF, "-o", "out.npy", *words.split())
+    assert not (folder / "out.npy").exists()
+
+
+@pytest.mark.parametrize("words", ["--bounds 0", "--bounds 0 high", "--saturated high", "--seed 1.5", "--init"])
+def test_wrong_values_are_wrong_usage(capsys, words):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["deblur", "image.npy", "--psf", PSF, "-o", "out.npy", *words.split()])
+    assert exit.value.code == 2
+    assert lines(capsys)[1][-1].startswith("fastdeblur deblur: error: ")
+
+
+def test_figures_as_json(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["deblur", "bytes.png", "--psf", PSF, "-o", "out.tif", "--mu", "0.1", "--max-iter", "4", "--tol", "0"]
+    assert cli.main([*words, "--json"]) == 0
+    (said,), err = lines(capsys)
+    assert err == []
+    figures = json.loads(said)
+    image = files.read("bytes.png").astype(np.float32) / np.float32(255)
+    result = fd.solve(image, fd.psf.gaussian(5, 1), mu=0.1, max_iter=4, tol=0)
+    assert figures.pop("seconds") > 0
+    assert figures.pop("history") == pytest.approx(result.history.tolist(), rel=1e-6)
+    assert figures == {
+        "out": "out.tif",
+        "shape": [20, 24],
+        "dtype": "uint8",
+        "objective": pytest.approx(result.objective, rel=1e-6),
+        "n_iter": 4,
+        "n_products": result.n_products,
+        "stop_reason": "max_iter",
+        "optimality": pytest.approx(result.optimality, rel=1e-3),
+        "mu": 0.1,
+        "path": result.path,
+        "device": "cpu",
+    }
+
+
+def test_json_has_no_infinity():
+    result = fd.solve(np.ones((4, 4)), np.ones((1, 1)), mu=0)
+    broken = result.__class__(
+        **{**result.__dict__, "objective": math.inf, "optimality": np.float64("nan"), "history": np.array([1, np.nan])}
+    )
+    figures = json.loads(json.dumps(deblurring._figures(broken), allow_nan=False))
+    assert (figures["objective"], figures["optimality"], figures["history"]) == (None, None, [1, None])
+    assert "image" not in figures
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (1, 1), (np.int64(5), 5), ("7", 7), ("7B", 7), ("300MB", 300_000_000), ("1GB", 10**9), ("2GiB", 2**31),
+        ("1 kb", 1000), ("1.5KiB", 1536), ("0.25 tb", 250_000_000_000), (" 2 MiB ", 2**21),
+    ],
+)  # fmt: skip
+def test_sizes_of_memory(value, size):
+    assert checks.memory_size("max_memory", value) == size
+
+
+@pytest.mark.parametrize(
+    "value", ["", "GB", "1XB", "-1GB", "1e9", "1.GB", "0", "0.1B", "1iB", "nan", 0, -3, 1.5, True, None]
+)
+def test_what_is_no_size_of_memory(value):
+    with pytest.raises((TypeError, ValueError), match=r'max_memory must be .* "2GiB"; got '):
+        checks.memory_size("max_memory", value)

@@ -1,0 +1,110 @@
+"""An interrupt, or a full disk, leaves no half file, and what was there before."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastdeblur import cli, files
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits as POSIX has them")
+# The second page is asked for when the first has been written to the temporary file.
+INTERRUPTED = """
+import os, sys
+import numpy as np
+from fastdeblur import cli, deblurring
+
+class Slow(deblurring.Deblurrer):
+    pages = 0
+
+    def solve(self, image, **options):
+        result = super().solve(image, **options)
+        self.pages += 1
+        if self.pages == 2:
+            print("now", [name for name in os.listdir() if name.endswith(".tmp")], flush=True)
+            for _ in range(10**5):
+                super().solve(image, **options)
+        return result
+
+deblurring.Deblurrer = Slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def before(folder, suffix):
+    """A stack, and an output of which nothing is to be lost."""
+    np.save(folder / "stack.npy", np.random.default_rng(0).random((3, 60, 70)).astype(np.float32))
+    out = folder / f"out{suffix}"
+    files.write(out, np.ones((4, 5), np.float32))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said", "suffix"),
+    [(signal.SIGINT, 130, "interrupted", ".tif"), (signal.SIGTERM, 143, "terminated", ".npy")],
+)
+def test_an_interrupt_leaves_no_half_file(tmp_path, number, status, said, suffix):
+    out = before(tmp_path, suffix)
+    old = out.read_bytes()
+    words = ["deblur", "stack.npy", "--stack", "--psf", "gaussian:5:1", "--max-iter", "2", "-o", out.name]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("now ['.")  # the temporary file is there
+        process.send_signal(number)
+        rest, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == status
+    assert rest == ""
+    assert err == f"fastdeblur: {said}\n"
+    assert out.read_bytes() == old
+    assert sorted(os.listdir(tmp_path)) == [out.name, "stack.npy"]
+
+
+def test_the_handler_is_what_it_was(tmp_path, capsys):
+    np.save(tmp_path / "image.npy", np.ones((4, 5)))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    argv = ["deblur", str(tmp_path / "image.npy"), "--psf", "box:3", "-o", str(tmp_path / "out.npy"), "--max-iter", "1"]
+    assert cli.main(argv) == 0
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+FULL = """
+import resource, sys
+from fastdeblur import cli
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+for out in sys.argv[1:]:
+    words = ["--psf", "box:1", "--mu", "0", "--max-iter", "1", "-o", out]
+    source = ["stack.npy", "--stack"] if "stack" in out else ["image.npy"]
+    print(cli.main(["deblur", *source, *words]), flush=True)
+"""
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path):
+    # What a file may be at most, as long as that: the system reports both by an error of writing.
+    image = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "stack.npy", np.stack([image] * 3))
+    names = ["out.png", "out.jpg", "out.tif", "out.npy", "stack-out.tif", "stack-out.npy"]
+    for name in names:
+        files.write(tmp_path / name, image[:4, :4])
+    old = {name: (tmp_path / name).read_bytes() for name in names}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, *names], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.split() == ["2"] * len(names), done.stderr
+    assert done.stderr.splitlines() == [f"fastdeblur: error: cannot write {name}: File too large" for name in names]
+    assert {name: (tmp_path / name).read_bytes() for name in names} == old
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "image.npy", "stack.npy"])

@@ -1,0 +1,81 @@
+"""Psfs in words and in files."""
+
+import numpy as np
+import pytest
+from samples import noise
+
+import fastdeblur as fd
+from fastdeblur import files, specs
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("gaussian:13:1,3", fd.psf.gaussian(13, (1, 3))),
+        ("gaussian:5x7:1.5", fd.psf.gaussian((5, 7), 1.5)),
+        ("disk:5", fd.psf.disk(5)),
+        ("disk:2.5", fd.psf.disk(2.5)),
+        ("motion:15:40", fd.psf.motion(15, 40)),
+        ("motion:7:-30.5", fd.psf.motion(7, -30.5)),
+        ("box:5", fd.psf.box(5)),
+        ("box:3x5", fd.psf.box((3, 5))),
+        ("airy:2.5:15", fd.psf.airy(2.5, 15)),
+        ("airy:2:9x11", fd.psf.airy(2, (9, 11))),
+    ],
+)
+def test_psfs_in_words(spec, expected):
+    np.testing.assert_array_equal(specs.read_psf(spec), expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("", "must be one of gaussian:SIZE:SIGMA, disk:RADIUS, .* or a file"),
+        ("disc:5", "must be one of"),
+        ("psf.bmp", "must be one of"),
+        ("gaussian", "0 values after the name, not 2"),
+        ("gaussian:13", "1 values"),
+        ("gaussian:13:1:3", "3 values"),
+        ("gaussian:13:1,2,3", "sigma must be one number or two"),
+        ("gaussian:13:", "could not convert"),
+        ("gaussian:13:0", "above 0"),
+        ("gaussian:13:nan", "finite"),
+        ("gaussian:0:1", "at least 1; got 0"),
+        ("gaussian:-3:1", "at least 1; got -3"),
+        ("gaussian:2.5:1", "invalid literal"),
+        ("gaussian:1x2x3:1", "ROWS or ROWSxCOLS"),
+        ("disk:-1", "above 0"),
+        ("disk:big", "could not convert"),
+        ("disk:1e300", ""),
+        ("motion:15", "1 values"),
+        ("motion:inf:4", "finite"),
+        ("motion:1e300:4", ""),
+        ("box:3x", "invalid literal"),
+        ("box:", "invalid literal"),
+        ("airy:2", "1 values"),
+        ("airy:0:9", "above 0"),
+        ("missing.png", "No such file"),
+    ],
+)
+def test_bad_psfs_are_named_with_a_reason(spec, reason):
+    with pytest.raises(ValueError, match=f"{spec}.*{reason}"):
+        specs.read_psf(spec)
+
+
+def test_psfs_in_files(tmp_path):
+    gray = noise((3, 5), "u2")
+    colour = noise((3, 5, 4), "u1")
+    files.write(tmp_path / "gray.png", gray)
+    files.write(tmp_path / "gray.npy", gray.astype(np.float32))
+    files.write(tmp_path / "colour.png", colour)
+    np.testing.assert_allclose(specs.read_psf(str(tmp_path / "gray.png")), gray / gray.sum(), rtol=1e-6)
+    assert specs.read_psf(str(tmp_path / "gray.npy")).dtype == np.float32
+    mean = colour[..., :3].mean(axis=-1)
+    np.testing.assert_allclose(specs.read_psf(str(tmp_path / "colour.png")), mean / mean.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [[[0.0, 0.0]], [[1.0, -1.0]], [[1.0, np.nan]]])
+def test_files_that_are_no_psf(tmp_path, values):
+    np.save(tmp_path / "psf.npy", np.array(values))
+    with pytest.raises(ValueError, match=r"psf\.npy: psf must"):
+        specs.read_psf(str(tmp_path / "psf.npy"))

@@ -1,0 +1,172 @@
+"""Zarr arrays and OME-Zarr groups."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from samples import SHAPES, noise, one_error
+
+from fastdeblur import cli, files
+
+OPTIONS = ["--psf", "box:3", "--max-iter", "2", "--mu", "0.1"]
+
+
+def test_without_the_package_it_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    np.save(tmp_path / "image.npy", np.ones((4, 5)))
+    (tmp_path / "image.zarr").mkdir()
+    for source, out in (("image.npy", "out.zarr"), ("image.zarr", "out.npy")):
+        said = one_error(capsys, "deblur", tmp_path / source, "-o", tmp_path / out, *OPTIONS)
+        assert 'pip install "fastdeblur[large]"' in said
+
+
+zarr = pytest.importorskip("zarr")
+FORMATS = [2, 3] if zarr.__version__ >= "3" else [2]
+
+
+def saved(path, array, zarr_format=2, **options):
+    """An array as zarr writes it; zarr 2 knows no formats."""
+    options |= {"zarr_format": zarr_format} if zarr.__version__ >= "3" else {}
+    zarr.open_array(str(path), mode="w", shape=array.shape, dtype=array.dtype, **options)[...] = array
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", ">u2", "i4", "u8", "f4", "f8"])
+@pytest.mark.parametrize("kind", ["gray", "LA", "RGB"])
+def test_what_was_written_is_read(tmp_path, dtype, kind):
+    image = noise(SHAPES[kind], dtype)
+    files.write(tmp_path / "image.zarr", image)
+    np.testing.assert_array_equal(files.read(tmp_path / "image.zarr"), image)
+    np.testing.assert_array_equal(zarr.open_array(str(tmp_path / "image.zarr"), mode="r")[...], image)
+    assert os.listdir(tmp_path) == ["image.zarr"]
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_what_others_write_is_read(tmp_path, zarr_format):
+    image = noise((40, 50, 3), "u2")
+    saved(tmp_path / "image.zarr", image, zarr_format, chunks=(16, 16, 3))
+    with files.opened(tmp_path / "image.zarr") as source:
+        assert (source.shape, source.dtype, source.pages) == (image.shape, image.dtype, None)
+        assert image.nbytes < source.takes < 2 * image.nbytes
+        np.testing.assert_array_equal(source.page(0), image)
+        np.testing.assert_array_equal(source.array[3:5, 20:], image[3:5, 20:])
+    with files.opened(tmp_path / "image.zarr", stack=True) as source:
+        assert (source.shape, source.pages) == ((50, 3), 40)
+        np.testing.assert_array_equal(source.page(7), image[7])
+
+
+def test_a_stack_is_in_chunks_of_a_page(tmp_path):
+    pages = noise((3, 1030, 9), "u1")
+    np.save(tmp_path / "stack.npy", pages)
+    out = tmp_path / "out.zarr"
+    words = ["--psf", "box:1", "--mu", "0", "--max-iter", "1", "--stack"]
+    assert cli.main(["deblur", str(tmp_path / "stack.npy"), "-o", str(out), *words]) == 0
+    array = zarr.open_array(str(out), mode="r")
+    assert array.chunks == (1, 1024, 9)
+    np.testing.assert_array_equal(array[...], pages)
+    assert cli.main(["deblur", str(out), "-o", str(out), *words]) == 0  # over itself
+    np.testing.assert_array_equal(zarr.open_array(str(out), mode="r")[...], pages)
+    assert sorted(os.listdir(tmp_path)) == ["out.zarr", "stack.npy"]
+
+
+def test_an_array_is_replaced_and_nothing_else(tmp_path, capsys):
+    np.save(tmp_path / "image.npy", np.ones((4, 5)))
+    saved(tmp_path / "array.zarr", np.zeros((2, 2)))
+    assert cli.main(["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "array.zarr"), *OPTIONS]) == 0
+    assert files.read(tmp_path / "array.zarr").shape == (4, 5)
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "folder.zarr" / "thesis.txt").write_text("all of it")
+    (tmp_path / "file.zarr").write_text("something")
+    ome(tmp_path / "group.zarr", np.ones((4, 5)), ["y", "x"])
+    capsys.readouterr()
+    for name in ("folder.zarr", "file.zarr", "group.zarr"):
+        said = one_error(capsys, "deblur", tmp_path / "image.npy", "-o", tmp_path / name, *OPTIONS)
+        assert "exists and is not a Zarr array" in said
+    assert (tmp_path / "folder.zarr" / "thesis.txt").read_text() == "all of it"
+    assert sorted(os.listdir(tmp_path)) == ["array.zarr", "file.zarr", "folder.zarr", "group.zarr", "image.npy"]
+
+
+@pytest.mark.parametrize("when", ["writing", "renaming"])
+def test_an_array_is_written_whole_or_not_at_all(tmp_path, capsys, monkeypatch, when):
+    np.save(tmp_path / "image.npy", np.ones((4, 5)))
+    old = noise((3, 3), "u1")
+    saved(tmp_path / "out.zarr", old)
+    renamed = []
+
+    def fail(*arguments):
+        renamed.append(arguments)
+        if when == "writing" or len(renamed) == 2:
+            raise OSError(28, "No space left on device")
+        replace(*arguments)
+
+    replace = os.replace
+    if when == "writing":
+        monkeypatch.setattr(zarr.Array, "__setitem__", fail)
+    else:
+        monkeypatch.setattr(os, "replace", fail)
+    said = one_error(capsys, "deblur", tmp_path / "image.npy", "-o", tmp_path / "out.zarr", *OPTIONS)
+    assert said == f"fastdeblur: error: cannot write {tmp_path / 'out.zarr'}: No space left on device"
+    monkeypatch.undo()
+    np.testing.assert_array_equal(files.read(tmp_path / "out.zarr"), old)
+    assert sorted(os.listdir(tmp_path)) == ["image.npy", "out.zarr"]
+
+
+def ome(path, array, axes, zarr_format=2):
+    """A group as OME writes them."""
+    saved(path / "0", array, zarr_format)
+    scales = [{"datasets": [{"path": "0"}], **({} if axes is None else {"axes": axes})}]
+    options = {"zarr_format": zarr_format} if zarr.__version__ >= "3" else {}
+    group = zarr.open_group(str(path), mode="a", **options)
+    group.attrs.update({"multiscales": scales} if zarr_format == 2 else {"ome": {"multiscales": scales}})
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+@pytest.mark.parametrize(
+    ("shape", "axes", "moved"),
+    [
+        ((1, 1, 1, 9, 11), None, lambda array: array[0, 0, 0]),
+        ((1, 3, 1, 9, 11), [{"name": name} for name in "tczyx"], lambda array: np.moveaxis(array[0, :, 0], 0, -1)),
+        ((2, 9, 11), ["c", "y", "x"], lambda array: np.moveaxis(array, 0, -1)),
+        ((9, 1, 11, 4), ["y", "z", "x", "c"], lambda array: array[:, 0]),
+        ((9, 11), ["y", "x"], lambda array: array),
+    ],
+)
+def test_ome_zarr_has_axes(tmp_path, zarr_format, shape, axes, moved):
+    array = noise(shape, "u2")
+    ome(tmp_path / "image.zarr", array, axes, zarr_format)
+    np.testing.assert_array_equal(files.read(tmp_path / "image.zarr"), moved(array))
+
+
+def test_channels_of_a_microscope_are_no_alpha(tmp_path):
+    array = noise((2, 9, 11), "u2")
+    ome(tmp_path / "image.zarr", array, ["c", "y", "x"])
+    out = tmp_path / "out.npy"
+    assert cli.main(["deblur", str(tmp_path / "image.zarr"), "-o", str(out), *OPTIONS]) == 0
+    restored = np.load(out)
+    assert restored.shape == (9, 11, 2)
+    assert (restored[..., 1] != array[1]).any()
+
+
+def test_ome_zarr_may_be_a_stack(tmp_path):
+    array = noise((4, 1, 9, 11), "u2")
+    ome(tmp_path / "image.zarr", array, ["t", "c", "y", "x"])
+    with files.opened(tmp_path / "image.zarr", stack=True) as source:
+        assert (source.shape, source.pages) == ((9, 11), 4)
+        np.testing.assert_array_equal(source.page(2), array[2, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "message"),
+    [
+        ((4, 1, 9, 11), ["t", "c", "y", "x"], r"it has the axes t of 4 \(is it a stack\? --stack\)"),
+        ((2, 3, 9, 11), ["t", "z", "y", "x"], "it has the axes t of 2 and z of 3$"),
+        ((5, 9, 11), ["c", "y", "x"], "it must have 1 to 4 channels; it has 5"),
+        ((9, 11), ["x", "y"], "y before x"),
+        ((9, 11), ["y"], "one for each dimension"),
+        ((0, 11), ["y", "x"], "must not be empty"),
+    ],
+)
+def test_what_is_not_one_image_is_refused(tmp_path, shape, axes, message):
+    ome(tmp_path / "image.zarr", np.zeros(shape, np.uint8), axes)
+    with pytest.raises(ValueError, match=r"cannot read .*image\.zarr: .*" + message):
+        files.read(tmp_path / "image.zarr")
