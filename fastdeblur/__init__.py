@@ -5,6 +5,8 @@ from .api import convolve, deblur, richardson_lucy, solve, warmup
 from .blur import Blur
 from .deblurrer import Deblurrer
 from .frames import saturated
+from .large.job import deblur_large
+from .large.needs import estimate_memory
 from .result import Result
 
 __all__ = [
@@ -13,6 +15,8 @@ __all__ = [
     "Result",
     "convolve",
     "deblur",
+    "deblur_large",
+    "estimate_memory",
     "notebook",
     "psf",
     "richardson_lucy",

@@ -85,7 +85,7 @@ class Deblurrer:
         self.shape = _shape(shape, channel_axis)
         checks.choice("boundary", boundary, BOUNDARIES)
         checks.choice("path", path, ["auto", *PATHS])
-        self._psf = psf if isinstance(psf, Blur) else _psfs(psf, self.shape, channel_axis)
+        self._psf = psf if isinstance(psf, Blur) else psfs_of(psf, self.shape, channel_axis)
         if self._options.method == "splits" and path not in ("auto", "fft"):
             raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
         self._place = PLACES[checks.choice("device", device, DEVICES)]
@@ -95,11 +95,15 @@ class Deblurrer:
         with self._place.current(init):
             self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], Tools] = {}
-        for array in [psf.psf] if isinstance(psf, Blur) else np.asarray(self._psf):
-            warn_of_sum(array)
-            warn_if_off_centre(array)
+        for array in [psf.psf] if isinstance(psf, Blur) else self._psf:
+            self._hint(array)
             if self._options.data == "poisson" and array.min() < 0:
                 raise ValueError(f"psf must not be negative with data='poisson'; its least value is {array.min()}")
+
+    def _hint(self, psf: np.ndarray) -> None:
+        """Warn of a psf that looks like a mistake."""
+        warn_of_sum(psf)
+        warn_if_off_centre(psf)
 
     def solve(
         self,
@@ -208,7 +212,7 @@ def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
     return tuple(checks.integer("shape", size, 1) for size in sizes)
 
 
-def _psfs(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:
+def psfs_of(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:
     """One psf for all channels, or one each; copies, since the caller's may change."""
     array = checks.real_array("psf", psf)
     if channel_axis is None or array.ndim != len(shape):

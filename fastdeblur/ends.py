@@ -38,6 +38,8 @@ class Ends:
     ----------
     pixels : ndarray of int
         Positions on the ring where the two matrices differ, in order.
+    takes_only : bool
+        Whether the ends only take rows away from the circulant; `taken` are how many of A.
     """
 
     def __init__(self, boundary: str, taps: int, frame: int, size: int, length: int):
@@ -57,7 +59,7 @@ class Ends:
         spare = np.arange(size, length)
         touched = [self._seen[self._seen != OUTSIDE], self._ring.ravel(), spare, [0, size - 1]]
         self.pixels = np.unique(np.concatenate(touched))
-        # Whether the ends only take rows away from the circulant.
+        self.taken = int(changed.sum())
         self.takes_only = boundary == "unknown" or (boundary == "wrap" and size == length)
         # Differences of the ring that do not exist: between the ends, and to pixels that are not there.  Where
         # nothing may be added, those hang on one end, which is as if the estimate went on.
@@ -107,7 +109,7 @@ class Ends:
         As F itself they would have to be kept in higher precision: where the circulant's inverse is large, what is
         rounded of the whole is more than what is left.
         """
-        rows, count = len(self._ring), len(self.pixels)
+        rows, count = self.taken, len(self.pixels)
         found = np.zeros((len(kernels), rows + 1, count), complex)
         kernels, inverse = (np.ascontiguousarray(each, complex) for each in (kernels, inverse))
         at = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))

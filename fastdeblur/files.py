@@ -56,8 +56,8 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
         colour in a PNG.  Reading a page raises the same.
     """
     path = Path(path)
-    with _said_of(path):
-        source_in = OPENERS[_format(path)](path, stack)
+    with explained(path):
+        source_in = OPENERS[format_of(path)](path, stack)
         source = source_in.__enter__()
     try:
         yield replace(source, page=lambda number: _page(path, source, number))
@@ -77,19 +77,19 @@ def read(path: str | Path, most: int | None = None) -> np.ndarray:
 def check_size(path: str | Path, source: Source, most: int | None) -> None:
     """Refuse an image that takes more than `most` bytes to read."""
     if most is not None:
-        with _said_of(Path(path)):
+        with explained(Path(path)):
             source.check_size(most)
 
 
 def _page(path: Path, source: Source, number: int) -> np.ndarray:
-    with _said_of(path):
+    with explained(path):
         page = source.page(number)
         pixels.check(page.shape, page.dtype)
     return page
 
 
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Name the file in whatever error its reader raises; its warnings are of metadata, or come before an error."""
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -124,7 +124,7 @@ def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
     """
     path = Path(path)
     try:
-        format = _format(path)
+        format = format_of(path)
     except ValueError as error:
         raise ValueError(f"cannot write {path}: {error}") from None
     if not _holds(format, image, pages):
@@ -132,7 +132,12 @@ def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
         what = pixels.described(tuple(image.shape), image.dtype)
         what = what if pages is None else f"a stack of {pages} pages, {what}"
         raise ValueError(f"cannot write {path}: {format} cannot hold {what}; {_either(fitting)} would do")
-    target = Path(os.path.realpath(path))
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """See whether a file, or a Zarr array, can be made or replaced at a path."""
+    format, target = format_of(path), Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise ValueError(f"cannot write {path}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
@@ -171,12 +176,12 @@ def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[C
     """
     path = Path(path)
     check_out(path, image, pages)
-    format = _format(path)
+    format = format_of(path)
     shape, dtype = tuple(image.shape), image.dtype.newbyteorder("=")
     if format not in ("NPY", "Zarr") and shape[2:] == (1,):
         shape = shape[:2]
     every = shape if pages is None else (pages, *shape)
-    with _write_errors(path):
+    with write_errors(path):
         if format == "Zarr":
             with whole_folder(path) as folder, zarrs.saving(folder, every, dtype, pages is not None) as put:
                 yield put
@@ -193,7 +198,7 @@ def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[C
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Name the file in what the system says of writing it."""
     try:
         yield
@@ -214,7 +219,7 @@ def write(path: str | Path, image: np.ndarray) -> None:
         put(image)
 
 
-def _format(path: Path) -> str:
+def format_of(path: Path) -> str:
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:

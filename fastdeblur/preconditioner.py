@@ -75,10 +75,7 @@ class Axis:
         # float32 and with small ridges, steps went nowhere (optimality 0.9 after 200; with roots 1e-4 after 16).
         self.rooted = self.ends.takes_only
         self.positions = self.ends.pixels if self.known else self.ends.pixels[:0]
-        count = max(len(self.positions), 1)
-        rate = RATES[boundary not in ADDED]
-        most = max(int(MOST_WORK / count**3), 12)
-        samples, self.fix_of, self.mix = sampled(self.waves, rate * psf.shape[1], self.across, most)
+        samples, self.fix_of, self.mix = _samples(boundary, len(self.positions), self.waves, psf.shape[1], self.across)
         self.samples, self._kernels = samples, kernels[samples]
         if self.known and not self.rooted:
             self.change, self.ends_stiffness = self.ends.change(self._kernels)
@@ -110,6 +107,28 @@ class Axis:
                 fixes = self.ends.fixes(self.change[some], ridge * self.ends_stiffness, inverse)
             found.append(fixes.astype(kind))
         return np.concatenate([*found, found[-1][-1:]])
+
+
+def memory_of_ends(taps: tuple[int, int], boundary: str, frame: tuple[int, int], size: tuple[int, int]) -> int:
+    """Complex numbers that are kept for the ends of both axes of a problem, for one ridge."""
+    total = 0
+    for axis in range(2):
+        other, length = 1 - axis, _length(size[axis])
+        waves = _length(size[other]) // 2 + 1
+        ends = Ends(boundary, taps[axis], frame[axis], size[axis], length)
+        count = len(ends.pixels)
+        if count > MOST_ENDS:
+            continue
+        samples = len(_samples(boundary, count, waves, taps[other], _length(size[other]))[0])
+        rows = ends.taken + 1 if ends.takes_only else 3 * count  # beside each matrix, what it is made of
+        total += samples * rows * count
+    return total
+
+
+def _samples(boundary: str, ends: int, waves: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies at which the ends are known, see `sampled`."""
+    most = max(int(MOST_WORK / max(ends, 1) ** 3), 12)
+    return sampled(waves, RATES[boundary not in ADDED] * taps, across, most)
 
 
 class Preconditioner:

@@ -83,6 +83,12 @@ class Periodogram:
         self.power = power[some] / len(planes)
         self.ratio = np.exp(ratio[some] / count[some])
 
+    def squares(self, ridges: np.ndarray = RIDGES) -> np.ndarray:
+        """Squares of the norms ‖residual‖ and ‖Dx‖ of the solutions for `ridges`."""
+        part = self.left(ridges)
+        residual, rough = ((shares * self.power).sum(axis=1) for shares in (part**2, part * (1 - part)))
+        return np.array([residual, rough / ridges])
+
     def left(self, ridges: np.ndarray = RIDGES) -> np.ndarray:
         """What each of `ridges` leaves of the waves of each class."""
         shares: np.ndarray = ridges[:, None] / (ridges[:, None] + self.ratio)
@@ -113,12 +119,16 @@ def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> floa
     top, left = max(rows - MIDDLE, 0) // 2, max(cols - MIDDLE, 0) // 2
     seen = Periodogram(on_host(planes[:, top : top + MIDDLE, left : left + MIDDLE]), psfs)
     ridges = RIDGES[::8]
-    part = seen.left(ridges)
-    residual = (part**2 * seen.power).sum(axis=1)
-    rough = (part * (1 - part) * seen.power).sum(axis=1) / ridges
-    weights = ridges * np.sqrt(rough / np.maximum(residual, 1e-300)) * np.sqrt(seen.scale)
-    at = int(np.searchsorted(np.maximum.accumulate(weights), mu))
+    weights = root_weights(seen.squares(ridges), ridges) * np.sqrt(seen.scale)
+    at = int(np.searchsorted(weights, mu))
     return float(ridges[min(at, len(ridges) - 1)] * seen.scale)
+
+
+def root_weights(squares: np.ndarray, ridges: np.ndarray) -> np.ndarray:
+    """The weights of roots that lead to the ridges, from the squares of ‖residual‖ and ‖Dx‖ there; they rise."""
+    residual, rough = squares
+    weights: np.ndarray = np.maximum.accumulate(ridges * np.sqrt(rough / np.maximum(residual, 1e-300)))
+    return weights
 
 
 def spread(planes: np.ndarray) -> float:

@@ -72,6 +72,31 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         yield _multiscales(path, described, stack)
 
 
+class Shown:
+    """What is kept of an array's axes: rows, columns and, if any, channels; of others the first element."""
+
+    def __init__(self, array: Any, kept: list[int]):
+        self._array, self._kept = array, kept
+        self.shape, self.dtype = tuple(int(array.shape[axis]) for axis in kept), np.dtype(array.dtype)
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        parts = dict(zip(self._kept, part, strict=True))
+        return np.asarray(self._array[tuple(parts.get(axis, 0) for axis in range(len(self._array.shape)))])
+
+
+def in_parts(path: Path) -> Any:
+    """An array, or the first dataset of an OME-Zarr group without its axes of length 1, to be read in parts."""
+    require()
+    described = _described(path)
+    if any(_is_array(each) for each in described):
+        return _array(path)[0]
+    array, _, axes = _dataset(path, described)
+    others = [name for name, size in zip(axes, array.shape, strict=True) if name not in "cyx" and size != 1]
+    if others:
+        raise ValueError(f"it must be one image; it has the axes {' and '.join(others)}")
+    return Shown(array, [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)])
+
+
 def _described(folder: Path) -> list[dict[str, Any]]:
     """What is said of an array or a group."""
     found = [_json(folder / name) for name in DESCRIPTIONS if (folder / name).is_file()]
@@ -161,8 +186,8 @@ def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
     return str(separator or "/").join(["c", *numbers])
 
 
-def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> Source:
-    """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels."""
+def _dataset(folder: Path, described: list[dict[str, Any]]) -> tuple[Any, Path, list[str]]:
+    """The largest image of an OME-Zarr group, where it is, and the names of its axes."""
     attributes = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
     if (folder / ".zattrs").is_file():
         attributes.append(_json(folder / ".zattrs"))
@@ -173,12 +198,19 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     inner = (folder / str(found[0]["datasets"][0]["path"])).resolve()
     if folder.resolve() not in inner.parents:
         raise ValueError(f"it is damaged: its dataset {found[0]['datasets'][0]['path']!r} is not in it")
-    array, extra = _array(inner)
+    array = _array(inner)[0]
     shape = tuple(map(int, array.shape))
     axes = [str(each["name"] if isinstance(each, dict) else each).lower() for each in found[0].get("axes") or []]
     axes = axes or list("tczyx"[-len(shape) :])
     if len(axes) != len(shape) or len(set(axes)) != len(axes) or [name for name in axes if name in "yx"] != ["y", "x"]:
         raise ValueError(f"its axes must be one for each dimension, y before x; they are {axes}, its shape {shape}")
+    return array, inner, axes
+
+
+def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> Source:
+    """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels."""
+    array, inner, axes = _dataset(folder, described)
+    shape, extra = tuple(map(int, array.shape)), _array(inner)[1]
     sizes = dict(zip(axes, shape, strict=True))
     others = [name for name in axes if name not in ("y", "x", "c") and sizes[name] != 1]
     if len(others) > stack:

@@ -1,0 +1,370 @@
+"""A large image from one place to another, tile by tile."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..result import Result
+from . import reading, weighing, writing
+from .journal import Journal
+from .plan import CELL, Plan, plan_of
+from .reading import Readable
+from .tiles import Solver
+from .weighing import Found
+from .windows import Grid, Window, grid_of
+from .writing import Writable
+
+
+def deblur_large(
+    source: Any,
+    psf: Any,
+    out: Any = None,
+    *,
+    data: str | None = None,
+    prior: Any = "gradient",
+    mu: Any = "auto",
+    boundary: str = "unknown",
+    weights: Any = None,
+    bounds: Any = None,
+    channel_axis: int | None = None,
+    max_iter: int | None = None,
+    tol: float = 1e-4,
+    path: str = "auto",
+    workers: int | None = None,
+    max_memory: int | str = "1GB",
+    tile: Any = "auto",
+    halo: Any = "auto",
+    progress: bool = False,
+) -> Any:
+    """Restore an image that may be larger than memory, tile by tile.
+
+    Parameters
+    ----------
+    source : array, path, or dask.array.Array; shape (rows, cols), or with a channel axis
+        The blurred image: a ``numpy.memmap``, a Zarr array, or anything with `shape`, `dtype` and slices; or the
+        path of a .npy, .zarr (OME-Zarr too) or TIFF file, tiled, compressed or plain.  A Dask array gives a
+        Dask array, of which nothing is computed yet.
+    psf : array_like
+        As for `solve`.
+    out : None, array or path
+        Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr
+        or TIFF file is written beside its final name, and replaces what was there only when it is complete.
+        It must not be the source.
+    data, prior, mu, boundary, bounds, tol, path, workers
+        As for `solve`.  All tiles get one weight: "auto" finds it from a sample of crops.  For ``data="root"``, whose
+        weight belongs to the norms of the whole image, the ridge that leads to the same minimiser is
+        found from the image's spectrum in one more pass over it, and tiles are solved as "squares" with that; with
+        ``mu="auto"`` no such pass is needed.
+    weights : array, path or None
+        As `source`, of its shape or of one channel's.
+    channel_axis : int or None
+        The axis of `source` that holds channels.
+    max_iter : int or None
+        For each tile, as for `solve`.  Without a prior, "poisson" takes in each tile as many steps as it does in the
+        middle of a few crops.
+    max_memory : int or str
+        What may be used beyond the interpreter with this package: bytes, or such as "300MB" or "2GiB".  An `out` in
+        memory comes on top.
+    tile : "auto", int or (int, int)
+        Rows and columns of a tile, no less than the psf's; "auto" is what fits into the memory.
+    halo : "auto", int or (int, int)
+        How far a tile sees beyond itself.  "auto" is as far as the psf and the weight make it felt, so that seams
+        differ by about 1e-4 of the image's range from what the whole would give; no more than half a tile.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    array
+        `out`, or what is at its path, mapped; a new array if `out` is None; a Dask array if `source` is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above, or `max_memory` too small; it says what is needed.
+    OSError
+        If `out` cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If seams may show, since a larger halo than half a tile would be needed; and as `solve`.
+
+    Notes
+    -----
+    A run that ends early leaves a journal beside `out` (``.name.journal``), with what has been written.  The same call
+    goes on from there, and ends with the same pixels as one that was never interrupted; another call with the
+    same `out` is refused until the journal is deleted.  So it is for paths, for mapped arrays and for Zarr arrays
+    in folders.
+
+    Reading, solving and writing overlap.  Results do not depend on the number of threads.  A tile of which no pixel
+    counts gets the mean of the sample.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> psf = fd.psf.gaussian(7, 1.5)
+    >>> image = np.random.default_rng(0).random((300, 300), np.float32)
+    >>> whole = fd.solve(image, psf, data="squares", mu=0.1).image
+    >>> tiles = fd.deblur_large(image, psf, data="squares", mu=0.1, tile=100)
+    >>> bool(abs(tiles - whole).max() < 1e-3)
+    True
+    """
+    asked: dict[str, Any] = {
+        "data": data, "prior": prior, "mu": mu, "boundary": boundary, "bounds": bounds, "channel_axis": channel_axis,
+        "max_iter": max_iter, "tol": tol, "path": path, "workers": workers, "max_memory": max_memory, "tile": tile,
+        "halo": halo, "progress": progress,
+    }  # fmt: skip
+    if is_dask(source):
+        from . import lazy
+
+        return lazy.deblur(source, psf, out, weights, asked)
+    with ExitStack() as stack:
+        readable = stack.enter_context(reading.opened(source))
+        weighed = None if weights is None else stack.enter_context(reading.opened(weights, "weights"))
+        job = Job(readable, weighed, psf, asked)
+        shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
+        return job.run(lambda tile: writing.opened(out, readable, shape, dtype, tile, axis))[0]
+
+
+def is_dask(value: Any) -> bool:
+    """Whether it is a Dask array; Dask is not imported for this."""
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(value, module.Array)
+
+
+@dataclass
+class Account:
+    """How it went.
+
+    Attributes
+    ----------
+    mu : float
+        The weight of all tiles, with "squares" where "root" was asked for; of a single tile, its result's.
+    tile, halo : (int, int)
+    tiles : int
+        How many; `resumed` of them had been done by an earlier run, and `empty` ones have no pixel that counts.
+    n_iter, n_products, optimality
+        The largest of a tile.
+    stop_reasons : list of str
+    seconds : float
+    """
+
+    mu: float
+    tile: tuple[int, int]
+    halo: tuple[int, int]
+    tiles: int
+    resumed: int = 0
+    empty: int = 0
+    n_iter: int = 0
+    n_products: float = 0.0
+    optimality: float = 0.0
+    stop_reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, result: Result | None) -> None:
+        """One more tile."""
+        if result is None:
+            self.empty += 1
+            return
+        self.n_iter = max(self.n_iter, result.n_iter)
+        self.n_products = max(self.n_products, result.n_products)
+        self.optimality = max(self.optimality, result.optimality)
+        self.stop_reasons = sorted({*self.stop_reasons, result.stop_reason})
+        if self.tiles == 1:
+            self.mu = result.mu
+
+
+class Job:
+    """One source, and what is asked of it."""
+
+    def __init__(self, source: Readable, weights: Readable | None, psf: Any, asked: dict[str, Any]):
+        self.source, self.weights = source, weights
+        self.plan: Plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
+        self._progress = bool(asked["progress"])
+        if weights is not None and weights.shape not in (source.shape, self.plan.sides):
+            raise ValueError(
+                f"weights must have the source's shape {source.shape}, or its rows and columns {self.plan.sides}; "
+                f"their shape is {weights.shape}"
+            )
+
+    def run(self, target_for: Callable[[tuple[int, int]], AbstractContextManager[Writable]]) -> tuple[Any, Account]:
+        """Do it; returns what the target has become, and how it went.  `target_for` opens one for a size of tiles."""
+        began, plan = time.monotonic(), self.plan
+        grid, found, halo = self._layout()
+        account = Account(math.nan if found is None else found.mu, grid.tile, halo, math.prod(grid.counts))
+        with target_for(grid.tile) as target:
+            journal = None if target.journal is None else Journal(target.journal, self._identity(grid))
+            try:
+                windows = grid.windows(halo, plan.boundary == "wrap")
+                if journal is not None:
+                    for at, total in list(journal.tiles.items()):
+                        if at not in windows or target.sum(plan.part(*windows[at].tile)) != total:
+                            del journal.tiles[at]  # it was not the disk's yet
+                    journal.begin()
+                    account.resumed = len(journal.tiles)
+                left = {at: window for at, window in windows.items() if journal is None or at not in journal.tiles}
+                self._tiles(left, plan.solver(found, 1), target, journal, account)
+            except BaseException:
+                if journal is None or not journal.tiles:  # nothing that a next run could use
+                    target.abandon()
+                    if journal is not None:
+                        journal.remove()
+                raise
+            finally:
+                if journal is not None:
+                    journal.close()
+            whole = target.finish()
+            if journal is not None:
+                journal.remove()
+        account.seconds = time.monotonic() - began
+        return whole, account
+
+    def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
+        """Tiles, what holds for all of them, and the halo; a single tile is `solve`, and asks nothing else."""
+        plan, tile = self.plan, self.plan.tile
+        if tile is None:
+            if plan.need(plan.sides, True) <= plan.memory:
+                return grid_of(plan.sides, plan.sides, (0, 0)), None, (0, 0)
+            found = self._find(grid_of(plan.sides, (CELL, CELL), (0, 0)))
+            tile = plan.auto_tile(found)
+            halo = plan.last_halo(found, half_of(tile))
+            grid = grid_of(plan.sides, tile, halo)
+        else:
+            first = plan.first_halo(half_of(tile))
+            grid = grid_of(plan.sides, tile, first)
+            if grid.counts == (1, 1):
+                return grid, None, (0, 0)
+            found = self._find(grid)
+            halo = plan.last_halo(found, first)
+        plan.warn_of_seams(found, halo)
+        return grid, found, halo
+
+    def _find(self, cells: Grid) -> Found:
+        """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
+        plan = self.plan
+        sample, weights = zip(*[self._read(*place) for place in weighing.crops(plan.sides)], strict=True)
+        squares = None
+        if plan.needs_squares:
+            each = (self._read(*window.tile) for window in cells.windows((0, 0), False).values())
+            squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
+        return plan.found(list(sample), None if self.weights is None else list(weights), squares)
+
+    def _read(self, rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Planes of a place, which may lie beyond an image that wraps, and of its weights."""
+        return self._read_from(self.source, "source", rows, cols), (
+            None if self.weights is None else self._read_from(self.weights, "weights", rows, cols)
+        )
+
+    def _read_from(self, readable: Readable, name: str, rows: slice, cols: slice) -> np.ndarray:
+        plan = self.plan
+        pieces = [
+            [self._piece(readable, row, col) for col in pieces_of(cols, plan.sides[1])]
+            for row in pieces_of(rows, plan.sides[0])
+        ]
+        planes = pieces[0][0] if len(pieces) == len(pieces[0]) == 1 else np.block(pieces)
+        if name == "weights":
+            check_weights(planes, rows, cols)
+        elif np.isinf(planes).any():
+            place = np.argwhere(np.isinf(planes))[0][1:] + [rows.start, cols.start]
+            raise ValueError(
+                f"source must be finite, or NaN where pixels are missing; at row {place[0]}, column {place[1]} it is inf"
+            )
+        return planes
+
+    def _piece(self, readable: Readable, rows: slice, cols: slice) -> np.ndarray:
+        plan = self.plan
+        if len(readable.shape) == 2:
+            pixels = readable.read((rows, cols))
+            return plan.planes(pixels) if plan.axis is None else plan.same_for_all(pixels)
+        return plan.planes(readable.read(plan.part(rows, cols)))
+
+    def _tiles(
+        self,
+        windows: dict[tuple[int, int], Window],
+        solver: Solver,
+        target: Writable,
+        journal: Journal | None,
+        account: Account,
+    ) -> None:
+        """Solve windows one after another, while the next one is read and the last one written."""
+        from tqdm import tqdm
+
+        plan = self.plan
+        todo = list(windows.items())
+
+        def read(window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+            return self._read(slice(*window.rows), slice(*window.cols))
+
+        def write(at: tuple[int, int], place: Any, tile: np.ndarray) -> None:
+            pixels = plan.joined(tile)
+            part = plan.part(*place)
+            target.write(part, pixels)
+            if journal is not None:
+                target.flush()
+                journal.note(at, target.sum(part))
+
+        bar = tqdm(total=account.tiles, initial=account.resumed, disable=not self._progress, unit="tile")
+        with bar, ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+            written: Future[None] | None = None
+            ahead = reader.submit(read, todo[0][1]) if todo else None
+            for k, (at, window) in enumerate(todo):
+                assert ahead is not None
+                planes, weights = ahead.result()
+                ahead = reader.submit(read, todo[k + 1][1]) if k + 1 < len(todo) else None
+                tile, result = solver(planes, weights, window)
+                tile = tile.copy()  # not the whole window's memory
+                del planes, weights
+                account.add(result)
+                del result
+                if written is not None:
+                    written.result()
+                written = writer.submit(write, at, window.tile, tile)
+                del tile
+                bar.update()
+            if written is not None:
+                written.result()
+
+    def _identity(self, grid: Grid) -> dict[str, Any]:
+        return {
+            "source": self.source.identity,
+            "weights": None if self.weights is None else self.weights.identity,
+            "grid": [list(steps) for steps in grid.steps],
+            **self.plan.identity(),
+        }
+
+
+def half_of(tile: tuple[int, int]) -> tuple[int, int]:
+    """The largest halo that a tile of that size is worth."""
+    return tile[0] // 2, tile[1] // 2
+
+
+def pieces_of(place: slice, size: int) -> list[slice]:
+    """A place that may lie beyond a periodic image, as places in it."""
+    pieces, at = [], place.start
+    while at < place.stop:
+        begin = at % size
+        count = min(place.stop - at, size - begin)
+        pieces.append(slice(begin, begin + count))
+        at += count
+    return pieces
+
+
+def check_weights(weights: np.ndarray, rows: slice, cols: slice) -> None:
+    """Refuse weights that are none."""
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        channel, row, col = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"weights must be finite and at least 0; at row {row + rows.start}, column {col + cols.start} it is "
+            f"{weights[channel, row, col]}"
+        )

@@ -1,0 +1,78 @@
+"""What has been done of a large image, so that a run that was killed can go on where it was.
+
+A file of JSON, a line each: first what is done, then tiles that have been written, with their checksums.  A line
+is added when its tile is on the disk; the last line may be cut short.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+
+class Journal:
+    """The journal at a path.
+
+    Parameters
+    ----------
+    path : Path
+    identity : dict
+        What tells this job from others, in what JSON has.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]):
+        self.path = path
+        self._identity = json.loads(json.dumps({"version": metadata.version("fastdeblur"), **identity}))
+        #: Checksums of tiles.
+        self.tiles: dict[tuple[int, int], int] = {}
+        self._file: IO[str] | None = None
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        first, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            identity = dict(json.loads(first))
+        except (ValueError, TypeError):
+            return  # cut short before anything was done
+        different = [name for name in {**identity, **self._identity} if identity.get(name) != self._identity.get(name)]
+        if different:
+            raise ValueError(
+                f"out belongs to a run that is not finished and had another {' and '.join(sorted(different))}: "
+                f"repeat that, or delete {self.path} to begin anew"
+            )
+        for line in lines:
+            try:
+                (i, j), self.tiles[i, j] = json.loads(line)
+            except (ValueError, TypeError):
+                break
+
+    def begin(self) -> None:
+        """Start, or go on with the tiles that are there."""
+        lines = [json.dumps([tile, total]) for tile, total in self.tiles.items()]
+        head = json.dumps(self._identity)
+        new = self.path.with_name(self.path.name + ".new")
+        new.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
+        os.replace(new, self.path)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def note(self, tile: tuple[int, int], total: int) -> None:
+        """A tile is on the disk."""
+        assert self._file is not None
+        self.tiles[tile] = total
+        self._file.write(json.dumps([list(tile), total]) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Leave it for the next run."""
+        if self._file is not None:
+            self._file.close()
+
+    def remove(self) -> None:
+        """Everything is done."""
+        self.close()
+        self.path.unlink(missing_ok=True)

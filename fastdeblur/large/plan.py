@@ -1,0 +1,272 @@
+"""What is asked of a large image: checked once, and what follows from it for its tiles."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import checks, options
+from ..boundary import BOUNDARIES
+from ..deblurrer import psfs_of
+from ..hygiene import warn_if_off_centre, warn_of_sum
+from ..sources import readable
+from . import halo, weighing
+from .needs import of_solve
+from .tiles import Solver
+from .weighing import Found
+
+# What compiled code and its libraries take beyond the import, in bytes.
+CODE = 90e6
+# No less memory than this is worth asking for.
+LEAST_TILE = 64
+# Cells in which a whole image is looked at, where the tiles are not known yet.
+CELL = 2048
+# The estimated difference at seams, in shares of the range, of which a caller should hear.
+NOTABLE = 1e-3
+
+
+@dataclass
+class Plan:
+    """Checked arguments of `deblur_large`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The source's; `sides` are its rows and columns, `axis` its channel axis, from the front.
+    working : dtype
+        Of the result.
+    psf : ndarray
+        Channels first, if it has channels; `psfs` are one or several.
+    options : Options
+    given : dict
+        What a Deblurrer is given beside the weight.
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None
+    working: np.dtype[Any]
+    psf: np.ndarray
+    psfs: list[np.ndarray]
+    options: options.Options
+    boundary: str
+    given: dict[str, Any]
+    tile: tuple[int, int] | None
+    halo: tuple[int, int] | None
+    memory: int
+    weighted: bool
+    sides: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows, cols = (size for at, size in enumerate(self.shape) if at != self.axis)
+        self.sides = rows, cols
+
+    @property
+    def channels(self) -> int:
+        """1 without a channel axis."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def needs_squares(self) -> bool:
+        """Whether the weight follows from norms of the whole image."""
+        return self.options.data == "root" and self.options.mu is not None
+
+    def part(self, rows: slice, cols: slice) -> tuple[slice, ...]:
+        """The index of a place, all channels, in the source."""
+        return self.with_axis([rows, cols], slice(0, self.channels))
+
+    def with_axis(self, places: list[Any], channels: Any) -> tuple[Any, ...]:
+        """Two places, and the channels' where they are."""
+        if self.axis is not None:
+            places = [*places[: self.axis], channels, *places[self.axis :]]
+        return tuple(places)
+
+    def planes(self, pixels: np.ndarray) -> np.ndarray:
+        """Channels first, in the result's dtype."""
+        moved = pixels[None] if self.axis is None else np.moveaxis(pixels, self.axis, 0)
+        with np.errstate(over="ignore"):  # found as infinity
+            return np.ascontiguousarray(moved, self.working)
+
+    def same_for_all(self, pixels: np.ndarray) -> np.ndarray:
+        """Planes that are the same for all channels."""
+        return np.array(np.broadcast_to(pixels, (self.channels, *pixels.shape)), self.working)
+
+    def joined(self, planes: np.ndarray) -> np.ndarray:
+        """The inverse of `planes`."""
+        return planes[0] if self.axis is None else np.moveaxis(planes, 0, self.axis)
+
+    def first_halo(self, most: tuple[int, int]) -> tuple[int, int]:
+        """The halo to reckon with before the weight is known."""
+        if self.halo is not None:
+            return self.halo
+        known = self.options.prior == "gradient" and self.options.data == "squares" and self.options.mu is not None
+        ridge = self.options.mu if known else weighing.likely_ridge(self.psfs)
+        return self._bounded(ridge or 0.0, most)
+
+    def last_halo(self, found: Found, most: tuple[int, int]) -> tuple[int, int]:
+        """The halo, once the weight is known, but no more than `most`."""
+        return _least_of(self.halo, most) if self.halo is not None else self._bounded(found.ridge, most)
+
+    def _bounded(self, ridge: float, most: tuple[int, int]) -> tuple[int, int]:
+        wanted = halo.wanted(self.psfs, ridge)
+        if self.options.method != "exact":  # its reach is that of the ridge problem, but for steps that go further
+            wanted = tuple(max(2 * size, reach) for size, reach in zip(self.psf.shape[-2:], wanted, strict=True))  # type: ignore[assignment]
+        return _least_of(wanted, most)
+
+    def warn_of_seams(self, found: Found, used: tuple[int, int]) -> None:
+        """Say so if a larger halo would be needed."""
+        if self.halo is not None or found.ridge == 0:
+            return
+        left = halo.seam(self.psfs, found.ridge, used)
+        if left > NOTABLE:
+            checks.warn(
+                f"tiles see {max(used)} pixels beyond themselves, and {max(halo.wanted(self.psfs, found.ridge))} would "
+                f"be needed: at seams the result may differ by about {left:.1g} of the image's range from what the "
+                "whole would give (a larger mu, tile or max_memory helps; or give halo)",
+                UserWarning,
+            )
+
+    def auto_tile(self, found: Found) -> tuple[int, int]:
+        """The largest tile whose window fits into the memory: the whole image, or a few of about the same size."""
+        if self.need(self.sides, True) <= self.memory:
+            return self.sides
+        wanted = self.last_halo(found, self.sides)
+        low, high = LEAST_TILE, max(self.sides)
+        if self.need(self._window(low, wanted), False) > self.memory:
+            least = readable(self.need(self._window(low, wanted), False))
+            raise ValueError(
+                f"max_memory must be at least {least} for this psf, whose tiles see {max(wanted)} pixels beyond "
+                f"themselves; got {readable(self.memory)}"
+            )
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.need(self._window(middle, wanted), False) <= self.memory:
+                low = middle
+            else:
+                high = middle
+        return tuple(math.ceil(size / math.ceil(size / low)) for size in self.sides)  # type: ignore[return-value]
+
+    def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
+        """The window of a square tile: at least half of it is the tile, down and across."""
+        return tuple(  # type: ignore[return-value]
+            min(size, tile + 2 * min(reach, max(tile // 2, LEAST_TILE)))
+            for size, reach in zip(self.sides, wanted, strict=True)
+        )
+
+    def need(self, window: tuple[int, int], alone: bool) -> int:
+        """Bytes to solve windows of that shape one after another, while others are read and written."""
+        kinds = [(self.boundary, self.weighted)] if alone else [("unknown", self.weighted)]
+        if not alone and self.boundary not in ("unknown", "wrap"):
+            kinds.append((self.boundary, True))
+        shape, asked = (self.channels, *window), self.options
+        if not alone:
+            asked = replace(asked, mu=0.0, data="squares" if asked.data == "root" else asked.data)
+        solves = [of_solve(asked, self.psfs, shape, self.working, *kind) for kind in kinds]
+        pixels = math.prod(shape)
+        # A window that is solved, one that is read, its tile as it is written; weights twice too.
+        around = pixels * self.working.itemsize * (5 + 2 * self.weighted)
+        return int(max(solves) + around + CODE)
+
+    def solver(self, found: Found | None, kept: int) -> Solver:
+        """What solves windows; without what was found, the whole image."""
+        if found is None:
+            given = {
+                **self.given,
+                "data": self.options.data,
+                "mu": "auto" if self.options.mu is None else self.options.mu,
+            }
+            return Solver(self.psf, self.boundary, 0.0, given, kept)
+        given = {**self.given, "mu": found.mu}
+        if found.max_iter is not None:
+            given |= {"max_iter": found.max_iter, "tol": 0.0}
+        return Solver(self.psf, self.boundary, found.level, given, kept)
+
+    def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any) -> Found:
+        """What holds for all tiles."""
+        given = {"psf": self.psf, "options": self.given}
+        return weighing.found(sample, weights, self.psfs, self.options, given, squares)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this job from others, in what JSON has."""
+        asked = self.options
+        prior = asked.prior if asked.denoiser is None else getattr(asked.denoiser, "__qualname__", "denoiser")
+        return {
+            "psf": hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest(),
+            "data": asked.data, "prior": prior, "mu": asked.mu, "bounds": None if asked.bounds is None else [*asked.bounds],
+            "max_iter": asked.max_iter, "tol": asked.tol, "boundary": self.boundary, "path": self.given["path"],
+            "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
+            "max_memory": self.memory if self.tile is None else None,
+        }  # fmt: skip
+
+
+def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
+    return min(first[0], second[0]), min(first[1], second[1])
+
+
+def plan_of(
+    shape: tuple[int, ...], dtype: np.dtype[Any], psf: Any, *, data: Any, prior: Any, mu: Any, boundary: Any,
+    weighted: bool, bounds: Any, channel_axis: Any, max_iter: Any, tol: Any, path: Any, workers: Any, max_memory: Any,
+    tile: Any, halo: Any, progress: Any,
+) -> Plan:  # fmt: skip
+    """The plan for a source of that shape and dtype."""
+    asked = options.checked(data, prior, mu, bounds, "auto", None, max_iter, tol, None, progress)
+    if asked.method not in ("exact", "splits", "lucy"):
+        raise ValueError(
+            "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
+            f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
+        )
+    checks.choice("boundary", boundary, BOUNDARIES)
+    wanted = 2 if channel_axis is None else 3
+    if len(shape) != wanted or 0 in shape:
+        raise ValueError(
+            f"source must have {wanted} dimensions{checks.planes_hint(channel_axis)}, none empty; its shape is {shape}"
+        )
+    axis = None if channel_axis is None else checks.integer("channel_axis", channel_axis, -3, 2) % 3
+    psfs = psfs_of(psf, shape, axis)
+    for each in psfs:
+        warn_of_sum(each)
+        warn_if_off_centre(each)
+    whole = psfs[0] if len(psfs) == 1 else np.stack(psfs)
+    if asked.data == "poisson" and whole.min() < 0:
+        raise ValueError(f"psf must not be negative with data='poisson'; its least value is {whole.min()}")
+    tile, halo = _pair("tile", tile, 1), _pair("halo", halo, 0)
+    if tile is not None and min(np.subtract(tile, whole.shape[-2:])) < 0:
+        raise ValueError(f"tile must be no smaller than the psf, whose shape is {whole.shape[-2:]}; got {tile}")
+    denoiser = None if asked.denoiser is None else _moved(asked.denoiser, axis)
+    # Norms of the whole are what "root" differs in; every tile is then a problem of squares.
+    given = {
+        "data": "poisson" if asked.data == "poisson" else "squares", "prior": denoiser or asked.prior,
+        "bounds": asked.bounds, "max_iter": max_iter, "tol": asked.tol, "path": path,
+        "workers": checks.workers(workers), "channel_axis": 0,
+    }  # fmt: skip
+    return Plan(
+        shape=shape, axis=axis, working=checks.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs, options=asked,
+        boundary=boundary, given=given, tile=tile, halo=halo, memory=checks.memory_size("max_memory", max_memory),
+        weighted=weighted,
+    )  # fmt: skip
+
+
+def _pair(name: str, value: Any, least: int) -> tuple[int, int] | None:
+    """One number for both axes, or two; None for "auto"."""
+    if isinstance(value, str):
+        checks.choice(name, value, ["auto"])
+        return None
+    if np.ndim(value) == 0:
+        return (checks.integer(name, value, least),) * 2
+    if len(value) != 2:
+        raise ValueError(f"{name} must be 'auto', a number of pixels, or two; got {value!r}")
+    return checks.integer(name, value[0], least), checks.integer(name, value[1], least)
+
+
+def _moved(denoiser: Any, axis: int | None) -> Any:
+    """A caller's denoiser for planes."""
+
+    def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
+        if axis is None:
+            return np.asarray(denoiser(planes[0], sigma))[None]
+        return np.moveaxis(np.asarray(denoiser(np.moveaxis(planes, 0, axis), sigma)), axis, 0)
+
+    return denoise

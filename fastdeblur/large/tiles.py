@@ -1,0 +1,89 @@
+"""One tile: the window around it, solved as a small image."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..deblurrer import Deblurrer
+from ..result import Result
+from .windows import Window
+
+
+class Quiet(Deblurrer):
+    """One that does not say again what has been said of the psf."""
+
+    def _hint(self, psf: np.ndarray) -> None:
+        pass
+
+
+class Solver:
+    """Solves windows, all with the same options.
+
+    Parameters
+    ----------
+    psf : ndarray
+    boundary : str
+        What lies outside the image.
+    level : float
+        What tiles get of which no pixel counts.
+    options : dict
+        For a Deblurrer, without weights and boundary; `channel_axis` is 0.
+    kept : int
+        For how many shapes of windows memory is kept.
+    """
+
+    def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], kept: int):
+        self._most = kept
+        self._psf, self._boundary, self._level, self._options = psf, boundary, level, options
+        self._kept: dict[Any, Deblurrer] = {}
+        self._turn = threading.Lock()
+
+    def __call__(
+        self, planes: np.ndarray, weights: np.ndarray | None, window: Window
+    ) -> tuple[np.ndarray, Result | None]:
+        """The restored tile of a window, channels first, and how it went; nothing did where no pixel counts.
+
+        A side that is the image's own has the image's boundary, and nothing is assumed beyond any other: where the
+        two meet, pixels that see beyond those are left out, which says the same.
+        """
+        holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
+        inner = (slice(None), *window.inner)
+        if holes.all():
+            return np.full(planes[inner].shape, self._level, planes.dtype), None
+        boundary = self._boundary if any(window.edges) and self._boundary != "wrap" else "unknown"
+        if all(window.edges):
+            boundary = self._boundary
+        if boundary != "unknown" and not all(window.edges):
+            weights = np.ones(planes.shape, planes.dtype) if weights is None else weights.copy()
+            _leave_out(weights, self._psf.shape[-2:], window.edges)
+            if not (weights * ~holes).any():
+                return np.full(planes[inner].shape, self._level, planes.dtype), None
+        result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights)
+        return result.image[inner], result
+
+    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Deblurrer:
+        with self._turn:
+            found = self._kept.pop((shape, boundary), None)
+            if found is None:
+                while len(self._kept) >= self._most:
+                    del self._kept[next(iter(self._kept))]
+                found = Quiet(self._psf, shape, boundary=boundary, **self._options)
+            self._kept[shape, boundary] = found  # the last one used comes last
+        return found
+
+
+def _leave_out(weights: np.ndarray, taps: tuple[int, ...], edges: tuple[bool, bool, bool, bool]) -> None:
+    """Let no pixel count that sees beyond a side that is not the image's."""
+    (up, left), (down, right) = ((count - 1 - count // 2 for count in taps), (count // 2 for count in taps))
+    rows, cols = weights.shape[1:]
+    if not edges[0]:
+        weights[:, :up] = 0
+    if not edges[1]:
+        weights[:, rows - down :] = 0
+    if not edges[2]:
+        weights[:, :, :left] = 0
+    if not edges[3]:
+        weights[:, :, cols - right :] = 0

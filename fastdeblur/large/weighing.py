@@ -1,0 +1,148 @@
+"""What the whole image says before any tile is solved: weight, number of steps, reach.
+
+All tiles must be solved alike, or they would look different.  The automatic weight, and the step at which
+Richardson-Lucy stops, come from a sample of crops that depends on the image's shape alone.  "root" has a weight that
+depends on the norms of the whole image; that is squares with one ridge for all tiles, from a periodogram of
+every pixel: one pass over the image, and the second one solves.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..frames import typical, weighed
+from ..options import Options
+from ..weight import RIDGES, Periodogram, Seen, root_weights
+from .tiles import Quiet
+from .windows import Place
+
+# Side of a crop, and how many down and across.
+CROP, CROPS = 512, 4
+# Crops on which Richardson-Lucy is tried, evenly chosen.
+TRIED = 4
+# The ridge to reckon with, for a psf whose sum is 1, where the halo must be known before the weight is.
+LIKELY_RIDGE = 3e-4
+
+
+@dataclass(frozen=True)
+class Found:
+    """What holds for all tiles.
+
+    Attributes
+    ----------
+    mu : float
+        Weight of the prior, with "squares" where "root" was asked for.
+    max_iter : int or None
+        The number of steps of Richardson-Lucy.
+    ridge : float
+        That of the gradient prior, for the halo: relative to a pixel's weight.
+    level : float
+        The image's mean, for tiles without pixels.
+    """
+
+    mu: float
+    max_iter: int | None
+    ridge: float
+    level: float
+
+
+def crops(shape: tuple[int, int]) -> list[Place]:
+    """Where to sample an image of that shape."""
+    return _blocks(shape, CROPS)
+
+
+def _blocks(shape: tuple[int, int], most: int | None = None) -> list[Place]:
+    """Evenly spread blocks of one size: enough to cover that shape, or `most` down and across."""
+    sides = []
+    for size in shape:
+        side, count = min(size, CROP), -(-size // CROP)
+        starts = np.linspace(0, size - side, count if most is None else min(count, most)).round().astype(int).tolist()
+        sides.append([slice(start, start + side) for start in starts])
+    return [(rows, cols) for rows in sides[0] for cols in sides[1]]
+
+
+def root_squares(planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.ndarray]) -> np.ndarray:
+    """Squares of ‖residual‖ and ‖Dx‖ over a tile, for each ridge of RIDGES.
+
+    `planes` is the tile of the image, channels first.
+    """
+    places = _blocks(planes.shape[1:])  # type: ignore[arg-type]
+    filled, weights, heaviness = _filled(planes, weights)
+    if filled is None:
+        return np.zeros(2 * len(RIDGES))
+    blocks = np.concatenate([filled[:, rows, cols] for rows, cols in places])
+    share = planes[0].size / (len(places) * blocks[0].size)
+    squares = Periodogram(blocks, psfs).squares() * share * len(blocks)
+    squares[0] *= heaviness
+    return squares.ravel()
+
+
+def root_ridge(squares: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:
+    """The ridge of squares whose minimiser is that of roots with the weight `mu`."""
+    if mu == 0 or not squares.any():
+        return 0.0 if mu == 0 else float(RIDGES[-1])
+    scale = max(float(np.abs(psf).sum(dtype=np.float64)) for psf in psfs) ** 2 or 1.0
+    weights = root_weights(squares.reshape(2, -1), RIDGES) * np.sqrt(scale)
+    return float(np.exp(np.interp(np.log(mu), np.log(np.maximum(weights, 1e-300)), np.log(RIDGES))) * scale)
+
+
+def _filled(planes: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None, float]:
+    """Planes without holes, weights, and a typical one; None if no pixel is left."""
+    holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
+    if holes.all():
+        return None, None, 1.0
+    filled, weights, factor = weighed(planes, weights, 0)
+    return filled, weights, typical(weights) * factor
+
+
+def found(
+    sample: list[np.ndarray],
+    weights: list[np.ndarray] | None,
+    psfs: list[np.ndarray],
+    options: Options,
+    given: dict[str, Any],
+    squares: np.ndarray | None = None,
+) -> Found:
+    """What holds for all tiles, from a sample of crops, channels first, and for roots from `squares` of all tiles.
+
+    `given` are the options for a Deblurrer.
+    """
+    kept = [k for k, crop in enumerate(sample) if not np.isnan(crop).all() and (weights is None or weights[k].any())]
+    if not kept:
+        raise ValueError("source has no pixels where it is sampled: all are NaN or have weight 0 (give mu and halo)")
+    planes = np.concatenate([sample[k] for k in kept])
+    chosen = None if weights is None else np.concatenate([weights[k] for k in kept])
+    filled, chosen, factor = weighed(planes, chosen, 0)
+    seen = Seen(filled, psfs, chosen)
+    ridge, level = seen.ridge * factor, float(filled.mean(dtype=np.float64))
+    mu, max_iter = options.mu, None
+    if options.method == "lucy":
+        tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
+        max_iter = _steps([sample[k] for k in tried], None if weights is None else [weights[k] for k in tried], given)
+    elif options.prior == "gradient" and options.data == "root" and mu is not None:
+        assert squares is not None
+        mu = root_ridge(squares, psfs, mu)
+    elif mu is None and options.prior == "gradient":
+        mu = ridge
+    elif mu is None:
+        mu = seen.weight_of(str(options.prior), options.data) * factor
+    reach = mu if options.prior == "gradient" and mu is not None else ridge
+    return Found(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
+
+
+def _steps(sample: list[np.ndarray], weights: list[np.ndarray] | None, given: dict[str, Any]) -> int:
+    """How many steps Richardson-Lucy takes on a sample."""
+    counts = []
+    for k, crop in enumerate(sample):
+        deblurrer = Quiet(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
+        counts.append(deblurrer.solve(crop, weights=None if weights is None else weights[k]).n_iter)
+    return max(statistics.median_low(counts), 1)
+
+
+def likely_ridge(psfs: list[np.ndarray]) -> float:
+    """The ridge to size a halo for before the weight is known."""
+    return LIKELY_RIDGE * max(float(np.abs(psf).sum(dtype=np.float64)) for psf in psfs) ** 2
