@@ -10,7 +10,7 @@ LAYERS = [
     "__main__", "cli", "plots", "files", "__init__", "notebook", "api", "deblurrer", "restore", "cuda_tools", "tools",
     "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames", "preconditioner", "ends",
     "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs",
-    "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "cache",
+    "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime", "sharing", "forks", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 
