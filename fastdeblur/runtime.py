@@ -9,9 +9,8 @@ Both run the same machine code on the same tiles.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from . import forks
@@ -56,9 +56,8 @@ class Task:
     def _compile(self, dtype: np.dtype[Any] | None) -> None:
         if numba.config.DISABLE_JIT:
             raise RuntimeError("fastdeblur is compiled code: it cannot run with NUMBA_DISABLE_JIT set")
-        # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
-        # up to Python 3.11 it holds a lock while it computes.)
-        with forks.compiling, _interrupts_kept():
+
+        def compile_once() -> None:
             if dtype in self._compiled:  # by another thread, while this one waited
                 return
             signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
@@ -66,6 +65,38 @@ class Task:
             compiled._cache = Entries(_label(self._function))
             compiled.compile()
             self._compiled[dtype] = compiled
+
+        _undisturbed(compile_once)
+
+
+def _undisturbed(work: Callable[[], None]) -> None:
+    """Compile or load something where no signal's handler can raise, which is any thread but the main one.
+
+    A Ctrl-C within would leave Numba and LLVM half-way: code loaded after it ended the process.  So the
+    main thread has it done and only waits; if interrupted, it leaves the other to finish.
+    """
+    failures = []
+
+    def locked() -> None:
+        # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
+        # up to Python 3.11 it holds a lock while it computes.)
+        with forks.compiling:
+            work()
+
+    def caught() -> None:
+        try:
+            locked()
+        except BaseException as failure:  # noqa: BLE001 -- raised below
+            failures.append(failure)
+
+    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+        locked()
+        return
+    thread = threading.Thread(target=caught, name="fastdeblur's compiler")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def task(signature: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Task]:
@@ -167,26 +198,7 @@ _serial = _dispatcher(_one_by_one)
 def _loaded(twin: Any) -> Any:
     """The twin, compiled or loaded."""
     if not twin.overloads:
-        with forks.compiling, _interrupts_kept():
-            twin.compile((types.intp,) * 3)
+        if twin is _parallel:
+            numba.get_num_threads()  # starts them; TBB wants that done by a thread that stays
+        _undisturbed(lambda: twin.compile((types.intp,) * 3))
     return twin
-
-
-@contextmanager
-def _interrupts_kept() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end if one came to a callback of LLVM's, where ctypes prints and forgets it."""
-    usual, lost = sys.unraisablehook, []
-
-    def keep(unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            lost.append(True)
-        else:
-            usual(unraisable)
-
-    sys.unraisablehook = keep
-    try:
-        yield
-    finally:
-        sys.unraisablehook = usual
-    if lost:
-        raise KeyboardInterrupt

@@ -252,6 +252,21 @@ def interrupt(bits, times):
     return found
 
 
+def interrupt_loading(bits, times):
+    """Ctrl-C while code is compiled, or loaded: in children that have used nothing yet."""
+
+    def work(turn):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            threading.Timer(np.random.default_rng(turn).uniform(0, 1), os.kill, [os.getpid(), signal.SIGINT]).start()
+            while True:
+                job()
+        except KeyboardInterrupt:
+            return job()
+
+    return [in_child(lambda turn=turn: work(turn)) for turn in range(2 * times)]
+
+
 def spawn(bits, times):
     return others("spawn")
 
@@ -386,7 +401,7 @@ INSIDE += [interrupt]
 # there nothing else, as that layer is one of the others.
 OUTSIDE = [spawn, forkserver, dask_threads, dask_worker, joblib_threads, joblib_loky]
 # Slower still: only in the long version.
-SLOW = [dask_processes, dask_nanny, joblib_forks, numba_beside, numba_within]
+SLOW = [interrupt_loading, dask_processes, dask_nanny, joblib_forks, numba_beside, numba_within]
 CASES = {case.__name__.replace("_", "-"): case for case in [*FIRST, *INSIDE, *OUTSIDE, *SLOW]}
 QUICK_CASES = {
     layer: [name for name, case in CASES.items() if case in (OUTSIDE if layer == "default" else FIRST + INSIDE)]
@@ -490,7 +505,7 @@ def main():
         return
     if options.here:
         faulthandler.dump_traceback_later((LONG if options.long else QUICK) - 5, exit=True)
-        run_here(options.case, os.environ["BITS"], 15 if options.long else 1)
+        run_here(options.case, os.environ["BITS"], 8 if options.long else 1)
         return
     began, failures, rows = time.monotonic(), [], {}
     os.environ["BITS"] = job(workers=1)

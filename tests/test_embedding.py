@@ -1,6 +1,5 @@
 """The quick version of stress.py, and what forks and interrupts may not leave behind."""
 
-import ctypes
 import functools
 import importlib.util
 import os
@@ -138,15 +137,30 @@ def test_interrupts_at_any_moment_leave_no_lock_held_and_the_number_of_threads_a
     assert np.array_equal(blur.forward(image), expected)
 
 
-def test_an_interrupt_in_a_callback_from_the_compiler_is_not_lost():
-    @ctypes.CFUNCTYPE(None)
-    def callback():
-        raise KeyboardInterrupt
+def test_the_main_thread_loads_and_compiles_nothing_itself(python):
+    """A Ctrl-C in the middle of that left behind code that ended the process."""
+    script = f"""
+import sys, threading
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import fastdeblur, stress
+from numba.core.codegen import CPUCodeLibrary
+finalize, loaded = CPUCodeLibrary.finalize, []
+def watched(library):
+    loaded.append(threading.current_thread() is threading.main_thread())
+    finalize(library)
+CPUCodeLibrary.finalize = watched
+stress.job()
+assert loaded and not any(loaded), loaded
+"""
+    python(script)
 
-    usual = sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), runtime._interrupts_kept():
-        callback()
-    assert sys.unraisablehook is usual
+
+def test_what_fails_to_compile_says_so_in_the_caller():
+    def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        runtime._undisturbed(fail)
 
 
 def test_a_dask_worker_s_task_gets_its_threads_and_others_get_all(monkeypatch):

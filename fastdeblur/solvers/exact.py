@@ -83,7 +83,7 @@ def minimise(
     def objective(at: int) -> float:
         f, g = norms[at]
         weight = mu if given or not root else descent.root_weight(*norms[-1])
-        return float(value(root, weight, f, g)) / (unit if root else unit * unit)
+        return float(value.py_func(root, weight, float(f), float(g))) / (unit if root else unit * unit)
 
     with bar(progress, max_iter) as show:
         while True:
