@@ -12,11 +12,15 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .boundary import OUTSIDE, pixel_at
+
+# Matrices at a time: no interrupt is heard within a call of NumPy's.
+SOME = 4
 
 
 class Ends:
@@ -68,8 +72,14 @@ class Ends:
         """
         flipped = kernels[:, ::-1]
         count = len(self.pixels)
-        exact, circulant = (self._rows(flipped, at) for at in (self._seen, self._ring))
-        change = exact.conj().transpose(0, 2, 1) @ exact - circulant.conj().transpose(0, 2, 1) @ circulant
+
+        def changed(some: np.ndarray) -> np.ndarray:
+            exact, circulant = (self._rows(some, at) for at in (self._seen, self._ring))
+            found: np.ndarray = exact.conj().transpose(0, 2, 1) @ exact
+            found -= circulant.conj().transpose(0, 2, 1) @ circulant
+            return found
+
+        change = _by_some(changed, flipped)
         if self._spare.size:  # on their own, they need something to hold them
             change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
         return change.reshape(-1, count, count), self._stiffness
@@ -88,10 +98,20 @@ class Ends:
     def fixes(self, change: np.ndarray, stiffness: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         """K of ``P^-1 = C^-1 - C^-1 E' K E C^-1``, from what the ends change and a column of C^-1 a frequency."""
         apart = (self.pixels[:, None] - self.pixels[None, :]) % inverse.shape[1]
-        between = inverse[:, apart]
-        total = change + stiffness
-        fix = np.linalg.solve(np.eye(len(self.pixels)) + total @ between, total)
-        return 0.5 * (fix + fix.conj().transpose(0, 2, 1))
+        one = np.eye(len(self.pixels))
+
+        def fixed(change: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+            total = change + stiffness
+            fix = np.linalg.solve(one + total @ inverse[:, apart], total)
+            return np.asarray(0.5 * (fix + fix.conj().transpose(0, 2, 1)))
+
+        return _by_some(fixed, change, inverse)
+
+
+def _by_some(function: Callable[..., np.ndarray], *stacks: np.ndarray) -> np.ndarray:
+    """What a function of stacks of matrices returns for all, from some at a time."""
+    starts = range(0, len(stacks[0]), SOME)
+    return np.concatenate([function(*(stack[k : k + SOME] for stack in stacks)) for k in starts])
 
 
 def sampled(waves: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
