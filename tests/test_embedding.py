@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import embeddings
 import numpy as np
 import pytest
 import stress
@@ -21,7 +22,7 @@ main_thread = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="sends
 
 @functools.cache
 def verdicts(layer):
-    os.environ.setdefault("BITS", stress.job(workers=1))
+    os.environ.setdefault("BITS", embeddings.job(workers=1))
     return {name: verdict for name, verdict, _ in stress.verdicts(layer, stress.QUICK_CASES[layer])}
 
 
@@ -69,7 +70,7 @@ def test_a_fork_waits_until_no_thread_is_within_code_that_forks_would_break():
     thread.start()
     within.wait()
     threading.Timer(0.2, leave.set).start()
-    assert stress.in_child(lambda: str(order)) == "['left']"
+    assert embeddings.in_child(lambda: str(order)) == "['left']"
     thread.join()
     assert all(map(is_free, locks()))
 
@@ -77,7 +78,7 @@ def test_a_fork_waits_until_no_thread_is_within_code_that_forks_would_break():
 @linux
 def test_locks_of_threads_that_ended_are_forgotten():
     for _ in range(20):
-        stress.at_once(3, lambda: forks.unforked().acquire() and forks.unforked().release())
+        embeddings.at_once(3, lambda: forks.unforked().acquire() and forks.unforked().release())
     assert len(forks._registered) < 20
 
 
@@ -142,14 +143,14 @@ def test_the_main_thread_loads_and_compiles_nothing_itself(python):
     script = f"""
 import sys, threading
 sys.path.insert(0, {os.path.dirname(__file__)!r})
-import fastdeblur, stress
+import embeddings, fastdeblur
 from numba.core.codegen import CPUCodeLibrary
 finalize, loaded = CPUCodeLibrary.finalize, []
 def watched(library):
     loaded.append(threading.current_thread() is threading.main_thread())
     finalize(library)
 CPUCodeLibrary.finalize = watched
-stress.job()
+embeddings.job()
 assert loaded and not any(loaded), loaded
 """
     python(script)
@@ -179,8 +180,8 @@ def test_a_dask_worker_s_task_gets_its_threads_and_others_get_all(monkeypatch):
     distributed.get_worker = staticmethod(get_worker)
     monkeypatch.setitem(sys.modules, "distributed", distributed)
     assert sharing.slots(None, 100, 1.0) == sharing.most_threads()
-    assert set(stress.at_once(2, stress.slots)) == {1}
-    assert set(stress.at_once(2, lambda: stress.slots(100))) == {sharing.most_threads()}
+    assert set(embeddings.at_once(2, embeddings.slots)) == {1}
+    assert set(embeddings.at_once(2, lambda: embeddings.slots(100))) == {sharing.most_threads()}
 
 
 def test_dask_is_not_imported(python):
