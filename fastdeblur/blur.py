@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, costs, runtime
+from . import checks, costs, sharing
 from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, pixel_at, reduced
 from .direction import Direction
 from .filters import PATHS, Filter, pair
@@ -273,7 +273,7 @@ class Blur:
 
     def slots(self, grid: Grid, passes: int = 1) -> int:
         """Threads to launch for that many passes over `grid`."""
-        return runtime.slots(self.workers, grid.tiles, passes * grid.planes * self.seconds)
+        return sharing.slots(self.workers, grid.tiles, passes * grid.planes * self.seconds)
 
     def run(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """`forward` or `adjoint` of arrays that kernels can use as they are, unchecked."""

@@ -95,10 +95,15 @@ class Deblurrer:
         with self._place.current(init):
             self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], Tools] = {}
-        for array in [psf.psf] if isinstance(psf, Blur) else self._psf:
+        for array in self.psfs:
             self._hint(array)
             if self._options.data == "poisson" and array.min() < 0:
                 raise ValueError(f"psf must not be negative with data='poisson'; its least value is {array.min()}")
+
+    @property
+    def psfs(self) -> list[np.ndarray]:
+        """The psf, or those of the channels."""
+        return [self._psf.psf] if isinstance(self._psf, Blur) else self._psf
 
     def _hint(self, psf: np.ndarray) -> None:
         """Warn of a psf that looks like a mistake."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from . import memory
+from . import forks, memory
 from .blur import Blur
 from .boundary import OUTSIDE, pixel_at, reduced
 from .costs import good_length
@@ -61,7 +61,8 @@ class Domain:
             rows, kind = self.shape[0], np.result_type(self.dtype, np.complex64)
             spectra = memory.zeros(len(self.psfs) * rows * self.wave_pitch, kind).reshape(-1, rows, self.wave_pitch)
             for psf, out in zip(self.psfs, spectra, strict=True):
-                out[:, : self.waves] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
+                with forks.unforked():
+                    out[:, : self.waves] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
             self._spectra = spectra
         return self._spectra
 
@@ -88,9 +89,11 @@ class Domain:
 
     def blurred(self, planes: np.ndarray) -> np.ndarray:
         """Planes of the domain, blurred; for the start of a solve."""
-        waves = scipy.fft.rfft2(planes)
-        waves *= self.spectra[:, :, : self.waves]
-        blurred: np.ndarray = scipy.fft.irfft2(waves, self.shape)
+        spectra = self.spectra
+        with forks.unforked():
+            waves = scipy.fft.rfft2(planes)
+            waves *= spectra[:, :, : self.waves]
+            blurred: np.ndarray = scipy.fft.irfft2(waves, self.shape)
         return blurred
 
     def extend(self, planes: np.ndarray) -> None:

@@ -13,14 +13,18 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from . import runtime
+from . import sharing
 from .boundary import OUTSIDE, pixel_at
 from .kernels.roots import ROOTS, room, root
 from .sweeps import Sweeper
+
+# Matrices at a time: no interrupt is heard within a call of NumPy's.
+SOME = 4
 
 
 class Ends:
@@ -78,8 +82,14 @@ class Ends:
         """
         flipped = kernels[:, ::-1]
         count = len(self.pixels)
-        exact, circulant = (self._rows(flipped, at) for at in (self._seen, self._ring))
-        change = exact.conj().transpose(0, 2, 1) @ exact - circulant.conj().transpose(0, 2, 1) @ circulant
+
+        def changed(some: np.ndarray) -> np.ndarray:
+            exact, circulant = (self._rows(some, at) for at in (self._seen, self._ring))
+            found: np.ndarray = exact.conj().transpose(0, 2, 1) @ exact
+            found -= circulant.conj().transpose(0, 2, 1) @ circulant
+            return found
+
+        change = _by_some(changed, flipped)
         if self._spare.size and not self.takes_only:  # on their own, they need something to hold them
             change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
         return change.reshape(-1, count, count), self._stiffness
@@ -98,10 +108,14 @@ class Ends:
     def fixes(self, change: np.ndarray, stiffness: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from what the ends change and a column of C^-1 a frequency."""
         apart = (self.pixels[:, None] - self.pixels[None, :]) % inverse.shape[1]
-        between = inverse[:, apart]
-        total = change + stiffness
-        fix = np.linalg.solve(np.eye(len(self.pixels)) + total @ between, total)
-        return -0.5 * (fix + fix.conj().transpose(0, 2, 1))
+        one = np.eye(len(self.pixels))
+
+        def fixed(change: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+            total = change + stiffness
+            fix = np.linalg.solve(one + total @ inverse[:, apart], total)
+            return np.asarray(-0.5 * (fix + fix.conj().transpose(0, 2, 1)))
+
+        return _by_some(fixed, change, inverse)
 
     def roots(self, kernels: np.ndarray, ridge: float, inverse: np.ndarray, workers: int | None) -> np.ndarray:
         """W with ``F = W'W``, where the ends only take rows away.
@@ -122,9 +136,15 @@ class Ends:
         (job["first"], job["second"]), job["weight"] = self._cut, math.sqrt(ridge)
         sweeper = Sweeper(np.float64)
         sweeper.reserve(room(rows, count))
-        sweeper.slots = runtime.slots(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
+        sweeper.slots = sharing.slots(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
         sweeper.run(root, job, len(kernels))
         return found
+
+
+def _by_some(function: Callable[..., np.ndarray], *stacks: np.ndarray) -> np.ndarray:
+    """What a function of stacks of matrices returns for all, from some at a time."""
+    starts = range(0, len(stacks[0]), SOME)
+    return np.concatenate([function(*(stack[k : k + SOME] for stack in stacks)) for k in starts])
 
 
 def sampled(waves: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import costs, memory
+from . import costs, forks, memory
 from .kernels.direct import direct
 from .kernels.fft import fft
 from .kernels.separable import separable
@@ -180,7 +180,8 @@ class Fourier(Filter):
         spectrum = np.zeros((self.fft_rows, pitch), np.complex128)
         padded = np.zeros(fft_shape)
         padded[: self.taps_down, : self.taps_across] = weights
-        spectrum[:, :half] = np.conj(np.fft.rfft2(padded)) / (self.fft_rows * self.fft_cols)
+        with forks.unforked():
+            spectrum[:, :half] = np.conj(np.fft.rfft2(padded)) / (self.fft_rows * self.fft_cols)
         self.record["down"] = self._keep(spectrum, np.result_type(weights.dtype, np.complex64))
         self.record["fft_rows"], self.record["fft_cols"] = fft_shape
         self.record["work_pitch"] = pitch

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from . import memory, runtime
+from . import forks, memory, sharing
 from .boundary import reduced
 from .cosine import Cosines, applies
 from .ends import Ends, block_matrices, sampled
@@ -64,7 +64,8 @@ class Axis:
         # No transform gets faster than a short length's, and a ring without spare pixels has fewer ends.
         self.length, self.across = (_length(n) for n in size)
         self.size, self.waves = size, self.across // 2 + 1
-        kernels = np.ascontiguousarray(scipy.fft.rfft(wound(psf.astype(np.float64), self.across), self.across).T)
+        with forks.unforked():
+            kernels = np.ascontiguousarray(scipy.fft.rfft(wound(psf.astype(np.float64), self.across), self.across).T)
         self._strength(kernels, dtype)
         self.stiffness = _eigenvalues(self.length, np.arange(self.length))
         self.stiffness_across = _eigenvalues(self.across, np.arange(self.waves))
@@ -100,7 +101,8 @@ class Axis:
             circulant = _power(self._kernels[some], self.length) + ridge * (
                 self.stiffness + self.stiffness_across[self.samples[some], None]
             )
-            inverse = np.fft.ifft(1 / np.maximum(circulant, self.floor(ridge)), axis=1)
+            with forks.unforked():
+                inverse = np.fft.ifft(1 / np.maximum(circulant, self.floor(ridge)), axis=1)
             if self.rooted:
                 fixes = self.ends.roots(self._kernels[some], ridge, inverse, workers)
             else:
@@ -320,7 +322,8 @@ def wound(kernels: np.ndarray, length: int) -> np.ndarray:
 
 def _power(kernels: np.ndarray, length: int) -> np.ndarray:
     """Squared absolute values of the transforms of rows of taps."""
-    waves = scipy.fft.fft(wound(kernels, length), length, axis=1)
+    with forks.unforked():
+        waves = scipy.fft.fft(wound(kernels, length), length, axis=1)
     power: np.ndarray = waves.real**2 + waves.imag**2
     return power
 
@@ -359,7 +362,7 @@ def _inverses(blocks: np.ndarray, workers: int | None) -> np.ndarray:
     job = np.zeros((), DENSE)
     columns = np.empty((count, size))
     job["matrices"], job["columns"], job["size"] = blocks.ctypes.data, columns.ctypes.data, size
-    threads = runtime.slots(workers, count, count * size**3 * 0.5e-9)
+    threads = sharing.slots(workers, count, count * size**3 * 0.5e-9)
     sweeper = Sweeper(np.float64)
     sweeper.slots = threads
     sweeper.run(invert, job, count)

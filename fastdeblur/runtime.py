@@ -9,23 +9,21 @@ Both run the same machine code on the same tiles.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from types import FunctionType
 from typing import Any
 
-import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
+from . import forks
 from .cache import Entries
 
 # The flags that let sums be vectorised but keep NaN and infinity what they are.
@@ -58,9 +56,8 @@ class Task:
     def _compile(self, dtype: np.dtype[Any] | None) -> None:
         if numba.config.DISABLE_JIT:
             raise RuntimeError("fastdeblur is compiled code: it cannot run with NUMBA_DISABLE_JIT set")
-        # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
-        # up to Python 3.11 it holds a lock while it computes.)
-        with global_compiler_lock:
+
+        def compile_once() -> None:
             if dtype in self._compiled:  # by another thread, while this one waited
                 return
             signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
@@ -68,6 +65,38 @@ class Task:
             compiled._cache = Entries(_label(self._function))
             compiled.compile()
             self._compiled[dtype] = compiled
+
+        _undisturbed(compile_once)
+
+
+def _undisturbed(work: Callable[[], None]) -> None:
+    """Compile or load something where no signal's handler can raise, which is any thread but the main one.
+
+    A Ctrl-C within would leave Numba and LLVM half-way: code loaded after it ended the process.  So the
+    main thread has it done and only waits; if interrupted, it leaves the other to finish.
+    """
+    failures = []
+
+    def locked() -> None:
+        # The only lock taken here, and one that forks wait for.  (A cached_property would be another:
+        # up to Python 3.11 it holds a lock while it computes.)
+        with forks.compiling:
+            work()
+
+    def caught() -> None:
+        try:
+            locked()
+        except BaseException as failure:  # noqa: BLE001 -- raised below
+            failures.append(failure)
+
+    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+        locked()
+        return
+    thread = threading.Thread(target=caught, name="fastdeblur's compiler")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def task(signature: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Task]:
@@ -87,8 +116,43 @@ def _call(typingctx: Any, entry: Any, record: Any, slot: Any, slots: Any) -> Any
     return types.void(*[types.intp] * 4), codegen
 
 
-def _each_slot(slots: int, entry: int, record: int) -> None:
+@intrinsic  # type: ignore[untyped-decorator]
+def _threads(typingctx: Any) -> Any:
+    """How many threads parallel code that this thread calls may have."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number = context.get_value_type(sig.return_type)
+        function = ir.FunctionType(number, [])  # as Numba declares what is an int
+        found = builder.call(cgutils.get_or_insert_function(builder.module, function, "get_num_threads"), [])
+        return builder.sext(builder.trunc(found, ir.IntType(32)), number)
+
+    return types.intp(), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _set_threads(typingctx: Any, count: Any) -> Any:
+    """Let parallel code that this thread calls have `count` threads."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        entry = cgutils.get_or_insert_function(builder.module, function, "set_num_threads")
+        builder.call(entry, [builder.trunc(args[0], ir.IntType(32))])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+def _in_threads(slots: int, entry: int, record: int) -> None:
+    # Here, and not in Python, no interrupt can come before the number of threads is put back.
+    threads = _threads()
+    _set_threads(slots)
     for slot in numba.prange(slots):
+        _call(entry, record, slot, slots)
+    _set_threads(threads)
+
+
+def _one_by_one(slots: int, entry: int, record: int) -> None:
+    for slot in range(slots):
         _call(entry, record, slot, slots)
 
 
@@ -98,34 +162,23 @@ def launch(entry: int, record: int, slots: int) -> None:
     In a forked child, and when there is one slot, the calling thread does them all, one after the
     other: an entry may not wait for another slot to begin.
     """
-    if slots == 1 or _forked:
-        _serial(slots, entry, record)
-        return
-    with _launching, _threads(slots):
-        _parallel(slots, entry, record)
+    with forks.unforked():
+        if slots == 1 or forks.forked():
+            _loaded(_serial)(slots, entry, record)
+        else:
+            with forks.launching:
+                _loaded(_parallel)(slots, entry, record)
 
 
 def warm() -> None:
     """Compile or load both twins."""
-    for threads in (1, most_threads()):
-        launch(_nothing.address(), 0, threads)
+    for slots in (1, int(numba.config.NUMBA_NUM_THREADS)):
+        launch(_nothing.address(), 0, slots)
 
 
 @task(lambda pixels: types.void(types.intp, types.intp, types.intp))
 def _nothing(record: int, slot: int, slots: int) -> None:
     """A task that does nothing."""
-
-
-def _renamed(function: Callable[..., None], suffix: str) -> Callable[..., None]:
-    """A copy under another qualified name, which is what Numba names machine code after.
-
-    Twins of one name, compiled in different processes and loaded from the cache into a third,
-    could be taken for each other.
-    """
-    copy = FunctionType(function.__code__, function.__globals__, function.__name__)
-    copy.__module__ = function.__module__
-    copy.__qualname__ = f"{function.__qualname__}_{suffix}"
-    return copy
 
 
 def _label(function: Callable[..., None]) -> str:
@@ -138,68 +191,14 @@ def _dispatcher(function: Callable[..., None], **options: Any) -> Any:
     return dispatcher
 
 
-_parallel = _dispatcher(_each_slot, parallel=True)
-_serial = _dispatcher(_renamed(_each_slot, "serial"))
-
-# Two threads inside Numba's workqueue layer abort the process: one launch at a time.
-_launching = threading.RLock()
-_forked = False
+_parallel = _dispatcher(_in_threads, parallel=True)
+_serial = _dispatcher(_one_by_one)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
-def most_threads() -> int:
-    """How many threads Numba was started with."""
-    return int(numba.config.NUMBA_NUM_THREADS)
-
-
-# Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
-# they may wake on one core and need 8 milliseconds to part.
-WORTH_THREADS = 0.3e-3
-
-
-def slots(workers: int | None, tiles: int, seconds: float) -> int:
-    """How many threads to launch on passes of `tiles` tiles that should take one thread that long in all.
-
-    What is not worth threads, and any work in a forked child, is done by the calling thread.
-    """
-    if workers == 1 or tiles == 1 or _forked or seconds < WORTH_THREADS:
-        return 1
-    available = most_threads() if workers else int(numba.get_num_threads())
-    return min(workers or available, available, tiles)
-
-
-# A child forked while another thread computes or compiles must not inherit a lock that no one
-# in the child will ever release.  GNU OpenMP ends a forked child at its first parallel launch,
-# so children stay serial.
-# (llvmlite's lock is taken outside Numba's too, when the garbage collector frees a module.)
-_llvm = getattr(getattr(llvmlite.binding.ffi.lib, "_lock", None), "_lock", threading.RLock())
-_held_over_fork = (_launching, global_compiler_lock, _llvm)
-
-
-def _before_fork() -> None:
-    for lock in _held_over_fork:
-        lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    for lock in reversed(_held_over_fork):
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _forked
-    _forked = True
-    _after_fork_in_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+def _loaded(twin: Any) -> Any:
+    """The twin, compiled or loaded."""
+    if not twin.overloads:
+        if twin is _parallel:
+            numba.get_num_threads()  # starts them; TBB wants that done by a thread that stays
+        _undisturbed(lambda: twin.compile((types.intp,) * 3))
+    return twin

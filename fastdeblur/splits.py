@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import memory, runtime
+from . import memory, sharing
 from .blur import Blur
 from .domain import Domain
 from .kernels.shrink import linear, power, soft
@@ -116,7 +116,7 @@ class Splits:
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
         """Let `start` write the frame of the first estimate; the splits begin with what follows from it."""
         pixels = self.planes * math.prod(self.domain.shape)
-        self._sweeper.slots = runtime.slots(self.blur.workers, self._tiles, pixels * SECONDS)
+        self._sweeper.slots = sharing.slots(self.blur.workers, self._tiles, pixels * SECONDS)
         x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
         frame = self.frame_of(estimate)
         start(frame)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, runtime
+from . import checks, sharing
 from .arrays import module_of
 from .blur import Blur
 from .boundary import BOUNDARIES
@@ -81,7 +81,7 @@ class Tools:
     def lucy(self) -> Iterator[poisson.Workspace]:
         """For photon noise without a prior."""
         # Its scratch is for a number of threads, which may be another by the next call.
-        threads = runtime.slots(self.blurs[0].workers, runtime.most_threads(), math.inf)
+        threads = sharing.slots(self.blurs[0].workers, sharing.most_threads(), math.inf)
         with self._borrowed(("lucy", threads), self._lucy_workspace) as work:
             yield work
 

@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from . import forks
 from .arrays import beside, module_of, on_host, transforms_of
 from .boundary import reduced
 from .frames import typical
@@ -57,7 +58,8 @@ class Periodogram:
         powers = xp.zeros((len(psfs), rows, cols // 2 + 1))
         for k, plane in enumerate(planes):
             mean = float((window * plane).sum() / window.sum())
-            waves = fft.rfft2(window * (plane.astype(np.float64) - mean))
+            with forks.unforked():
+                waves = fft.rfft2(window * (plane.astype(np.float64) - mean))
             powers[k % len(psfs)] += waves.real**2 + waves.imag**2
         powers /= (window * window).sum()
         stiffness = beside(_stiffness(rows, cols), planes)
@@ -72,7 +74,8 @@ class Periodogram:
         self.scale = float(max(np.abs(psf).sum(dtype=np.float64) for psf in psfs)) ** 2 or 1.0
         count, power, ratio = np.zeros((3, CLASSES))
         for psf, seen in zip(psfs, powers, strict=True):
-            waves = fft.rfft2(beside(reduced(psf.astype(np.float64), (rows, cols), "wrap"), planes), (rows, cols))
+            with forks.unforked():
+                waves = fft.rfft2(beside(reduced(psf.astype(np.float64), (rows, cols), "wrap"), planes), (rows, cols))
             response = waves.real**2 + waves.imag**2
             log = xp.log(response / self.scale / xp.maximum(stiffness, 1e-30) + 1e-12)
             index = xp.clip((log + 28) * (CLASSES / 60), 0, CLASSES - 1).astype(np.intp).ravel()
@@ -210,15 +213,17 @@ class Seen:
             margins, mean = ((down, down), (across, across)), float(plane.mean())
             faded = xp.pad(plane.astype(np.float64), margins, "linear_ramp", end_values=mean)
             shape = faded.shape
-            response = fft.rfft2(beside(reduced(psf.astype(np.float64), shape, "wrap"), plane), shape)
+            with forks.unforked():
+                response = fft.rfft2(beside(reduced(psf.astype(np.float64), shape, "wrap"), plane), shape)
             stiffness = _stiffness(*shape)
             stiffness[0, 0] = 1
             strength = xp.abs(response) ** 2 + self._bare * beside(stiffness, plane)
-            waves = fft.rfft2(faded) * response.conj() / strength
+            with forks.unforked():
+                whole = fft.irfft2(fft.rfft2(faded) * response.conj() / strength, shape)
             # Shifted by the psf's centre, which changes no mean but that of the border.
-            x = fft.irfft2(waves, shape)[2 * down : -2 * down or None, 2 * across : -2 * across or None]
+            x = whole[2 * down : -2 * down or None, 2 * across : -2 * across or None]
             if min(x.shape) < 2:
-                x = fft.irfft2(waves, shape)
+                x = whole
             lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
             total, count = total + float(lengths.sum()), count + lengths.size
         return total / max(count, 1)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
+from .. import forks
+
 # What may be left beyond the halo: seams of at most about 1e-4 of the range.
 LEFT = 3e-4
 # Frequencies along a seam, and the ring on which responses are looked at, in sides of the psf.
@@ -27,11 +29,13 @@ def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
     along = np.linspace(0, np.pi, FREQUENCIES)
     kernels = np.exp(-1j * np.outer(along, np.arange(taps[1]))) @ psf.T.astype(np.float64)
     size = int(scipy.fft.next_fast_len(int(np.clip(RING * max(taps), LEAST_RING, MOST_RING))))
-    power = np.abs(scipy.fft.fft(kernels, size, axis=1)) ** 2
+    with forks.unforked():
+        power = np.abs(scipy.fft.fft(kernels, size, axis=1)) ** 2
     across = 2 - 2 * np.cos(2 * np.pi * np.arange(size) / size)
     stiffness = ridge * (across + (2 - 2 * np.cos(along))[:, None])
     shares = np.divide(stiffness, power + stiffness, out=np.zeros_like(power), where=stiffness > 0)
-    response = np.abs(scipy.fft.ifft(shares, axis=1))[:, : size // 2]
+    with forks.unforked():
+        response = np.abs(scipy.fft.ifft(shares, axis=1))[:, : size // 2]
     found: np.ndarray = response[:, ::-1].cumsum(axis=1)[:, ::-1].max(axis=0)
     return found
 

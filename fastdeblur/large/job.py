@@ -16,7 +16,7 @@ import numpy as np
 from ..result import Result
 from . import reading, weighing, writing
 from .journal import Journal
-from .plan import CELL, Plan, plan_of
+from .plan import CELL, Plan, check_pixels, check_weights, half_of, plan_of
 from .reading import Readable
 from .tiles import Solver
 from .weighing import Found
@@ -90,7 +90,8 @@ def deblur_large(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above, or `max_memory` too small; it says what is needed.
+        If an argument is not of the kind or in the range given above, or `max_memory` too small: then it
+        says what is needed.
     OSError
         If `out` cannot be written.
 
@@ -261,25 +262,21 @@ class Job:
 
     def _read(self, rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Planes of a place, which may lie beyond an image that wraps, and of its weights."""
-        return self._read_from(self.source, "source", rows, cols), (
-            None if self.weights is None else self._read_from(self.weights, "weights", rows, cols)
-        )
+        planes = self._read_from(self.source, rows, cols)
+        check_pixels(planes, rows, cols)
+        if self.weights is None:
+            return planes, None
+        weights = self._read_from(self.weights, rows, cols)
+        check_weights(weights, rows, cols)
+        return planes, weights
 
-    def _read_from(self, readable: Readable, name: str, rows: slice, cols: slice) -> np.ndarray:
+    def _read_from(self, readable: Readable, rows: slice, cols: slice) -> np.ndarray:
         plan = self.plan
         pieces = [
             [self._piece(readable, row, col) for col in pieces_of(cols, plan.sides[1])]
             for row in pieces_of(rows, plan.sides[0])
         ]
-        planes = pieces[0][0] if len(pieces) == len(pieces[0]) == 1 else np.block(pieces)
-        if name == "weights":
-            check_weights(planes, rows, cols)
-        elif np.isinf(planes).any():
-            place = np.argwhere(np.isinf(planes))[0][1:] + [rows.start, cols.start]
-            raise ValueError(
-                f"source must be finite, or NaN where pixels are missing; at row {place[0]}, column {place[1]} it is inf"
-            )
-        return planes
+        return pieces[0][0] if len(pieces) == len(pieces[0]) == 1 else np.block(pieces)
 
     def _piece(self, readable: Readable, rows: slice, cols: slice) -> np.ndarray:
         plan = self.plan
@@ -343,11 +340,6 @@ class Job:
         }
 
 
-def half_of(tile: tuple[int, int]) -> tuple[int, int]:
-    """The largest halo that a tile of that size is worth."""
-    return tile[0] // 2, tile[1] // 2
-
-
 def pieces_of(place: slice, size: int) -> list[slice]:
     """A place that may lie beyond a periodic image, as places in it."""
     pieces, at = [], place.start
@@ -357,14 +349,3 @@ def pieces_of(place: slice, size: int) -> list[slice]:
         pieces.append(slice(begin, begin + count))
         at += count
     return pieces
-
-
-def check_weights(weights: np.ndarray, rows: slice, cols: slice) -> None:
-    """Refuse weights that are none."""
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        channel, row, col = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"weights must be finite and at least 0; at row {row + rows.start}, column {col + cols.start} it is "
-            f"{weights[channel, row, col]}"
-        )

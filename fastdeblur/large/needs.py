@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..blur import Blur
 from ..cosine import applies
 from ..deblurrer import Deblurrer
 from ..options import Options
@@ -73,11 +72,10 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, **options:
     if options.get("device", "cpu") != "cpu":
         raise ValueError(f"device must be 'cpu': a GPU's memory is its own; got {options['device']!r}")
     deblurrer = Deblurrer(psf, shape, **options)
-    psfs = [deblurrer._psf.psf] if isinstance(deblurrer._psf, Blur) else deblurrer._psf
     axis, whole = deblurrer._channel_axis, deblurrer.shape
     planes = (1, *whole) if axis is None else (whole[axis], *np.delete(whole, axis).tolist())
     working, boundary = checks.working_dtype(np.empty(0, dtype)), options.get("boundary", "unknown")
-    return of_solve(deblurrer._options, psfs, planes, working, boundary, options.get("weights") is not None)
+    return of_solve(deblurrer._options, deblurrer.psfs, planes, working, boundary, options.get("weights") is not None)
 
 
 def of_solve(

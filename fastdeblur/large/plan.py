@@ -113,7 +113,8 @@ class Plan:
     def _bounded(self, ridge: float, most: tuple[int, int]) -> tuple[int, int]:
         wanted = halo.wanted(self.psfs, ridge)
         if self.options.method != "exact":  # its reach is that of the ridge problem, but for steps that go further
-            wanted = tuple(max(2 * size, reach) for size, reach in zip(self.psf.shape[-2:], wanted, strict=True))  # type: ignore[assignment]
+            rows, cols = self.psf.shape[-2:]
+            wanted = max(2 * rows, wanted[0]), max(2 * cols, wanted[1])
         return _least_of(wanted, most)
 
     def warn_of_seams(self, found: Found, used: tuple[int, int]) -> None:
@@ -147,14 +148,16 @@ class Plan:
                 low = middle
             else:
                 high = middle
-        return tuple(math.ceil(size / math.ceil(size / low)) for size in self.sides)  # type: ignore[return-value]
+        rows, cols = (math.ceil(size / math.ceil(size / low)) for size in self.sides)
+        return rows, cols
 
     def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
         """The window of a square tile: at least half of it is the tile, down and across."""
-        return tuple(  # type: ignore[return-value]
+        rows, cols = (
             min(size, tile + 2 * min(reach, max(tile // 2, LEAST_TILE)))
             for size, reach in zip(self.sides, wanted, strict=True)
         )
+        return rows, cols
 
     def need(self, window: tuple[int, int], alone: bool) -> int:
         """Bytes to solve windows of that shape one after another, while others are read and written."""
@@ -195,7 +198,7 @@ class Plan:
         prior = asked.prior if asked.denoiser is None else getattr(asked.denoiser, "__qualname__", "denoiser")
         return {
             "psf": hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest(),
-            "data": asked.data, "prior": prior, "mu": asked.mu, "bounds": None if asked.bounds is None else [*asked.bounds],
+            "data": asked.data, "prior": prior, "mu": asked.mu, "bounds": asked.bounds and [*asked.bounds],
             "max_iter": asked.max_iter, "tol": asked.tol, "boundary": self.boundary, "path": self.given["path"],
             "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
             "max_memory": self.memory if self.tile is None else None,
@@ -270,3 +273,30 @@ def _moved(denoiser: Any, axis: int | None) -> Any:
         return np.moveaxis(np.asarray(denoiser(np.moveaxis(planes, 0, axis), sigma)), axis, 0)
 
     return denoise
+
+
+def half_of(tile: tuple[int, int]) -> tuple[int, int]:
+    """The largest halo that a tile of that size is worth."""
+    return tile[0] // 2, tile[1] // 2
+
+
+def check_pixels(planes: np.ndarray, rows: slice, cols: slice) -> None:
+    """Refuse infinite pixels of a place."""
+    wrong = np.isinf(planes)
+    if wrong.any():
+        _, row, col = np.argwhere(wrong)[0]
+        raise ValueError(
+            "source must be finite, or NaN where pixels are missing; "
+            f"at row {row + rows.start}, column {col + cols.start} it is infinite"
+        )
+
+
+def check_weights(weights: np.ndarray, rows: slice, cols: slice) -> None:
+    """Refuse weights that are none."""
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        channel, row, col = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"weights must be finite and at least 0; at row {row + rows.start}, column {col + cols.start} it is "
+            f"{weights[channel, row, col]}"
+        )

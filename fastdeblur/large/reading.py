@@ -72,7 +72,9 @@ class InFile:
     """Of an array that lies in a file, in C order, from a byte on."""
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self.shape, self.dtype, self.place = shape, dtype, (path, offset)
+        self.shape, self.dtype = shape, dtype
+        self.place: tuple[Path, int] | None = (path, offset)
+        self._path, self._offset = path, offset
         state = path.stat()
         self.identity = {
             "path": os.path.realpath(path), "size": state.st_size, "changed": state.st_mtime_ns, "first": offset,
@@ -88,7 +90,7 @@ class InFile:
         found = np.empty([each.stop - each.start for each in part], self.dtype)
         with self._turn:
             for index, offset in runs(part, self.shape, self.dtype.itemsize):
-                self._file.seek(self.place[1] + offset)
+                self._file.seek(self._offset + offset)
                 self._fill(memoryview(found[index]).cast("B"))
         return found
 
@@ -96,7 +98,7 @@ class InFile:
         while memory:
             count = self._file.readinto(memory)
             if not count:
-                raise ValueError(f"source is shorter than its header says: {self.place[0]}")
+                raise ValueError(f"source is shorter than its header says: {self._path}")
             memory = memory[count:]
 
 
@@ -121,7 +123,7 @@ def place_of(array: Any) -> tuple[Path, int] | None:
     if mapped is None:
         return None
     begin = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
-    start: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY  # type: ignore[attr-defined]
+    start: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
     return Path(array.filename), start + array.__array_interface__["data"][0] - begin
 
 

@@ -70,7 +70,7 @@ def root_squares(planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.n
 
     `planes` is the tile of the image, channels first.
     """
-    places = _blocks(planes.shape[1:])  # type: ignore[arg-type]
+    places = _blocks(planes.shape[1:])
     filled, weights, heaviness = _filled(planes, weights)
     if filled is None:
         return np.zeros(2 * len(RIDGES))
@@ -78,7 +78,7 @@ def root_squares(planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.n
     share = planes[0].size / (len(places) * blocks[0].size)
     squares = Periodogram(blocks, psfs).squares() * share * len(blocks)
     squares[0] *= heaviness
-    return squares.ravel()
+    return np.asarray(squares).ravel()
 
 
 def root_ridge(squares: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:

@@ -60,12 +60,6 @@ class Grid:
         """Rows and columns of the first tile."""
         return self.steps[0][1], self.steps[1][1]
 
-    @property
-    def least(self) -> int:
-        """The shortest side of a tile along which there are several, or of the image."""
-        sides = [min(b - a for a, b in zip(each, each[1:], strict=False)) for each in self.steps if len(each) > 2]
-        return min(sides) if sides else min(self.shape)
-
     def window(self, i: int, j: int, halo: tuple[int, int], wraps: bool) -> Window:
         """The window around tile (i, j), with `halo` more pixels down and across where the image goes on.
 

@@ -226,7 +226,7 @@ def _empty_tiff(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: 
 def _data_of(path: Path, format: str) -> int:
     """Where the pixels of a file that `_empty` made begin."""
     if format == "NPY":
-        return int(np.lib.format.open_memmap(path, "r").offset)  # type: ignore[attr-defined]
+        return int(np.lib.format.open_memmap(path, "r").offset)
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:

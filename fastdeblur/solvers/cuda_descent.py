@@ -147,7 +147,7 @@ def minimise(
     brightest = max(largest(image), largest(work.frame(0)))
     unit = unit_of(brightest)
     full = brightest * math.sqrt(image.size)
-    black = float(value(root, mu, full, 0.0))
+    black = float(value.py_func(root, mu, full, 0.0))
     follow = rule == "gd" and learning_rate is None
     asked = np.zeros(loop.ASKED)
     asked[loop.ROOT], asked[loop.MU], asked[loop.TOL], asked[loop.MAX_ITER] = root, mu, tol, max_iter

@@ -200,7 +200,7 @@ def minimise(
     loop["data_norm"] = max(each.norm() for each in blurs) ** 2 if loop["follow"] else 0.0
     loop["prior_norm"] = 4.0 * sum(n > 1 for n in blur.estimate_shape)
     full = brightest * math.sqrt(image.size)
-    loop["black"] = value(root, mu, full, 0.0)
+    loop["black"] = value.py_func(root, mu, float(full), 0.0)  # (Compiled, it would be so in each process.)
     # What rounding the blurred image to the pixels' precision may do to the objective; to squares,
     # times the residual's norm.
     loop["rounding"] = float(np.finfo(blur.dtype).eps) * (loop["black"] if root else full)

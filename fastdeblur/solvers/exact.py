@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from .. import forks
 from ..arrays import on_host
 from ..kernels.vectors import combine, difference_products, gradient_sums, move, move_residual, products
 from ..objective import value
@@ -82,7 +83,7 @@ def minimise(
     def objective(at: int) -> float:
         f, g = norms[at]
         weight = mu if given or not root else descent.root_weight(*norms[-1])
-        return float(value(root, weight, f, g)) / (unit if root else unit * unit)
+        return float(value.py_func(root, weight, float(f), float(g))) / (unit if root else unit * unit)
 
     with bar(progress, max_iter) as show:
         while True:
@@ -189,7 +190,8 @@ class Descent:
         for level, response, image, out in zip(levels, responses, work.image, residual, strict=True):
             out[...] = work.blur.dtype.type(level) * response - image
         work.apply_blur(residual, gradient, adjoint=True)
-        waves = scipy.fft.dctn(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
+        with forks.unforked():
+            waves = scipy.fft.dctn(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
         rows, cols = (2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in gradient.shape[1:])
         stiffness = rows[:, None] + cols[None, :]
         stiffness[0, 0] = np.inf

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import memory, runtime
+from .. import memory, sharing
 from ..blur import Blur
 from ..frames import typical
 from ..kernels.vectors import products
@@ -92,7 +92,7 @@ class Workspace:
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
-        self.sweeper.slots = runtime.slots(self.blur.workers, self._tiles, self._seconds)
+        self.sweeper.slots = sharing.slots(self.blur.workers, self._tiles, self._seconds)
         unit = self.enter(image, weights, start)
         (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         x, bottom, right = self.x, top + height, left + width

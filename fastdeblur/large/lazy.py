@@ -1,0 +1,146 @@
+"""Dask's arrays: the same tiles, as a graph of tasks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..sources import readable
+from . import weighing
+from .plan import Plan, check_pixels, check_weights, half_of, plan_of
+from .tiles import Solver
+from .weighing import Found
+from .windows import Grid, grid_of
+
+# Shapes of windows for which a process keeps memory: those inside, and at two borders and a corner.
+KEPT = 4
+
+
+def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any]) -> Any:
+    """A Dask array of the restored image; its chunks are the tiles."""
+    import dask.array as da
+
+    if out is not None:
+        raise ValueError("out must be None for a Dask array: nothing is computed yet (see its to_zarr and store)")
+    if asked["progress"]:
+        raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
+    if np.isnan(np.sum(source.shape)):
+        raise ValueError(f"source must have a known shape; its shape is {source.shape}")
+    plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
+    chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
+    tile = plan.tile or (chunks[0][0], chunks[1][0])
+    first = plan.first_halo(half_of(tile))
+    grid = grid_of(plan.sides, tile, first)
+    alone = grid.counts == (1, 1)
+    reach = (0, 0) if alone else first
+    _check(plan, grid, reach)
+    source = source.rechunk(_chunks_of(plan, grid, source))
+    others = []
+    if weights is not None:
+        weights = weights if isinstance(weights, da.Array) else da.asarray(weights)
+        if weights.shape not in (source.shape, plan.sides):
+            raise ValueError(
+                f"weights must have the source's shape {source.shape}, or {plan.sides}; their shape is {weights.shape}"
+            )
+        if weights.ndim < source.ndim:
+            weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
+        others = [weights.rechunk(source.chunks)]
+    found = da.from_delayed(_found(plan, grid, source, others), (), object)
+    depth = dict(enumerate(plan.with_axis(list(reach), 0)))
+    around = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
+    windows = [da.overlap.overlap(each, depth, around) for each in (source, *others)]
+    solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach)
+    meta = np.empty((0,) * source.ndim, plan.working)
+    return da.map_blocks(solve, *windows, found, chunks=source.chunks, dtype=plan.working, meta=meta)
+
+
+def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
+    """Chunks must have room for the halo, and windows fit into the memory."""
+    for name, steps, halo in zip(("rows", "columns"), grid.steps, reach, strict=True):
+        least = int(np.diff(steps).min())
+        if halo > least:
+            raise ValueError(f"tile must have at least as many {name} as the halo, {halo}; the smallest has {least}")
+    window = tuple(min(size, tile + 2 * halo) for size, tile, halo in zip(plan.sides, grid.tile, reach, strict=True))
+    need = plan.need(window, grid.counts == (1, 1))  # type: ignore[arg-type]
+    if need > plan.memory:
+        raise ValueError(
+            f"max_memory must be at least {readable(need)} for chunks of {grid.tile}; got {readable(plan.memory)} "
+            "(smaller chunks, or tile, take less)"
+        )
+
+
+def _chunks_of(plan: Plan, grid: Grid, source: Any) -> tuple[Any, ...]:
+    sides = [tuple(int(size) for size in np.diff(steps)) for steps in grid.steps]
+    return plan.with_axis(sides, (plan.channels,))
+
+
+def _found(plan: Plan, grid: Grid, source: Any, weights: list[Any]) -> Any:
+    """What holds for all tiles: one task, after one for each crop."""
+    import dask
+
+    if grid.counts == (1, 1):
+        return dask.delayed(None)
+    places = weighing.crops(plan.sides)
+    crops = [[dask.delayed(each[plan.part(*place)]) for place in places] for each in (source, *weights)]
+    squares = None
+    if plan.needs_squares:
+        tiles = [window.tile for window in grid.windows((0, 0), False).values()]
+        squares = [
+            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)]) for place in tiles
+        ]
+    return dask.delayed(_found_in)(plan, *crops, squares=squares)
+
+
+def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    return weighing.root_squares(plan.planes(pixels), None if weights is None else plan.planes(weights), plan.psfs)
+
+
+def _found_in(
+    plan: Plan, crops: list[np.ndarray], weights: list[np.ndarray] | None = None, squares: Any = None
+) -> Found:
+    planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
+    return plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
+
+
+def _solve(
+    pixels: np.ndarray, *others: Any, plan: Plan, grid: Grid, reach: tuple[int, int], block_info: Any = None
+) -> np.ndarray:
+    """The restored tile of a block with what lies around it; `others` are weights, if any, and what was found."""
+    *weights, found = others
+    at = [int(k) for axis, k in enumerate(block_info[0]["chunk-location"]) if axis != plan.axis]
+    wraps = plan.boundary == "wrap"
+    seen = grid.window(at[0], at[1], reach, wraps)
+    # Only now it is known how much of what is around is needed.
+    window = seen if found is None else grid.window(at[0], at[1], plan.last_halo(found, reach), wraps)
+    begins = (window.rows[0] - seen.rows[0], window.cols[0] - seen.cols[0])
+    places = [slice(begin, begin + size) for begin, size in zip(begins, window.shape, strict=True)]
+    part = plan.with_axis(places, slice(None))
+    planes = plan.planes(pixels[part])
+    check_pixels(planes, slice(*window.rows), slice(*window.cols))
+    weighed = None
+    if weights:
+        weighed = plan.planes(weights[0][part])
+        check_weights(weighed, slice(*window.rows), slice(*window.cols))
+    tile, _ = _solver_for(plan, found)(planes, weighed, window)
+    return np.ascontiguousarray(plan.joined(tile))
+
+
+_solvers: dict[Any, Solver] = {}
+_turn = threading.Lock()
+
+
+def _solver_for(plan: Plan, found: Found | None) -> Solver:
+    """The solver of this process for a plan: tasks come with copies of the plan."""
+    if plan.options.denoiser is not None:  # which cannot be compared
+        return plan.solver(found, 1)
+    key = json.dumps([plan.identity(), plan.shape, plan.working.str, plan.given["workers"], repr(found)])
+    with _turn:
+        solver = _solvers.pop(key, None) or plan.solver(found, KEPT)
+        _solvers[key] = solver
+        while len(_solvers) > 1:
+            del _solvers[next(iter(_solvers))]
+    return solver
