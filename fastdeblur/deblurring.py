@@ -7,22 +7,25 @@ import contextlib
 import itertools
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checks, files, pixels, specs
+from . import checks, files, pixels, specs, tilewise
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
 from .filters import PATHS
 from .frames import STARTS, saturated
+from .large.needs import estimate_memory
 from .objective import DATA
 from .options import SOLVERS
 from .result import Result
-from .sources import Source
+from .sources import Source, readable
 
 DESCRIPTION = """\
 IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, gray or RGB, with or without alpha, which is
@@ -33,6 +36,9 @@ and files of weights and starts mean that scale.  Metadata and colour profiles a
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page.
 Of an OME-Zarr group the first dataset is read; what is written is a plain array.
+
+An image that would need more than --max-memory is deblurred tile by tile, all with one weight.  If that is
+interrupted, what has been done waits beside OUT, and the same command goes on from there.
 
 SPEC is an image file, averaged over its colours and scaled to sum 1, or one of
   gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
@@ -65,7 +71,8 @@ def add(commands: Any) -> None:
         "--max-memory",
         default="1GB",
         metavar="SIZE",
-        help="refuse what takes more to read; bytes, or such as 300MB or 2GiB (default: %(default)s)",
+        help="what may be used: bytes, or such as 300MB or 2GiB; an image that needs more is deblurred tile by tile "
+        "(default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
@@ -106,11 +113,57 @@ def run(arguments: argparse.Namespace) -> None:
     psf = specs.read_psf(arguments.psf, most)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:
+        if not _fits(arguments, source, psf, options, most):
+            _tile_by_tile(arguments, source, psf, options, most)
+            return
         files.check_size(arguments.image, source, most)
         written, results = _page_by_page(arguments, source, psf, options)
     shape = [*([] if source.pages is None else [source.pages]), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
     _print(arguments, figures, results, source.pages)
+
+
+def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
+    """Whether a page can be read and solved with `most` bytes; refuses stacks of which it cannot."""
+    if source.takes > most and (source.pages is not None or files.format_of(Path(arguments.image)) in ("PNG", "JPEG")):
+        return True  # it is refused as too large to read
+    one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
+    shape = (*source.shape[:2], *one.shape[2:])
+    asked = {name: value for name, value in options.items() if name not in ("weights", "init", "device")}
+    weighed = "weights" in options or arguments.saturated is not None
+    axis = None if len(shape) == 2 else -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when it is solved
+        need = estimate_memory(shape, psf, dtype=one.dtype, weighted=weighed, channel_axis=axis, **asked)
+    # The page in both dtypes, before and after.
+    need += 2 * math.prod(shape) * (one.itemsize + source.dtype.itemsize)
+    if need <= most or options.get("device") == "cuda":
+        return True
+    if source.pages is not None:
+        raise ValueError(
+            f"a page of {arguments.image} needs {readable(need)} to be deblurred; --max-memory allows {readable(most)}"
+        )
+    return False
+
+
+def _tile_by_tile(
+    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int
+) -> None:
+    """Deblur an image that does not fit into the memory, and print how it went."""
+    account = tilewise.deblur(
+        source, Path(arguments.image), Path(arguments.out), psf, arguments.saturated, options, most
+    )
+    if arguments.json:
+        dtype = pixels.written_dtype(source.dtype)
+        figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name}
+        figures |= {name: _number(value) for name, value in asdict(account).items()}
+        print(json.dumps(figures, allow_nan=False))
+        return
+    print(
+        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, mu {account.mu:.3g}, at most "
+        f"{account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
+        + (f" ({account.resumed} tiles from before)" if account.resumed else "")
+    )
 
 
 def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:

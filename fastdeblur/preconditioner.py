@@ -52,6 +52,8 @@ MOST_BLOCK = 28
 WHOLE = 1600
 # Most pixels whose ends are corrected.
 MOST_ENDS = 400
+# Frequencies whose ends are made at once.
+AT_ONCE = 32
 # Most complex multiplications, about, for the ends of an axis.
 MOST_WORK = 1e9
 
@@ -96,8 +98,8 @@ class Axis:
         if not self.known:
             return np.zeros((len(self.samples) + 1, 0, 0), kind)
         found = []
-        for first in range(0, len(self.samples), 64):
-            some = slice(first, first + 64)
+        for first in range(0, len(self.samples), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
             circulant = _power(self._kernels[some], self.length) + ridge * (
                 self.stiffness + self.stiffness_across[self.samples[some], None]
             )

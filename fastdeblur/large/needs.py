@@ -16,9 +16,9 @@ from ..weight import MIDDLE
 
 # Images of the estimate's size that each method keeps at its peak, its result among them: those of one dtype.
 IMAGES = {
-    "exact": 11.4, "lucy": 11.2, "gd": 4.2, "momentum": 5.2, "nesterov": 5.2, "adagrad": 5.2, "adam": 6.2,
+    "exact": 11.4, "lucy": 8.7, "gd": 4.2, "momentum": 5.2, "nesterov": 5.2, "adagrad": 5.2, "adam": 6.2,
 }  # fmt: skip
-SPLITS = {"tv": 17.7, "sparse": 24.4, "gradient": 17.7, "denoiser": 20.0}
+SPLITS = {"tv": 17.7, "sparse": 24.4, "gradient": 17.7, "denoiser": 15.3}
 # Copies of what is kept for the ends, while it is made.
 ENDS = 1.7
 # Beside those, for splits that need the estimate a second time.
@@ -27,11 +27,9 @@ TWICE = 2.3
 LOOKED_AT = 46
 # And, for "root", to see whether the minimum is a constant image: all planes in float64.
 CONSTANT = 33
-# Weights in the caller's precision, and planes of them.
-WEIGHTS = 3
 
 
-def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, **options: Any) -> int:
+def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: bool = False, **options: Any) -> int:
     """How much memory `solve` will need, in bytes, before it is called.
 
     Parameters
@@ -42,6 +40,8 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, **options:
         As for `solve`.
     dtype : dtype
         The image's.
+    weighted : bool
+        Whether there will be weights, or pixels that are NaN.
     **options
         As for `solve`: all of them.
 
@@ -75,7 +75,9 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, **options:
     axis, whole = deblurrer._channel_axis, deblurrer.shape
     planes = (1, *whole) if axis is None else (whole[axis], *np.delete(whole, axis).tolist())
     working, boundary = checks.working_dtype(np.empty(0, dtype)), options.get("boundary", "unknown")
-    return of_solve(deblurrer._options, deblurrer.psfs, planes, working, boundary, options.get("weights") is not None)
+    return of_solve(
+        deblurrer._options, deblurrer.psfs, planes, working, boundary, weighted or options.get("weights") is not None
+    )
 
 
 def of_solve(
@@ -92,24 +94,25 @@ def of_solve(
     grown = frame[0] + taps[0] - 1, frame[1] + taps[1] - 1
     estimate = grown if boundary == "unknown" or options.method == "splits" else frame
     pixels, size = planes * math.prod(estimate), dtype.itemsize
-    looked = 0
-    if options.mu is None or options.method == "lucy":
-        looked = LOOKED_AT * math.prod(frame)
+    looked = float(LOOKED_AT * math.prod(frame) * (options.mu is None or options.method == "lucy"))
+    weights = planes * math.prod(frame) * size * weighted
     if options.method == "splits":
-        # The estimate itself is split off for bounds, denoisers, and boundaries that tie its surroundings.
+        # The estimate itself is split off for bounds, and boundaries that tie its surroundings.
         again = options.bounds is not None or boundary not in ("unknown", "wrap")
-        total = pixels * size * (SPLITS[str(options.prior)] + TWICE * again)
-        looked += CONSTANT * pixels * (options.data == "root")
+        total = pixels * size * (SPLITS[str(options.prior)] + TWICE * again) + 2 * weights
+        if options.data == "root":  # the exact solver's is kept beside it
+            total += pixels * size * IMAGES["exact"]
+        total = max(total, looked)
     elif options.method == "exact":
-        total = pixels * size * IMAGES["exact"]
-        by_cosines = not weighted and len(psfs) == 1 and applies(psfs[0], boundary)
-        if not by_cosines:
-            for psf in psfs:
-                total += 2 * size * ENDS * memory_of_ends(psf.shape, boundary, frame, estimate)
-        if options.data == "root" and options.mu is not None and not by_cosines:
-            looked += CONSTANT * pixels
+        total = pixels * size * IMAGES["exact"] + 4.5 * weights
+        ends = 0.0
+        if weighted or len(psfs) > 1 or not applies(psfs[0], boundary):
+            ends = sum(2 * size * ENDS * memory_of_ends(psf.shape, boundary, frame, estimate) for psf in psfs)
+            if options.data == "root" and options.mu is not None:
+                looked = CONSTANT * pixels
+        total += max(ends, looked)
+    elif options.method == "lucy":
+        total = pixels * size * IMAGES["lucy"] + looked + 2 * weights
     else:
-        total = pixels * size * IMAGES[options.method]
-    if weighted:
-        total += planes * math.prod(frame) * (WEIGHTS * size + 16)
-    return int(total + looked + MIDDLE * MIDDLE * LOOKED_AT)
+        total = max(pixels * size * IMAGES[options.method] + 3 * weights, looked)
+    return int(total + MIDDLE * MIDDLE * LOOKED_AT)

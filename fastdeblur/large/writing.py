@@ -235,9 +235,18 @@ def _data_of(path: Path, format: str) -> int:
 
 @contextmanager
 def opened(
-    out: Any, source: Readable, shape: tuple[int, ...], dtype: np.dtype[Any], tile: tuple[int, int], axis: int | None
+    out: Any,
+    source: Readable,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    tile: tuple[int, int],
+    axis: int | None,
+    room: np.ndarray | None = None,
 ) -> Iterator[Writable]:
-    """What `out` means: None, an array, or a path; it must have room for the result, and not be the source."""
+    """What `out` means: None, an array, or a path; it must have room for the result, and not be the source.
+
+    None is a new array, or `room`.
+    """
     if isinstance(out, (str, os.PathLike)):
         path = Path(out)
         _check_path(path, source)
@@ -252,7 +261,7 @@ def opened(
             new.close()
         return
     if out is None:
-        yield IntoArray(np.empty(shape, dtype))
+        yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
     _check_array(out, shape, dtype)
     place = place_of(out)

@@ -1,0 +1,133 @@
+"""``fastdeblur deblur`` of an image that would not fit into the memory: the same pixels, tile by tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checks, files, pixels
+from .frames import saturated
+from .large import reading, writing
+from .large.job import Account, Job
+from .large.reading import Part, Readable
+from .large.writing import Writable
+from .sources import Source, readable
+
+# Options of `solve` that a tile can have no say in.
+WHOLE_ONLY = ("solver", "learning_rate", "init", "seed", "device")
+
+
+class Real:
+    """The real numbers of a file's pixels, without alpha; see `pixels.to_real`."""
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, stored: Readable, alpha: bool):
+        self._stored, self._alpha, self.identity = stored, alpha, stored.identity
+        one = pixels.to_real(np.zeros((1, 1, *stored.shape[2:]), stored.dtype), alpha)
+        self.shape, self.dtype = (*stored.shape[:2], *one.shape[2:]), one.dtype
+
+    def read(self, part: Part) -> np.ndarray:
+        return pixels.to_real(self._stored.read((*part[:2], *_all(self._stored.shape))), self._alpha)
+
+
+class Unsaturated:
+    """Weights that are 0 where the image is saturated."""
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, real: Real, level: float, weights: np.ndarray | None):
+        self._real, self._level, self._weights = real, level, weights
+        self.shape, self.dtype = real.shape, np.dtype(np.float32)
+        self.identity = {"saturated": level, "weights": None if weights is None else writing.checksum(weights)}
+
+    def read(self, part: Part) -> np.ndarray:
+        kept = saturated(self._real.read(part), self._level)
+        if self._weights is not None:
+            weights = self._weights[part[: self._weights.ndim]]
+            kept *= weights[..., None] if weights.ndim < kept.ndim else weights
+        return kept
+
+
+class Stored:
+    """What is written in the dtype that was read, with its alpha; see `pixels.from_real`."""
+
+    def __init__(self, target: Writable, stored: Readable, whole: np.ndarray | None, path: Path):
+        self._target, self._stored, self._whole, self._path = target, stored, whole, path
+        self.journal, self.flush = target.journal, target.flush
+        self.abandon, self.close = target.abandon, target.close
+
+    def write(self, part: Part, pixels_: np.ndarray) -> None:
+        there = (*part[:2], *_all(self._stored.shape))
+        with files.write_errors(self._path):
+            self._target.write(there, pixels.from_real(pixels_, self._stored.read(there)))
+
+    def sum(self, part: Part) -> int:
+        return self._target.sum((*part[:2], *_all(self._stored.shape)))
+
+    def finish(self) -> Any:
+        whole = self._target.finish()
+        if self._whole is not None:  # a picture is encoded at once
+            files.write(self._path, self._whole)
+        return whole
+
+
+def _all(shape: tuple[int, ...]) -> list[slice]:
+    """All of the axes after rows and columns."""
+    return [slice(0, size) for size in shape[2:]]
+
+
+def deblur(
+    source: Source, path: Path, out: Path, psf: np.ndarray, level: float | None, options: dict[str, Any], most: int
+) -> Account:
+    """Restore a file into another with at most about `most` bytes."""
+    refused = [name for name in WHOLE_ONLY if name in options and options[name] not in ("auto", "cpu")]
+    if refused:
+        raise ValueError(
+            f"{path} needs more than {readable(most)} at once, and tile by tile there is no "
+            f"--{' or --'.join(name.replace('_', '-') for name in refused)} (raise --max-memory)"
+        )
+    files.check_out(out, source)
+    with _opened(source, path) as stored:
+        dtype = pixels.written_dtype(stored.dtype).newbyteorder("=")
+        pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
+        size = math.prod(stored.shape) * dtype.itemsize
+        most -= (size if pictured else 0) + (
+            0 if source.array is not None else math.prod(stored.shape) * dtype.itemsize
+        )
+        real = Real(stored, source.alpha)
+        weights = options.pop("weights", None)
+        weighed: Any = None if weights is None else reading.of_array(weights, "weights")
+        if level is not None:
+            weighed = Unsaturated(real, checks.real("saturated", level, "any"), weights)
+        asked: dict[str, Any] = {
+            "data": None, "prior": "gradient", "mu": "auto", "boundary": "unknown", "bounds": None, "max_iter": None,
+            "tol": 1e-4, "path": "auto", "workers": None, "progress": False, "tile": "auto", "halo": "auto",
+        }  # fmt: skip
+        asked |= {name: value for name, value in options.items() if name not in WHOLE_ONLY}
+        asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": max(most, 1)}
+
+        @contextmanager
+        def target_for(tile: tuple[int, int]) -> Iterator[Writable]:
+            axis = None if len(stored.shape) == 2 else 2
+            whole = np.empty(stored.shape, dtype) if pictured else None
+            where = out if whole is None else None
+            with writing.opened(where, stored, stored.shape, dtype, tile, axis, whole) as target:
+                yield Stored(target, stored, whole, out)
+
+        return Job(real, weighed, psf, asked).run(target_for)[1]
+
+
+@contextmanager
+def _opened(source: Source, path: Path) -> Iterator[Readable]:
+    """The file in parts, or, where it is decoded at once, in memory."""
+    if source.array is None and files.format_of(path) not in ("TIFF", "Zarr"):
+        yield reading.Sliced(source.page(0), {"path": str(path.resolve())})
+        return
+    with reading.opened(path) as found:
+        yield found
