@@ -17,6 +17,8 @@ MODULES = [
     "fastdeblur.deblurrer",
     "fastdeblur.frames",
     "fastdeblur.hygiene",
+    "fastdeblur.large.job",
+    "fastdeblur.large.needs",
     "fastdeblur.notebook",
     "fastdeblur.psf",
 ]
@@ -36,9 +38,10 @@ def test_no_example_is_left_out():
             assert ">>>" not in source, module.name
 
 
-def test_readme():
+def test_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for the files that it writes
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         exec(block, names)
