@@ -125,11 +125,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
     """Whether a page can be read and solved with `most` bytes; refuses stacks of which it cannot."""
-    if source.takes > most and (source.pages is not None or files.format_of(Path(arguments.image)) in ("PNG", "JPEG")):
+    if source.takes > most and (source.pages is not None or source.array is None or source.part > most):
         return True  # it is refused as too large to read
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
-    asked = {name: value for name, value in options.items() if name not in ("weights", "init", "device")}
+    asked = {name: value for name, value in options.items() if name not in ("weights", "init", "seed", "device")}
     weighed = "weights" in options or arguments.saturated is not None
     axis = None if len(shape) == 2 else -1
     with warnings.catch_warnings():

@@ -30,6 +30,8 @@ class Source:
         Bytes that reading a page takes, for a while.
     array : array_like or None
         What gives any part of the image, or stack, without reading the rest; None where that is not possible.
+    part : int
+        Bytes that reading a small part of `array` takes beside the part itself.
     alpha : bool
         Whether the last of 2 or 4 channels is alpha.
     """
@@ -40,6 +42,7 @@ class Source:
     page: Callable[[int], np.ndarray]
     takes: int
     array: Any = None
+    part: int = 0
     alpha: bool = True
 
     def check_size(self, most: int) -> None:
@@ -75,6 +78,7 @@ def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
         page=lambda number: np.array(array[number] if stack else array[...]),
         takes=math.prod(page) * dtype.itemsize + extra,
         array=array,
+        part=extra,
     )
 
 

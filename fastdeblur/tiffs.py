@@ -23,6 +23,7 @@ CLASSIC_MOST = 2**32 - 2**25
 PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
 # What tifffile decompresses itself, without a limit.
 CODECS = {8: "zlib", 32946: "zlib", 34925: "lzma", 34926: "zstd", 50000: "zstd"}
+PACKBITS = 32773
 
 
 @contextmanager
@@ -43,8 +44,11 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
             yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
             return
         pages = count if stack or count > 1 else None
-        array = _mapped(path, tiff) if pages is None else None
-        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array)
+        array = None
+        if pages is None and first.photometric in (1, 2) and first.axes in ("YX", "YXS") and _orientation(first) == 1:
+            array = _in_parts(path, tiff)
+        part = array.takes if isinstance(array, Chunks) else 0
+        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part)
 
 
 def _check_chain(path: Path) -> None:
@@ -139,15 +143,20 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
 
 
 def _check_expansion(tiff: tifffile.TiffFile, page: Any) -> None:
-    """Refuse strips and tiles that hold more than their pixels: tifffile would decompress all of it."""
-    codec = CODECS.get(int(page.compression))
-    if codec is None:
-        return
-    most = _chunk(page) + 2**16
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        tiff.filehandle.seek(offset)
-        if expanded(codec, tiff.filehandle.read(count), most) > most:
-            raise ValueError("it is damaged: what is compressed in it is more than its pixels")
+    """Refuse a page of which a strip or tile holds more than its pixels."""
+    if int(page.compression) in CODECS:
+        for number in range(len(page.dataoffsets)):
+            _segment(tiff, page, number)
+
+
+def _segment(tiff: tifffile.TiffFile, page: Any, number: int) -> bytes:
+    """A strip or tile as it is in the file, unless it holds more than its pixels: tifffile would decompress it all."""
+    tiff.filehandle.seek(page.dataoffsets[number])
+    data: bytes = tiff.filehandle.read(page.databytecounts[number])
+    codec, most = CODECS.get(int(page.compression)), _chunk(page) + 2**16
+    if codec is not None and expanded(codec, data, most) > most:
+        raise ValueError("it is damaged: what is compressed in it is more than its pixels")
+    return data
 
 
 def _packed(page: Any) -> int:
@@ -171,14 +180,61 @@ def _takes(page: Any) -> int:
     return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
 
 
-def _mapped(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | None:
-    """The pixels of the one page where they lie in the file as they are meant, so that parts can be read."""
+def _in_parts(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | Chunks | None:
+    """The pixels of the one page, if parts of them can be read without the rest."""
     page: Any = tiff.pages.first
-    as_meant = page.photometric in (1, 2) and page.axes in ("YX", "YXS") and _orientation(page) == 1
-    if not as_meant or page.compression != 1 or not page.is_contiguous:
-        return None
-    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
+    if page.compression == 1 and page.is_contiguous:
+        dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+        return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
+    if page.compression in (1, PACKBITS, *CODECS) and page.predictor in (1, 2) and _decodes(page):
+        return Chunks(tiff)
+    return None
+
+
+def _decodes(page: Any) -> bool:
+    """Whether tifffile knows a page's compression: some need a newer Python, or another package."""
+    import tifffile
+
+    try:
+        return page.compression == 1 or tifffile.TIFF.DECOMPRESSORS[page.compression] is not None
+    except KeyError:
+        return False
+
+
+class Chunks:
+    """The pixels of a page in strips or tiles, compressed or not, decoded when they are asked for.
+
+    `takes` are the bytes that this takes at most, beside the pixels that are asked for.
+    """
+
+    def __init__(self, tiff: tifffile.TiffFile):
+        self._tiff, self._page = tiff, tiff.pages.first
+        self.shape, self.dtype = tuple(map(int, self._page.shape)), np.dtype(self._page.dtype)
+        self.takes = 2 * _chunk(self._page)
+
+    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
+        page: Any = self._page
+        rows, cols = (range(*each.indices(size)) for each, size in zip(part[:2], self.shape[:2], strict=True))
+        found = np.zeros((len(rows), len(cols), *self.shape[2:]), self.dtype)
+        if not found.size:
+            return found
+        step_down, step_across = page.chunks[:2]
+        across = -(-self.shape[1] // step_across)
+        for i in range(rows.start // step_down, (rows.stop - 1) // step_down + 1):
+            for j in range(cols.start // step_across, (cols.stop - 1) // step_across + 1):
+                number = i * across + j
+                data = _segment(self._tiff, page, number) if page.databytecounts[number] else None
+                segment = page.decode(data, number, jpegtables=page.jpegtables)[0]
+                if segment is None:  # a file may leave out what is 0 everywhere
+                    continue
+                segment = segment[0].reshape(*segment.shape[1:3], *self.shape[2:])
+                top, left = i * step_down, j * step_across
+                begin = max(rows.start, top), max(cols.start, left)
+                end = min(rows.stop, top + segment.shape[0]), min(cols.stop, left + segment.shape[1])
+                found[begin[0] - rows.start : end[0] - rows.start, begin[1] - cols.start : end[1] - cols.start] = (
+                    segment[begin[0] - top : end[0] - top, begin[1] - left : end[1] - left]
+                )
+        return found[(slice(None), slice(None), *part[2:])]
 
 
 def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:

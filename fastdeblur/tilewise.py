@@ -96,10 +96,15 @@ def deblur(
     with _opened(source, path) as stored:
         dtype = pixels.written_dtype(stored.dtype).newbyteorder("=")
         pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
-        size = math.prod(stored.shape) * dtype.itemsize
-        most -= (size if pictured else 0) + (
-            0 if source.array is not None else math.prod(stored.shape) * dtype.itemsize
-        )
+        # What is in memory at once: a picture that is to be encoded, one that was decoded, a strip or tile of others.
+        size = math.prod(stored.shape)
+        beside = size * dtype.itemsize * pictured
+        beside += source.part if source.array is not None else size * stored.dtype.itemsize
+        if beside >= most:
+            raise ValueError(
+                f"{path} needs {readable(beside)} to be read and written, beside what its tiles take; --max-memory "
+                f"allows {readable(most)}"
+            )
         real = Real(stored, source.alpha)
         weights = options.pop("weights", None)
         weighed: Any = None if weights is None else reading.of_array(weights, "weights")
@@ -110,7 +115,7 @@ def deblur(
             "tol": 1e-4, "path": "auto", "workers": None, "progress": False, "tile": "auto", "halo": "auto",
         }  # fmt: skip
         asked |= {name: value for name, value in options.items() if name not in WHOLE_ONLY}
-        asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": max(most, 1)}
+        asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": most - beside}
 
         @contextmanager
         def target_for(tile: tuple[int, int]) -> Iterator[Writable]:
@@ -126,8 +131,10 @@ def deblur(
 @contextmanager
 def _opened(source: Source, path: Path) -> Iterator[Readable]:
     """The file in parts, or, where it is decoded at once, in memory."""
-    if source.array is None and files.format_of(path) not in ("TIFF", "Zarr"):
-        yield reading.Sliced(source.page(0), {"path": str(path.resolve())})
-        return
-    with reading.opened(path) as found:
+    whole_or_parts = source.page(0) if source.array is None else source.array
+    found = reading.of_array(whole_or_parts, path=path)
+    try:
         yield found
+    finally:
+        if isinstance(found, reading.InFile):
+            found.close()

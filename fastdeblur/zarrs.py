@@ -67,21 +67,23 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
             _check_stored(path, array, (number,) if stack else ())
             return source.page(number)
 
-        yield replace(source, page=page)
+        yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))))
     else:
         yield _multiscales(path, described, stack)
 
 
 class Shown:
-    """What is kept of an array's axes: rows, columns and, if any, channels; of others the first element."""
+    """Parts of an array, of which some axes are kept, in an order of their own; of others the first element."""
 
-    def __init__(self, array: Any, kept: list[int]):
-        self._array, self._kept = array, kept
+    def __init__(self, folder: Path, array: Any, kept: list[int]):
+        self._folder, self._array, self._kept = folder, array, kept
         self.shape, self.dtype = tuple(int(array.shape[axis]) for axis in kept), np.dtype(array.dtype)
 
-    def __getitem__(self, part: Any) -> np.ndarray:
-        parts = dict(zip(self._kept, part, strict=True))
-        return np.asarray(self._array[tuple(parts.get(axis, 0) for axis in range(len(self._array.shape)))])
+    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
+        parts = dict(zip(self._kept, part, strict=False))
+        index = tuple(parts.get(axis, slice(None) if axis in self._kept else 0) for axis in range(self._array.ndim))
+        _check_stored(self._folder, self._array, index)
+        return np.asarray(self._array[index]).transpose(np.argsort(np.argsort(self._kept)))
 
 
 def in_parts(path: Path) -> Any:
@@ -89,12 +91,14 @@ def in_parts(path: Path) -> Any:
     require()
     described = _described(path)
     if any(_is_array(each) for each in described):
-        return _array(path)[0]
-    array, _, axes = _dataset(path, described)
+        array = _array(path)[0]
+        return Shown(path, array, list(range(len(array.shape))))
+    array, inner, axes = _dataset(path, described)
     others = [name for name, size in zip(axes, array.shape, strict=True) if name not in "cyx" and size != 1]
     if others:
         raise ValueError(f"it must be one image; it has the axes {' and '.join(others)}")
-    return Shown(array, [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)])
+    kept = [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)]
+    return Shown(inner, array, kept)
 
 
 def _described(folder: Path) -> list[dict[str, Any]]:
@@ -151,14 +155,14 @@ def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
 def _check_stored(folder: Path, array: Any, index: tuple[Any, ...]) -> None:
     """Refuse, of the chunks of a part of an array, those that hold more than they should.
 
-    `index` has an integer or ``slice(None)`` for some of the first axes.  Within shards it is not looked.
+    `index` has an integer or a slice for some of the first axes.  Within shards it is not looked.
     """
     most = CHUNK_ROOM * math.prod(array.chunks) * np.dtype(array.dtype).itemsize + 2**16
     index += (slice(None),) * (len(array.shape) - len(index))
-    ranges = [
-        range(-(-size // chunk)) if isinstance(part, slice) else [part // chunk]
-        for part, size, chunk in zip(index, array.shape, array.chunks, strict=True)
-    ]
+    ranges = []
+    for part, size, chunk in zip(index, array.shape, array.chunks, strict=True):
+        first, stop, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
+        ranges.append(range(first // chunk, -(-stop // chunk)))
     for described in filter(_is_array, _described(folder)):
         codecs = list(_codecs(described))
         if "sharding_indexed" in codecs:
@@ -234,7 +238,8 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     whole = of_array(np.broadcast_to(np.empty((), array.dtype), plane), False, extra)
     pages = (sizes[others[0]] if others else 1) if stack else None
     _check_chunks(array, tuple(1 if name in others else sizes[name] for name in axes), False)
-    return replace(whole, pages=pages, page=page, array=None, alpha=False)
+    shown = None if stack else Shown(inner, array, [axes.index(name) for name in "yxc" if name in kept])
+    return replace(whole, pages=pages, page=page, array=shown, alpha=False)
 
 
 @contextmanager

@@ -155,12 +155,55 @@ def test_parts_of_plain_tiffs_can_be_read(tmp_path, kind, byteorder):
         np.testing.assert_array_equal(source.page(0), image)
 
 
+@pytest.mark.parametrize("kind", ["gray", "RGB"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib"},
+        {"tile": (16, 16)},
+        {"tile": (16, 16), "compression": "zlib"},
+    ],
+)
+def test_parts_of_tiffs_in_strips_and_tiles_can_be_read(tmp_path, kind, options):
+    image = noise((30, 40, *SHAPES[kind][2:]), "u2")
+    options = {"photometric": "minisblack" if kind == "gray" else "rgb", **options}
+    tifffile.imwrite(tmp_path / "image.tif", image, rowsperstrip=None if "tile" in options else 7, **options)
+    with files.opened(tmp_path / "image.tif") as source:
+        assert source.array.shape == source.shape == image.shape
+        for rows, cols in ((slice(0, 30), slice(0, 40)), (slice(3, 5), slice(39, 40)), (slice(6, 22), slice(11, 33))):
+            np.testing.assert_array_equal(source.array[rows, cols], image[rows, cols])
+        assert source.array[4:4, :].shape == image[4:4].shape
+        assert 0 < source.part < 2 * image.nbytes
+
+
+def test_tiles_that_a_tiff_leaves_out_are_0(tmp_path):
+    image = noise((40, 40), "u2")
+    tifffile.imwrite(tmp_path / "image.tif", image, tile=(32, 32))
+    with tifffile.TiffFile(tmp_path / "image.tif", mode="r+b") as tiff:
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = tiff.pages.first.tags[name]
+            tag.overwrite([tag.value[0], 0, 0, 0])
+    with files.opened(tmp_path / "image.tif") as source:
+        found = source.array[:, :]
+    np.testing.assert_array_equal(found[:32, :32], image[:32, :32])
+    assert not found[32:].any()
+    assert not found[:, 32:].any()
+
+
+def test_parts_of_packed_bytes_can_be_read(tmp_path):
+    image = noise((30, 40), "u1")
+    Image.fromarray(image).save(tmp_path / "image.tif", compression="packbits")
+    with files.opened(tmp_path / "image.tif") as source:
+        np.testing.assert_array_equal(source.array[3:20, 5:], image[3:20, 5:])
+
+
 @pytest.mark.parametrize(
     ("dtype", "options"),
-    [("u2", {"compression": "zlib"}), ("u2", {"photometric": "miniswhite"}), ("u2", {"tile": (16, 16)}), ("?", {})],
+    [("u2", {"photometric": "miniswhite"}), ("?", {}), ("u2", {"photometric": "rgb", "planarconfig": "separate"})],
 )
 def test_others_are_read_whole(tmp_path, dtype, options):
-    tifffile.imwrite(tmp_path / "image.tif", noise((30, 40), dtype), **options)
+    shape = (3, 30, 40) if options.get("planarconfig") else (30, 40)
+    tifffile.imwrite(tmp_path / "image.tif", noise(shape, dtype), **options)
     with files.opened(tmp_path / "image.tif") as source:
         assert source.array is None
         assert source.page(0).shape == source.shape

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -204,7 +204,7 @@ class Job:
         grid, found, halo = self._layout()
         account = Account(math.nan if found is None else found.mu, grid.tile, halo, math.prod(grid.counts))
         with target_for(grid.tile) as target:
-            journal = None if target.journal is None else Journal(target.journal, self._identity(grid))
+            journal = None if target.journal is None else Journal(target.journal, self._identity(grid, found))
             try:
                 windows = grid.windows(halo, plan.boundary == "wrap")
                 if journal is not None:
@@ -236,6 +236,7 @@ class Job:
         if tile is None:
             if plan.need(plan.sides, True) <= plan.memory:
                 return grid_of(plan.sides, plan.sides, (0, 0)), None, (0, 0)
+            plan.check_memory(plan.halo or (0, 0))  # before anything is read
             found = self._find(grid_of(plan.sides, (CELL, CELL), (0, 0)))
             tile = plan.auto_tile(found)
             halo = plan.last_halo(found, half_of(tile))
@@ -331,8 +332,9 @@ class Job:
             if written is not None:
                 written.result()
 
-    def _identity(self, grid: Grid) -> dict[str, Any]:
+    def _identity(self, grid: Grid, found: Found | None) -> dict[str, Any]:
         return {
+            "found": None if found is None else asdict(found),
             "source": self.source.identity,
             "weights": None if self.weights is None else self.weights.identity,
             "grid": [list(steps) for steps in grid.steps],

@@ -135,13 +135,8 @@ class Plan:
         if self.need(self.sides, True) <= self.memory:
             return self.sides
         wanted = self.last_halo(found, self.sides)
+        self.check_memory(wanted)
         low, high = LEAST_TILE, max(self.sides)
-        if self.need(self._window(low, wanted), False) > self.memory:
-            least = readable(self.need(self._window(low, wanted), False))
-            raise ValueError(
-                f"max_memory must be at least {least} for this psf, whose tiles see {max(wanted)} pixels beyond "
-                f"themselves; got {readable(self.memory)}"
-            )
         while high - low > 1:
             middle = (low + high) // 2
             if self.need(self._window(middle, wanted), False) <= self.memory:
@@ -150,6 +145,15 @@ class Plan:
                 high = middle
         rows, cols = (math.ceil(size / math.ceil(size / low)) for size in self.sides)
         return rows, cols
+
+    def check_memory(self, halo: tuple[int, int]) -> None:
+        """Refuse a memory that is too small for the smallest of tiles with that halo."""
+        need = self.need(self._window(LEAST_TILE, halo), False)
+        if need > self.memory:
+            raise ValueError(
+                f"max_memory must be at least {readable(need)} for this psf, whose tiles see {max(halo)} pixels beyond "
+                f"themselves; got {readable(self.memory)}"
+            )
 
     def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
         """The window of a square tile: at least half of it is the tile, down and across."""

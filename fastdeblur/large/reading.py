@@ -55,7 +55,8 @@ class Sliced:
         self.identity = {**(identity or {}), "shape": list(self.shape), "dtype": self.dtype.str}
         if identity is None:  # nothing but the pixels tells: some rows of them
             rows = sorted({0, self.shape[0] // 2, self.shape[0] - 1})
-            some = [np.ascontiguousarray(array[row : row + 1]) for row in rows if 0 not in self.shape]
+            rest = tuple(slice(0, size) for size in self.shape[1:])
+            some = [np.ascontiguousarray(array[(slice(row, row + 1), *rest)]) for row in rows if 0 not in self.shape]
             self.identity["pixels"] = [zlib.crc32(each.tobytes()) for each in some]
 
     def read(self, part: Part) -> np.ndarray:
@@ -127,8 +128,11 @@ def place_of(array: Any) -> tuple[Path, int] | None:
     return Path(array.filename), start + array.__array_interface__["data"][0] - begin
 
 
-def of_array(array: Any, name: str = "source") -> Readable:
-    """A reader of an array, mapped or in memory, or of anything that has a shape, a dtype and slices."""
+def of_array(array: Any, name: str = "source", path: Path | None = None) -> Readable:
+    """A reader of an array, mapped or in memory, or of anything that has a shape, a dtype and slices.
+
+    `path` is the file that it reads, if that is known.
+    """
     if checks.on_gpu(array):
         raise TypeError(f"{name} is in a GPU's memory; deblur it with solve(..., device='cuda')")
     if isinstance(array, np.ma.MaskedArray):
@@ -141,7 +145,12 @@ def of_array(array: Any, name: str = "source") -> Readable:
         if isinstance(array, np.memmap) and array.mode != "r":
             array.flush()
         return InFile(place[0], place[1], tuple(array.shape), array.dtype)
-    return Sliced(array)
+    return Sliced(array, None if path is None else of_file(path))
+
+
+def of_file(path: Path) -> dict[str, Any]:
+    """What tells a file from others."""
+    return {"path": os.path.realpath(path), "changed": path.stat().st_mtime_ns}
 
 
 @contextmanager
@@ -163,33 +172,16 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
         elif format == "Zarr":
             array = zarrs.in_parts(path)
         elif format == "TIFF":
-            array = stack.enter_context(files.opened(path, False)).array
-            array = stack.enter_context(tiled(path)) if array is None else array
+            array = stack.enter_context(files.opened(path)).array
+            if array is None:
+                raise ValueError(
+                    "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "
+                    "compression that Python knows, to be read in parts"
+                )
         else:
             raise ValueError(f"{format} is read whole: read it, and pass the array")
     try:
         checks.real_kind(name, array)
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
-    found = of_array(array, name)
-    if isinstance(found, Sliced):
-        state = path.stat()
-        described = {"path": os.path.realpath(path), "changed": state.st_mtime_ns}
-        found.identity = described | {key: found.identity[key] for key in ("shape", "dtype")}
-    return found
-
-
-@contextmanager
-def tiled(path: Path) -> Iterator[Any]:
-    """A TIFF in tiles or strips, compressed or not, as an array that decodes what it is asked for."""
-    zarr = zarrs.require()
-    import tifffile
-
-    with tifffile.TiffFile(path, is_ome=False) as tiff:
-        page: Any = tiff.pages.first
-        if len(tiff.pages) > 1:
-            raise ValueError(f"it must be one image; it has {len(tiff.pages)} pages")
-        if page.photometric not in (1, 2) or int(page.tags.valueof("Orientation", default=1)) != 1:
-            raise ValueError("it must be gray or RGB, with black as 0 and its first row on top, to be read in parts")
-        with page.aszarr() as store:
-            yield zarr.open_array(store, mode="r")
+    return of_array(array, name, path)
