@@ -7,6 +7,8 @@ from pathlib import Path
 
 # Its threads go on waiting for work after a product, on the cores that the kernels need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# So do OpenMP's, which other processes of tests need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def has_gpu():
@@ -28,6 +30,12 @@ import pytest  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parent))  # for `import naive`
 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
     import simulator  # noqa: F401 (before anything imports numba.cuda)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Processes that share the tests: one a core, for much of the time is compiling; benchmarks run alone."""
+    return 0 if config.option.benchmark_only else min(os.cpu_count() or 1, 4)
 
 
 @pytest.fixture
