@@ -27,6 +27,8 @@ METHOD_STYLES = {
     "poisson+tv": ("#d1495b", "o", "poisson, tv"),
 }
 RESOLUTION = 110
+# Of the methods within a case's row, as a share of it.
+SPREAD = 0.66
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
@@ -48,7 +50,13 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     with mpl.rc_context(look):
         for name, chart in {"convolution": convolution, "minimum": minimum, "restoration": restoration}.items():
             figure = chart(found)
+            figure.supxlabel(_measured_on(found), x=0.01, ha="left", fontsize=9, color="#555555")
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+
+
+def _measured_on(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    return f"{machine['processor']}, {machine['threads']} threads; {OURS} {machine['libraries'][OURS]}; {found['date']}"
 
 
 def convolution(found: dict[str, Any]) -> Any:
@@ -134,23 +142,28 @@ def restoration(found: dict[str, Any]) -> Any:
 
     rows = found["restorations"]
     cases = list(dict.fromkeys((row["photograph"], row["psf"]) for row in rows))
-    figure = Figure(figsize=(10.5, 1.4 + 0.32 * len(cases)), layout="constrained")
+    figure = Figure(figsize=(10.5, 1.2 + 0.5 * len(cases)), layout="constrained")
     axes = figure.subplots()
-    for method, (colour, mark, label) in METHOD_STYLES.items():
+    for which, (method, (colour, mark, label)) in enumerate(METHOD_STYLES.items()):
+        below = SPREAD * (which / (len(METHOD_STYLES) - 1) - 0.5)
         values = {(row["photograph"], row["psf"]): row["PSNR"] for row in rows if row["by"] == method}
         axes.scatter(
             [values[case] for case in cases],
-            range(len(cases)),
+            [case + below for case in range(len(cases))],
             color="white" if method in OF_SCIKIT_IMAGE else colour,
             edgecolor=colour,
             linewidth=1.8,
             marker=mark,
-            s=46,
+            s=30,
             label=label,
             zorder=3,
         )
     axes.set_yticks(range(len(cases)), [f"{photograph.replace('_', ' ')}, {psf}" for photograph, psf in cases])
-    axes.invert_yaxis()
+    axes.set_yticks([case + 0.5 for case in range(-1, len(cases))], minor=True)
+    axes.set_ylim(len(cases) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y", which="major")
+    axes.grid(visible=True, axis="y", which="minor")
+    axes.tick_params(axis="y", which="both", length=0)
     axes.set_xlabel("PSNR in dB, more is better (the axis does not begin at 0)")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure

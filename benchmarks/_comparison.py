@@ -70,7 +70,7 @@ QUICK = Plan(
     photographs=("astronaut", "text"),
 )
 FULL = Plan(
-    sides=(128, 256, 512, 1024, 2048, 4096, 8192),
+    sides=(128, 256, 512, 1024, 2048, 4096),
     taps=(3, 5, 7, 9, 13, 17, 25, 35, 51, 71, 101, 151),
     side=2048,
     tap=13,

@@ -69,8 +69,8 @@ def section_of(found: dict[str, Any], pictures: str) -> Iterator[str]:
     yield "### One convolution"
     yield f"![Milliseconds by image side and by psf side, for each path and library]({pictures}convolution.png)"
     yield (
-        "A line that ends early became too slow to wait for. `fastdeblur` alone is the path that it chooses. Where lines "
-        "cross:"
+        "A line that ends early became too slow to wait for. `fastdeblur` alone is the path that it chooses. Where "
+        "lines cross:"
     )
     yield "\n".join(f"- {line}" for line in crossovers(found["convolutions"]))
 
