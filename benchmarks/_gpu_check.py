@@ -10,7 +10,8 @@ import numpy as np
 import fastdeblur as fd
 from fastdeblur.cuda import device
 
-from ._gpu_jobs import MU, NOISE, RATE, TV_MU, paths
+from ._gpu_jobs import NOISE, TV_MU, paths
+from ._jobs import MU, RATE
 
 # What errors may be, relative to what is expected.
 LIMIT = 1e-5

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda
@@ -24,6 +24,8 @@ from fastdeblur.psf import factors
 from fastdeblur.solvers.cuda_descent import Workspace
 from fastdeblur.solvers.loop import EXPLODED, LARGEST
 from fastdeblur.solvers.shared import largest, unit_of
+
+from ._jobs import MU, NOTEBOOK_SIDE, RATE, Problem
 
 # Milliseconds of a batch and of all batches of a job, and the most calls of a batch.
 BATCH, ALL_BATCHES, MOST_CALLS = 20.0, 600.0, 1000
@@ -43,25 +45,14 @@ UNITS = {
 }  # fmt: skip
 LIBRARIES = ("fastdeblur", "numpy", "scipy", "numba", "numba-cuda", "cupy", "torch", "jax")
 WHEELS = {"cupy": ("cupy", "cupy-cuda12x", "cupy-cuda13x")}
-# The notebook's step: each pixel goes as far as there, whatever the image's side.
-MU, RATE, NOTEBOOK_SIDE = 0.2, 0.5, 171
 # Arrays of the image's size that are read and written, each counted once: x and A x; x, b and r, then r, x and the
 # next x.
 FORWARD_ARRAYS, STEP_ARRAYS = 2, 6
 NOISE, TV_MU, TV_TOL = 0.01, 5e-4, 1e-3
 
 
-class Problem(NamedTuple):
-    """A step of the notebook's descent, with zeros around the frame."""
-
-    image: np.ndarray
-    start: np.ndarray
-    psf: np.ndarray
-    mu: float
-    rate: float
-
-
 def problem(side: int, psf: np.ndarray, seed: int) -> Problem:
+    """In a step each pixel goes as far as in the notebook, whatever the image's side."""
     random = np.random.default_rng(seed)
     image, start = (random.random((side, side), dtype=np.float32) for _ in range(2))
     return Problem(image, start, psf.astype(np.float32), MU, RATE * side / NOTEBOOK_SIDE)

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 import fastdeblur as fd
 
 SIDE = 2048
-# The notebook's image, and its steps.
+# The notebook's image, its steps, and what they minimise how.
 NOTEBOOK_SIDE = 171
 NOTEBOOK_STEPS = 500
+MU, RATE = 0.2, 0.5
 # Steps that are timed, after a few that touch the memory for the first time.
 STEPS = 10
 FIRST_STEPS = 2
@@ -29,6 +31,16 @@ PHOTON_STEPS = 50
 MOTION = fd.psf.motion(15, 40)
 
 Job = Callable[[], float]
+
+
+class Problem(NamedTuple):
+    """The notebook's descent, with zeros around the frame."""
+
+    image: np.ndarray
+    start: np.ndarray
+    psf: np.ndarray
+    mu: float
+    rate: float
 
 
 def image(rows: int, cols: int, dtype: str = "float32") -> np.ndarray:
@@ -81,10 +93,10 @@ def descend(
         image,
         psf,
         data="root",
-        mu=0.2,
+        mu=MU,
         boundary=boundary,
         solver=rule,
-        learning_rate=0.5,
+        learning_rate=RATE,
         max_iter=steps,
         tol=0,
         path=path,

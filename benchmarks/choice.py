@@ -17,8 +17,8 @@ from fastdeblur import psf
 from fastdeblur.costs import PATHS
 
 from ._jobs import Job, image, stopwatch
+from ._machine import described, machine
 from ._ratio import best_samples
-from .targets import machine
 
 RESULT = Path(__file__).with_name("results") / "choice.txt"
 SIDES = (128, 512, 2048)
@@ -67,7 +67,11 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--keep"]):
         print("usage: python -m benchmarks.choice [--keep]", file=sys.stderr)
         return 2
-    lines = [*machine(), "", f"{'side taps rank dtype':24}" + "".join(f"{path:>12}" for path in PATHS) + "   chosen"]
+    lines = [
+        *described(machine()),
+        "",
+        f"{'side taps rank dtype':24}" + "".join(f"{path:>12}" for path in PATHS) + "   chosen",
+    ]
     print("\n".join(lines))
     worst = (0.0, None)
     for case in cases():

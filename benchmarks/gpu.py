@@ -33,6 +33,7 @@ import fastdeblur as fd
 from fastdeblur.cuda import device
 from fastdeblur.cuda.shapes import SIMULATED
 
+from ._descent_peers import LIBRARIES, Peer
 from ._gpu_check import DESCENTS, LIMIT, Cases, comparisons
 from ._gpu_jobs import (
     FORWARD_ARRAYS,
@@ -40,7 +41,6 @@ from ._gpu_jobs import (
     Clock,
     Descent,
     Limits,
-    Problem,
     exact,
     limits,
     machine,
@@ -50,9 +50,8 @@ from ._gpu_jobs import (
     problem,
     tv,
 )
-from ._gpu_peers import LIBRARIES, Peer
 from ._gpu_report import CHECKED, EXACT, FORWARD, HEADER, MISSED, STEP, TV, Report, Row, targets, verdict
-from ._jobs import full_rank
+from ._jobs import Problem, full_rank
 
 RESULTS = Path(__file__).parent / "results"
 Prepare = Callable[[int, np.ndarray, int | None], fd.Deblurrer]

@@ -17,8 +17,8 @@ import fastdeblur as fd
 from fastdeblur.boundary import BOUNDARIES
 
 from ._jobs import Job, full_rank, gaussian, image, step, stopwatch
+from ._machine import described, machine
 from ._ratio import best_samples
-from .targets import machine
 
 SIDE, SMALL, LARGE = 4096, 2048, 16384
 
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print("usage: python -m benchmarks.ratios", file=sys.stderr)
         return 2
-    print("\n".join([*machine(), ""]))
+    print("\n".join([*described(machine()), ""]))
     missed, wanted = False, [ratio for ratio in RATIOS if _present(ratio.over)]
     # What is compared is measured together, and large images do not stay.
     for under in dict.fromkeys(ratio.under for ratio in wanted):

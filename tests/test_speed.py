@@ -1,45 +1,79 @@
-"""Ours beside scipy's; off by default, ``pytest tests/test_speed.py --benchmark-only`` turns them on."""
+"""Ours beside other libraries; off by default, ``pytest tests/test_speed.py --benchmark-only`` turns them on.
+
+Each first has to find what fastdeblur finds.  Libraries that are missing come with the extra `bench`.
+"""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.signal
 
 import fastdeblur as fd
 
+# Beside the installed package, not before it.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from benchmarks import _peers
+from benchmarks._comparison import FULL_RANK, OURS, RANK_1, TASKS, near, problem, psf_of
+from benchmarks._jobs import MOTION
+
 SIDE = 512
+STEPS = 20
+PEERS = {FULL_RANK: _peers.FULL_RANK, RANK_1: _peers.SEPARABLE}
+
+# What other libraries warn of is their affair.
+pytestmark = pytest.mark.filterwarnings("default")
 
 
-def _ours(image, psf):
-    blur, out = fd.Blur(psf, image.shape, dtype=image.dtype, path="direct"), np.empty_like(image)
-    return lambda: blur.forward(image, out=out)
+def _needs(module):
+    if not _peers.present(module):
+        pytest.skip(f'{_peers.NAMES[module]} is not installed: pip install ".[bench]"')
 
 
-def _ndimage(image, psf):
-    return lambda: scipy.ndimage.convolve(image, psf, mode="constant")
-
-
-def _fft(image, psf):
-    return lambda: scipy.signal.fftconvolve(image, psf, mode="same")
-
-
-@pytest.mark.benchmark(group="forward 13x13, 512x512")
-@pytest.mark.parametrize("prepare", [_ours, _ndimage, _fft], ids=["fastdeblur", "ndimage.convolve", "fftconvolve"])
-def test_forward(benchmark, prepare):
-    random = np.random.default_rng(0)
-    image = random.random((SIDE, SIDE), dtype=np.float32)
-    psf = random.random((13, 13), dtype=np.float32)
-    psf /= psf.sum()
-    expected = scipy.ndimage.convolve(image.astype(np.float64), psf.astype(np.float64), mode="constant")
-    call = prepare(image, psf)
-    np.testing.assert_allclose(call(), expected, rtol=0, atol=1e-5)
+def _beside(benchmark, call, expected, **about):
+    assert near(expected, **about)(call())
     benchmark(call)
 
 
-@pytest.mark.benchmark(group="notebook, 50 steps 171x171")
-def test_notebook(benchmark):
-    psf = fd.notebook.gaussian(13, 1, 3)
-    blurred = fd.notebook.convolve(np.random.default_rng(0).random((171, 171)), psf)
-    _, losses = benchmark(lambda: fd.notebook.deconvolve(blurred, psf, n_iter=50, seed=0, verbose=False))
-    assert losses.shape == (51,)
-    assert losses[-1] < losses[0]
+def _convolution(benchmark, kind, taps, prepare):
+    random = np.random.default_rng(0)
+    image, psf = random.random((SIDE, SIDE), dtype=np.float32), psf_of(kind, taps)
+    expected = fd.convolve(image.astype(np.float64), psf.astype(np.float64))
+    benchmark.group = f"convolution, {kind}, {taps}x{taps}, {SIDE}x{SIDE}"
+    _beside(benchmark, prepare(image, psf), expected, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("taps", [13, 31])
+@pytest.mark.parametrize(
+    ("kind", "path"), [(FULL_RANK, "direct"), (FULL_RANK, "fft"), *((RANK_1, path) for path in _peers.PATHS)]
+)
+def test_convolution(benchmark, kind, taps, path):
+    _convolution(benchmark, kind, taps, lambda image, psf: _peers.ours(image, psf, path))
+
+
+@pytest.mark.parametrize("taps", [13, 31])
+@pytest.mark.parametrize(("kind", "peer"), [(kind, peer) for kind, peers in PEERS.items() for peer in peers])
+def test_convolution_by(benchmark, kind, taps, peer):
+    method = PEERS[kind][peer]
+    _needs(method.module)
+    _convolution(benchmark, kind, taps, method.prepare)
+
+
+@pytest.mark.benchmark(group=f"notebook, {STEPS} steps 171x171")
+@pytest.mark.parametrize("peer", [OURS, *_peers.DESCENTS])
+def test_notebook(benchmark, peer):
+    of = problem()
+    ours = _peers.our_descent(of, STEPS)
+    if peer != OURS:
+        _needs(_peers.DESCENTS[peer].module)
+    _beside(benchmark, ours if peer == OURS else _peers.descent(peer, of, STEPS), ours(), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("by", [OURS, "scikit-image"])
+@pytest.mark.parametrize("name", TASKS)
+def test_restoration(benchmark, name, by):
+    task, psf = TASKS[name], MOTION.astype(np.float32)
+    blurred = task.image(SIDE)
+    ours = task.ours(blurred, psf)
+    benchmark.group = f"{name} {SIDE}x{SIDE}"
+    _beside(benchmark, ours if by == OURS else task.theirs(blurred, psf), ours(), border=task.border)

@@ -1,4 +1,4 @@
-"""The notebook's gradient step by other libraries that run on a GPU, as one would write it with each.
+"""The notebook's gradient step by other libraries, as one would write it with each.
 
 A library is asked for its steps on a device; each is prepared when its turn comes, and may fail then.  Where the psf
 is a column times a row, convolutions by both are among them.  "TF32" lets a library round what it multiplies
@@ -14,7 +14,7 @@ import numpy as np
 
 from fastdeblur.costs import good_length
 
-from ._gpu_jobs import Problem
+from ._jobs import Problem
 
 Prepare = Callable[[], "Peer"]
 
@@ -229,6 +229,28 @@ def _convolving(of: Problem, name: str, prepare: Callable[[list[np.ndarray], boo
     }
 
 
+def by_tensorflow(of: Problem) -> dict[str, Prepare]:
+    """The notebook's own lines, in TensorFlow 2's words: its graph is a function, and its loss a result of the step."""
+    import tensorflow as tf
+
+    def notebook() -> Peer:
+        image, psf = tf.constant(of.image), tf.constant(of.psf[:, :, None, None])
+
+        @tf.function
+        def step(x: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                blurred = tf.nn.conv2d(x[None, :, :, None], psf, [1, 1, 1, 1], "SAME")[0, :, :, 0]
+                rough = tf.nn.l2_loss(x[:-1] - x[1:]) + tf.nn.l2_loss(x[:, :-1] - x[:, 1:])
+                loss = tf.sqrt(tf.nn.l2_loss(blurred - image)) + of.mu * tf.sqrt(rough)
+            return x - of.rate * tape.gradient(loss, x), loss
+
+        return Peer(lambda x: step(x)[0], tf.constant(of.start), lambda x: x.numpy())
+
+    return {"the notebook's loop": notebook}
+
+
+# Those that run on a GPU.
 LIBRARIES: Mapping[str, Callable[[Problem, bool], dict[str, Prepare]]] = {
     "torch": by_torch,
     "cupy": by_cupy,
