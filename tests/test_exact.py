@@ -303,3 +303,15 @@ def test_ridges_near_rounding_are_no_harder_in_float32(taps, size, rng):
     )
     assert max(single.n_iter, double.n_iter) <= 20
     np.testing.assert_allclose(single.objective, double.objective, rtol=1e-4)
+
+
+def test_what_rounding_leaves_is_not_iterated_for():
+    rows, cols = np.mgrid[:300, :310] / 50
+    psf = fd.psf.gaussian(61, 9)
+    sharp = 100 + np.sin(rows) * np.cos(cols)  # hardly any differences, beside what its pixels are rounded to
+    blurred = fd.convolve(sharp, psf, boundary="mirror") + 0.01 * np.random.default_rng(0).standard_normal(sharp.shape)
+    single, double = (fd.solve(blurred.astype(dtype), psf, data="squares", mu=1) for dtype in ("float32", "float64"))
+    assert (single.stop_reason, double.stop_reason) == ("tolerance", "tolerance")
+    assert single.optimality > 1e-4 >= double.optimality
+    assert single.n_iter <= double.n_iter
+    np.testing.assert_allclose(single.image, double.image, rtol=0, atol=1e-3)

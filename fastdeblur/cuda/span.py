@@ -18,12 +18,13 @@ from .sums import add_up
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
     DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, SETTLED, UNSETTLED,
-) = range(26)  # fmt: skip
-SCALARS = 26
+    ROUNDED,
+) = range(27)  # fmt: skip
+SCALARS = 27
 # Why it pauses.
 GOING, ARRIVED, SPECIAL, RIDGE_LEFT = range(4)
-# Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality.
-LOG = 64
+# Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality, what rounding leaves of that.
+LOG, KEPT = 64, 4
 MOST_STEPS = 50
 
 
@@ -178,8 +179,10 @@ def arrive(partials, blocks, scalars, totals, log):
     optimality = math.sqrt(totals[0, 0]) / parts if parts > 0.0 else 0.0
     scalars[OPTIMALITY] = optimality
     at = int(scalars[ITERATION]) % LOG
-    log[at, 0], log[at, 1], log[at, 2] = scalars[NORM_F], scalars[NORM_G], optimality
-    if (optimality <= scalars[TOL] and scalars[TOL] > 0.0) or scalars[ITERATION] >= scalars[LAST_ITERATION]:
+    rounding = ridge * scalars[ROUNDED] / parts if parts > 0.0 else 0.0
+    log[at, 0], log[at, 1], log[at, 2], log[at, 3] = scalars[NORM_F], scalars[NORM_G], optimality, rounding
+    near = scalars[TOL] > 0.0 and optimality <= max(scalars[TOL], rounding)
+    if near or scalars[ITERATION] >= scalars[LAST_ITERATION]:
         scalars[PAUSED] = ARRIVED
         return
     known = max(ridge, scalars[LEAST])

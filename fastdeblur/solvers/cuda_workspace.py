@@ -86,7 +86,7 @@ class CudaWorkspace(Workspace):
             device.zeros(frame, dtype) for _ in range(4)
         )
         self.scalars = device.zeros(span.SCALARS, np.float64)
-        self.log = device.zeros((span.LOG, 3), np.float64)
+        self.log = device.zeros((span.LOG, span.KEPT), np.float64)
         self._scalars, self._log = view(self.scalars), view(self.log)
         self.sweeper: Any = CudaSweeper(self.scalars)
         self.sweeper.keep(self.x, self.direction, self.fresh, self.gradient)
@@ -153,7 +153,7 @@ class CudaDescent(Descent):
         scalars[span.MADE_FOR], scalars[span.LAST_RIDGE], scalars[span.LEAST] = (
             self._made_for, self._last_ridge, work.least
         )  # fmt: skip
-        scalars[span.KINK], scalars[span.FORGOTTEN] = KINK, FORGOTTEN
+        scalars[span.KINK], scalars[span.FORGOTTEN], scalars[span.ROUNDED] = KINK, FORGOTTEN, self._rounded
         scalars[span.STAY], scalars[span.SETTLED], scalars[span.UNSETTLED] = STAY, SETTLED, UNSETTLED
         work.scalars[...] = device.put(scalars)
         applied = work.applied
@@ -166,9 +166,10 @@ class CudaDescent(Descent):
         self._ridge, self._last_ridge = float(scalars[span.RIDGE]), float(scalars[span.LAST_RIDGE])
         special = scalars[span.PAUSED] == span.SPECIAL
         self._fits = scalars[span.PAUSED] == span.ARRIVED
-        found = [(float(f), float(g)) for f, g, _ in log[1 : done + 1 - special]]
+        found = [(float(f), float(g)) for f, g, *_ in log[1 : done + 1 - special]]
         if found:
-            self.norms, self.optimality = found[-1], float(log[len(found), 2])
+            self.norms = found[-1]
+            self.optimality, self.rounding = map(float, log[len(found), 2:])
         if special:  # what the usual step does not do
             work.applied -= 1
             if self._misfit < FORGOTTEN * self._looked_at:

@@ -46,6 +46,8 @@ LACKING = 100.0
 FORGOTTEN = 1e-6
 # The largest ridge worth trying, in those that the blur has itself: beyond it rounding leaves nothing of the data.
 MOST_RIDGE = 1e8
+# What rounding leaves of the prior's gradient, in last digits of the image.
+ROUNDED = 3.0
 # A part of the objective that is less than this share of it is near its kink.
 KINK = 1e-3
 
@@ -95,7 +97,7 @@ def minimise(
                 norms.append(descent.norms)
             iteration = len(norms) - 1
             show(iteration)
-            if done or (descent.optimality <= tol and tol > 0):
+            if done or (tol > 0 and descent.optimality <= max(tol, descent.rounding)):
                 stop_reason = "tolerance"
             elif iteration == max_iter:
                 stop_reason = "max_iter"
@@ -137,6 +139,11 @@ class Descent:
         self._nought, self._clear = 4 * brightness, (32 if work.blur.dtype == np.float32 else 512) * brightness
         work.direction[...] = 0
         work.blurred_direction[...] = 0
+        # ‖DᵀDx‖ of a smooth image is as uncertain as the last digits of its pixels: about `brightness` for their
+        # own rounding, and twice that was measured with what rounding makes of the steps and of the products.
+        self._rounded = ROUNDED * brightness / math.sqrt(work.largest) if work.largest > 0 else 0.0
+        #: The optimality that this leaves; to go on for less would only move rounding about.
+        self.rounding = 0.0
         self._moved = False
         self._solves: list[Solves] = []
         self._last_ridge = self._made_for = math.inf
@@ -226,7 +233,9 @@ class Descent:
         parts = math.sqrt(data) + ridge * math.sqrt(prior)
         here = self.optimality = total / parts if parts > 0 else 0.0
         if not self._search:
+            self.rounding = ridge * self._rounded / parts if parts > 0 else 0.0
             return
+        self.rounding = 0.0
         if f <= self._nought and mu * g <= self._nought:  # nothing is left of either part
             self.optimality = 0.0
             return
