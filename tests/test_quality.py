@@ -125,14 +125,19 @@ def test_kernels_files(tmp_path):
             np.testing.assert_array_equal(found, kernel)
 
 
-def test_kernels_file_of_matlab_7_3(tmp_path):
+@pytest.mark.parametrize("stack", [False, True], ids=["cells", "stack"])
+def test_kernels_file_of_matlab_7_3(stack, tmp_path):
     h5py = pytest.importorskip("h5py")
-    with h5py.File(tmp_path / "kernels.mat", "w", userblock_size=512) as file:
-        cells = [file.create_dataset(f"#refs#/{at}", data=kernel.T).ref for at, kernel in enumerate(kernels())]
-        file.create_dataset("kernels", data=np.array(cells, object)[:, None], dtype=h5py.ref_dtype)
-    with (tmp_path / "kernels.mat").open("r+b") as file:
+    given, path = list(padded(kernels())) if stack else kernels(), tmp_path / "kernels.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        if stack:
+            file["kernels"] = np.moveaxis(given, 0, -1).T  # MATLAB's order of axes
+        else:
+            cells = [file.create_dataset(f"#refs#/{at}", data=kernel.T).ref for at, kernel in enumerate(given)]
+            file.create_dataset("kernels", data=np.array(cells, object)[:, None], dtype=h5py.ref_dtype)
+    with path.open("r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    for found, kernel in zip(_levin.read_kernels(tmp_path / "kernels.mat"), kernels(), strict=True):
+    for found, kernel in zip(_levin.read_kernels(path), given, strict=True):
         np.testing.assert_array_equal(found, kernel)
 
 
