@@ -55,6 +55,11 @@ def cases(folder: Path, kernels: Path | None = None, turn: str = "auto") -> tupl
     return turned if turning else given, turning
 
 
+def too_far(cases: list[Shifted]) -> list[str]:
+    """The cases whose blurred image is shifted by as much as scores allow for, so perhaps by more."""
+    return [f"{case.name}, {case.kind}" for case in cases if max(map(abs, _explained(case)[2])) >= _scores.SHIFT]
+
+
 def read_kernels(path: Path) -> list[np.ndarray]:
     """The 8 kernels of a file, as they are there; see `LAYOUT`."""
     if path.suffix == ".npy":
@@ -140,8 +145,10 @@ def _read(path: Path) -> np.ndarray:
     return image if image.ndim == 2 else color.rgb2gray(image[..., :3])
 
 
+def _explained(case: Shifted) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """The blurred image, and what the psf makes of the sharp one, aligned."""
+    return _scores.aligned(case.image, fd.convolve(case.sharp, case.psf, boundary="nearest"))
+
+
 def _unexplained(cases: list[Shifted]) -> float:
-    """How far the sharp images, blurred, are from the blurred ones."""
-    blurred = [fd.convolve(case.sharp, case.psf, boundary="nearest") for case in cases]
-    pairs = [_scores.aligned(case.image, made) for case, made in zip(cases, blurred, strict=True)]
-    return sum(float(np.sum((seen - made) ** 2)) for seen, made, _ in pairs)
+    return sum(float(np.sum((seen - made) ** 2)) for seen, made, _ in map(_explained, cases))

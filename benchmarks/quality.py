@@ -65,7 +65,10 @@ def of_photographs(names: Iterable[str], levels: Iterable[float], methods: list[
 
 def of_levin(folder: Path, kernels: Path | None, turn: str, methods: list[str]) -> list[Score]:
     cases, turned = _levin.cases(folder, kernels, turn)
-    print(f"the kernels are taken {'turned by 180 degrees' if turned else 'as they are in the file'}\n", flush=True)
+    print(f"the kernels are taken {'turned by 180 degrees' if turned else 'as they are in the file'}")
+    if far := _levin.too_far(cases):
+        print(f"scores are too low where shifts are too large for the protocol: {'; '.join(far)}")
+    print(flush=True)
     return [score for case in cases for score in judged(case.kind, case, methods)]
 
 

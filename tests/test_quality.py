@@ -166,6 +166,8 @@ def test_kernels_are_turned_if_that_explains_the_images(folder, tmp_path):
 def test_sharp_images_elsewhere_score_the_same(folder, tmp_path):
     elsewhere = _levin.cases(make(tmp_path / "elsewhere", shift=(3, -2)))[0]
     assert mean_psnr(elsewhere) == pytest.approx(mean_psnr(_levin.cases(folder)[0]), abs=0.5)
+    assert not _levin.too_far(elsewhere)
+    assert len(_levin.too_far(_levin.cases(make(tmp_path / "too far", shift=(7, 0)))[0])) > 20
 
 
 def test_leaderboard(folder, tmp_path, capsys):
