@@ -18,7 +18,7 @@ import numpy as np
 
 import fastdeblur as fd
 
-from . import _scores
+from . import _restorers, _scores
 from ._restorers import PRIORS, RESTORERS, Restorer
 from .weights import PHOTOGRAPHS, photograph
 
@@ -75,8 +75,7 @@ def scored(restorer: Restorer) -> Callable[[Case], float]:
 
 METHODS = {name: scored(restorer) for name, restorer in RESTORERS.items()}
 ORACLES = {prior: functools.partial(with_best_weight, prior=prior) for prior in PRIORS}
-# Whose parameter is the best for the case.
-PEERS = ("wiener", "richardson_lucy")
+PEERS = tuple(_restorers.PEERS)
 # Of a method over the best of others, in each case, and what the mean must be at least.
 BARS = (("gradient", PEERS, 0.3), ("tv", PEERS, 1.5), ("sparse", ("tv",), -0.4), ("poisson", ("richardson_lucy",), 0.0))
 
@@ -114,13 +113,13 @@ def compared(found: dict[str, np.ndarray]) -> bool:
             met = ahead.mean() >= least
             missed |= not met
             of = f"{method} - " + (f"best of {', '.join(others)}" if others[1:] else others[0])
-            print(f"{of:46}{ahead.mean():+6.2f} dB, at least {least:+.1f}  {'ok' if met else 'MISSED':7}", end="")
+            print(f"{of:62}{ahead.mean():+6.2f} dB, at least {least:+.1f}  {'ok' if met else 'MISSED':7}", end="")
             print(f"in a case {ahead.min():+.2f} to {ahead.max():+.2f}")
     for prior in PRIORS:
         if f"{prior}, best mu" in found:
             lost = found[f"{prior}, best mu"] - found[prior]
             of = f"lost by {prior}'s automatic mu"
-            print(f"{of:46}{lost.mean():6.2f} dB, at most {lost.max():.2f} in a case")
+            print(f"{of:62}{lost.mean():6.2f} dB, at most {lost.max():.2f} in a case")
     return missed
 
 

@@ -45,22 +45,30 @@ class Score(NamedTuple):
     ssim: float
 
 
-def judged(group: str, case: photographs.Case, methods: Iterable[str]) -> list[Score]:
-    """The scores of all methods in a case."""
+def judged(groups: dict[str, list[photographs.Case]], methods: list[str]) -> list[Score]:
+    """The scores of all methods in the cases of all groups."""
+    from tqdm import tqdm
+
     scores = []
-    for method in methods:
-        restored = METHODS[method](case)
-        scores.append(Score(group, f"{case.name}, {case.kind}", method, case.psnr(restored), case.ssim(restored)))
+    for group, case in tqdm([(group, case) for group, cases in groups.items() for case in cases], disable=None):
+        for method in methods:
+            restored = METHODS[method](case)
+            scores.append(Score(group, f"{case.name}, {case.kind}", method, case.psnr(restored), case.ssim(restored)))
     return scores
 
 
+def by_kind(cases: Iterable[photographs.Case], suffix: str = "") -> dict[str, list[photographs.Case]]:
+    groups: dict[str, list[photographs.Case]] = {}
+    for case in cases:
+        groups.setdefault(case.kind + suffix, []).append(case)
+    return groups
+
+
 def of_photographs(names: Iterable[str], levels: Iterable[float], methods: list[str]) -> list[Score]:
-    return [
-        score
-        for noise in levels
-        for case in photographs.cases(names, noise)
-        for score in judged(f"{case.kind}, {noise:g}", case, methods)
-    ]
+    groups = {}
+    for noise in levels:
+        groups |= by_kind(photographs.cases(names, noise), f", {noise:g}")
+    return judged(groups, methods)
 
 
 def of_levin(folder: Path, kernels: Path | None, turn: str, methods: list[str]) -> list[Score]:
@@ -69,7 +77,7 @@ def of_levin(folder: Path, kernels: Path | None, turn: str, methods: list[str]) 
     if far := _levin.too_far(cases):
         print(f"scores are too low where shifts are too large for the protocol: {'; '.join(far)}")
     print(flush=True)
-    return [score for case in cases for score in judged(case.kind, case, methods)]
+    return judged(by_kind(cases), methods)
 
 
 def leaderboard(title: str, scores: list[Score], methods: list[str]) -> str:
