@@ -85,7 +85,12 @@ def wiener(case: Blurred) -> np.ndarray:
 def richardson_lucy(case: Blurred) -> np.ndarray:
     # It divides by the blurred estimate, which negative pixels would take through zero.
     image = np.clip(case.image, 0, None)
-    return best(case, lambda count: padded(case, "richardson_lucy", image, round(count)), ITERATIONS)
+
+    def restored(count: float) -> np.ndarray:
+        # Around an estimate's zeros it would divide by rounding errors, and end at -10 dB; elsewhere nothing changes.
+        return padded(case, "richardson_lucy", image, round(count), filter_epsilon=1e-6)
+
+    return best(case, restored, ITERATIONS)
 
 
 def unsupervised_wiener(case: Blurred) -> np.ndarray:
