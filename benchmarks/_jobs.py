@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +87,7 @@ def descend(
     callback: Callable[..., object] | None = None,
     boundary: str = "constant",
     path: str = "auto",
+    workers: int | None = None,
 ) -> np.ndarray:
     """The notebook's objective and rate, whatever solve's defaults are; exactly `steps` steps."""
     result = fd.solve(
@@ -100,6 +101,7 @@ def descend(
         max_iter=steps,
         tol=0,
         path=path,
+        workers=workers,
         callback=callback,
     )
     if result.n_iter != steps:
@@ -107,13 +109,13 @@ def descend(
     return result.image
 
 
-def step(psf: np.ndarray, rule: str = "gd", side: int = SIDE, **options: str) -> Job:
+def step(psf: np.ndarray, rule: str = "gd", side: int = SIDE, dtype: str = "float32", **options: Any) -> Job:
     """From callback to callback, so that starting and allocating are left out.
 
     (The difference of two runs would need the median of many: its minimum is where the shorter
     one was disturbed.)
     """
-    blurred = image(side, side)
+    blurred = image(side, side, dtype)
 
     def job() -> float:
         ends: list[float] = []

@@ -3,13 +3,13 @@
 Photographs that come with scikit-image, each cut from a larger blurred scene, so that nobody knows what lies
 beyond the frame, with noise of standard deviation 0.01; not clipped.  Prints the PSNR of every case and its
 means, then the differences that have a bar; the exit status is 1 if one is missed.  scikit-image gets in each
-case the parameters that turn out best, and fastdeblur none.  ``--oracle`` also gives fastdeblur the best weight
-about the automatic one, ``--photographs`` takes names of `skimage.data`, ``--methods`` columns of the table.
+case the parameters that turn out best, if a function has any, and fastdeblur none.  ``--oracle`` also gives
+fastdeblur the best weight about the automatic one, ``--photographs`` takes names of `skimage.data`, ``--methods``
+columns of the table.
 """
 
 import argparse
 import functools
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -18,6 +18,8 @@ import numpy as np
 
 import fastdeblur as fd
 
+from . import _restorers, _scores
+from ._restorers import PRIORS, RESTORERS, Restorer
 from .weights import PHOTOGRAPHS, photograph
 
 PSFS = {
@@ -30,14 +32,6 @@ NOISE = 0.01
 SIDE = 300
 # At least every psf's reach.
 MARGIN = max(taps // 2 for psf in PSFS.values() for taps in psf.shape)
-# In psf's reaches; more gains scikit-image hardly anything, a third as much costs it a decibel in some cases.
-PADDED = {"wiener": 12, "richardson_lucy": 6}
-BALANCES = np.geomspace(1e-5, 10, 13)
-ITERATIONS = (5, 10, 20, 40, 80, 200)
-# How often the grid is made twice as fine about its best.
-REFINED = 2
-# In ascending order, parameters are past the best where the PSNR is this much lower.
-PAST = 0.2
 FACTORS = 2.0 ** np.arange(-3, 4)
 
 
@@ -49,10 +43,13 @@ class Case(NamedTuple):
     sharp: np.ndarray
 
     def psnr(self, restored: np.ndarray) -> float:
-        return float(-10 * np.log10(np.mean((restored.astype(np.float64) - self.sharp) ** 2)))
+        return _scores.psnr(self.sharp, restored)
+
+    def ssim(self, restored: np.ndarray) -> float:
+        return _scores.ssim(self.sharp, restored)
 
 
-def cases(photographs: Iterable[str]) -> Iterator[Case]:
+def cases(photographs: Iterable[str], noise: float = NOISE) -> Iterator[Case]:
     for name in photographs:
         scene = photograph(name)
         sizes = [min(SIDE, size - 2 * MARGIN) for size in scene.shape]
@@ -60,52 +57,10 @@ def cases(photographs: Iterable[str]) -> Iterator[Case]:
             slice(start := (full - size) // 2, start + size) for full, size in zip(scene.shape, sizes, strict=True)
         )
         for which, (kind, psf) in enumerate(PSFS.items()):
-            # A photograph's noise is the same whichever others there are.
+            # A photograph's noise is the same whichever others there are, and whatever its strength.
             random = np.random.default_rng([*name.encode(), which])
-            noisy = fd.convolve(scene, psf)[frame] + NOISE * random.standard_normal(sizes)
+            noisy = fd.convolve(scene, psf)[frame] + noise * random.standard_normal(sizes)
             yield Case(name, kind, noisy.astype(np.float32), psf, scene[frame])
-
-
-def best(case: Case, restored: Callable[[float], np.ndarray], tried: Iterable[float]) -> float:
-    """PSNR at the best parameter: of those tried, then of those halfway to its neighbours, by ratio."""
-    found: dict[float, float] = {}
-    for _ in range(1 + REFINED):
-        for value in tried:
-            found[value] = case.psnr(restored(value))
-            top = max(found, key=found.__getitem__)
-            # It only falls further, and many iterations take longest.
-            if value > top and found[value] < found[top] - PAST:
-                break
-        known = sorted(found)
-        near = known[max(known.index(top) - 1, 0) : known.index(top) + 2]
-        tried = [(low * high) ** 0.5 for low, high in itertools.pairwise(near)]
-    return max(found.values())
-
-
-def padded(case: Case, method: str, image: np.ndarray, parameter: float) -> np.ndarray:
-    """What scikit-image makes of the image with its edge continued, in the frame."""
-    from skimage import restoration
-
-    pads = [(PADDED[method] * (taps // 2),) * 2 for taps in case.psf.shape]
-    frame = tuple(slice(pad, pad + size) for (pad, _), size in zip(pads, image.shape, strict=True))
-    restored: np.ndarray = getattr(restoration, method)(
-        np.pad(image, pads, mode="edge"), case.psf, parameter, clip=False
-    )
-    return restored[frame]
-
-
-def wiener(case: Case) -> float:
-    return best(case, lambda balance: padded(case, "wiener", case.image, balance), BALANCES)
-
-
-def richardson_lucy(case: Case) -> float:
-    # It divides by the blurred estimate, which negative pixels would take through zero.
-    image = np.clip(case.image, 0, None)
-    return best(case, lambda count: padded(case, "richardson_lucy", image, round(count)), ITERATIONS)
-
-
-def with_prior(case: Case, prior: str) -> float:
-    return case.psnr(fd.deblur(case.image, case.psf, prior=prior))
 
 
 def with_best_weight(case: Case, prior: str) -> float:
@@ -114,21 +69,13 @@ def with_best_weight(case: Case, prior: str) -> float:
     return max(case.psnr(fd.deblur(case.image, case.psf, prior=prior, mu=factor * mu)) for factor in FACTORS)
 
 
-def poisson(case: Case, prior: str | None) -> float:
-    # Counts are not negative.
-    return case.psnr(fd.deblur(np.clip(case.image, 0, None), case.psf, data="poisson", prior=prior))
+def scored(restorer: Restorer) -> Callable[[Case], float]:
+    return lambda case: case.psnr(restorer(case))
 
 
-PRIORS = ("gradient", "tv", "sparse")
-METHODS: dict[str, Callable[[Case], float]] = {
-    "wiener": wiener,
-    "richardson_lucy": richardson_lucy,
-    **{prior: functools.partial(with_prior, prior=prior) for prior in PRIORS},
-    "poisson": functools.partial(poisson, prior=None),
-    "poisson+tv": functools.partial(poisson, prior="tv"),
-}
+METHODS = {name: scored(restorer) for name, restorer in RESTORERS.items()}
 ORACLES = {prior: functools.partial(with_best_weight, prior=prior) for prior in PRIORS}
-PEERS = ("wiener", "richardson_lucy")
+PEERS = tuple(_restorers.PEERS)
 # Of a method over the best of others, in each case, and what the mean must be at least.
 BARS = (("gradient", PEERS, 0.3), ("tv", PEERS, 1.5), ("sparse", ("tv",), -0.4), ("poisson", ("richardson_lucy",), 0.0))
 
@@ -166,13 +113,13 @@ def compared(found: dict[str, np.ndarray]) -> bool:
             met = ahead.mean() >= least
             missed |= not met
             of = f"{method} - " + (f"best of {', '.join(others)}" if others[1:] else others[0])
-            print(f"{of:46}{ahead.mean():+6.2f} dB, at least {least:+.1f}  {'ok' if met else 'MISSED':7}", end="")
+            print(f"{of:62}{ahead.mean():+6.2f} dB, at least {least:+.1f}  {'ok' if met else 'MISSED':7}", end="")
             print(f"in a case {ahead.min():+.2f} to {ahead.max():+.2f}")
     for prior in PRIORS:
         if f"{prior}, best mu" in found:
             lost = found[f"{prior}, best mu"] - found[prior]
             of = f"lost by {prior}'s automatic mu"
-            print(f"{of:46}{lost.mean():6.2f} dB, at most {lost.max():.2f} in a case")
+            print(f"{of:62}{lost.mean():6.2f} dB, at most {lost.max():.2f} in a case")
     return missed
 
 

@@ -14,4 +14,4 @@ class Share:
         self.job()
 
     def track_share(self, name: str) -> float:
-        return in_products(self.job)
+        return in_products(self.job, rounds=2, samples=3)

@@ -196,9 +196,9 @@ def solve(
     max_iter : int, at least 1, or None
         Most iterations; None is 200 for "exact", 300 for other priors and bounds, 30 for denoisers, else 500.
     tol : float, at least 0
-        Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" what rounding to the
-        dtype leaves will do too (1e-4 or so, for bright smooth images and large `mu` in float32).  The objective is then
-        above its minimum by about the square of `tol`, relatively; for "tv" by about `tol`.
+        Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" the objective is then
+        above its minimum by about the square of `tol`, relatively; for "tv" by about `tol`.  "exact" also stops
+        where no more is left than what pixels are rounded by: in float32, 1e-4 or so for smooth images and large `mu`.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's
