@@ -40,7 +40,7 @@ def test_kernels_for(name, features):
     tests = [str(here / file) for file in ("test_blur.py", "test_notebook.py", "test_boundaries.py")]
     chosen = "not oracle and (test_blur or test_notebook or test_adjoint or test_steps)"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "-c",
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", chosen, "-c",
          str(here.parent / "pyproject.toml"), *tests],
         env={**os.environ, **environment(name, features)},
         capture_output=True,
