@@ -44,6 +44,18 @@ def rng():
 
 
 @pytest.fixture
+def photograph():
+    """A disk, the same blurred and with noise, and the psf."""
+    import fastdeblur as fd  # not before the environment is set
+
+    rng = np.random.default_rng(3)
+    down, across = np.mgrid[:96, :120]
+    sharp = ((down - 50) ** 2 + (across - 60) ** 2 < 900).astype(float)
+    psf = fd.psf.gaussian(9, 1.5)
+    return sharp, fd.convolve(sharp, psf) + 0.01 * rng.standard_normal(sharp.shape), psf
+
+
+@pytest.fixture
 def python(tmp_path):
     """Run a script in a fresh interpreter, in an empty folder; returns what it printed."""
 

@@ -1,21 +1,19 @@
-"""Priors that keep edges, photon noise, bounds and denoisers on a GPU: against plain loops and against the CPU."""
+"""Priors that keep edges, bounds and denoisers on a GPU: against plain loops and against the CPU."""
 
 import math
 
 import naive
 import numpy as np
 import pytest
+from twins import PSF, SHAPE, SMALL, both
 
 import fastdeblur as fd
 from fastdeblur.cuda import device, splitting
 from fastdeblur.domain import Domain
 from fastdeblur.kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
-from fastdeblur.solvers import cuda_poisson, cuda_splits, poisson, sparse
+from fastdeblur.solvers import cuda_splits, sparse
 from fastdeblur.splits import Splits
 
-PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])
-SMALL = np.outer([0.4, 0.6], [0.2, 0.5, 0.3])
-SHAPE = (5, 6)
 POWER = 0.8
 
 
@@ -248,10 +246,6 @@ def test_a_copy_stands_where_the_boundary_says(boundary, rng):
     assert found == pytest.approx(sums)
 
 
-def both(image, psf=SMALL, **options):
-    return (fd.solve(image, psf, device=where, **options) for where in ("cpu", "cuda"))
-
-
 def faded(image, sigma):
     """A denoiser, of a kind."""
     return image - 0.1 * (image - image.mean())
@@ -363,91 +357,3 @@ def test_the_same_memory_for_the_next_image(rng):
     kept(first)
     again = fd.Deblurrer(PSF, (4, 5), prior="tv", mu=0.02, bounds=(0, 1), max_iter=1, tol=0, device="cuda")(second)
     assert np.array_equal(kept(second), again)
-
-
-@pytest.mark.parametrize("boundary", ["constant", "mirror", "unknown", "wrap"])
-def test_a_step_of_richardson_and_lucy(boundary, rng):
-    """x Aᵀ(w b / Ax) / Aᵀw."""
-    image, weights, start = rng.random((3, *SHAPE)) + 0.1
-    a = np.array(naive.matrix(SHAPE, PSF.tolist(), boundary))
-    grown = [n + (k - 1) * (boundary == "unknown") for n, k in zip(SHAPE, PSF.shape, strict=True)]
-    top, left = ((k - 1 - k // 2) * (boundary == "unknown") for k in PSF.shape)
-    x = np.pad(start, [(c, g - c - n) for c, g, n in zip((top, left), grown, SHAPE, strict=True)], "edge").ravel()
-    expected = x * (a.T @ (weights * image / (a @ x.ravel()).reshape(SHAPE)).ravel()) / (a.T @ weights.ravel())
-    expected = expected.reshape(grown)[top : top + SHAPE[0], left : left + SHAPE[1]]
-    result = fd.solve(
-        image, PSF, data="poisson", prior=None, weights=weights, init=start, boundary=boundary, tol=0, max_iter=1,
-        device="cuda",
-    )  # fmt: skip
-    assert result.image == pytest.approx(expected)
-    mean = (a @ x).reshape(SHAPE)
-    assert result.history[0] == pytest.approx((weights * (mean - image * np.log(mean))).sum())
-
-
-@pytest.mark.parametrize(
-    ("dtype", "options"),
-    [("float32", {}), ("float64", {"boundary": "nearest"}), ("float64", {"bounds": (0.1, 0.8), "init": "zeros"})],
-)
-def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
-    """Also where the host looks at several steps at once."""
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
-    image = (rng.random(SHAPE) + 0.01).astype(dtype)
-    weights = (rng.random(SHAPE) > 0.2).astype(dtype)
-    cpu, gpu = both(image, data="poisson", prior=None, weights=weights, tol=0, max_iter=5, **options)
-    assert np.abs(gpu.image - cpu.image).max() < (1e-4 if dtype == "float32" else 1e-9)
-    assert gpu.history == pytest.approx(cpu.history, rel=1e-5)
-    assert (gpu.n_iter, gpu.n_products, gpu.stop_reason) == (cpu.n_iter, cpu.n_products, cpu.stop_reason)
-    assert gpu.optimality == pytest.approx(cpu.optimality, rel=1e-3)
-
-
-def ascents(image, psf=SMALL, boundary="wrap", **options):
-    """The results of the CPU and of the device."""
-    for where, make in (("cpu", poisson.Workspace), ("cuda", cuda_poisson.CudaLucy)):
-        work = make([fd.Blur(psf, image.shape[1:], boundary=boundary, dtype=image.dtype, device=where)], len(image))
-        planes = device.put(image) if where == "cuda" else image
-        yield poisson.minimise(work, planes, None, None, bounds=None, progress=False, **options)
-
-
-def test_it_returns_where_the_likelihood_falls(monkeypatch):
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
-    image = np.eye(4)[None] + 0.01
-    common = {"least": 0.0, "tol": 0, "callback": None}
-    cpu, gpu = ascents(image, fd.psf.box((3, 3)), "constant", max_iter=8, **common)
-    assert cpu.n_products == gpu.n_products == 9  # half of one more than it takes to go on
-    assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
-    assert gpu.history == pytest.approx(cpu.history, rel=1e-5)
-    assert (np.diff(gpu.history) < 0).all()
-
-
-@pytest.mark.parametrize("stop", [{"least": 0.0, "tol": 0.05}, {"least": 0.9, "tol": 1e-9}])
-def test_where_an_ascent_stops(stop, rng, monkeypatch):
-    """At the same step as on the CPU, however far the host looks ahead."""
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
-    image = rng.random((1, *SHAPE)) + 0.1
-    cpu, gpu = ascents(image, max_iter=30, callback=None, **stop)
-    assert cpu.stop_reason == gpu.stop_reason == "tolerance"
-    assert 1 < cpu.n_iter == gpu.n_iter
-    assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
-
-
-def test_callbacks_of_an_ascent(rng):
-    seen = []
-
-    def callback(state):
-        seen.append((state.iteration, state.objective, device.to_host(state.estimate).copy()))
-        return state.iteration == 2
-
-    image = rng.random(SHAPE) + 0.1
-    result = fd.solve(image, SMALL, data="poisson", prior=None, tol=0, callback=callback, device="cuda")
-    assert result.stop_reason == "callback"
-    assert [iteration for iteration, _, _ in seen] == [1, 2]
-    assert seen[0][1] == result.history[1]
-    assert np.array_equal(seen[-1][2], result.image)
-
-
-def test_plain_steps_are_the_cpus(rng):
-    image, found = rng.random((1, *SHAPE)), []
-    for where, make in (("cpu", poisson.Workspace), ("cuda", cuda_poisson.CudaLucy)):
-        work = make([fd.Blur(SMALL, SHAPE, dtype=float, device=where)], 1)
-        found.append(device.to_host(poisson.lucy(work, device.put(image) if where == "cuda" else image, 3, 0.05)))
-    assert found[1] == pytest.approx(found[0])
