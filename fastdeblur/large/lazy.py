@@ -112,19 +112,31 @@ def _solve(
     """The restored tile of a block with what lies around it; `others` are weights, if any, and what was found."""
     *weights, found = others
     at = [int(k) for axis, k in enumerate(block_info[0]["chunk-location"]) if axis != plan.axis]
-    wraps = plan.boundary == "wrap"
-    seen = grid.window(at[0], at[1], reach, wraps)
     # Only now it is known how much of what is around is needed.
-    window = seen if found is None else grid.window(at[0], at[1], plan.last_halo(found, reach), wraps)
-    begins = (window.rows[0] - seen.rows[0], window.cols[0] - seen.cols[0])
-    places = [slice(begin, begin + size) for begin, size in zip(begins, window.shape, strict=True)]
-    part = plan.with_axis(places, slice(None))
-    planes = plan.planes(pixels[part])
-    check_pixels(planes, slice(*window.rows), slice(*window.cols))
+    halo = reach if found is None else plan.last_halo(found, reach)
+    window = grid.window(at[0], at[1], halo, plan.boundary == "wrap")
+    begins = [tile.start - depth for tile, depth in zip(window.tile, reach, strict=True)]
+    if plan.boundary != "wrap":
+        begins = [max(begin, 0) for begin in begins]
+    rows, cols = window.pieces(plan.sides)
+
+    places = [
+        np.concatenate([np.arange(piece.start, piece.stop) - begin for piece in pieces]) % size
+        for pieces, begin, size in zip((rows, cols), begins, plan.sides, strict=True)
+    ]
+
+    def inside(block: np.ndarray) -> np.ndarray:
+        for axis, place in zip(plan.blurred, places, strict=True):
+            whole = len(place) == place[-1] - place[0] + 1
+            block = block[(slice(None),) * axis + (slice(place[0], place[-1] + 1) if whole else place,)]
+        return plan.planes(block)
+
+    planes = inside(pixels)
+    check_pixels(planes, rows, cols)
     weighed = None
     if weights:
-        weighed = plan.planes(weights[0][part])
-        check_weights(weighed, slice(*window.rows), slice(*window.cols))
+        weighed = inside(weights[0])
+        check_weights(weighed, rows, cols)
     tile, _ = _solver_for(plan, found)(planes, weighed, window)
     return np.ascontiguousarray(plan.joined(tile))
 

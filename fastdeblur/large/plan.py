@@ -70,6 +70,12 @@ class Plan:
         return 1 if self.axis is None else self.shape[self.axis]
 
     @property
+    def blurred(self) -> tuple[int, int]:
+        """The axes of the source that are rows and columns."""
+        rows, cols = (at for at in range(len(self.shape)) if at != self.axis)
+        return rows, cols
+
+    @property
     def needs_squares(self) -> bool:
         """Whether the weight follows from norms of the whole image."""
         return self.options.data == "root" and self.options.mu is not None
@@ -284,23 +290,30 @@ def half_of(tile: tuple[int, int]) -> tuple[int, int]:
     return tile[0] // 2, tile[1] // 2
 
 
-def check_pixels(planes: np.ndarray, rows: slice, cols: slice) -> None:
-    """Refuse infinite pixels of a place."""
+def check_pixels(planes: np.ndarray, rows: list[slice], cols: list[slice]) -> None:
+    """Refuse infinite pixels of a place, which is in pieces."""
     wrong = np.isinf(planes)
     if wrong.any():
-        _, row, col = np.argwhere(wrong)[0]
+        place = np.argwhere(wrong)[0]
         raise ValueError(
             "source must be finite, or NaN where pixels are missing; "
-            f"at row {row + rows.start}, column {col + cols.start} it is infinite"
+            f"at {_named(place, rows, cols)} it is {planes[tuple(place)]}"
         )
 
 
-def check_weights(weights: np.ndarray, rows: slice, cols: slice) -> None:
+def check_weights(weights: np.ndarray, rows: list[slice], cols: list[slice]) -> None:
     """Refuse weights that are none."""
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
-        channel, row, col = np.argwhere(wrong)[0]
+        place = np.argwhere(wrong)[0]
         raise ValueError(
-            f"weights must be finite and at least 0; at row {row + rows.start}, column {col + cols.start} it is "
-            f"{weights[channel, row, col]}"
+            f"weights must be finite and at least 0; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
         )
+
+
+def _named(place: np.ndarray, rows: list[slice], cols: list[slice]) -> str:
+    row, col = (
+        int(np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])[at])
+        for at, pieces in zip(place[1:], (rows, cols), strict=True)
+    )
+    return f"row {row}, column {col}"
