@@ -256,6 +256,7 @@ class Job:
         else:
             first = plan.first_halo(half_of(tile))
             grid = grid_of(plan.sides, tile, first)
+            plan.check_tiles(grid, first)
             if grid.counts == (1, 1):
                 return grid, None, (0, 0)
             found = self._find(grid)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sources import readable
+from .. import checks
 from . import weighing
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .tiles import Solver
@@ -30,6 +30,9 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
         raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
+    if checks.on_gpu(source._meta) or isinstance(source._meta, np.ma.MaskedArray):
+        raise TypeError(f"source must have chunks that are NumPy's arrays, not masked; they are {type(source._meta)}")
+    checks.real_kind("source", source)
     plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or (chunks[0][0], chunks[1][0])
@@ -64,13 +67,7 @@ def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
         least = int(np.diff(steps).min())
         if halo > least:
             raise ValueError(f"tile must have at least as many {name} as the halo, {halo}; the smallest has {least}")
-    window = tuple(min(size, tile + 2 * halo) for size, tile, halo in zip(plan.sides, grid.tile, reach, strict=True))
-    need = plan.need(window, grid.counts == (1, 1))  # type: ignore[arg-type]
-    if need > plan.memory:
-        raise ValueError(
-            f"max_memory must be at least {readable(need)} for chunks of {grid.tile}; got {readable(plan.memory)} "
-            "(smaller chunks, or tile, take less)"
-        )
+    plan.check_tiles(grid, reach)
 
 
 def _chunks_of(plan: Plan, grid: Grid, source: Any) -> tuple[Any, ...]:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from .. import checks, options
+from ..blur import Blur
 from ..boundary import BOUNDARIES
 from ..deblurrer import psfs_of
+from ..filters import PATHS
 from ..hygiene import warn_if_off_centre, warn_of_sum
 from ..sources import readable
 from . import halo, weighing
 from .needs import of_solve
 from .tiles import Solver
 from .weighing import Found
+from .windows import Grid
 
 # What compiled code and its libraries take beyond the import, in bytes.
 CODE = 90e6
@@ -142,7 +145,7 @@ class Plan:
             return self.sides
         wanted = self.last_halo(found, self.sides)
         self.check_memory(wanted)
-        low, high = LEAST_TILE, max(self.sides)
+        low, high = self._least, max(self.sides)
         while high - low > 1:
             middle = (low + high) // 2
             if self.need(self._window(middle, wanted), False) <= self.memory:
@@ -152,19 +155,36 @@ class Plan:
         rows, cols = (math.ceil(size / math.ceil(size / low)) for size in self.sides)
         return rows, cols
 
+    @property
+    def _least(self) -> int:
+        """The smallest tile to take: one that sees no more beyond itself than it has must be as long as the psf."""
+        return max(LEAST_TILE, int(max(self.psf.shape[-2:])))
+
     def check_memory(self, halo: tuple[int, int]) -> None:
         """Refuse a memory that is too small for the smallest of tiles with that halo."""
-        need = self.need(self._window(LEAST_TILE, halo), False)
+        need = self.need(self._window(self._least, halo), False)
         if need > self.memory:
             raise ValueError(
                 f"max_memory must be at least {readable(need)} for this psf, whose tiles see {max(halo)} pixels beyond "
                 f"themselves; got {readable(self.memory)}"
             )
 
+    def check_tiles(self, grid: Grid, halo: tuple[int, int]) -> None:
+        """Refuse tiles that were asked for and do not fit into the memory."""
+        alone = grid.counts == (1, 1)
+        largest = (max(int(size) for size in np.diff(steps)) for steps in grid.steps)
+        window = tuple(min(size, tile + 2 * reach) for size, tile, reach in zip(self.sides, largest, halo, strict=True))
+        need = self.need(window, alone)  # type: ignore[arg-type]
+        if need > self.memory:
+            raise ValueError(
+                f"max_memory must be at least {readable(need)} for tiles of {grid.tile}; got {readable(self.memory)} "
+                "(smaller ones take less)"
+            )
+
     def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
         """The window of a square tile: at least half of it is the tile, down and across."""
         rows, cols = (
-            min(size, tile + 2 * min(reach, max(tile // 2, LEAST_TILE)))
+            min(size, tile + 2 * min(reach, max(tile // 2, self._least)))
             for size, reach in zip(self.sides, wanted, strict=True)
         )
         return rows, cols
@@ -232,6 +252,11 @@ def plan_of(
             f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
         )
     checks.choice("boundary", boundary, BOUNDARIES)
+    checks.choice("path", path, ["auto", *PATHS])
+    if asked.method == "splits" and path not in ("auto", "fft"):
+        raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
+    if isinstance(psf, Blur):
+        raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
     wanted = 2 if channel_axis is None else 3
     if len(shape) != wanted or 0 in shape:
         raise ValueError(
