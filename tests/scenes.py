@@ -1,6 +1,7 @@
 """Blurred images with edges of all sizes, for the tests of large images."""
 
 import numpy as np
+import tifffile
 
 import fastdeblur as fd
 from fastdeblur.large import reading
@@ -30,3 +31,27 @@ def layout(image, psf, **options):
     weights = options.pop("weights", None)
     weights = None if weights is None else reading.of_array(weights, "weights")
     return Job(reading.of_array(image), weights, psf, {**DEFAULTS, **options})._layout()
+
+
+def saved(path, array):
+    """An array in a file of the path's suffix."""
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, array)
+    else:
+        import zarr
+
+        zarr.open_array(str(path), mode="w", shape=array.shape, dtype=array.dtype, chunks=(32, 32))[...] = array
+    return path
+
+
+def read(path):
+    """What is in it."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".tif":
+        return tifffile.imread(path)
+    import zarr
+
+    return zarr.open_array(str(path), mode="r")[...]

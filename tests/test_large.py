@@ -1,5 +1,6 @@
 """Tiles of a large image against the whole, solved at once."""
 
+import os
 import re
 import warnings
 
@@ -86,12 +87,12 @@ def test_richardson_lucy_takes_as_many_steps_in_every_tile():
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 def test_colours(axis):
     psfs = np.stack([SMALL, fd.psf.disk(2), SMALL.T], axis=-1)
-    image = blurred((120, 130, 3), psfs)
+    image = blurred((70, 80, 3), psfs)
     for psf in (SMALL, psfs):
         whole = fd.solve(image, psf, data="squares", mu=0.05, channel_axis=-1).image
         given = np.moveaxis(psf, -1, axis) if psf.ndim == 3 else psf
         tiles = fd.deblur_large(
-            np.moveaxis(image, -1, axis), given, data="squares", mu=0.05, channel_axis=axis, tile=(60, 70)
+            np.moveaxis(image, -1, axis), given, data="squares", mu=0.05, channel_axis=axis, tile=(35, 50)
         )
         assert tiles.shape == np.moveaxis(image, -1, axis).shape
         assert np.abs(np.moveaxis(tiles, axis, -1) - whole).max() < 1e-3 * np.ptp(whole)
@@ -101,30 +102,31 @@ def test_colours(axis):
 def test_weights_and_missing_pixels(rng, boundary):
     image = blurred((140, 150), SMALL)
     image[rng.random(image.shape) < 0.05] = np.nan
-    image[80:100, 60:90] = np.nan
+    image[100:108, 30:40] = np.nan
     weights = rng.uniform(0.5, 2, image.shape) * (rng.random(image.shape) > 0.1)
     for given in (None, weights):
         options = {"data": "squares", "mu": 0.02, "boundary": boundary, "weights": given}
-        assert differences(image, SMALL, 75, **options)[0] < 2e-3
+        assert differences(image, SMALL, 75, tol=1e-5, **options)[0] < 1e-3
 
 
 def test_weights_of_one_channel_are_those_of_all(rng):
-    image, weights = blurred((100, 90, 3), SMALL), rng.uniform(0.5, 2, (100, 90))
+    image, weights = blurred((64, 60, 3), SMALL), rng.uniform(0.5, 2, (64, 60))
     options = {"data": "squares", "mu": 0.02, "channel_axis": -1}
-    same = fd.deblur_large(image, SMALL, tile=50, weights=weights[..., None].repeat(3, -1), **options)
-    np.testing.assert_array_equal(fd.deblur_large(image, SMALL, tile=50, weights=weights, **options), same)
-    assert differences(image, SMALL, 50, weights=weights, **options)[0] < 2e-3
+    same = fd.deblur_large(image, SMALL, tile=32, weights=weights[..., None].repeat(3, -1), **options)
+    np.testing.assert_array_equal(fd.deblur_large(image, SMALL, tile=32, weights=weights, **options), same)
+    assert differences(image, SMALL, 32, weights=weights, **options)[0] < 2e-3
 
 
 @pytest.mark.parametrize("boundary", ["mirror", "wrap", "unknown"])
 def test_a_tile_without_pixels_gets_the_mean(boundary):
-    image = blurred((200, 210))
-    image[:130, :140] = np.nan
-    tiles = fd.deblur_large(image, PSF, data="squares", mu=0.02, tile=60, halo=20, boundary=boundary)
-    empty = tiles[30:35, 30:35]
+    image = blurred((160, 170), SMALL)
+    image[:105, :105] = np.nan
+    tiles = fd.deblur_large(image, SMALL, data="squares", mu=0.1, tile=40, halo=20, boundary=boundary)
+    empty = tiles[40:80, 40:80]
     assert np.isfinite(tiles).all()
     assert (empty == empty[0, 0]).all()
     assert abs(empty[0, 0] - np.nanmean(image)) < 0.1
+    assert np.ptp(tiles[110:, 110:]) > 0.5
 
 
 def test_no_pixels_at_all_is_an_error():
@@ -163,20 +165,19 @@ def test_windows_hold_their_tiles(rng, wraps, reach):
 
 
 def test_the_weight_is_the_same_everywhere_and_near_that_of_solve():
-    image = blurred((300, 310), noise=0.02)
+    image = blurred((300, 310), SMALL, noise=0.02)
     image[:, 150:] *= 0.1  # a half that alone would get another weight
-    whole = fd.solve(image, PSF)
-    _, found, _ = layout(image, PSF, tile=100)
-    np.testing.assert_allclose(found.mu, fd.solve(image, PSF, data="squares").mu, rtol=0.05)
-    tiles, again = (fd.deblur_large(image, PSF, tile=100, **options) for options in ({}, {"data": "squares"}))
+    whole = fd.solve(image, SMALL)
+    _, found, _ = layout(image, SMALL, tile=150)
+    np.testing.assert_allclose(found.mu, fd.solve(image, SMALL, data="squares").mu, rtol=0.05)
+    tiles, again = (fd.deblur_large(image, SMALL, tile=150, **options) for options in ({}, {"data": "squares"}))
     np.testing.assert_array_equal(tiles, again)
-    given = fd.deblur_large(image, PSF, tile=100, data="squares", mu=found.mu)
+    given = fd.deblur_large(image, SMALL, tile=150, data="squares", mu=found.mu)
     np.testing.assert_array_equal(tiles, given)
     assert np.abs(tiles - whole.image).max() < 0.03 * np.ptp(image)
     for prior in ("tv", "sparse"):
-        np.testing.assert_allclose(
-            layout(image, PSF, tile=100, prior=prior)[1].mu, fd.solve(image, PSF, prior=prior, max_iter=1).mu, rtol=0.1
-        )
+        wanted = fd.solve(image, SMALL, prior=prior, max_iter=1).mu
+        np.testing.assert_allclose(layout(image, SMALL, tile=150, prior=prior)[1].mu, wanted, rtol=0.1)
 
 
 @pytest.mark.parametrize("weight", [None, 9.0])
@@ -213,10 +214,10 @@ def test_halos_grow_with_the_psf_and_with_small_and_large_weights():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_bits_do_not_depend_on_the_number_of_threads(workers):
-    image = blurred((400, 420))
+    image = blurred((300, 320))
     for options in ({"mu": 0.05, "data": "squares"}, {"prior": "tv", "max_iter": 5}, {"mu": 0.05}):
-        wanted = fd.deblur_large(image, PSF, tile=210, **options)
-        np.testing.assert_array_equal(fd.deblur_large(image, PSF, tile=210, workers=workers, **options), wanted)
+        wanted = fd.deblur_large(image, PSF, tile=160, **options)
+        np.testing.assert_array_equal(fd.deblur_large(image, PSF, tile=160, workers=workers, **options), wanted)
 
 
 def test_dtypes():
@@ -233,10 +234,10 @@ def test_dtypes():
 def test_automatic_tiles_fit_into_the_memory():
     image = blurred((1000, 1000))
     grid, found, reach = layout(image, PSF, max_memory="120MB")
-    assert grid.counts != (1, 1)
+    assert grid.counts == (2, 2)
     assert max(reach) <= min(grid.tile) // 2
-    larger = layout(image, PSF, max_memory="160MB")[0]
-    assert larger.counts < grid.counts
+    assert min(layout(image, PSF, max_memory="100MB")[0].counts) > 2
+    assert layout(image, PSF, max_memory="200MB")[0].counts == (1, 1)
     whole = fd.solve(image, PSF, data="squares", mu=found.mu).image
     tiles = fd.deblur_large(image, PSF, max_memory="120MB")
     assert np.abs(tiles - whole).max() < 1e-3 * np.ptp(whole)
@@ -248,21 +249,26 @@ def test_too_little_memory_says_how_much_is_needed():
         fd.deblur_large(image, PSF, max_memory="50MB", mu=0.05, data="squares")
     needed = float(re.search(r"at least (\S+) MB", str(error.value))[1])
     layout(image, PSF, max_memory=f"{needed + 5}MB", mu=0.05, data="squares")
-    with pytest.raises(ValueError, match=r"max_memory must be at least \S+ MB for tiles of \(600, 600\); got 120 MB"):
-        fd.deblur_large(image, PSF, max_memory="120MB", tile=600)
+    with pytest.raises(ValueError, match=r"max_memory must be at least \S+ MB for tiles of \(600, 600\); got 100 MB"):
+        fd.deblur_large(image, PSF, max_memory="100MB", tile=600)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads Linux's own figures")
 def test_estimates_are_what_is_allocated(python):
-    """Peak resident memory beyond that of the process before, in a fresh one each."""
-    for options in ("mu=0.1", 'prior="tv"', 'mu=0.1, solver="adam", max_iter=3', 'data="poisson", prior=None'):
-        script = f"""
+    """Peak resident memory beyond that before, which is looked at in a fresh process."""
+    script = """
 import numpy as np, fastdeblur as fd
-image, psf = np.random.default_rng(0).random((1024, 1024), np.float32), fd.psf.gaussian(9, 2.0)
-fd.solve(image[:200, :200], psf, {options})  # compiled, or loaded
+image, psf = np.random.default_rng(0).random((768, 768), np.float32), fd.psf.gaussian(9, 2.0)
 peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
-open("/proc/self/clear_refs", "w").write("5")
-before = peak()
-fd.solve(image, psf, {options})
-print((peak() - before) / fd.estimate_memory(image.shape, psf, {options}))
+for options in ({"mu": 0.1}, {"prior": "tv"}, {"mu": 0.1, "solver": "adam"}, {"data": "poisson", "prior": None}):
+    options["max_iter"] = 2
+    fd.solve(image[:200, :200], psf, **options)  # compiled, or loaded
+    open("/proc/self/clear_refs", "w").write("5")  # the peak is what there is now
+    before = peak()
+    fd.solve(image, psf, **options)
+    print((peak() - before) / fd.estimate_memory(image.shape, psf, **options))
 """
-        assert 0.8 < float(python(script)) < 1.25, options
+    ratios = list(map(float, python(script).split()))
+    assert len(ratios) == 4
+    assert min(ratios) > 0.75
+    assert max(ratios) < 1.25
