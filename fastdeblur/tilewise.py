@@ -135,10 +135,13 @@ def deblur(
             axis = None if len(stored.shape) == 2 else 2
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
-            with targets.opened(where, [stored], stored.shape, dtype, axis, tile, identity, whole) as target:
+            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
                 yield Stored(target, stored, whole, out)
 
-        return Job(real, weighed, psf, asked).run(target_for)[1]
+        job = Job(real, weighed, psf, asked)
+        if not pictured:
+            targets.check(out, [stored], stored.shape, dtype, None)
+        return job.run(target_for)[1]
 
 
 @contextmanager

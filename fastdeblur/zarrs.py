@@ -65,12 +65,7 @@ def folder_of(array: Any) -> Path | None:
 @contextmanager
 def opened(path: Path, stack: bool) -> Iterator[Source]:
     """An array, or the first dataset of an OME-Zarr group."""
-    require()
-    if not path.exists():
-        raise FileNotFoundError(2, os.strerror(2))
-    described = _described(path)
-    if not described:
-        raise ValueError("it is not in Zarr's format: there is neither .zarray, .zgroup nor zarr.json in it")
+    described = _found(path)
     if any(_is_array(each) for each in described):
         array, extra = _array(path)
         source = of_array(array, stack, extra)
@@ -101,8 +96,7 @@ class Shown:
 
 def in_parts(path: Path) -> Any:
     """An array, or the first dataset of an OME-Zarr group without its axes of length 1, to be read in parts."""
-    require()
-    described = _described(path)
+    described = _found(path)
     if any(_is_array(each) for each in described):
         array = _array(path)[0]
         return Shown(path, array, list(range(len(array.shape))))
@@ -112,6 +106,17 @@ def in_parts(path: Path) -> Any:
         raise ValueError(f"it must be one image; it has the axes {' and '.join(others)}")
     kept = [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)]
     return Shown(inner, array, kept)
+
+
+def _found(path: Path) -> list[dict[str, Any]]:
+    """`_described` of what must be in Zarr's format."""
+    require()
+    if not path.exists():
+        raise FileNotFoundError(2, os.strerror(2))
+    described = _described(path)
+    if not described:
+        raise ValueError("it is not in Zarr's format: there is neither .zarray, .zgroup nor zarr.json in it")
+    return described
 
 
 def _described(folder: Path) -> list[dict[str, Any]]:

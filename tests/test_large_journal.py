@@ -53,7 +53,7 @@ def account(out, source=IMAGE, **options):
     """How the next run goes."""
     with reading.opened(source) as readable:
         work = job.Job(readable, None, PSF, {**DEFAULTS, **OPTIONS, **options})
-        return work.run(lambda *more: targets.opened(out, [readable], readable.shape, np.dtype("f4"), None, *more))[1]
+        return work.run(lambda *more: targets.opened(out, readable.shape, np.dtype("f4"), None, *more))[1]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

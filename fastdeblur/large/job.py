@@ -135,7 +135,8 @@ def deblur_large(
         job = Job(readable, weighed, psf, asked)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
         sources = [readable] if weighed is None else [readable, weighed]
-        return job.run(lambda *job: targets.opened(out, sources, shape, dtype, axis, *job))[0]
+        targets.check(out, sources, shape, dtype, axis)
+        return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
 
 
 def is_dask(value: Any) -> bool:

@@ -20,10 +20,21 @@ from .writing import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Wri
 CHUNK = 1024
 
 
+def check(
+    out: Any, sources: Sequence[Readable], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None
+) -> None:
+    """Refuse an `out` that has no room for the result, or is one of the sources, before anything is read."""
+    if isinstance(out, (str, os.PathLike)):
+        _check_path(Path(out), sources, shape, axis)
+    elif out is not None:
+        _check_array(out, shape, dtype)
+        for source in sources:
+            _check_apart(out, place_of(out), source)
+
+
 @contextmanager
 def opened(
     out: Any,
-    sources: Sequence[Readable],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     axis: int | None,
@@ -31,13 +42,12 @@ def opened(
     identity: Identity,
     room: np.ndarray | None = None,
 ) -> Iterator[Writable]:
-    """What `out` means: None, an array, or a path; it must have room for the result, and not be one of the sources.
+    """What an `out` that has been checked means: None is a new array, or `room`.
 
-    None is a new array, or `room`.  `identity` tells what is to be done from other jobs.
+    `identity` tells what is to be done from other jobs.
     """
     if isinstance(out, (str, os.PathLike)):
         path = Path(out)
-        _check_path(path, sources)
         with files.write_errors(path):
             if files.format_of(path) == "Zarr":
                 new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), identity)
@@ -51,12 +61,9 @@ def opened(
     if out is None:
         yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
-    _check_array(out, shape, dtype)
     if isinstance(out, np.memmap):
         out.flush()
     place = place_of(out)
-    for source in sources:
-        _check_apart(out, place, source)
     if place is None:
         folder = zarrs.folder_of(out)
         yield IntoArray(out, None if folder is None else journal_of(Path(os.path.realpath(folder)), identity))
@@ -102,9 +109,11 @@ def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
         raise ValueError("out must not be read-only")
 
 
-def _check_path(path: Path, sources: Sequence[Readable]) -> None:
+def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...], axis: int | None) -> None:
     if files.FORMATS.get(path.suffix.lower()) not in ("NPY", "TIFF", "Zarr"):
         raise ValueError(f"cannot write {path}: it must be .npy, .zarr or TIFF, which are written in parts")
+    if files.format_of(path) == "TIFF" and axis not in (None, len(shape) - 1):
+        raise ValueError(f"out must have its channels last to be a TIFF; channel_axis is {axis} of {shape}")
     files.check_place(path)
     for source in sources:
         if path.exists() and any(os.path.samefile(known, path) for known in _files_of(source)):

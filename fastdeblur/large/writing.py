@@ -237,8 +237,6 @@ def _empty_tiff(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: 
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
-    if axis is not None and axis != len(shape) - 1:
-        raise ValueError(f"out must have its channels last to be a TIFF; channel_axis is {axis} of {shape}")
     shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
         path, shape=shape, dtype=dtype, returnoffset=True, metadata=None,
