@@ -119,7 +119,7 @@ def deblur(
         if level is not None:
             if weights is not None and weights.shape not in (real.shape, real.shape[:2]):
                 raise ValueError(
-                    f"weights must have the image's shape {real.shape}, or its rows and columns; their shape is "
+                    f"weights must have the image's shape {real.shape[:2]}, or with its channels; their shape is "
                     f"{weights.shape}"
                 )
             weighed = Unsaturated(real, checks.real("level", level, "any"), weights)

@@ -194,11 +194,8 @@ class Job:
         self.source, self.weights = source, weights
         self.plan: Plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
         self._progress = bool(asked["progress"])
-        if weights is not None and weights.shape not in (source.shape, self.plan.sides):
-            raise ValueError(
-                f"weights must have the source's shape {source.shape}, or its rows and columns {self.plan.sides}; "
-                f"their shape is {weights.shape}"
-            )
+        if weights is not None:
+            self.plan.check_weights(weights.shape)
 
     def run(
         self, target_for: Callable[[tuple[int, int], Identity], AbstractContextManager[Writable]]

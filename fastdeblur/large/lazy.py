@@ -44,11 +44,12 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     source = source.rechunk(_chunks_of(plan, grid, source))
     others = []
     if weights is not None:
-        weights = weights if isinstance(weights, da.Array) else da.asarray(weights)
-        if weights.shape not in (source.shape, plan.sides):
-            raise ValueError(
-                f"weights must have the source's shape {source.shape}, or {plan.sides}; their shape is {weights.shape}"
-            )
+        if not isinstance(weights, da.Array):
+            if not all(hasattr(weights, name) for name in ("shape", "dtype", "__getitem__")):
+                raise TypeError(f"weights must be an array for a Dask array; got {type(weights).__name__}")
+            weights = da.asarray(weights)
+        checks.real_kind("weights", weights)
+        plan.check_weights(weights.shape)
         if weights.ndim < source.ndim:
             weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
         others = [weights.rechunk(source.chunks)]
@@ -100,6 +101,9 @@ def _found_in(
     plan: Plan, crops: list[np.ndarray], weights: list[np.ndarray] | None = None, squares: Any = None
 ) -> Found:
     planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
+    for each, check in zip(planes, (check_pixels, check_weights), strict=True):
+        for crop, (rows, cols) in zip(each, weighing.crops(plan.sides), strict=False):
+            check(crop, [rows], [cols])
     return plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
 
 

@@ -67,6 +67,12 @@ class Plan:
         rows, cols = (size for at, size in enumerate(self.shape) if at != self.axis)
         self.sides = rows, cols
 
+    def check_weights(self, shape: tuple[int, ...]) -> None:
+        """Refuse weights of another shape."""
+        if shape not in (self.shape, self.sides):
+            one = "" if self.axis is None else f", or {self.sides} for all channels"
+            raise ValueError(f"weights must have the source's shape {self.shape}{one}; their shape is {shape}")
+
     @property
     def channels(self) -> int:
         """1 without a channel axis."""
