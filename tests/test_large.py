@@ -1,5 +1,7 @@
 """Tiles of a large image against the whole, solved at once."""
 
+import ctypes
+import itertools
 import os
 import re
 import warnings
@@ -26,8 +28,7 @@ def differences(image, psf, tile, **options):
     return difference.max(), np.quantile(difference, 0.999)
 
 
-@pytest.mark.parametrize("mu", [0.01, 0.1])
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("boundary", "mu"), [*zip(BOUNDARIES, itertools.cycle([0.02, 0.2]))])
 def test_tiles_are_the_whole(boundary, mu):
     image = blurred((100, 110), SMALL, np.float64, "constant" if boundary == "unknown" else boundary)
     most, nearly = differences(image, SMALL, (40, 60), data="squares", mu=mu, boundary=boundary, tol=1e-5)
@@ -45,7 +46,7 @@ def test_tiles_are_the_whole(boundary, mu):
     ],
     ids=["even", "long", "diagonal", "point"],
 )
-@pytest.mark.parametrize("boundary", ["nearest", "wrap", "unknown"])
+@pytest.mark.parametrize("boundary", ["nearest", "wrap"])
 def test_psfs_of_any_shape(psf, tile, boundary):
     image = blurred((110, 131), psf, np.float64)
     assert differences(image, psf, tile, data="squares", mu=0.05, boundary=boundary, tol=1e-5)[0] < 1e-3
@@ -84,15 +85,15 @@ def test_richardson_lucy_takes_as_many_steps_in_every_tile():
     assert np.abs(tiles - whole.image).max() < 2e-3 * np.ptp(image)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("axis", [0, 1, -1])
 def test_colours(axis):
     psfs = np.stack([SMALL, fd.psf.disk(2), SMALL.T], axis=-1)
-    image = blurred((70, 80, 3), psfs)
+    image = blurred((60, 64, 3), psfs)
     for psf in (SMALL, psfs):
         whole = fd.solve(image, psf, data="squares", mu=0.05, channel_axis=-1).image
         given = np.moveaxis(psf, -1, axis) if psf.ndim == 3 else psf
         tiles = fd.deblur_large(
-            np.moveaxis(image, -1, axis), given, data="squares", mu=0.05, channel_axis=axis, tile=(35, 50)
+            np.moveaxis(image, -1, axis), given, data="squares", mu=0.05, channel_axis=axis, tile=(30, 64)
         )
         assert tiles.shape == np.moveaxis(image, -1, axis).shape
         assert np.abs(np.moveaxis(tiles, axis, -1) - whole).max() < 1e-3 * np.ptp(whole)
@@ -117,7 +118,7 @@ def test_weights_of_one_channel_are_those_of_all(rng):
     assert differences(image, SMALL, 32, weights=weights, **options)[0] < 2e-3
 
 
-@pytest.mark.parametrize("boundary", ["mirror", "wrap", "unknown"])
+@pytest.mark.parametrize("boundary", ["mirror", "wrap"])
 def test_a_tile_without_pixels_gets_the_mean(boundary):
     image = blurred((160, 170), SMALL)
     image[:105, :105] = np.nan
@@ -180,16 +181,15 @@ def test_the_weight_is_the_same_everywhere_and_near_that_of_solve():
         np.testing.assert_allclose(layout(image, SMALL, tile=150, prior=prior)[1].mu, wanted, rtol=0.1)
 
 
-@pytest.mark.parametrize("weight", [None, 9.0])
-@pytest.mark.parametrize("mu", [0.02, 0.3])
+@pytest.mark.parametrize(("mu", "weight"), [(0.02, None), (0.1, 9.0)])
 def test_the_ridge_of_root_is_that_of_the_whole(mu, weight):
     """The periodogram's; its squares are those of the border too, so it is not quite the same."""
-    image = blurred((200, 210), noise=0.02)
+    image = blurred((150, 160), SMALL, noise=0.02)
     weights = None if weight is None else np.full(image.shape, weight, np.float32)
-    whole = fd.solve(image, PSF, data="root", mu=mu, weights=weights).image
-    tiles = fd.deblur_large(image, PSF, data="root", mu=mu, weights=weights, tile=100)
+    whole = fd.solve(image, SMALL, data="root", mu=mu, weights=weights).image
+    tiles = fd.deblur_large(image, SMALL, data="root", mu=mu, weights=weights, tile=75)
     assert np.abs(tiles - whole).max() < 0.02 * np.ptp(image)
-    bright = fd.deblur_large(256 * image, PSF, data="root", mu=mu, weights=weights, tile=100)
+    bright = fd.deblur_large(256 * image, SMALL, data="root", mu=mu, weights=weights, tile=75)
     np.testing.assert_allclose(bright / 256, tiles, atol=1e-4)
 
 
@@ -212,12 +212,12 @@ def test_halos_grow_with_the_psf_and_with_small_and_large_weights():
     assert across > 2 * down
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_bits_do_not_depend_on_the_number_of_threads(workers):
+def test_bits_do_not_depend_on_the_number_of_threads():
     image = blurred((300, 320))
     for options in ({"mu": 0.05, "data": "squares"}, {"prior": "tv", "max_iter": 5}, {"mu": 0.05}):
         wanted = fd.deblur_large(image, PSF, tile=160, **options)
-        np.testing.assert_array_equal(fd.deblur_large(image, PSF, tile=160, workers=workers, **options), wanted)
+        for workers in (1, 2):
+            np.testing.assert_array_equal(fd.deblur_large(image, PSF, tile=160, workers=workers, **options), wanted)
 
 
 def test_dtypes():
@@ -237,7 +237,7 @@ def test_automatic_tiles_fit_into_the_memory():
     assert grid.counts == (2, 2)
     assert max(reach) <= min(grid.tile) // 2
     assert min(layout(image, PSF, max_memory="100MB")[0].counts) > 2
-    assert layout(image, PSF, max_memory="200MB")[0].counts == (1, 1)
+    assert layout(image, PSF, max_memory="250MB")[0].counts == (1, 1)
     whole = fd.solve(image, PSF, data="squares", mu=found.mu).image
     tiles = fd.deblur_large(image, PSF, max_memory="120MB")
     assert np.abs(tiles - whole).max() < 1e-3 * np.ptp(whole)
@@ -253,16 +253,21 @@ def test_too_little_memory_says_how_much_is_needed():
         fd.deblur_large(image, PSF, max_memory="100MB", tile=600)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads Linux's own figures")
+@pytest.mark.skipif(
+    not (os.path.exists("/proc/self/clear_refs") and hasattr(ctypes.CDLL(None), "malloc_trim")),
+    reason="reads Linux's own figures",
+)
 def test_estimates_are_what_is_allocated(python):
     """Peak resident memory beyond that before, which is looked at in a fresh process."""
     script = """
-import numpy as np, fastdeblur as fd
-image, psf = np.random.default_rng(0).random((768, 768), np.float32), fd.psf.gaussian(9, 2.0)
+import ctypes, numpy as np, fastdeblur as fd
+psf = fd.psf.gaussian(9, 2.0)
+image = fd.convolve(np.random.default_rng(0).random((48, 48), np.float32).repeat(16, 0).repeat(16, 1), psf)
 peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 for options in ({"mu": 0.1}, {"prior": "tv"}, {"mu": 0.1, "solver": "adam"}, {"data": "poisson", "prior": None}):
     options["max_iter"] = 2
     fd.solve(image[:200, :200], psf, **options)  # compiled, or loaded
+    ctypes.CDLL(None).malloc_trim(0)  # what is free is the system's again
     open("/proc/self/clear_refs", "w").write("5")  # the peak is what there is now
     before = peak()
     fd.solve(image, psf, **options)
