@@ -63,6 +63,17 @@ def test_the_bits_are_those_of_the_same_tiles(kind):
     np.testing.assert_array_equal(lazy[100:, 3:7].compute(scheduler="threads"), wanted[100:, 3:7])
 
 
+@pytest.mark.parametrize("boundary", ["unknown", "wrap"])
+def test_the_halo_is_what_the_weight_needs_not_what_was_read(boundary):
+    psf, options = fd.psf.gaussian(7, 1.5), {"data": "root", "mu": 0.5, "boundary": boundary}
+    image = blurred((150, 170), psf)
+    _, _, used = layout(image, psf, tile=80, **options)
+    _, _, most = layout(image, psf, tile=80, data="squares", mu=3e-4)
+    assert max(used) < max(most)
+    wanted = fd.deblur_large(image, psf, tile=80, **options)
+    np.testing.assert_array_equal(fd.deblur_large(da.from_array(image, chunks=80), psf, **options).compute(), wanted)
+
+
 @pytest.mark.parametrize("boundary", ["reflect", "wrap"])
 @pytest.mark.parametrize("tile", [60, (50, 200), (200, 57), 30])
 def test_boundaries_and_tiles(boundary, tile):

@@ -119,7 +119,7 @@ class InFile:
         with self._turn:
             for index, offset in runs(part, self.shape, self.dtype.itemsize):
                 self._file.seek(self._offset + offset)
-                self._fill(memoryview(found[index].view(np.uint8)).cast("B"))
+                self._fill(memoryview(found[index]).cast("B"))
         return found
 
     def _fill(self, memory: memoryview) -> None:
