@@ -69,7 +69,7 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     >>> import fastdeblur as fd
     >>> psf = fd.psf.gaussian(13, 2.0)
     >>> gigabytes = fd.estimate_memory((4096, 4096), psf, mu=0.1) / 1e9
-    >>> bool(0.8 < gigabytes < 1.6)
+    >>> bool(0.6 < gigabytes < 1.2)
     True
     """
     if options.get("device", "cpu") != "cpu":
