@@ -18,6 +18,11 @@ LONGEST_HEADER = 10_000
 
 @contextmanager
 def opened(path: Path, stack: bool) -> Iterator[Source]:
+    """The image, or stack, of a file."""
+    yield of_array(mapped(path), stack)
+
+
+def mapped(path: Path) -> np.ndarray:
     """The array of a file; its header is compared with the file's size before anything is allocated."""
     with path.open("rb") as file:
         shape, fortran, dtype = _header(file)
@@ -31,10 +36,8 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
     if wanted > present:
         raise ValueError(f"it is truncated, or damaged: its header speaks of {wanted} bytes, {present} are there")
     if wanted == 0:  # what cannot be mapped
-        array = np.empty([min(size, 1) for size in shape], dtype) if math.prod(shape) else np.empty(shape, dtype)
-    else:
-        array = np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
-    yield of_array(array, stack)
+        return np.empty([min(size, 1) for size in shape], dtype) if math.prod(shape) else np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

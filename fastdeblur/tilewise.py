@@ -12,10 +12,10 @@ import numpy as np
 
 from . import checks, files, pixels
 from .frames import saturated
-from .large import reading, writing
+from .large import reading, targets
 from .large.job import Account, Job
 from .large.reading import Part, Readable
-from .large.writing import Writable
+from .large.writing import Identity, Writable, checksum
 from .sources import Source, readable
 
 # Options of `solve` that a tile can have no say in.
@@ -28,9 +28,13 @@ class Real:
     place: tuple[Path, int] | None = None
 
     def __init__(self, stored: Readable, alpha: bool):
-        self._stored, self._alpha, self.identity = stored, alpha, stored.identity
+        self._stored, self._alpha = stored, alpha
         one = pixels.to_real(np.zeros((1, 1, *stored.shape[2:]), stored.dtype), alpha)
         self.shape, self.dtype = (*stored.shape[:2], *one.shape[2:]), one.dtype
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._stored.identity
 
     def read(self, part: Part) -> np.ndarray:
         return pixels.to_real(self._stored.read((*part[:2], *_all(self._stored.shape))), self._alpha)
@@ -44,7 +48,7 @@ class Unsaturated:
     def __init__(self, real: Real, level: float, weights: np.ndarray | None):
         self._real, self._level, self._weights = real, level, weights
         self.shape, self.dtype = real.shape, np.dtype(np.float32)
-        self.identity = {"saturated": level, "weights": None if weights is None else writing.checksum(weights)}
+        self.identity = {"saturated": level, "weights": None if weights is None else checksum(weights)}
 
     def read(self, part: Part) -> np.ndarray:
         kept = saturated(self._real.read(part), self._level)
@@ -64,8 +68,7 @@ class Stored:
 
     def write(self, part: Part, pixels_: np.ndarray) -> None:
         there = (*part[:2], *_all(self._stored.shape))
-        with files.write_errors(self._path):
-            self._target.write(there, pixels.from_real(pixels_, self._stored.read(there)))
+        self._target.write(there, pixels.from_real(pixels_, self._stored.read(there)))
 
     def sum(self, part: Part) -> int:
         return self._target.sum((*part[:2], *_all(self._stored.shape)))
@@ -86,7 +89,12 @@ def deblur(
     source: Source, path: Path, out: Path, psf: np.ndarray, level: float | None, options: dict[str, Any], most: int
 ) -> Account:
     """Restore a file into another with at most about `most` bytes."""
-    refused = [name for name in WHOLE_ONLY if name in options and options[name] not in ("auto", "cpu")]
+    defaults = ("auto", "cpu", "image")
+    refused = [
+        name
+        for name in WHOLE_ONLY
+        if name in options and not (isinstance(options[name], str) and options[name] in defaults)
+    ]
     if refused:
         raise ValueError(
             f"{path} needs more than {readable(most)} at once, and tile by tile there is no "
@@ -109,7 +117,12 @@ def deblur(
         weights = options.pop("weights", None)
         weighed: Any = None if weights is None else reading.of_array(weights, "weights")
         if level is not None:
-            weighed = Unsaturated(real, checks.real("saturated", level, "any"), weights)
+            if weights is not None and weights.shape not in (real.shape, real.shape[:2]):
+                raise ValueError(
+                    f"weights must have the image's shape {real.shape[:2]}, or with its channels; their shape is "
+                    f"{weights.shape}"
+                )
+            weighed = Unsaturated(real, checks.real("level", level, "any"), weights)
         asked: dict[str, Any] = {
             "data": None, "prior": "gradient", "mu": "auto", "boundary": "unknown", "bounds": None, "max_iter": None,
             "tol": 1e-4, "path": "auto", "workers": None, "progress": False, "tile": "auto", "halo": "auto",
@@ -118,14 +131,17 @@ def deblur(
         asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": most - beside}
 
         @contextmanager
-        def target_for(tile: tuple[int, int]) -> Iterator[Writable]:
+        def target_for(tile: tuple[int, int], identity: Identity) -> Iterator[Writable]:
             axis = None if len(stored.shape) == 2 else 2
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
-            with writing.opened(where, stored, stored.shape, dtype, tile, axis, whole) as target:
+            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
                 yield Stored(target, stored, whole, out)
 
-        return Job(real, weighed, psf, asked).run(target_for)[1]
+        job = Job(real, weighed, psf, asked)
+        if not pictured:
+            targets.check(out, [stored], stored.shape, dtype, None)
+        return job.run(target_for)[1]
 
 
 @contextmanager

@@ -49,15 +49,23 @@ def is_array(path: Path) -> bool:
     return False
 
 
+def folder_of(array: Any) -> Path | None:
+    """The folder in which a Zarr array lies, if it lies in one."""
+    if isinstance(array, Shown):
+        return array.folder
+    store = getattr(array, "store", None)
+    root = getattr(store, "root", None) or getattr(store, "path", None)  # of Zarr 3, and 2
+    within = getattr(array, "path", None)
+    if not isinstance(root, (str, os.PathLike)) or not isinstance(within, str):
+        return None
+    folder = Path(root) / within
+    return folder if is_array(folder) else None
+
+
 @contextmanager
 def opened(path: Path, stack: bool) -> Iterator[Source]:
     """An array, or the first dataset of an OME-Zarr group."""
-    require()
-    if not path.exists():
-        raise FileNotFoundError(2, os.strerror(2))
-    described = _described(path)
-    if not described:
-        raise ValueError("it is not in Zarr's format: there is neither .zarray, .zgroup nor zarr.json in it")
+    described = _found(path)
     if any(_is_array(each) for each in described):
         array, extra = _array(path)
         source = of_array(array, stack, extra)
@@ -76,20 +84,19 @@ class Shown:
     """Parts of an array, of which some axes are kept, in an order of their own; of others the first element."""
 
     def __init__(self, folder: Path, array: Any, kept: list[int]):
-        self._folder, self._array, self._kept = folder, array, kept
+        self.folder, self._array, self._kept = folder, array, kept
         self.shape, self.dtype = tuple(int(array.shape[axis]) for axis in kept), np.dtype(array.dtype)
 
     def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
         parts = dict(zip(self._kept, part, strict=False))
         index = tuple(parts.get(axis, slice(None) if axis in self._kept else 0) for axis in range(self._array.ndim))
-        _check_stored(self._folder, self._array, index)
+        _check_stored(self.folder, self._array, index)
         return np.asarray(self._array[index]).transpose(np.argsort(np.argsort(self._kept)))
 
 
 def in_parts(path: Path) -> Any:
     """An array, or the first dataset of an OME-Zarr group without its axes of length 1, to be read in parts."""
-    require()
-    described = _described(path)
+    described = _found(path)
     if any(_is_array(each) for each in described):
         array = _array(path)[0]
         return Shown(path, array, list(range(len(array.shape))))
@@ -99,6 +106,17 @@ def in_parts(path: Path) -> Any:
         raise ValueError(f"it must be one image; it has the axes {' and '.join(others)}")
     kept = [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)]
     return Shown(inner, array, kept)
+
+
+def _found(path: Path) -> list[dict[str, Any]]:
+    """`_described` of what must be in Zarr's format."""
+    require()
+    if not path.exists():
+        raise FileNotFoundError(2, os.strerror(2))
+    described = _described(path)
+    if not described:
+        raise ValueError("it is not in Zarr's format: there is neither .zarray, .zgroup nor zarr.json in it")
+    return described
 
 
 def _described(folder: Path) -> list[dict[str, Any]]:

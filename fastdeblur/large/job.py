@@ -7,21 +7,21 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..result import Result
-from . import reading, weighing, writing
+from . import reading, targets, weighing
 from .journal import Journal
 from .plan import CELL, Plan, check_pixels, check_weights, half_of, plan_of
 from .reading import Readable
 from .tiles import Solver
 from .weighing import Found
 from .windows import Grid, Window, grid_of
-from .writing import Writable
+from .writing import Identity, Writable
 
 
 def deblur_large(
@@ -134,7 +134,9 @@ def deblur_large(
         weighed = None if weights is None else stack.enter_context(reading.opened(weights, "weights"))
         job = Job(readable, weighed, psf, asked)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
-        return job.run(lambda tile: writing.opened(out, readable, shape, dtype, tile, axis))[0]
+        sources = [readable] if weighed is None else [readable, weighed]
+        targets.check(out, sources, shape, dtype, axis)
+        return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
 
 
 def is_dask(value: Any) -> bool:
@@ -192,24 +194,26 @@ class Job:
         self.source, self.weights = source, weights
         self.plan: Plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
         self._progress = bool(asked["progress"])
-        if weights is not None and weights.shape not in (source.shape, self.plan.sides):
-            raise ValueError(
-                f"weights must have the source's shape {source.shape}, or its rows and columns {self.plan.sides}; "
-                f"their shape is {weights.shape}"
-            )
+        if weights is not None:
+            self.plan.check_weights(weights.shape)
 
-    def run(self, target_for: Callable[[tuple[int, int]], AbstractContextManager[Writable]]) -> tuple[Any, Account]:
-        """Do it; returns what the target has become, and how it went.  `target_for` opens one for a size of tiles."""
+    def run(
+        self, target_for: Callable[[tuple[int, int], Identity], AbstractContextManager[Writable]]
+    ) -> tuple[Any, Account]:
+        """Do it; returns what the target has become, and how it went.
+
+        `target_for` opens one for a size of tiles, and what tells this job from others.
+        """
         began, plan = time.monotonic(), self.plan
         grid, found, halo = self._layout()
         account = Account(math.nan if found is None else found.mu, grid.tile, halo, math.prod(grid.counts))
-        with target_for(grid.tile) as target:
-            journal = None if target.journal is None else Journal(target.journal, self._identity(grid, found))
+        with target_for(grid.tile, lambda: self._identity(grid, found)) as target:
+            journal = target.journal
             try:
                 windows = grid.windows(halo, plan.boundary == "wrap")
                 if journal is not None:
                     for at, total in list(journal.tiles.items()):
-                        if at not in windows or target.sum(plan.part(*windows[at].tile)) != total:
+                        if at not in windows or self._sum(target, windows[at]) != total:
                             del journal.tiles[at]  # it was not the disk's yet
                     journal.begin()
                     account.resumed = len(journal.tiles)
@@ -230,6 +234,12 @@ class Job:
         account.seconds = time.monotonic() - began
         return whole, account
 
+    def _sum(self, target: Writable, window: Window) -> int | None:
+        """The checksum of a tile that an earlier run wrote; None if it cannot be read."""
+        with suppress(Exception):  # chunks of a Zarr array may be damaged in any way
+            return target.sum(self.plan.part(*window.tile))
+        return None
+
     def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
         """Tiles, what holds for all of them, and the halo; a single tile is `solve`, and asks nothing else."""
         plan, tile = self.plan, self.plan.tile
@@ -244,6 +254,7 @@ class Job:
         else:
             first = plan.first_halo(half_of(tile))
             grid = grid_of(plan.sides, tile, first)
+            plan.check_tiles(grid, first)
             if grid.counts == (1, 1):
                 return grid, None, (0, 0)
             found = self._find(grid)
@@ -254,30 +265,27 @@ class Job:
     def _find(self, cells: Grid) -> Found:
         """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
         plan = self.plan
-        sample, weights = zip(*[self._read(*place) for place in weighing.crops(plan.sides)], strict=True)
+        sample, weights = zip(*[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True)
         squares = None
         if plan.needs_squares:
-            each = (self._read(*window.tile) for window in cells.windows((0, 0), False).values())
+            tiles = [window.tile for window in cells.windows((0, 0), False).values()]
+            each = (self._read([rows], [cols]) for rows, cols in tiles)
             squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
         return plan.found(list(sample), None if self.weights is None else list(weights), squares)
 
-    def _read(self, rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
-        """Planes of a place, which may lie beyond an image that wraps, and of its weights."""
-        planes = self._read_from(self.source, rows, cols)
+    def _read(self, rows: list[slice], cols: list[slice]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Planes of a place in pieces, and of its weights."""
+        planes = self._joined(self.source, rows, cols)
         check_pixels(planes, rows, cols)
         if self.weights is None:
             return planes, None
-        weights = self._read_from(self.weights, rows, cols)
+        weights = self._joined(self.weights, rows, cols)
         check_weights(weights, rows, cols)
         return planes, weights
 
-    def _read_from(self, readable: Readable, rows: slice, cols: slice) -> np.ndarray:
-        plan = self.plan
-        pieces = [
-            [self._piece(readable, row, col) for col in pieces_of(cols, plan.sides[1])]
-            for row in pieces_of(rows, plan.sides[0])
-        ]
-        return pieces[0][0] if len(pieces) == len(pieces[0]) == 1 else np.block(pieces)
+    def _joined(self, readable: Readable, rows: list[slice], cols: list[slice]) -> np.ndarray:
+        pieces = [[self._piece(readable, row, col) for col in cols] for row in rows]
+        return pieces[0][0] if len(rows) == len(cols) == 1 else np.block(pieces)
 
     def _piece(self, readable: Readable, rows: slice, cols: slice) -> np.ndarray:
         plan = self.plan
@@ -301,7 +309,7 @@ class Job:
         todo = list(windows.items())
 
         def read(window: Window) -> tuple[np.ndarray, np.ndarray | None]:
-            return self._read(slice(*window.rows), slice(*window.cols))
+            return self._read(*window.pieces(plan.sides))
 
         def write(at: tuple[int, int], place: Any, tile: np.ndarray) -> None:
             pixels = plan.joined(tile)
@@ -340,14 +348,3 @@ class Job:
             "grid": [list(steps) for steps in grid.steps],
             **self.plan.identity(),
         }
-
-
-def pieces_of(place: slice, size: int) -> list[slice]:
-    """A place that may lie beyond a periodic image, as places in it."""
-    pieces, at = [], place.start
-    while at < place.stop:
-        begin = at % size
-        count = min(place.stop - at, size - begin)
-        pieces.append(slice(begin, begin + count))
-        at += count
-    return pieces

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
+
+from .. import files
 
 
 class Journal:
@@ -55,22 +58,29 @@ class Journal:
         lines = [json.dumps([tile, total]) for tile, total in self.tiles.items()]
         head = json.dumps(self._identity)
         new = self.path.with_name(self.path.name + ".new")
-        new.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
-        os.replace(new, self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        with files.write_errors(self.path):
+            try:
+                new.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
+                os.replace(new, self.path)
+            except BaseException:
+                new.unlink(missing_ok=True)
+                raise
+            self._file = self.path.open("a", encoding="utf-8")
 
     def note(self, tile: tuple[int, int], total: int) -> None:
         """A tile is on the disk."""
         assert self._file is not None
+        with files.write_errors(self.path):
+            self._file.write(json.dumps([list(tile), total]) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.tiles[tile] = total
-        self._file.write(json.dumps([list(tile), total]) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Leave it for the next run."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written has been said
+                self._file.close()
 
     def remove(self) -> None:
         """Everything is done."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sources import readable
+from .. import checks
 from . import weighing
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .tiles import Solver
@@ -30,6 +30,9 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
         raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
+    if checks.on_gpu(source._meta) or isinstance(source._meta, np.ma.MaskedArray):
+        raise TypeError(f"source must have chunks that are NumPy's arrays, not masked; they are {type(source._meta)}")
+    checks.real_kind("source", source)
     plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or (chunks[0][0], chunks[1][0])
@@ -41,11 +44,12 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     source = source.rechunk(_chunks_of(plan, grid, source))
     others = []
     if weights is not None:
-        weights = weights if isinstance(weights, da.Array) else da.asarray(weights)
-        if weights.shape not in (source.shape, plan.sides):
-            raise ValueError(
-                f"weights must have the source's shape {source.shape}, or {plan.sides}; their shape is {weights.shape}"
-            )
+        if not isinstance(weights, da.Array):
+            if not all(hasattr(weights, name) for name in ("shape", "dtype", "__getitem__")):
+                raise TypeError(f"weights must be an array for a Dask array; got {type(weights).__name__}")
+            weights = da.asarray(weights)
+        checks.real_kind("weights", weights)
+        plan.check_weights(weights.shape)
         if weights.ndim < source.ndim:
             weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
         others = [weights.rechunk(source.chunks)]
@@ -64,13 +68,7 @@ def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
         least = int(np.diff(steps).min())
         if halo > least:
             raise ValueError(f"tile must have at least as many {name} as the halo, {halo}; the smallest has {least}")
-    window = tuple(min(size, tile + 2 * halo) for size, tile, halo in zip(plan.sides, grid.tile, reach, strict=True))
-    need = plan.need(window, grid.counts == (1, 1))  # type: ignore[arg-type]
-    if need > plan.memory:
-        raise ValueError(
-            f"max_memory must be at least {readable(need)} for chunks of {grid.tile}; got {readable(plan.memory)} "
-            "(smaller chunks, or tile, take less)"
-        )
+    plan.check_tiles(grid, reach)
 
 
 def _chunks_of(plan: Plan, grid: Grid, source: Any) -> tuple[Any, ...]:
@@ -103,6 +101,9 @@ def _found_in(
     plan: Plan, crops: list[np.ndarray], weights: list[np.ndarray] | None = None, squares: Any = None
 ) -> Found:
     planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
+    for each, check in zip(planes, (check_pixels, check_weights), strict=True):
+        for crop, (rows, cols) in zip(each, weighing.crops(plan.sides), strict=False):
+            check(crop, [rows], [cols])
     return plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
 
 
@@ -112,19 +113,31 @@ def _solve(
     """The restored tile of a block with what lies around it; `others` are weights, if any, and what was found."""
     *weights, found = others
     at = [int(k) for axis, k in enumerate(block_info[0]["chunk-location"]) if axis != plan.axis]
-    wraps = plan.boundary == "wrap"
-    seen = grid.window(at[0], at[1], reach, wraps)
     # Only now it is known how much of what is around is needed.
-    window = seen if found is None else grid.window(at[0], at[1], plan.last_halo(found, reach), wraps)
-    begins = (window.rows[0] - seen.rows[0], window.cols[0] - seen.cols[0])
-    places = [slice(begin, begin + size) for begin, size in zip(begins, window.shape, strict=True)]
-    part = plan.with_axis(places, slice(None))
-    planes = plan.planes(pixels[part])
-    check_pixels(planes, slice(*window.rows), slice(*window.cols))
+    halo = reach if found is None else plan.last_halo(found, reach)
+    window = grid.window(at[0], at[1], halo, plan.boundary == "wrap")
+    begins = [tile.start - depth for tile, depth in zip(window.tile, reach, strict=True)]
+    if plan.boundary != "wrap":
+        begins = [max(begin, 0) for begin in begins]
+    rows, cols = window.pieces(plan.sides)
+
+    places = [
+        np.concatenate([np.arange(piece.start, piece.stop) - begin for piece in pieces]) % size
+        for pieces, begin, size in zip((rows, cols), begins, plan.sides, strict=True)
+    ]
+
+    def inside(block: np.ndarray) -> np.ndarray:
+        for axis, place in zip(plan.blurred, places, strict=True):
+            whole = len(place) == place[-1] - place[0] + 1
+            block = block[(slice(None),) * axis + (slice(place[0], place[-1] + 1) if whole else place,)]
+        return plan.planes(block)
+
+    planes = inside(pixels)
+    check_pixels(planes, rows, cols)
     weighed = None
     if weights:
-        weighed = plan.planes(weights[0][part])
-        check_weights(weighed, slice(*window.rows), slice(*window.cols))
+        weighed = inside(weights[0])
+        check_weights(weighed, rows, cols)
     tile, _ = _solver_for(plan, found)(planes, weighed, window)
     return np.ascontiguousarray(plan.joined(tile))
 

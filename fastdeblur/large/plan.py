@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from .. import checks, options
+from ..blur import Blur
 from ..boundary import BOUNDARIES
 from ..deblurrer import psfs_of
+from ..filters import PATHS
 from ..hygiene import warn_if_off_centre, warn_of_sum
 from ..sources import readable
 from . import halo, weighing
 from .needs import of_solve
 from .tiles import Solver
 from .weighing import Found
+from .windows import Grid
 
 # What compiled code and its libraries take beyond the import, in bytes.
 CODE = 90e6
@@ -64,10 +67,22 @@ class Plan:
         rows, cols = (size for at, size in enumerate(self.shape) if at != self.axis)
         self.sides = rows, cols
 
+    def check_weights(self, shape: tuple[int, ...]) -> None:
+        """Refuse weights of another shape."""
+        if shape not in (self.shape, self.sides):
+            one = "" if self.axis is None else f", or {self.sides} for all channels"
+            raise ValueError(f"weights must have the source's shape {self.shape}{one}; their shape is {shape}")
+
     @property
     def channels(self) -> int:
         """1 without a channel axis."""
         return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def blurred(self) -> tuple[int, int]:
+        """The axes of the source that are rows and columns."""
+        rows, cols = (at for at in range(len(self.shape)) if at != self.axis)
+        return rows, cols
 
     @property
     def needs_squares(self) -> bool:
@@ -136,7 +151,7 @@ class Plan:
             return self.sides
         wanted = self.last_halo(found, self.sides)
         self.check_memory(wanted)
-        low, high = LEAST_TILE, max(self.sides)
+        low, high = self._least, max(self.sides)
         while high - low > 1:
             middle = (low + high) // 2
             if self.need(self._window(middle, wanted), False) <= self.memory:
@@ -146,19 +161,36 @@ class Plan:
         rows, cols = (math.ceil(size / math.ceil(size / low)) for size in self.sides)
         return rows, cols
 
+    @property
+    def _least(self) -> int:
+        """The smallest tile to take: one that sees no more beyond itself than it has must be as long as the psf."""
+        return max(LEAST_TILE, int(max(self.psf.shape[-2:])))
+
     def check_memory(self, halo: tuple[int, int]) -> None:
         """Refuse a memory that is too small for the smallest of tiles with that halo."""
-        need = self.need(self._window(LEAST_TILE, halo), False)
+        need = self.need(self._window(self._least, halo), False)
         if need > self.memory:
             raise ValueError(
                 f"max_memory must be at least {readable(need)} for this psf, whose tiles see {max(halo)} pixels beyond "
                 f"themselves; got {readable(self.memory)}"
             )
 
+    def check_tiles(self, grid: Grid, halo: tuple[int, int]) -> None:
+        """Refuse tiles that were asked for and do not fit into the memory."""
+        alone = grid.counts == (1, 1)
+        largest = (max(int(size) for size in np.diff(steps)) for steps in grid.steps)
+        window = tuple(min(size, tile + 2 * reach) for size, tile, reach in zip(self.sides, largest, halo, strict=True))
+        need = self.need(window, alone)  # type: ignore[arg-type]
+        if need > self.memory:
+            raise ValueError(
+                f"max_memory must be at least {readable(need)} for tiles of {grid.tile}; got {readable(self.memory)} "
+                "(smaller ones take less)"
+            )
+
     def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
         """The window of a square tile: at least half of it is the tile, down and across."""
         rows, cols = (
-            min(size, tile + 2 * min(reach, max(tile // 2, LEAST_TILE)))
+            min(size, tile + 2 * min(reach, max(tile // 2, self._least)))
             for size, reach in zip(self.sides, wanted, strict=True)
         )
         return rows, cols
@@ -226,6 +258,11 @@ def plan_of(
             f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
         )
     checks.choice("boundary", boundary, BOUNDARIES)
+    checks.choice("path", path, ["auto", *PATHS])
+    if asked.method == "splits" and path not in ("auto", "fft"):
+        raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
+    if isinstance(psf, Blur):
+        raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
     wanted = 2 if channel_axis is None else 3
     if len(shape) != wanted or 0 in shape:
         raise ValueError(
@@ -284,23 +321,30 @@ def half_of(tile: tuple[int, int]) -> tuple[int, int]:
     return tile[0] // 2, tile[1] // 2
 
 
-def check_pixels(planes: np.ndarray, rows: slice, cols: slice) -> None:
-    """Refuse infinite pixels of a place."""
+def check_pixels(planes: np.ndarray, rows: list[slice], cols: list[slice]) -> None:
+    """Refuse infinite pixels of a place, which is in pieces."""
     wrong = np.isinf(planes)
     if wrong.any():
-        _, row, col = np.argwhere(wrong)[0]
+        place = np.argwhere(wrong)[0]
         raise ValueError(
             "source must be finite, or NaN where pixels are missing; "
-            f"at row {row + rows.start}, column {col + cols.start} it is infinite"
+            f"at {_named(place, rows, cols)} it is {planes[tuple(place)]}"
         )
 
 
-def check_weights(weights: np.ndarray, rows: slice, cols: slice) -> None:
+def check_weights(weights: np.ndarray, rows: list[slice], cols: list[slice]) -> None:
     """Refuse weights that are none."""
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
-        channel, row, col = np.argwhere(wrong)[0]
+        place = np.argwhere(wrong)[0]
         raise ValueError(
-            f"weights must be finite and at least 0; at row {row + rows.start}, column {col + cols.start} it is "
-            f"{weights[channel, row, col]}"
+            f"weights must be finite and at least 0; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
         )
+
+
+def _named(place: np.ndarray, rows: list[slice], cols: list[slice]) -> str:
+    row, col = (
+        int(np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])[at])
+        for at, pieces in zip(place[1:], (rows, cols), strict=True)
+    )
+    return f"row {row}, column {col}"

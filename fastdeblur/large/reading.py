@@ -5,6 +5,8 @@ A mapped file is read as a file: pages of a map that have been touched would cou
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import mmap
 import os
@@ -17,10 +19,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import checks, files, zarrs
+from .. import checks, files, npys, tiffs, zarrs
 
 # Part of an array: a slice an axis.
 Part = tuple[slice, ...]
+# Blocks of which the pixels are to tell an array from others, down and across, and their side.
+SAMPLES, SAMPLE = 4, 32
 
 
 class Readable(Protocol):
@@ -30,16 +34,17 @@ class Readable(Protocol):
     ----------
     shape : tuple of int
     dtype : dtype
-    identity : dict
-        What tells this array from others, in what JSON has.
     place : (path, first byte) or None
         Where it is in a file, if it is written there as it is.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    identity: dict[str, Any]
     place: tuple[Path, int] | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this array from others, in what JSON has."""
 
     def read(self, part: Part) -> np.ndarray:
         """A copy of a part."""
@@ -50,32 +55,54 @@ class Sliced:
 
     place: tuple[Path, int] | None = None
 
-    def __init__(self, array: Any, identity: dict[str, Any] | None = None):
+    def __init__(self, array: Any, name: str, path: Path | None = None):
         self.array, self.shape, self.dtype = array, tuple(map(int, array.shape)), np.dtype(array.dtype)
-        self.identity = {**(identity or {}), "shape": list(self.shape), "dtype": self.dtype.str}
-        if identity is None:  # nothing but the pixels tells: some rows of them
-            rows = sorted({0, self.shape[0] // 2, self.shape[0] - 1})
-            rest = tuple(slice(0, size) for size in self.shape[1:])
-            some = [np.ascontiguousarray(array[(slice(row, row + 1), *rest)]) for row in rows if 0 not in self.shape]
-            self.identity["pixels"] = [zlib.crc32(each.tobytes()) for each in some]
+        self._name, self.path = name, path
+        self._turn = threading.Lock()  # files of other packages' have a place where they are
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
+        if self.path is not None:
+            found |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
+        if self.path is None or self.path.is_dir():  # which does not change with what is within
+            found["pixels"] = self._some()
+        return found
+
+    def _some(self) -> list[int]:
+        """Checksums of some pixels, or, in memory, of all."""
+        if isinstance(self.array, np.ndarray) and not isinstance(self.array, np.memmap):
+            return [functools.reduce(lambda sum, row: zlib.crc32(np.ascontiguousarray(row).data, sum), self.array, 0)]
+        places = []
+        for down, across in itertools.product(range(SAMPLES), repeat=2):
+            shares = [down, *[across] * (len(self.shape) - 1)]
+            starts = [(size - 1) * share // (SAMPLES - 1) for size, share in zip(self.shape, shares, strict=True)]
+            places.append(tuple(slice(at, min(at + SAMPLE, size)) for at, size in zip(starts, self.shape, strict=True)))
+        return [zlib.crc32(self.read(place).data) for place in places]
 
     def read(self, part: Part) -> np.ndarray:
-        found = np.array(self.array[part], order="C")
-        mapped = getattr(self.array, "_mmap", None)
-        if mapped is not None and self.array.mode != "c" and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # the pages that were touched
+        with self._turn:
+            found = np.array(self.array[part], order="C")
+        give_back(self.array)
         if found.shape != tuple(each.stop - each.start for each in part):
-            raise ValueError(f"source must give the parts it is asked for; for {part} it gave {found.shape}")
+            raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
         return found
+
+
+def give_back(array: Any) -> None:
+    """Let the pages of a mapped array that were touched count as memory no more."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and array.mode != "c" and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class InFile:
     """Of an array that lies in a file, in C order, from a byte on."""
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]):
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str):
         self.shape, self.dtype = shape, dtype
         self.place: tuple[Path, int] | None = (path, offset)
-        self._path, self._offset = path, offset
+        self._path, self._offset, self._name = path, offset, name
         state = path.stat()
         self.identity = {
             "path": os.path.realpath(path), "size": state.st_size, "changed": state.st_mtime_ns, "first": offset,
@@ -99,7 +126,7 @@ class InFile:
         while memory:
             count = self._file.readinto(memory)
             if not count:
-                raise ValueError(f"source is shorter than its header says: {self._path}")
+                raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
             memory = memory[count:]
 
 
@@ -115,7 +142,7 @@ def runs(part: Part, shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[An
 
 
 def place_of(array: Any) -> tuple[Path, int] | None:
-    """File and first byte of a mapped array that is in C order and is what the file holds; else None."""
+    """File and first byte of a mapped array that is in C order and is what the file of that name holds; else None."""
     if not isinstance(array, np.memmap) or array.filename is None or not isinstance(array.filename, (str, os.PathLike)):
         return None
     if not array.flags.c_contiguous or array.mode == "c" or array.size == 0:
@@ -124,8 +151,25 @@ def place_of(array: Any) -> tuple[Path, int] | None:
     if mapped is None:
         return None
     begin = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
-    start: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-    return Path(array.filename), start + array.__array_interface__["data"][0] - begin
+    first: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    first += array.__array_interface__["data"][0] - begin
+    path = Path(array.filename)
+    if mapped.size() < first + array.nbytes:
+        raise ValueError(f"the file of a mapped array has become shorter than that: {path}")
+    return (path, first) if _holds(path, first, array) else None
+
+
+def _holds(path: Path, first: int, array: np.memmap) -> bool:
+    """Whether a file has what is mapped, to judge by both ends: another may have taken its place and name."""
+    if not path.is_file() or path.stat().st_size < first + array.nbytes:
+        return False
+    ends = array.reshape(-1).view(np.uint8)
+    with path.open("rb") as file:
+        for part, place in ((ends[:4096], first), (ends[-4096:], first + array.nbytes - min(array.nbytes, 4096))):
+            file.seek(place)
+            if file.read(len(part)) != part.tobytes():
+                return False
+    return True
 
 
 def of_array(array: Any, name: str = "source", path: Path | None = None) -> Readable:
@@ -140,17 +184,12 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     if not all(hasattr(array, each) for each in ("shape", "dtype", "__getitem__")):
         array = np.asarray(array)
     checks.real_kind(name, array)
+    if isinstance(array, np.memmap) and array.mode in ("r+", "w+"):
+        array.flush()
     place = place_of(array)
-    if place is not None and place[0].is_file():
-        if isinstance(array, np.memmap) and array.mode != "r":
-            array.flush()
-        return InFile(place[0], place[1], tuple(array.shape), array.dtype)
-    return Sliced(array, None if path is None else of_file(path))
-
-
-def of_file(path: Path) -> dict[str, Any]:
-    """What tells a file from others."""
-    return {"path": os.path.realpath(path), "changed": path.stat().st_mtime_ns}
+    if place is not None:
+        return InFile(place[0], place[1], tuple(array.shape), array.dtype, name)
+    return Sliced(array, name, path or zarrs.folder_of(array))
 
 
 @contextmanager
@@ -168,11 +207,11 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
     with files.explained(path):
         format = files.format_of(path)
         if format == "NPY":
-            array = np.lib.format.open_memmap(path, "r")
+            array: Any = npys.mapped(path)
         elif format == "Zarr":
             array = zarrs.in_parts(path)
         elif format == "TIFF":
-            array = stack.enter_context(files.opened(path)).array
+            array = stack.enter_context(tiffs.opened(path, False)).array
             if array is None:
                 raise ValueError(
                     "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "

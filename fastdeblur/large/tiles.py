@@ -49,18 +49,15 @@ class Solver:
         A side that is the image's own has the image's boundary, and nothing is assumed beyond any other: where the
         two meet, pixels that see beyond those are left out, which says the same.
         """
+        whole = all(window.edges) and not any(window.joints)
+        boundary = self._boundary if any(window.edges) else "unknown"
+        if boundary != "unknown" and not whole:
+            weights = np.ones(planes.shape, planes.dtype) if weights is None else weights.copy()
+            _leave_out(weights, self._psf.shape[-2:], window)
         holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
         inner = (slice(None), *window.inner)
-        if holes.all():
+        if holes.all() and not whole:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
-        boundary = self._boundary if any(window.edges) and self._boundary != "wrap" else "unknown"
-        if all(window.edges):
-            boundary = self._boundary
-        if boundary != "unknown" and not all(window.edges):
-            weights = np.ones(planes.shape, planes.dtype) if weights is None else weights.copy()
-            _leave_out(weights, self._psf.shape[-2:], window.edges)
-            if not (weights * ~holes).any():
-                return np.full(planes[inner].shape, self._level, planes.dtype), None
         result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights)
         return result.image[inner], result
 
@@ -75,15 +72,15 @@ class Solver:
         return found
 
 
-def _leave_out(weights: np.ndarray, taps: tuple[int, ...], edges: tuple[bool, bool, bool, bool]) -> None:
-    """Let no pixel count that sees beyond a side that is not the image's."""
-    (up, left), (down, right) = ((count - 1 - count // 2 for count in taps), (count // 2 for count in taps))
-    rows, cols = weights.shape[1:]
-    if not edges[0]:
-        weights[:, :up] = 0
-    if not edges[1]:
-        weights[:, rows - down :] = 0
-    if not edges[2]:
-        weights[:, :, :left] = 0
-    if not edges[3]:
-        weights[:, :, cols - right :] = 0
+def _leave_out(weights: np.ndarray, taps: tuple[int, ...], window: Window) -> None:
+    """Let no pixel count that sees beyond a side that is not the image's, or beyond a joint."""
+    for axis, (count, joint) in enumerate(zip(taps, window.joints, strict=True)):
+        before, after = count - 1 - count // 2, count // 2
+        along = np.moveaxis(weights, 1 + axis, 0)
+        first, last = window.edges[2 * axis : 2 * axis + 2]
+        if not first:
+            along[:before] = 0
+        if not last:
+            along[len(along) - after :] = 0
+        if joint:
+            along[max(joint - after, 0) : joint + before] = 0

@@ -66,7 +66,7 @@ def _blocks(shape: tuple[int, int], most: int | None = None) -> list[Place]:
 
 
 def root_squares(planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.ndarray]) -> np.ndarray:
-    """Squares of ‖residual‖ and ‖Dx‖ over a tile, for each ridge of RIDGES.
+    """Squares of ‖residual‖, weighed, and ‖Dx‖ over a tile, for each ridge of RIDGES.
 
     `planes` is the tile of the image, channels first.
     """
@@ -76,7 +76,8 @@ def root_squares(planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.n
         return np.zeros(2 * len(RIDGES))
     blocks = np.concatenate([filled[:, rows, cols] for rows, cols in places])
     share = planes[0].size / (len(places) * blocks[0].size)
-    squares = Periodogram(blocks, psfs).squares() * share * len(blocks)
+    # Where pixels weigh more a ridge does less.
+    squares = Periodogram(blocks, psfs).squares(RIDGES / heaviness) * share * len(blocks)
     squares[0] *= heaviness
     return np.asarray(squares).ravel()
 
@@ -111,9 +112,16 @@ def found(
 
     `given` are the options for a Deblurrer.
     """
-    kept = [k for k, crop in enumerate(sample) if not np.isnan(crop).all() and (weights is None or weights[k].any())]
+    kept = [k for k, crop in enumerate(sample) if _counts(crop, None if weights is None else weights[k])]
+    if not kept and (options.mu is None or options.method == "lucy"):
+        raise ValueError(
+            "source has no pixels where it is sampled for its weight: all are NaN or have weight 0"
+            + ("" if options.method == "lucy" else " (give mu)")
+        )
     if not kept:
-        raise ValueError("source has no pixels where it is sampled: all are NaN or have weight 0 (give mu and halo)")
+        given_mu = float(options.mu or 0.0)
+        given_mu = given_mu if squares is None else root_ridge(squares, psfs, given_mu)
+        return Found(given_mu, None, given_mu if options.prior == "gradient" else likely_ridge(psfs), 0.0)
     planes = np.concatenate([sample[k] for k in kept])
     chosen = None if weights is None else np.concatenate([weights[k] for k in kept])
     filled, chosen, factor = weighed(planes, chosen, 0)
@@ -132,6 +140,10 @@ def found(
         mu = seen.weight_of(str(options.prior), options.data) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
     return Found(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
+
+
+def _counts(crop: np.ndarray, weights: np.ndarray | None) -> bool:
+    return bool((~np.isnan(crop) if weights is None else ~np.isnan(crop) & (weights > 0)).any())
 
 
 def _steps(sample: list[np.ndarray], weights: list[np.ndarray] | None, given: dict[str, Any]) -> int:

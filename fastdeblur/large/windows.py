@@ -15,13 +15,16 @@ class Window:
     Attributes
     ----------
     rows, cols : (int, int)
-        Where the window begins and ends in the image; beyond it where that is periodic.
+        Where the window begins and ends in the image; beyond it where that is periodic.  Its pixels come in the
+        image's order then: those from the far end last.
     edges : 4 bools
         Whether its top, bottom, left and right side are the image's own.
     tile : pair of slices
         The tile, in the image.
     inner : pair of slices
         The tile, in the window.
+    joints : pair of int
+        Before which row and column of the window the image has some that are left out, and 0 where there is none.
     """
 
     rows: tuple[int, int]
@@ -29,11 +32,17 @@ class Window:
     edges: tuple[bool, bool, bool, bool]
     tile: Place
     inner: Place
+    joints: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
+
+    def pieces(self, shape: tuple[int, int]) -> tuple[list[slice], list[slice]]:
+        """Its rows and columns as slices of an image of that shape, in order."""
+        rows, cols = (_pieces(*ends, size) for ends, size in zip((self.rows, self.cols), shape, strict=True))
+        return rows, cols
 
 
 @dataclass(frozen=True)
@@ -63,18 +72,17 @@ class Grid:
     def window(self, i: int, j: int, halo: tuple[int, int], wraps: bool) -> Window:
         """The window around tile (i, j), with `halo` more pixels down and across where the image goes on.
 
-        If it `wraps` it goes on everywhere, unless there is but one tile.
+        If it `wraps` it goes on everywhere.
         """
-        wraps = wraps and self.counts != (1, 1)
         sides = [
             _around(steps, at, reach, size, wraps)
             for steps, at, reach, size in zip(self.steps, (i, j), halo, self.shape, strict=True)
         ]
-        (rows, up, tile_rows), (cols, left, tile_cols) = sides
-        inner = tuple(
-            slice(tile.start - begin, tile.stop - begin) for tile, (begin, _) in ((tile_rows, rows), (tile_cols, cols))
-        )
-        return Window(rows, cols, (*up, *left), (tile_rows, tile_cols), inner)  # type: ignore[arg-type]
+        rows, cols = sides
+        return Window(
+            rows.place, cols.place, (*rows.edges, *cols.edges), (rows.tile, cols.tile), (rows.inner, cols.inner),
+            (rows.joint, cols.joint),
+        )  # fmt: skip
 
     def windows(self, halo: tuple[int, int], wraps: bool) -> dict[tuple[int, int], Window]:
         """All windows, those of one shape one after another."""
@@ -83,18 +91,36 @@ class Grid:
         return dict(sorted(found.items(), key=lambda each: (each[1].shape, each[1].edges, each[0])))
 
 
-def _around(
-    steps: tuple[int, ...], at: int, halo: int, size: int, wraps: bool
-) -> tuple[tuple[int, int], tuple[bool, bool], slice]:
-    """Begin and end of a window along an axis, whether those are the image's, and the tile."""
+@dataclass(frozen=True)
+class _Side:
+    """A window along one axis."""
+
+    place: tuple[int, int]
+    edges: tuple[bool, bool]
+    tile: slice
+    inner: slice
+    joint: int = 0
+
+
+def _around(steps: tuple[int, ...], at: int, halo: int, size: int, wraps: bool) -> _Side:
     tile = slice(steps[at], steps[at + 1])
-    if len(steps) == 2 and not wraps:  # alone along this axis
-        return (0, size), (True, True), tile
     begin, end = tile.start - halo, tile.stop + halo
-    if wraps:
-        return (begin, end), (False, False), tile
+    if len(steps) == 2 or (wraps and end - begin >= size):  # all of the axis
+        return _Side((0, size), (True, True), tile, tile)
+    if wraps and (begin < 0 or end > size):
+        # Both of the image's ends are in it.  They come first and last, where `solve` has them: the blur goes on from
+        # one to the other, but not the differences.
+        joint = end % size
+        shift = 0 if begin < 0 else joint - begin
+        return _Side((begin, end), (True, True), tile, slice(tile.start + shift, tile.stop + shift), joint)
     begin, end = max(begin, 0), min(end, size)
-    return (begin, end), (begin == 0, end == size), tile
+    return _Side((begin, end), (begin == 0, end == size), tile, slice(tile.start - begin, tile.stop - begin))
+
+
+def _pieces(begin: int, end: int, size: int) -> list[slice]:
+    if begin < 0:
+        return [slice(0, end), slice(begin + size, size)]
+    return [slice(begin, end)] if end <= size else [slice(0, end - size), slice(begin, size)]
 
 
 def grid_of(shape: tuple[int, int], tile: tuple[int, int], least: tuple[int, int]) -> Grid:

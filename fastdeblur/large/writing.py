@@ -6,22 +6,24 @@ has been done, lie beside it under names of their own, and wait there for the ne
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from .. import files, whole, zarrs
-from .reading import Part, Readable, place_of, runs
+from .. import files, npys, whole, zarrs
+from .journal import Journal
+from .reading import Part, give_back, runs
 
-# Largest side of a chunk in a new Zarr array.
-CHUNK = 1024
+# What tells a job from others, in what JSON has; found when it is asked for.
+Identity = Callable[[], dict[str, Any]]
 
 
 class Writable(Protocol):
@@ -29,11 +31,11 @@ class Writable(Protocol):
 
     Attributes
     ----------
-    journal : Path or None
+    journal : Journal or None
         Where to note what has been done; None where nothing would be left of it.
     """
 
-    journal: Path | None
+    journal: Journal | None
 
     def write(self, part: Part, pixels: np.ndarray) -> None:
         """Write a part."""
@@ -62,11 +64,12 @@ def checksum(pixels: np.ndarray) -> int:
 class IntoArray:
     """Into an array in memory, or anything that takes parts."""
 
-    def __init__(self, array: Any, journal: Path | None = None):
+    def __init__(self, array: Any, journal: Journal | None = None):
         self.array, self.journal = array, journal
 
     def write(self, part: Part, pixels: np.ndarray) -> None:
         self.array[part] = pixels
+        give_back(self.array)
 
     def sum(self, part: Part) -> int:
         return checksum(np.asarray(self.array[part]))
@@ -87,7 +90,7 @@ class IntoArray:
 class IntoFile:
     """Into an array that lies in a file, in C order, from a byte on."""
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Path | None):
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Journal | None):
         self.path, self.shape, self.dtype, self.journal = path, shape, dtype, journal
         self._offset, self._file = offset, path.open("r+b", buffering=0)
 
@@ -134,17 +137,16 @@ class IntoMap(IntoFile):
 class IntoNewFile(IntoFile):
     """Into a .npy or TIFF that takes the place of another at the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None):
-        self._target = Path(os.path.realpath(path))
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, identity: Identity):
+        self._target, format = Path(os.path.realpath(path)), files.format_of(path)
         partial = beside(self._target, "partial")
-        self._format = files.format_of(path)
-        journal = beside(self._target, "journal")
-        if journal.exists() and partial.exists():  # a run that ended early has left them
-            offset = _data_of(partial, self._format)
-        else:
+        journal = journal_of(self._target, identity, partial)
+        # A run that ended early has left both.
+        offset = _data_of(partial, format, shape, dtype) if journal.tiles else None
+        if offset is None:
             try:
                 partial.unlink(missing_ok=True)
-                offset = _empty(partial, self._format, shape, dtype, axis)
+                offset = _empty(partial, format, shape, dtype, axis)
             except BaseException:
                 with suppress(OSError):
                     partial.unlink(missing_ok=True)
@@ -166,22 +168,43 @@ class IntoNewFile(IntoFile):
 class IntoNewZarr(IntoArray):
     """Into a Zarr array that takes the place of another at the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]):
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], identity: Identity
+    ):
         self._target = Path(os.path.realpath(path))
-        self._partial, journal = beside(self._target, "partial"), beside(self._target, "journal")
-        how: dict[str, Any] = {"mode": "r+"}
-        if not (journal.exists() and self._partial.exists()):
+        self._partial = beside(self._target, "partial")
+        journal, array = journal_of(self._target, identity, self._partial), None
+        if journal.tiles:
+            with suppress(Exception):  # it is damaged
+                array = zarrs.require().open_array(str(self._partial), mode="r+")
+        if array is None or (array.shape, array.dtype, array.chunks) != (shape, dtype, chunks):
             shutil.rmtree(self._partial, ignore_errors=True)
-            how = {"mode": "w", "shape": shape, "chunks": chunks, "dtype": dtype}
-        super().__init__(zarrs.require().open_array(str(self._partial), **how), journal)
+            array = zarrs.require().open_array(str(self._partial), mode="w", shape=shape, chunks=chunks, dtype=dtype)
+        super().__init__(array, journal)
 
     def abandon(self) -> None:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def finish(self) -> Any:
-        with whole.whole_folder(self._target) as temporary:
-            os.replace(self._partial, temporary)
+        old = whole.beside(self._target)
+        if self._target.exists():
+            os.replace(self._target, old)
+        try:
+            os.replace(self._partial, self._target)
+        except BaseException:  # what is done stays for another try
+            if old.exists():
+                os.replace(old, self._target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
         return zarrs.require().open_array(str(self._target), mode="r")
+
+
+def journal_of(target: Path, identity: Identity, partial: Path | None = None) -> Journal:
+    """The journal beside a target, which is worth nothing without what it speaks of."""
+    path = beside(target, "journal")
+    if partial is not None and not partial.exists():
+        path.unlink(missing_ok=True)
+    return Journal(path, identity())
 
 
 def beside(target: Path, what: str) -> Path:
@@ -200,10 +223,13 @@ def _empty(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any]
         offset = _empty_tiff(path, shape, dtype, axis)
     size = offset + math.prod(shape) * dtype.itemsize
     with path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)  # a disk that is too small says so now
-        else:
-            file.truncate(size)
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):  # a disk that is too small says so now
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # what no file system knows
+                    raise
     return offset
 
 
@@ -211,117 +237,32 @@ def _empty_tiff(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: 
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
-    if axis is not None and axis != len(shape) - 1:
-        raise ValueError(f"out must have its channels last to be a TIFF; channel_axis is {axis} of {shape}")
+    shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
         path, shape=shape, dtype=dtype, returnoffset=True, metadata=None,
         bigtiff=math.prod(shape) * dtype.itemsize > 2**32 - 2**25,
         photometric="rgb" if channels in (3, 4) else "minisblack",
         planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels == 4 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
     )  # fmt: skip
     return int(offset)
 
 
-def _data_of(path: Path, format: str) -> int:
-    """Where the pixels of a file that `_empty` made begin."""
-    if format == "NPY":
-        return int(np.lib.format.open_memmap(path, "r").offset)
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        return int(tiff.pages.first.dataoffsets[0])
-
-
-@contextmanager
-def opened(
-    out: Any,
-    source: Readable,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    tile: tuple[int, int],
-    axis: int | None,
-    room: np.ndarray | None = None,
-) -> Iterator[Writable]:
-    """What `out` means: None, an array, or a path; it must have room for the result, and not be the source.
-
-    None is a new array, or `room`.
-    """
-    if isinstance(out, (str, os.PathLike)):
-        path = Path(out)
-        _check_path(path, source)
-        with files.write_errors(path):
-            if files.format_of(path) == "Zarr":
-                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis))
-            else:
-                new = IntoNewFile(path, shape, dtype, axis)
-        try:
-            yield new
-        finally:
-            new.close()
-        return
-    if out is None:
-        yield IntoArray(np.empty(shape, dtype) if room is None else room)
-        return
-    _check_array(out, shape, dtype)
-    place = place_of(out)
-    _check_apart(out, place, source)
-    if place is None or out.mode not in ("r+", "w+"):
-        yield IntoArray(out, _journal_of(out))
-        return
-    out.flush()
-    target = IntoMap(place[0], place[1], shape, out.dtype, beside(Path(os.path.realpath(place[0])), "journal"))
-    target.map = out
+def _data_of(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int | None:
+    """Where the pixels begin of a file that `_empty` made for the same; None if it is no such file."""
     try:
-        yield target
-    finally:
-        target.close()
+        if format == "NPY":
+            array = npys.mapped(path)
+            assert isinstance(array, np.memmap)
+            found, kind, offset = array.shape, array.dtype, int(array.offset)
+        else:
+            import tifffile
 
-
-def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
-        raise TypeError(f"out must be None, a path, or an array that takes parts; got {type(out).__name__}")
-    if tuple(out.shape) != shape:
-        raise ValueError(f"out must have the source's shape {shape}; its shape is {tuple(out.shape)}")
-    if np.dtype(out.dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"out must be float32 or float64 ({dtype} is what is computed); its dtype is {out.dtype}")
-    if isinstance(out, np.ndarray) and not out.flags.writeable:
-        raise ValueError("out must not be read-only")
-
-
-def _check_path(path: Path, source: Readable) -> None:
-    files.check_place(path)
-    if files.format_of(path) not in ("NPY", "TIFF", "Zarr"):
-        raise ValueError(f"cannot write {path}: it must be .npy, .zarr or TIFF, which are written in parts")
-    known = source.identity.get("path")
-    if known is not None and path.exists() and os.path.samefile(known, path):
-        raise ValueError(f"out must not be the source; both are {path}")
-
-
-def _check_apart(out: Any, place: tuple[Path, int] | None, source: Readable) -> None:
-    array = getattr(source, "array", None)
-    same = isinstance(out, np.ndarray) and isinstance(array, np.ndarray) and np.may_share_memory(out, array)
-    if place is not None and source.place is not None:
-        same = same or os.path.samefile(place[0], source.place[0])
-    if same or (array is not None and array is out):
-        raise ValueError("out must not be the source: tiles need what lies around them as it was")
-
-
-def _journal_of(out: Any) -> Path | None:
-    """Beside a Zarr array that lies in a folder."""
-    root = getattr(getattr(out, "store", None), "root", None)
-    if root is None or not hasattr(out, "path"):
+            with tifffile.TiffFile(path) as tiff:
+                page: Any = tiff.pages.first
+                found, kind, offset = tuple(page.shape), np.dtype(page.dtype), int(page.dataoffsets[0])
+            shape = shape if shape[2:] != (1,) else shape[:2]
+    except Exception:  # noqa: BLE001 (it was killed before there was a file)
         return None
-    return beside(Path(root) / str(out.path), "journal")
-
-
-def _chunks(shape: tuple[int, ...], tile: tuple[int, int], axis: int | None) -> tuple[int, ...]:
-    """Chunks of which each is in one tile only, as far as that can be."""
-    sides = []
-    for step in tile:
-        parts = -(-step // CHUNK)
-        parts = next((count for count in range(parts, 4 * parts + 1) if step % count == 0), 1)
-        sides.append(step // parts)
-    if axis is not None:
-        sides.insert(axis % 3, shape[axis])
-    return tuple(min(side, size) for side, size in zip(sides, shape, strict=True))
+    there = path.stat().st_size == offset + math.prod(shape) * dtype.itemsize
+    return offset if there and (found, kind) == (shape, dtype) else None

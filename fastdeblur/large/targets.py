@@ -1,0 +1,158 @@
+"""What the `out` of a large image may be: nothing, an array or a path, and not what is read."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import checks, files, zarrs
+from .reading import Readable, place_of
+from .writing import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Writable, journal_of
+
+# Largest side of a chunk in a new Zarr array.
+CHUNK = 1024
+
+
+def check(
+    out: Any, sources: Sequence[Readable], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None
+) -> None:
+    """Refuse an `out` that has no room for the result, or is one of the sources, before anything is read."""
+    if isinstance(out, (str, os.PathLike)):
+        _check_path(Path(out), sources, shape, axis)
+    elif out is not None:
+        _check_array(out, shape, dtype)
+        for source in sources:
+            _check_apart(out, place_of(out), source)
+
+
+@contextmanager
+def opened(
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axis: int | None,
+    tile: tuple[int, int],
+    identity: Identity,
+    room: np.ndarray | None = None,
+) -> Iterator[Writable]:
+    """What an `out` that has been checked means: None is a new array, or `room`.
+
+    `identity` tells what is to be done from other jobs.
+    """
+    if isinstance(out, (str, os.PathLike)):
+        path = Path(out)
+        with files.write_errors(path):
+            if files.format_of(path) == "Zarr":
+                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), identity)
+            else:
+                new = IntoNewFile(path, shape, dtype, axis, identity)
+        try:
+            yield Named(new, path)
+        finally:
+            new.close()
+        return
+    if out is None:
+        yield IntoArray(np.empty(shape, dtype) if room is None else room)
+        return
+    if isinstance(out, np.memmap):
+        out.flush()
+    place = place_of(out)
+    if place is None:
+        folder = zarrs.folder_of(out)
+        yield IntoArray(out, None if folder is None else journal_of(Path(os.path.realpath(folder)), identity))
+        return
+    journal = journal_of(Path(os.path.realpath(place[0])), identity)
+    target = IntoMap(place[0], place[1], shape, out.dtype, journal)
+    target.map = out
+    try:
+        yield Named(target, place[0])
+    finally:
+        target.close()
+
+
+class Named:
+    """What names the file in errors of a target's."""
+
+    def __init__(self, target: Any, path: Path):
+        self._target, self._path, self.journal = target, path, target.journal
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+
+        @functools.wraps(method)
+        def named(*arguments: Any) -> Any:
+            with files.write_errors(self._path):
+                return method(*arguments)
+
+        return named
+
+
+def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
+        raise TypeError(f"out must be None, a path, or an array that takes parts; got {type(out).__name__}")
+    if checks.on_gpu(out):
+        raise TypeError("out is in a GPU's memory: pass an array of the host's")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out must not be a masked array")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out must have the source's shape {shape}; its shape is {tuple(out.shape)}")
+    if np.dtype(out.dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"out must be float32 or float64 ({dtype} is what is computed); its dtype is {out.dtype}")
+    if (isinstance(out, np.ndarray) and not out.flags.writeable) or getattr(out, "read_only", False) is True:
+        raise ValueError("out must not be read-only")
+
+
+def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...], axis: int | None) -> None:
+    if files.FORMATS.get(path.suffix.lower()) not in ("NPY", "TIFF", "Zarr"):
+        raise ValueError(f"cannot write {path}: it must be .npy, .zarr or TIFF, which are written in parts")
+    if files.format_of(path) == "TIFF" and axis not in (None, len(shape) - 1):
+        raise ValueError(f"out must have its channels last to be a TIFF; channel_axis is {axis} of {shape}")
+    files.check_place(path)
+    for source in sources:
+        if path.exists() and any(os.path.samefile(known, path) for known in _files_of(source)):
+            raise ValueError(f"out must not be the source, or weights; {path} is read while it would be written")
+
+
+def _files_of(source: Readable) -> list[Path]:
+    """Files and folders that a source reads."""
+    found = [] if source.place is None else [source.place[0]]
+    for each in (getattr(source, "path", None), zarrs.folder_of(getattr(source, "array", None))):
+        found += [] if each is None else [each]
+    return [each for each in found if each.exists()]
+
+
+def _check_apart(out: Any, place: tuple[Path, int] | None, source: Readable) -> None:
+    array = getattr(source, "array", None)
+    same = array is not None and array is out
+    if isinstance(out, np.ndarray) and isinstance(array, np.ndarray):
+        try:
+            same = np.shares_memory(out, array, max_work=10**5)  # type: ignore[arg-type]
+        except np.exceptions.TooHardError:
+            same = True
+    if place is not None and source.place is not None and os.path.samefile(place[0], source.place[0]):
+        size = math.prod(source.shape) * source.dtype.itemsize
+        same = place[1] < source.place[1] + size and source.place[1] < place[1] + out.nbytes
+    elif place is not None or zarrs.folder_of(out) is not None:
+        own = place[0] if place is not None else zarrs.folder_of(out)
+        same = same or any(os.path.samefile(known, own) for known in _files_of(source))  # type: ignore[arg-type]
+    if same:
+        raise ValueError("out must not be the source, or weights: tiles need what lies around them as it was")
+
+
+def _chunks(shape: tuple[int, ...], tile: tuple[int, int], axis: int | None) -> tuple[int, ...]:
+    """Chunks of which each is in one tile only, as far as that can be."""
+    sides = []
+    for step in tile:
+        parts = -(-step // CHUNK)
+        parts = next((count for count in range(parts, 4 * parts + 1) if step % count == 0), 1)
+        sides.append(step // parts)
+    if axis is not None:
+        sides.insert(axis % 3, shape[axis])
+    return tuple(min(side, size) for side, size in zip(sides, shape, strict=True))
