@@ -13,7 +13,6 @@ from scenes import PSF, blurred, layout
 import fastdeblur as fd
 from fastdeblur.boundary import BOUNDARIES
 from fastdeblur.large import halo, windows
-from fastdeblur.large.tiles import _leave_out
 
 SMALL = fd.psf.gaussian(5, 1.0)
 
@@ -51,28 +50,6 @@ def test_tiles_are_the_whole(boundary, mu):
 def test_psfs_of_any_shape(psf, tile, boundary):
     image = blurred((110, 131), psf, np.float64)
     assert differences(image, psf, tile, data="squares", mu=0.05, boundary=boundary, tol=1e-5)[0] < 1e-3
-
-
-@pytest.mark.parametrize("boundary", sorted(set(BOUNDARIES) - {"unknown"}))
-@pytest.mark.parametrize("taps", [(5, 4), (2, 7)])
-def test_only_pixels_that_see_what_is_not_there_are_left_out(rng, boundary, taps):
-    """All others are those of the whole, blurred."""
-    whole, psf = rng.random((60, 66)), rng.random(taps)
-    blurred_whole = fd.convolve(whole, psf, boundary=boundary)
-    grid = windows.grid_of(whole.shape, (20, 22), (1, 1))
-    for window in grid.windows((9, 10), boundary == "wrap").values():
-        if not any(window.edges):
-            continue
-        rows, cols = (np.concatenate([np.r_[piece] for piece in pieces]) for pieces in window.pieces(whole.shape))
-        weights = np.ones((1, *window.shape))
-        _leave_out(weights, taps, window)
-        alone = fd.convolve(whole[np.ix_(rows, cols)], psf, boundary=boundary)
-        same = np.isclose(alone, blurred_whole[np.ix_(rows, cols)], atol=1e-9)
-        assert (same | (weights[0] == 0)).all()
-        # What is left out is no more than a strip along each side or joint that is not the image's.
-        lost = [window.edges[2 * axis : 2 * axis + 2].count(False) + (window.joints[axis] > 0) for axis in (0, 1)]
-        kept = [size - min(1, count) * (tap - 1) for size, count, tap in zip(window.shape, lost, taps, strict=True)]
-        assert (weights == 1).sum() >= kept[0] * kept[1]
 
 
 def test_what_a_seam_hides_is_found():

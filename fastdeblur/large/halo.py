@@ -18,6 +18,8 @@ from .. import forks
 
 # What may be left beyond the halo: seams of at most about 1e-4 of the range.
 LEFT = 3e-4
+# The same where something is assumed beyond a window's sides that is not so.
+LEFT_WRONG = 1e-4
 # Frequencies along a seam, and the ring on which responses are looked at, in sides of the psf.
 FREQUENCIES, RING = 96, 64
 LEAST_RING, MOST_RING = 1024, 16384
@@ -40,12 +42,12 @@ def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
     return found
 
 
-def wanted(psfs: list[np.ndarray], ridge: float) -> tuple[int, int]:
-    """The halo, down and across, beyond which no more than LEFT remains; at least the psf's reach."""
+def wanted(psfs: list[np.ndarray], ridge: float, left: float = LEFT) -> tuple[int, int]:
+    """The halo, down and across, beyond which no more than `left` remains; at least the psf's reach."""
     found = [1, 1]
     for psf in psfs:
         for axis, each in enumerate((psf, psf.T)):
-            found[axis] = max(found[axis], each.shape[0], int((tails(each, ridge) > LEFT).sum()))
+            found[axis] = max(found[axis], each.shape[0], int((tails(each, ridge) > left).sum()))
     return found[0], found[1]
 
 

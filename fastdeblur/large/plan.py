@@ -125,8 +125,11 @@ class Plan:
         """The halo, once the weight is known, but no more than `most`."""
         return _least_of(self.halo, most) if self.halo is not None else self._bounded(found.ridge, most)
 
+    def _wanted(self, ridge: float) -> tuple[int, int]:
+        return halo.wanted(self.psfs, ridge, halo.LEFT if self.boundary == "unknown" else halo.LEFT_WRONG)
+
     def _bounded(self, ridge: float, most: tuple[int, int]) -> tuple[int, int]:
-        wanted = halo.wanted(self.psfs, ridge)
+        wanted = self._wanted(ridge)
         if self.options.method != "exact":  # its reach is that of the ridge problem, but for steps that go further
             rows, cols = self.psf.shape[-2:]
             wanted = max(2 * rows, wanted[0]), max(2 * cols, wanted[1])
@@ -139,7 +142,7 @@ class Plan:
         left = halo.seam(self.psfs, found.ridge, used)
         if left > NOTABLE:
             checks.warn(
-                f"tiles see {max(used)} pixels beyond themselves, and {max(halo.wanted(self.psfs, found.ridge))} would "
+                f"tiles see {max(used)} pixels beyond themselves, and {max(self._wanted(found.ridge))} would "
                 f"be needed: at seams the result may differ by about {left:.1g} of the image's range from what the "
                 "whole would give (a larger mu, tile or max_memory helps; or give halo)",
                 UserWarning,
@@ -197,13 +200,11 @@ class Plan:
 
     def need(self, window: tuple[int, int], alone: bool) -> int:
         """Bytes to solve windows of that shape one after another, while others are read and written."""
-        kinds = [(self.boundary, self.weighted)] if alone else [("unknown", self.weighted)]
-        if not alone and self.boundary not in ("unknown", "wrap"):
-            kinds.append((self.boundary, True))
+        boundaries = {self.boundary} if alone else {self.boundary, "unknown"}
         shape, asked = (self.channels, *window), self.options
         if not alone:
             asked = replace(asked, mu=0.0, data="squares" if asked.data == "root" else asked.data)
-        solves = [of_solve(asked, self.psfs, shape, self.working, *kind) for kind in kinds]
+        solves = [of_solve(asked, self.psfs, shape, self.working, each, self.weighted) for each in boundaries]
         pixels = math.prod(shape)
         # A window that is solved, one that is read, its tile as it is written; weights twice too.
         around = pixels * self.working.itemsize * (5 + 2 * self.weighted)

@@ -46,18 +46,16 @@ class Solver:
     ) -> tuple[np.ndarray, Result | None]:
         """The restored tile of a window, channels first, and how it went; nothing did where no pixel counts.
 
-        A side that is the image's own has the image's boundary, and nothing is assumed beyond any other: where the
-        two meet, pixels that see beyond those are left out, which says the same.
+        A window within the image knows nothing of what lies beyond it.  One at the image's border has the image's
+        boundary on all sides, which is wrong at those where the image goes on, but not felt as far as the tile.
+        (To leave out the pixels there that see beyond those sides would be right, and took 15 to 40 times as
+        long: the preconditioner knows nothing of weights.)
         """
-        whole = all(window.edges) and not any(window.joints)
-        boundary = self._boundary if any(window.edges) else "unknown"
-        if boundary != "unknown" and not whole:
-            weights = np.ones(planes.shape, planes.dtype) if weights is None else weights.copy()
-            _leave_out(weights, self._psf.shape[-2:], window)
         holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
         inner = (slice(None), *window.inner)
-        if holes.all() and not whole:
+        if holes.all() and planes[inner].shape != planes.shape:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
+        boundary = self._boundary if any(window.edges) else "unknown"
         result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights)
         return result.image[inner], result
 
@@ -70,17 +68,3 @@ class Solver:
                 found = Quiet(self._psf, shape, boundary=boundary, **self._options)
             self._kept[shape, boundary] = found  # the last one used comes last
         return found
-
-
-def _leave_out(weights: np.ndarray, taps: tuple[int, ...], window: Window) -> None:
-    """Let no pixel count that sees beyond a side that is not the image's, or beyond a joint."""
-    for axis, (count, joint) in enumerate(zip(taps, window.joints, strict=True)):
-        before, after = count - 1 - count // 2, count // 2
-        along = np.moveaxis(weights, 1 + axis, 0)
-        first, last = window.edges[2 * axis : 2 * axis + 2]
-        if not first:
-            along[:before] = 0
-        if not last:
-            along[len(along) - after :] = 0
-        if joint:
-            along[max(joint - after, 0) : joint + before] = 0

@@ -23,8 +23,6 @@ class Window:
         The tile, in the image.
     inner : pair of slices
         The tile, in the window.
-    joints : pair of int
-        Before which row and column of the window the image has some that are left out, and 0 where there is none.
     """
 
     rows: tuple[int, int]
@@ -32,7 +30,6 @@ class Window:
     edges: tuple[bool, bool, bool, bool]
     tile: Place
     inner: Place
-    joints: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,9 +77,8 @@ class Grid:
         ]
         rows, cols = sides
         return Window(
-            rows.place, cols.place, (*rows.edges, *cols.edges), (rows.tile, cols.tile), (rows.inner, cols.inner),
-            (rows.joint, cols.joint),
-        )  # fmt: skip
+            rows.place, cols.place, (*rows.edges, *cols.edges), (rows.tile, cols.tile), (rows.inner, cols.inner)
+        )
 
     def windows(self, halo: tuple[int, int], wraps: bool) -> dict[tuple[int, int], Window]:
         """All windows, those of one shape one after another."""
@@ -99,7 +95,6 @@ class _Side:
     edges: tuple[bool, bool]
     tile: slice
     inner: slice
-    joint: int = 0
 
 
 def _around(steps: tuple[int, ...], at: int, halo: int, size: int, wraps: bool) -> _Side:
@@ -110,9 +105,8 @@ def _around(steps: tuple[int, ...], at: int, halo: int, size: int, wraps: bool) 
     if wraps and (begin < 0 or end > size):
         # Both of the image's ends are in it.  They come first and last, where `solve` has them: the blur goes on from
         # one to the other, but not the differences.
-        joint = end % size
-        shift = 0 if begin < 0 else joint - begin
-        return _Side((begin, end), (True, True), tile, slice(tile.start + shift, tile.stop + shift), joint)
+        shift = 0 if begin < 0 else end % size - begin
+        return _Side((begin, end), (True, True), tile, slice(tile.start + shift, tile.stop + shift))
     begin, end = max(begin, 0), min(end, size)
     return _Side((begin, end), (begin == 0, end == size), tile, slice(tile.start - begin, tile.stop - begin))
 
