@@ -3,7 +3,7 @@
     python -m benchmarks.estimates [--side 1024]
 
 Prints the estimate, the peak of resident memory beyond that of the process just before the call, after a small image
-has had its code loaded, and their ratio; ends with status 1 if in any the smaller is less than four fifths of the larger.
+has had its code loaded, and their ratio; ends with status 1 if any smaller one is less than four fifths of the other.
 """
 
 import argparse
