@@ -54,7 +54,7 @@ def deblur_large(
         path of a .npy, .zarr (OME-Zarr too) or TIFF file, tiled, compressed or plain.  A Dask array gives a
         Dask array, of which nothing is computed yet.
     psf : array_like
-        As for `solve`.
+        As for `solve`, but no `Blur`.
     out : None, array or path
         Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr
         or TIFF file is written beside its final name, and replaces what was there only when it is complete.
@@ -75,7 +75,7 @@ def deblur_large(
         What may be used beyond the interpreter with this package: bytes, or such as "300MB" or "2GiB".  An `out` in
         memory comes on top.
     tile : "auto", int or (int, int)
-        Rows and columns of a tile, no less than the psf's; "auto" is what fits into the memory.
+        Rows and columns of a tile, no less than the psf's; "auto" is what fits into the memory.  Others must, too.
     halo : "auto", int or (int, int)
         How far a tile sees beyond itself.  "auto" is as far as the psf and the weight make it felt, so that seams
         differ by about 1e-4 of the image's range from what the whole would give; no more than half a tile.
