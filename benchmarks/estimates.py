@@ -40,7 +40,7 @@ fd.solve(image, psf, **options, **more)
 print(json.dumps([estimate, peak() - before]))
 """
 FEW = {"max_iter": 3}
-# The larger of the two over the smaller: that is then a fifth less.
+# How much an estimate may be off.
 MOST = 0.2
 KINDS = {
     "gradient": {"mu": 0.1},
