@@ -93,7 +93,7 @@ class Splits:
         job["tile_rows"], job["frame_plane"] = self._tile_rows, math.prod(blur.image_shape)
         job["waves"], job["wave_pitch"], job["wave_plane"] = domain.waves, domain.wave_pitch, rows * domain.wave_pitch
         job["psf_plane"] = rows * domain.wave_pitch if len(domain.spectra) > 1 else 0
-        job["estimate_rows"], job["estimate_cols"] = domain.estimate_shape
+        job["estimate_rows"] = domain.estimate_shape[0]
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
         self._sweeper = Sweeper(dtype)
         lines = 3 + 6 * planes * DIFFERENCES + 2
