@@ -68,6 +68,14 @@ def real(name: str, value: Any, allowed: str) -> float:
     return number
 
 
+def sizes(name: str, value: Any, count: int, when: str = "") -> tuple[int, ...]:
+    """So many whole numbers of at least 1."""
+    found = tuple(value) if np.ndim(value) == 1 else ()
+    if len(found) != count:
+        raise ValueError(f"{name} must be {count} sizes{when}; got {value!r}")
+    return tuple(integer(name, size, 1) for size in found)
+
+
 def workers(value: Any) -> int | None:
     """A number of threads, or None for Numba's current count."""
     return None if value is None else integer("workers", value, 1)
