@@ -169,9 +169,9 @@ def saturated(image: Any, level: Any) -> np.ndarray:
     Parameters
     ----------
     image : array_like
-        Of any shape.
+        Of any shape; NaN is not saturated.
     level : float
-        What pixels were clipped at.
+        What pixels were clipped at, in the image's own units.
 
     Returns
     -------
