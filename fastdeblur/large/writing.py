@@ -21,7 +21,7 @@ import numpy as np
 from .. import files, npys, tiffs, zarrs
 from ..whole import put_in_place
 from .journal import Journal
-from .reading import Part, give_back, runs
+from .reading import Part, fill, give_back, runs
 
 # What tells a job from others, in what JSON has; found when it is asked for.
 Identity = Callable[[], dict[str, Any]]
@@ -107,7 +107,7 @@ class IntoFile:
         pixels = np.zeros([each.stop - each.start for each in part], self.dtype)
         for index, offset in runs(part, self.shape, self.dtype.itemsize):
             self._file.seek(self._offset + offset)
-            self._file.readinto(memoryview(pixels[index]).cast("B"))
+            fill(self._file, pixels[index])
         return checksum(pixels)
 
     def flush(self) -> None:
