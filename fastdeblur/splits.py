@@ -11,6 +11,7 @@ import numpy as np
 from . import memory, sharing
 from .blur import Blur
 from .domain import Domain
+from .frames import spread_out
 from .kernels.shrink import linear, power, soft
 from .kernels.spectral import COLUMNS, back, columns
 from .kernels.splitting import DIFFERENCES, FIRSTS, MARGIN, OF_SPLIT, SPLITTING, SUMS, split
@@ -118,13 +119,8 @@ class Splits:
         pixels = self.planes * math.prod(self.domain.shape)
         self._sweeper.slots = sharing.slots(self.blur.workers, self._tiles, pixels * SECONDS)
         x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
-        frame = self.frame_of(estimate)
-        start(frame)
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        inner = estimate[:, :, left : left + width]
-        inner[:, :top], inner[:, top + height :] = frame[:, :1], frame[:, -1:]
-        estimate[:, :, :left] = estimate[:, :, left : left + 1]
-        estimate[:, :, left + width :] = estimate[:, :, left + width - 1 : left + width]
+        start(self.frame_of(estimate))
+        spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
         self.domain.extend(x)
         self.planes_of("blurred")[...] = self.domain.blurred(x)
         self.planes_of("data")[...] = self.planes_of("blurred")
