@@ -71,7 +71,7 @@ def run(script, *arguments):
 
 
 def killed(source, out, memory, after):
-    """Begin a run, and kill it when half of its tiles are written."""
+    """Begin a run, and kill it when `after` of its tiles are written; whether it was still running then."""
     child = subprocess.Popen([sys.executable, "-c", SOLVE, source, out, memory])
     journal = out.with_name(f".{out.name}.journal")
     while child.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > after):

@@ -1,12 +1,13 @@
 """Sharp images from blurred ones when the blur is known."""
 
 from . import notebook, psf
-from .api import convolve, deblur, richardson_lucy, solve, warmup
+from .api import convolve, deblur, solve, warmup
 from .blur import Blur
 from .deblurrer import Deblurrer
 from .frames import saturated
 from .large.job import deblur_large
 from .large.needs import estimate_memory
+from .lucy import richardson_lucy
 from .result import Result
 
 __all__ = [

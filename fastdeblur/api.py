@@ -15,7 +15,6 @@ from .filters import PATHS
 from .kernels.rules import RULES
 from .placement import PLACES
 from .result import Result
-from .solvers import poisson
 
 
 def convolve(
@@ -97,7 +96,18 @@ def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
     Returns
     -------
     ndarray
-        The restored image, float32 or float64, not clipped.
+        The restored image, of the image's shape, float32 or float64, not clipped.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As `solve`, which also says what it warns of.
+
+    See Also
+    --------
+    solve : the same, with an account of how it went.
+    Deblurrer : for many images of one shape.
+    deblur_large : for images that do not fit into memory, and Dask's.
 
     Examples
     --------
@@ -172,7 +182,7 @@ def solve(
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
         found.  For a denoiser it is the variance of the noise, of pixels of weight 1.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
-        What lies outside the frame.  "unknown" assumes nothing: x extends beyond the frame by the
+        What lies outside the frame.  "unknown" assumes nothing [8]_, [9]_: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
         where they are wrong, the restored image rings at its border.
     weights : array_like of the image's shape, or of one channel's, or None
@@ -185,9 +195,10 @@ def solve(
         the sums of the objective run over all of them.
     solver : {"auto", "exact", "gd", "momentum", "nesterov", "adam", "adagrad"}
         "auto" takes what serves best: "exact" for the prior "gradient", which finds the minimiser by preconditioned
-        conjugate gradients, in some ten steps whatever the size; the alternating direction method for other
-        priors and for bounds; accelerated Richardson-Lucy for "poisson" alone; "gd" for no prior.  The other
-        names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults (momentum 0.9).
+        conjugate gradients [10]_, in some ten steps whatever the size; the alternating direction method for other
+        priors and for bounds; Richardson-Lucy [11]_, [12]_, accelerated [13]_, for "poisson" alone; "gd" for no
+        prior.  The other names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults
+        (momentum 0.9; "nesterov" [1]_, "adagrad" [2]_, "adam" [3]_).
     learning_rate : float above 0, or None
         Length of a gradient step, for those rules only.  None, with "gd", follows from the operator's norm
         and, for "root", the residual's, and is halved whenever the objective would rise by more than
@@ -239,7 +250,7 @@ def solve(
         If the objective is not finite or grows without bound.  The last finite estimate is
         returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` helps.
     UserWarning
-        If the psf's sum is not 1 within 1 %.
+        If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.
 
     Notes
     -----
@@ -272,6 +283,17 @@ def solve(
     .. [6] D. Krishnan and R. Fergus, "Fast image deconvolution using hyper-Laplacian priors", NIPS 2009.
     .. [7] S. V. Venkatakrishnan, C. A. Bouman and B. Wohlberg, "Plug-and-play priors for model based
        reconstruction", IEEE GlobalSIP 2013.
+    .. [8] M. S. C. Almeida and M. A. T. Figueiredo, "Deconvolving images with unknown boundaries using the
+       alternating direction method of multipliers", IEEE Transactions on Image Processing 22, 2013.
+    .. [9] A. Matakos, S. Ramani and J. A. Fessler, "Accelerated edge-preserving image restoration without
+       boundary artifacts", IEEE Transactions on Image Processing 22, 2013.
+    .. [10] A. V. Knyazev, "Toward the optimal preconditioned eigensolver: locally optimal block
+       preconditioned conjugate gradient method", SIAM Journal on Scientific Computing 23, 2001.
+    .. [11] W. H. Richardson, "Bayesian-based iterative method of image restoration", JOSA 62, 1972.
+    .. [12] L. B. Lucy, "An iterative technique for the rectification of observed distributions", The
+       Astronomical Journal 79, 1974.
+    .. [13] D. S. C. Biggs and M. Andrews, "Acceleration of iterative image restoration algorithms", Applied
+       Optics 36, 1997.
 
     Examples
     --------
@@ -306,70 +328,16 @@ def solve(
         return deblurrer._solve(image, planes, deblurrer._start, None, None, None, began)
 
 
-def richardson_lucy(
-    image: Any, psf: Any, num_iter: int = 50, clip: bool = True, filter_epsilon: float | None = None
-) -> np.ndarray:
-    """Richardson-Lucy deconvolution, as ``skimage.restoration.richardson_lucy`` does it.
-
-    For code that comes from there: the same arguments, the same result.  ``solve(image, psf,
-    data="poisson", prior=None)`` knows what to do at the border, needs fewer steps and stops at the noise.
-
-    Parameters
-    ----------
-    image : array_like, shape (rows, cols)
-        The blurred image, finite; zeros are assumed around it.
-    psf : array_like, shape (taps_down, taps_across)
-        The point spread function.
-    num_iter : int, at least 1
-        Number of steps.
-    clip : bool
-        Whether values above 1 and below -1 are set to those.
-    filter_epsilon : float or None
-        Where the blurred estimate is less than this, it leaves the estimate as dark as it can.
-
-    Returns
-    -------
-    ndarray
-        The restored image, float32 or float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind or in the range given above.
-
-    Notes
-    -----
-    Psfs of even sizes are centred at ``psf.shape // 2``, as everywhere in this package; scikit-image's
-    result for them is shifted by a pixel for each even size.
-
-    Examples
-    --------
-    >>> import numpy as np, fastdeblur as fd
-    >>> psf = fd.psf.gaussian(5, 1.0)
-    >>> sharp = np.zeros((32, 32))
-    >>> sharp[8:24, 8:24] = 1.0
-    >>> restored = fd.richardson_lucy(fd.convolve(sharp, psf), psf, num_iter=10)
-    >>> bool(abs(restored - sharp).mean() < 0.05)
-    True
-    """
-    array = checks.pixels("image", image, 2)
-    pixels = checks.cast("image", array, checks.working_dtype(array))
-    if not isinstance(clip, (bool, np.bool_)):
-        raise TypeError(f"clip must be True or False; got {clip!r}")
-    steps = checks.integer("num_iter", num_iter, 1)
-    least = 0.0 if filter_epsilon is None else checks.real("filter_epsilon", filter_epsilon, "at least 0")
-    work = poisson.Workspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
-    restored: np.ndarray = poisson.lucy(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
-    if clip:
-        np.clip(restored, -1, 1, out=restored)
-    return restored
-
-
 def warmup() -> None:
     """Compile everything, or load it from the cache, so that no later call has to wait.
 
     Takes a minute or so where nothing is cached yet, and about a second afterwards.  Worth
     calling before a service takes requests, or when an image of a container is built.
+
+    Raises
+    ------
+    RuntimeError
+        If Numba's compiler is off (``NUMBA_DISABLE_JIT``); other functions raise it too.
 
     Examples
     --------

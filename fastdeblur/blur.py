@@ -112,7 +112,8 @@ class Blur:
         self.psf = checks.psf(psf, None if dtype is None else _dtype(dtype)).copy()
         self.psf.flags.writeable = False
         self.dtype = self.psf.dtype
-        self.image_shape = _image_shape(image_shape)
+        rows, cols = checks.sizes("image_shape", image_shape, 2)
+        self.image_shape = rows, cols
         self.estimate_shape = estimate_shape(self.image_shape, self.psf.shape, self.boundary)
         self.frame_corner = frame_corner(self.psf.shape, self.boundary)
         checks.choice("path", path, ["auto", *PATHS])
@@ -200,9 +201,16 @@ class Blur:
 
         Raises
         ------
+        TypeError
+            If `x` does not hold real numbers, or `out` is not an ndarray of the operator's dtype.
         ValueError
             If `x` has another shape or contains NaN or infinity (`out` is then undefined), or if
-            `out` does not fit.
+            `out` has another shape or is read-only.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the result is too large for the operator's dtype; it then holds infinity or NaN.
         """
         return self._apply(False, "x", x, out)  # type: ignore[no-any-return]
 
@@ -222,7 +230,12 @@ class Blur:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
+            As for `forward`.
+
+        Warns
+        -----
+        RuntimeWarning
             As for `forward`.
         """
         return self._apply(True, "y", y, out)  # type: ignore[no-any-return]
@@ -237,8 +250,20 @@ class Blur:
 
         Notes
         -----
-        Computed at the first call.  The sum of ``|psf|`` would do for "constant", "wrap" and
+        Computed at the first call, by power iterations: for any positive v the largest quotient of ``|A|ᵀ|A| v``
+        and v is a bound of the norm's square [1]_.  The sum of ``|psf|`` would do for "constant", "wrap" and
         "unknown"; where the border's pixels stand outside the frame too it may be exceeded.
+
+        References
+        ----------
+        .. [1] L. Collatz, "Einschließungssatz für die charakteristischen Zahlen von Matrizen", Mathematische
+           Zeitschrift 48, 1942.
+
+        Examples
+        --------
+        >>> import fastdeblur as fd
+        >>> bool(0.95 < fd.Blur(fd.psf.box(3), (64, 64)).norm() < 1.05)
+        True
         """
         if self._norm is None:
             self._norm = upper_bound(self.psf, self.image_shape, self.boundary, Blur)
@@ -362,14 +387,6 @@ def _dtype(value: Any) -> np.dtype[Any]:
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64; got {dtype}")
     return np.dtype(np.float32 if dtype == np.float32 else np.float64)
-
-
-def _image_shape(value: Any) -> tuple[int, int]:
-    sizes = tuple(value) if np.ndim(value) == 1 else ()
-    if len(sizes) != 2:
-        raise ValueError(f"image_shape must be two sizes; got {value!r}")
-    rows, cols = (checks.integer("image_shape", size, 1) for size in sizes)
-    return rows, cols
 
 
 def _reach(filter_: Filter) -> tuple[tuple[int, int], tuple[int, int]]:

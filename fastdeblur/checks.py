@@ -68,6 +68,14 @@ def real(name: str, value: Any, allowed: str) -> float:
     return number
 
 
+def sizes(name: str, value: Any, count: int, when: str = "") -> tuple[int, ...]:
+    """So many whole numbers of at least 1."""
+    found = tuple(value) if np.ndim(value) == 1 else ()
+    if len(found) != count:
+        raise ValueError(f"{name} must be {count} sizes{when}; got {value!r}")
+    return tuple(integer(name, size, 1) for size in found)
+
+
 def workers(value: Any) -> int | None:
     """A number of threads, or None for Numba's current count."""
     return None if value is None else integer("workers", value, 1)
@@ -94,7 +102,8 @@ def memory_size(name: str, value: Any) -> int:
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
     if on_gpu(value):
-        instead = "" if name == "psf" else "pass device='cuda', or "  # psfs are prepared on the host
+        # (Psfs are prepared on the host; not all that takes an image takes a device.)
+        instead = "" if name == "psf" else "pass device='cuda' to what takes it, or "
         raise TypeError(f"{name} is in a GPU's memory: {instead}copy it to the host")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")

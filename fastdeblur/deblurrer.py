@@ -13,9 +13,8 @@ from . import checks
 from .arrays import module_of
 from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
-from .filters import PATHS
 from .frames import Start, checked_weights, starter, weighed
-from .hygiene import warn_if_off_centre, warn_of_sum
+from .hygiene import warn_of
 from .options import called, checked
 from .placement import PLACES, OnDevice, OnHost
 from .restore import restore
@@ -28,16 +27,33 @@ class Deblurrer:
 
     Parameters
     ----------
-    psf : array_like or Blur
-    shape : tuple of int
-        The images' shape, with the channel axis if there is one.
+    psf : array_like, shape (taps_down, taps_across), with the image's channel axis if each channel has its own, or Blur
+        As for `solve`.
+    shape : (int, int), or (int, int, int) with `channel_axis`
+        The images' shape, in pixels, with the channel axis if there is one.
     **options
         As for `solve`: all of them.
 
+    Attributes
+    ----------
+    shape : tuple of int
+        As given.
+    psfs : list of ndarray
+        The psf, or those of the channels.
+
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, RuntimeError
         As `solve`.
+
+    Warns
+    -----
+    UserWarning
+        Of the psf, as `solve`.
+
+    See Also
+    --------
+    solve : for a single image; it says what the options are, and which papers the methods are from.
 
     Notes
     -----
@@ -84,10 +100,8 @@ class Deblurrer:
         self._channel_axis = channel_axis
         self.shape = _shape(shape, channel_axis)
         checks.choice("boundary", boundary, BOUNDARIES)
-        checks.choice("path", path, ["auto", *PATHS])
+        self._options.check_path(path)
         self._psf = psf if isinstance(psf, Blur) else psfs_of(psf, self.shape, channel_axis)
-        if self._options.method == "splits" and path not in ("auto", "fft"):
-            raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
         self._place = PLACES[checks.choice("device", device, DEVICES)]
         self._operation = {"boundary": boundary, "path": path, "device": device, "workers": checks.workers(workers)}
         with self._place.current(weights):
@@ -97,8 +111,7 @@ class Deblurrer:
         self._tools: dict[np.dtype[Any], Tools] = {}
         for array in self.psfs:
             self._hint(array)
-            if self._options.data == "poisson" and array.min() < 0:
-                raise ValueError(f"psf must not be negative with data='poisson'; its least value is {array.min()}")
+            self._options.check_psf(array)
 
     @property
     def psfs(self) -> list[np.ndarray]:
@@ -107,8 +120,7 @@ class Deblurrer:
 
     def _hint(self, psf: np.ndarray) -> None:
         """Warn of a psf that looks like a mistake."""
-        warn_of_sum(psf)
-        warn_if_off_centre(psf)
+        warn_of(psf)
 
     def solve(
         self,
@@ -124,18 +136,29 @@ class Deblurrer:
         Parameters
         ----------
         image : array_like of the given shape
-        init : optional
-            Where to start, instead of the given `init`.
-        weights : optional
-            Instead of the given ones.
-        callback : callable, optional
-            Instead of the given one.
-        out : ndarray of the image's shape and the result's dtype, optional
-            Where to put the restored image.
+            The blurred image, as for `fastdeblur.solve`.
+        init : {None, "image", "zeros", "normal"} or array_like of the image's shape
+            Where to start; None is the given `init`.
+        weights : array_like of the image's shape, or of one channel's, or None
+            None are the given ones.
+        callback : callable or None
+            None is the given one.
+        out : ndarray of the image's shape and the result's dtype, float32 or float64, or None
+            Where to put the restored image; None is a new array.
 
         Returns
         -------
         Result
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the image has another shape, `out` does not fit, or as `fastdeblur.solve`.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the objective or the restored image is not finite, as `fastdeblur.solve`.
         """
         began = time.perf_counter()
         with self._place.current(image):
@@ -181,7 +204,22 @@ class Deblurrer:
         return self.__dict__ | {"_tools": {}}
 
     def __call__(self, image: Any) -> np.ndarray:
-        """Restore one image: ``solve(image).image``."""
+        """Restore one image: ``solve(image).image``.
+
+        Parameters
+        ----------
+        image : array_like of the given shape
+
+        Returns
+        -------
+        ndarray
+            The restored image, float32 or float64, not clipped.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `solve`.
+        """
         return self.solve(image).image
 
     def map(self, frames: Iterable[Any]) -> Iterator[np.ndarray]:
@@ -189,11 +227,18 @@ class Deblurrer:
 
         Parameters
         ----------
-        frames : iterable of array_like
+        frames : iterable of array_like of the given shape
+            A stack of images, or what reads one after another.
 
         Yields
         ------
         ndarray
+            The restored images, each when it is asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `solve`, when the frame's turn has come.
         """
         return (self(frame) for frame in frames)
 
@@ -207,14 +252,10 @@ def _tools_for(place: OnHost) -> type[Tools]:
 
 
 def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
-    wanted = 2 if channel_axis is None else 3
-    sizes = tuple(value) if np.ndim(value) == 1 else ()
-    if len(sizes) != wanted:
-        more = "" if channel_axis is None else " when channel_axis is given"
-        raise ValueError(f"shape must be {wanted} sizes{more}; got {value!r}")
-    if channel_axis is not None:
-        checks.integer("channel_axis", channel_axis, -3, 2)
-    return tuple(checks.integer("shape", size, 1) for size in sizes)
+    if channel_axis is None:
+        return checks.sizes("shape", value, 2)
+    checks.integer("channel_axis", channel_axis, -3, 2)
+    return checks.sizes("shape", value, 3, " when channel_axis is given")
 
 
 def psfs_of(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:

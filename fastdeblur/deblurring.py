@@ -20,7 +20,7 @@ from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
 from .filters import PATHS
-from .frames import STARTS, saturated
+from .frames import STARTS
 from .large.needs import estimate_memory
 from .objective import DATA
 from .options import SOLVERS
@@ -206,18 +206,9 @@ def _restored(
         real = pixels.to_real(image, alpha)
         if deblurrer is None:
             deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
-        weights = None if level is None else _unsaturated(real, level, options.get("weights"))
+        weights = None if level is None else tilewise.unsaturated(real, level, options.get("weights"))
         result = deblurrer.solve(real, weights=weights)
         yield pixels.from_real(result.image, image), result
-
-
-def _unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
-    """Weights that are 0 where the image is saturated, too."""
-    kept = saturated(real, level)
-    if weights is None:
-        return kept
-    kept *= weights[..., None] if weights.ndim < real.ndim else weights
-    return kept
 
 
 def _figures(result: Result) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class ApplyScratch(Scratch):
 
 
 class Direction:
-    """The blur or its adjoint: from arrays of `source_shape` to arrays of `out_shape`.
+    """The blur or its adjoint, of a caller's array, into one of `out_shape`.
 
     Parameters
     ----------

@@ -39,6 +39,18 @@ def from_image(image: np.ndarray, out: np.ndarray) -> None:
     out[...] = image
 
 
+def spread_out(x: Any, corner: tuple[int, int], frame: tuple[int, int]) -> None:
+    """Beyond their frame, give planes their nearest pixel in it."""
+    (top, left), (height, width) = corner, frame
+    bottom, right = top + height, left + width
+    if x.shape[1:] == frame:
+        return
+    x[:, :top, left:right] = x[:, top : top + 1, left:right]
+    x[:, bottom:, left:right] = x[:, bottom - 1 : bottom, left:right]
+    x[:, :, :left] = x[:, :, left : left + 1]
+    x[:, :, right:] = x[:, :, right - 1 : right]
+
+
 def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | None) -> Start:
     """What writes the start that was asked for."""
     if seed is not None:
@@ -169,9 +181,9 @@ def saturated(image: Any, level: Any) -> np.ndarray:
     Parameters
     ----------
     image : array_like
-        Of any shape.
+        Of any shape; NaN is not saturated.
     level : float
-        What pixels were clipped at.
+        What pixels were clipped at, in the image's own units.
 
     Returns
     -------

@@ -20,13 +20,13 @@ def normalise(psf: Any) -> np.ndarray:
 
     Returns
     -------
-    ndarray
+    ndarray, shape (rows, cols)
         The psf divided by its sum, float32 or float64.
 
     Raises
     ------
-    ValueError
-        If the psf sums to zero.
+    TypeError, ValueError
+        If the psf is not of the kind given above, or sums to zero.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def centre(psf: Any) -> np.ndarray:
     -------
     ndarray
         The smallest psf of odd sizes that holds every nonzero value and has the pixel nearest to
-        the centroid at ``shape // 2``.
+        the centroid at ``shape // 2``, float32 or float64, not scaled.
 
     Raises
     ------
@@ -161,6 +161,12 @@ def warn_if_off_centre(psf: np.ndarray) -> None:
             "the restored image is shifted as far the other way (see fastdeblur.psf.centre)",
             UserWarning,
         )
+
+
+def warn_of(psf: np.ndarray) -> None:
+    """Warn of a psf that looks like a mistake."""
+    warn_of_sum(psf)
+    warn_if_off_centre(psf)
 
 
 def warn_of_sum(psf: np.ndarray) -> None:

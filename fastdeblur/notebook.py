@@ -15,6 +15,8 @@ import numpy as np
 from . import api, checks
 from .kernels.rules import RULES
 
+__all__ = ["convolve", "deconvolve", "gaussian"]
+
 
 def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:
     """The notebook's psf: a delta blurred by `scipy.ndimage.gaussian_filter`.
@@ -58,11 +60,14 @@ def convolve(image: Any, psf: Any) -> np.ndarray:
     Parameters
     ----------
     image : array_like, shape (rows, cols)
+        Finite; cast to float32.
     psf : array_like, shape (taps_down, taps_across)
+        Used as given, not normalised; its centre is at ``psf.shape // 2``.
 
     Returns
     -------
     ndarray, float32, shape (rows, cols)
+        The blurred image.
 
     Raises
     ------
@@ -95,8 +100,9 @@ def deconvolve(
     Parameters
     ----------
     image : array_like, shape (rows, cols)
-        The blurred image.
+        The blurred image, finite; cast to float32.
     psf : array_like, shape (taps_down, taps_across)
+        The point spread function, centred at ``psf.shape // 2``.
     learning_rate : float
         Length of a step, above 0.
     mu : float
@@ -114,14 +120,22 @@ def deconvolve(
 
     Returns
     -------
-    restored : ndarray, float32
+    restored : ndarray, float32, shape (rows, cols)
+        The last iterate.
     loss_history : ndarray, float64, shape (n_iter + 1,)
-        The loss at the start and after each step; shorter if it diverged, which warns.
+        The loss at the start and after each step; shorter if it diverged.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not of the kind or in the range given above.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the loss diverged; the last finite estimate is returned.
+    UserWarning
+        Of a psf that looks like a mistake, see `fastdeblur.solve`.
 
     Examples
     --------

@@ -55,11 +55,16 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return header
 
 
+def write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Write what comes before the pixels."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
 @contextmanager
 def saving(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an array of this shape to a file, page after page."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    write_header(file, shape, dtype)
 
     def put(page: np.ndarray) -> None:
         file.write(np.ascontiguousarray(page, dtype).data)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .filters import PATHS
 from .kernels.rules import RULES
 from .objective import DATA
 
@@ -49,6 +50,17 @@ class Options:
     tol: float
     callback: Callable[[Any], Any] | None
     progress: bool
+
+    def check_path(self, path: Any) -> None:
+        """Refuse what is no path, or none of the method's."""
+        checks.choice("path", path, ["auto", *PATHS])
+        if self.method == "splits" and path not in ("auto", "fft"):
+            raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
+
+    def check_psf(self, psf: np.ndarray) -> None:
+        """Refuse a psf that does not go with the data."""
+        if self.data == "poisson" and psf.min() < 0:
+            raise ValueError(f"psf must not be negative with data='poisson'; its least value is {psf.min()}")
 
 
 def checked(

@@ -43,9 +43,8 @@ ADDED = ("unknown", "wrap")
 STEP = 2
 # Side of a corner's block, in sides of the psf.
 BLOCK = 1.25
-# Frequencies at which ends are known, relative to those at which the psf is, for corrections that are weighted
-# and for those that are added.
-RATES = {True: 24, False: 24}
+# Frequencies at which ends are known, relative to those at which the psf is.
+RATE = 24
 # Largest side of a corner's block: its matrix has the fourth power of that many entries.
 MOST_BLOCK = 28
 # Estimates of no more pixels are one block: the preconditioner is the inverse.
@@ -78,7 +77,7 @@ class Axis:
         # float32 and with small ridges, steps went nowhere (optimality 0.9 after 200; with roots 1e-4 after 16).
         self.rooted = self.ends.takes_only
         self.positions = self.ends.pixels if self.known else self.ends.pixels[:0]
-        samples, self.fix_of, self.mix = _samples(boundary, len(self.positions), self.waves, psf.shape[1], self.across)
+        samples, self.fix_of, self.mix = _samples(len(self.positions), self.waves, psf.shape[1], self.across)
         self.samples, self._kernels = samples, kernels[samples]
         if self.known and not self.rooted:
             self.change, self.ends_stiffness = self.ends.change(self._kernels)
@@ -123,16 +122,16 @@ def memory_of_ends(taps: tuple[int, int], boundary: str, frame: tuple[int, int],
         count = len(ends.pixels)
         if count > MOST_ENDS:
             continue
-        samples = len(_samples(boundary, count, waves, taps[other], _length(size[other]))[0])
+        samples = len(_samples(count, waves, taps[other], _length(size[other]))[0])
         rows = ends.taken + 1 if ends.takes_only else 3 * count  # beside each matrix, what it is made of
         total += samples * rows * count
     return total
 
 
-def _samples(boundary: str, ends: int, waves: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _samples(ends: int, waves: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frequencies at which the ends are known, see `sampled`."""
     most = max(int(MOST_WORK / max(ends, 1) ** 3), 12)
-    return sampled(waves, RATES[boundary not in ADDED] * taps, across, most)
+    return sampled(waves, RATE * taps, across, most)
 
 
 class Preconditioner:

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .hygiene import centre as centre
-from .hygiene import from_image as from_image
-from .hygiene import normalise as normalise
-from .hygiene import support as support
-from .hygiene import warn_if_off_centre as warn_if_off_centre
+from .hygiene import centre, from_image, normalise, support
+
+__all__ = ["airy", "box", "centre", "disk", "from_image", "gaussian", "motion", "normalise", "support"]
 
 
 def _shape(shape: Any) -> tuple[int, int]:
@@ -42,7 +40,8 @@ def box(shape: Any) -> np.ndarray:
 
     Returns
     -------
-    ndarray, float64
+    ndarray, float64, shape (rows, cols)
+        One value everywhere; sums to 1.
 
     Raises
     ------
@@ -72,8 +71,8 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
 
     Returns
     -------
-    ndarray, float64
-        A psf of rank 1.
+    ndarray, float64, shape (rows, cols)
+        A psf of rank 1 that sums to 1: the Gaussian's values at the pixels' centres, scaled.
 
     Raises
     ------
@@ -122,8 +121,8 @@ def disk(radius: float) -> np.ndarray:
 
     Returns
     -------
-    ndarray, float64
-        A psf of odd size, just large enough.
+    ndarray, float64, shape (size, size)
+        A psf of odd size, just large enough, that sums to 1.
 
     Raises
     ------
@@ -157,8 +156,8 @@ def motion(length: float, angle: float) -> np.ndarray:
 
     Returns
     -------
-    ndarray, float64
-        A psf of odd sizes, just large enough.  A pixel's value is the length of the line in it.
+    ndarray, float64, shape (rows, cols)
+        A psf of odd sizes, just large enough, that sums to 1.  A pixel's value is the length of the line in it.
 
     Raises
     ------
@@ -197,7 +196,8 @@ def airy(radius: float, shape: Any) -> np.ndarray:
 
     Returns
     -------
-    ndarray, float64
+    ndarray, float64, shape (rows, cols)
+        The intensity at the pixels' centres [1]_, scaled to sum to 1.
 
     Raises
     ------

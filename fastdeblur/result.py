@@ -25,6 +25,8 @@ class Result:
     n_products : float
         Applications of A plus applications of Aᵀ, halved.
     stop_reason : {"tolerance", "max_iter", "callback", "diverged"}
+        `optimality` is at most `tol` (or, for "exact" and "poisson", no more is left than rounding, or the noise);
+        no more iterations were allowed; the callback returned True; the objective, or the image, is not finite.
     optimality : float
         How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
         minimum; gradients that point out of the bounds do not count.  Where the minimum is at a kink of "root",
@@ -39,8 +41,18 @@ class Result:
     path : str
         How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
     device : {"cpu", "cuda"}
+        Where it was computed.
     seconds : float
         Time that `solve` took.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdeblur as fd
+    >>> result = fd.solve(np.eye(16), fd.psf.box(3), mu=0.1)
+    >>> result.stop_reason
+    'tolerance'
+    >>> len(result.history) == result.n_iter + 1
+    True
     """
 
     image: np.ndarray

@@ -11,6 +11,7 @@ import numpy as np
 from . import memory, sharing
 from .blur import Blur
 from .domain import Domain
+from .frames import spread_out
 from .kernels.shrink import linear, power, soft
 from .kernels.spectral import COLUMNS, back, columns
 from .kernels.splitting import DIFFERENCES, FIRSTS, MARGIN, OF_SPLIT, SPLITTING, SUMS, split
@@ -93,7 +94,7 @@ class Splits:
         job["tile_rows"], job["frame_plane"] = self._tile_rows, math.prod(blur.image_shape)
         job["waves"], job["wave_pitch"], job["wave_plane"] = domain.waves, domain.wave_pitch, rows * domain.wave_pitch
         job["psf_plane"] = rows * domain.wave_pitch if len(domain.spectra) > 1 else 0
-        job["estimate_rows"], job["estimate_cols"] = domain.estimate_shape
+        job["estimate_rows"] = domain.estimate_shape[0]
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
         self._sweeper = Sweeper(dtype)
         lines = 3 + 6 * planes * DIFFERENCES + 2
@@ -118,13 +119,8 @@ class Splits:
         pixels = self.planes * math.prod(self.domain.shape)
         self._sweeper.slots = sharing.slots(self.blur.workers, self._tiles, pixels * SECONDS)
         x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
-        frame = self.frame_of(estimate)
-        start(frame)
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        inner = estimate[:, :, left : left + width]
-        inner[:, :top], inner[:, top + height :] = frame[:, :1], frame[:, -1:]
-        estimate[:, :, :left] = estimate[:, :, left : left + 1]
-        estimate[:, :, left + width :] = estimate[:, :, left + width - 1 : left + width]
+        start(self.frame_of(estimate))
+        spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
         self.domain.extend(x)
         self.planes_of("blurred")[...] = self.domain.blurred(x)
         self.planes_of("data")[...] = self.planes_of("blurred")

@@ -271,6 +271,16 @@ def _shown(page: Any, array: np.ndarray) -> np.ndarray:
     return pixels.turned(array, _orientation(page))
 
 
+def meaning(channels: int) -> dict[str, Any]:
+    """What tifffile is told of the channels of what it writes."""
+    return {
+        "photometric": "rgb" if channels in (3, 4) else "minisblack",
+        "planarconfig": "contig" if channels > 1 else None,
+        "extrasamples": ["unassalpha"] if channels in (2, 4) else None,
+        "metadata": None,
+    }
+
+
 @contextmanager
 def saving(
     file: IO[bytes], page: tuple[int, ...], dtype: np.dtype[Any], pages: int | None
@@ -283,12 +293,6 @@ def saving(
     with tifffile.TiffWriter(file, bigtiff=size > CLASSIC_MOST) as tiff:
 
         def put(image: np.ndarray) -> None:
-            tiff.write(
-                np.ascontiguousarray(image, dtype),
-                photometric="rgb" if channels > 2 else "minisblack",
-                planarconfig="contig" if channels > 1 else None,
-                extrasamples=["unassalpha"] if channels in (2, 4) else None,
-                metadata=None,
-            )
+            tiff.write(np.ascontiguousarray(image, dtype), **meaning(channels))
 
         yield put

@@ -13,7 +13,7 @@ import numpy as np
 from . import checks, files, pixels
 from .frames import saturated
 from .large import reading, targets
-from .large.job import Account, Job
+from .large.job import DEFAULTS, Account, Job
 from .large.reading import Part, Readable
 from .large.writing import Identity, Writable, checksum
 from .sources import Source, readable
@@ -40,8 +40,16 @@ class Real:
         return pixels.to_real(self._stored.read((*part[:2], *_all(self._stored.shape))), self._alpha)
 
 
+def unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
+    """Weights that are 0 where the image is saturated, too."""
+    kept = saturated(real, level)
+    if weights is not None:
+        kept *= weights[..., None] if weights.ndim < real.ndim else weights
+    return kept
+
+
 class Unsaturated:
-    """Weights that are 0 where the image is saturated."""
+    """`unsaturated` weights, of any part."""
 
     place: tuple[Path, int] | None = None
 
@@ -51,11 +59,10 @@ class Unsaturated:
         self.identity = {"saturated": level, "weights": None if weights is None else checksum(weights)}
 
     def read(self, part: Part) -> np.ndarray:
-        kept = saturated(self._real.read(part), self._level)
-        if self._weights is not None:
-            weights = self._weights[part[: self._weights.ndim]]
-            kept *= weights[..., None] if weights.ndim < kept.ndim else weights
-        return kept
+        weights = self._weights
+        return unsaturated(
+            self._real.read(part), self._level, None if weights is None else weights[part[: weights.ndim]]
+        )
 
 
 class Stored:
@@ -123,11 +130,7 @@ def deblur(
                     f"{weights.shape}"
                 )
             weighed = Unsaturated(real, checks.real("level", level, "any"), weights)
-        asked: dict[str, Any] = {
-            "data": None, "prior": "gradient", "mu": "auto", "boundary": "unknown", "bounds": None, "max_iter": None,
-            "tol": 1e-4, "path": "auto", "workers": None, "progress": False, "tile": "auto", "halo": "auto",
-        }  # fmt: skip
-        asked |= {name: value for name, value in options.items() if name not in WHOLE_ONLY}
+        asked = DEFAULTS | {name: value for name, value in options.items() if name not in WHOLE_ONLY}
         asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": most - beside}
 
         @contextmanager

@@ -50,19 +50,25 @@ def whole(path: str | Path) -> Iterator[Any]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """`whole`, for a folder, which is yet to be made."""
     target = Path(os.path.realpath(path))
-    temporary, old = beside(target), beside(target)
+    temporary = beside(target)
     try:
         yield temporary
-        if target.exists():
-            os.replace(target, old)
-        try:
-            os.replace(temporary, target)
-        except BaseException:
-            if old.exists():
-                os.replace(old, target)
-            raise
+        put_in_place(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Let a folder take the place of another, if there is one; both stay where they are if that fails."""
+    old = beside(target)
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(folder, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

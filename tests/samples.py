@@ -1,5 +1,8 @@
 """Images, and the command's words, for the tests of files and of the command."""
 
+import subprocess
+import sys
+
 import numpy as np
 
 from fastdeblur import cli
@@ -24,6 +27,20 @@ def noise(shape, dtype):
 def lines(capsys):
     captured = capsys.readouterr()
     return captured.out.splitlines(), captured.err.splitlines()
+
+
+def error_of_a_process(folder, name, out):
+    """Run the command on a file in a process of its own, which must fail properly, and return what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fastdeblur", "deblur", name, "--psf", "box:3", "-o", out],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    return done.stderr
 
 
 def one_error(capsys, *argv):

@@ -5,14 +5,9 @@ import tifffile
 
 import fastdeblur as fd
 from fastdeblur.large import reading
-from fastdeblur.large.job import Job
+from fastdeblur.large.job import DEFAULTS, Job
 
 PSF = fd.psf.gaussian(7, 1.5)
-DEFAULTS = {
-    "data": None, "prior": "gradient", "mu": "auto", "boundary": "unknown", "bounds": None, "channel_axis": None,
-    "max_iter": None, "tol": 1e-4, "path": "auto", "workers": None, "max_memory": "1GB", "tile": "auto",
-    "halo": "auto", "progress": False,
-}  # fmt: skip
 
 
 def blurred(shape, psf=PSF, dtype=np.float32, boundary="reflect", noise=0.01, seed=3):

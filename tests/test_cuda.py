@@ -280,9 +280,9 @@ def test_what_is_on_the_device_stays_there(rng):
     here = fd.solve(image, psf, weights=np.full((6, 7), 0.5), init=np.zeros((6, 7)), **asked)
     np.testing.assert_allclose(device.to_host(there.image), here.image, atol=1e-12)
     np.testing.assert_array_equal(device.to_host(kept.array), image)
-    with pytest.raises(TypeError, match="pass device='cuda', or copy it"):
+    with pytest.raises(TypeError, match="pass device='cuda' to what takes it, or copy it"):
         fd.solve(kept, psf)
-    with pytest.raises(TypeError, match="pass device='cuda', or copy it"):
+    with pytest.raises(TypeError, match="pass device='cuda' to what takes it, or copy it"):
         fd.convolve(kept, psf)
     with pytest.raises(TypeError, match="psf is in a GPU's memory: copy it to the host"):
         fd.convolve(image, OnDevice(psf), device="cuda")

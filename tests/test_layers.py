@@ -8,7 +8,7 @@ from fastdeblur import cache
 
 LAYERS = [
     "__main__", "cli", "deblurring", "tilewise", "plots", "specs", "__init__", "large", "files", "tiffs", "zarrs",
-    "pictures", "npys", "expansion", "sources", "pixels", "whole", "notebook", "api", "deblurrer", "restore",
+    "pictures", "npys", "expansion", "sources", "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "restore",
     "cuda_tools", "tools", "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames",
     "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters",
     "cuda", "objective", "costs", "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime",

@@ -8,7 +8,8 @@ import scipy.ndimage
 import scipy.special
 
 import fastdeblur as fd
-from fastdeblur.psf import factors, warn_if_off_centre
+from fastdeblur.hygiene import warn_if_off_centre
+from fastdeblur.psf import factors
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def current(value: Any) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=64)
 def _stream(device: int, address: int) -> Any:
+    """The current device's stream at an address; `device` is for the cache, which must tell devices apart."""
     from numba import cuda
 
     # Not Numba's default stream, which may be one for each thread where CuPy's is the legacy one.

@@ -1,4 +1,4 @@
-"""Inverses of a few small dense matrices, one a tile.
+"""Inverses of a few small dense matrices, and products, one a tile.
 
 LAPACK would do, but the threads of its matrix products go on spinning after a call and keep the cores
 from whoever comes next: a solve at 512 x 512 took three times as long.

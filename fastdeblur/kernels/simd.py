@@ -2,7 +2,7 @@
 
 Plain loops reach about half of what the machine can do with a stencil.  Here a tile of
 ``rows x columns`` vector registers is a tuple of a small custom Numba type, and the four
-things a convolution does with it (clear, multiply-add, store, and two ways of sharing what
+things a convolution does with it (clear, store, and multiply-add with two ways of sharing what
 was loaded) are intrinsics.  LLVM keeps the whole tuple in registers.
 
 Every intrinsic works on a typed pointer (``types.CPointer``); `offset` moves it by elements.

@@ -51,7 +51,7 @@ SPLITTING = np.dtype(
     [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
     + [(name, np.intp) for name in ("waves", "wave_pitch", "wave_plane", "data_waves", "other_waves")]
     + [(name, np.intp) for name in ("psf", "psf_plane", "axis_down", "stiffness_down", "stiffness_across")]
-    + [(name, np.intp) for name in ("estimate_rows", "estimate_cols", "top", "left", "height", "width")]
+    + [(name, np.intp) for name in ("estimate_rows", "top", "left", "height", "width")]
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
     + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "shrink")]
     + [(name, np.intp) for name in ("pixels", "pixels_settled", "differences")]

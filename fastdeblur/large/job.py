@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import time
@@ -94,6 +95,8 @@ def deblur_large(
         says what is needed.
     OSError
         If `out` cannot be written.
+    ImportError
+        If a file is in a format that needs a package which is not there: ``pip install "fastdeblur[large]"``.
 
     Warns
     -----
@@ -137,6 +140,14 @@ def deblur_large(
         sources = [readable] if weighed is None else [readable, weighed]
         targets.check(out, sources, shape, dtype, axis)
         return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
+
+
+# What `deblur_large` is asked where its caller says nothing, as `Job` takes it.
+DEFAULTS: dict[str, Any] = {
+    name: each.default
+    for name, each in inspect.signature(deblur_large).parameters.items()
+    if name not in ("source", "psf", "out", "weights")
+}
 
 
 def is_dask(value: Any) -> bool:

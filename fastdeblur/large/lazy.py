@@ -41,7 +41,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     alone = grid.counts == (1, 1)
     reach = (0, 0) if alone else first
     _check(plan, grid, reach)
-    source = source.rechunk(_chunks_of(plan, grid, source))
+    source = source.rechunk(_chunks_of(plan, grid))
     others = []
     if weights is not None:
         if not isinstance(weights, da.Array):
@@ -71,7 +71,8 @@ def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
     plan.check_tiles(grid, reach)
 
 
-def _chunks_of(plan: Plan, grid: Grid, source: Any) -> tuple[Any, ...]:
+def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
+    """The tiles as chunks of the source."""
     sides = [tuple(int(size) for size in np.diff(steps)) for steps in grid.steps]
     return plan.with_axis(sides, (plan.channels,))
 

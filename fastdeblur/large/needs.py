@@ -38,12 +38,12 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
 
     Parameters
     ----------
-    shape : tuple of int
-        The image's, with the channel axis if there is one.
-    psf : array_like
+    shape : (int, int), or (int, int, int) with `channel_axis`
+        The image's, in pixels, with the channel axis if there is one.
+    psf : array_like or Blur
         As for `solve`.
     dtype : dtype
-        The image's.
+        The image's, in whatever it is to be passed.
     weighted : bool
         Whether there will be weights, or pixels that are NaN.
     **options
@@ -59,7 +59,7 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     Raises
     ------
     TypeError, ValueError
-        As `solve`.
+        As `solve`; and if `device` is not "cpu".
 
     See Also
     --------

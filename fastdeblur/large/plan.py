@@ -13,8 +13,7 @@ from .. import checks, options
 from ..blur import Blur
 from ..boundary import BOUNDARIES
 from ..deblurrer import psfs_of
-from ..filters import PATHS
-from ..hygiene import warn_if_off_centre, warn_of_sum
+from ..hygiene import warn_of
 from ..sources import readable
 from . import halo, weighing
 from .needs import of_solve
@@ -259,9 +258,7 @@ def plan_of(
             f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
         )
     checks.choice("boundary", boundary, BOUNDARIES)
-    checks.choice("path", path, ["auto", *PATHS])
-    if asked.method == "splits" and path not in ("auto", "fft"):
-        raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
+    asked.check_path(path)
     if isinstance(psf, Blur):
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
     wanted = 2 if channel_axis is None else 3
@@ -272,11 +269,9 @@ def plan_of(
     axis = None if channel_axis is None else checks.integer("channel_axis", channel_axis, -3, 2) % 3
     psfs = psfs_of(psf, shape, axis)
     for each in psfs:
-        warn_of_sum(each)
-        warn_if_off_centre(each)
+        warn_of(each)
+        asked.check_psf(each)
     whole = psfs[0] if len(psfs) == 1 else np.stack(psfs)
-    if asked.data == "poisson" and whole.min() < 0:
-        raise ValueError(f"psf must not be negative with data='poisson'; its least value is {whole.min()}")
     tile, halo = _pair("tile", tile, 1), _pair("halo", halo, 0)
     if tile is not None and min(np.subtract(tile, whole.shape[-2:])) < 0:
         raise ValueError(f"tile must be no smaller than the psf, whose shape is {whole.shape[-2:]}; got {tile}")

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -119,15 +119,20 @@ class InFile:
         with self._turn:
             for index, offset in runs(part, self.shape, self.dtype.itemsize):
                 self._file.seek(self._offset + offset)
-                self._fill(memoryview(found[index]).cast("B"))
+                if fill(self._file, found[index]):
+                    raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
         return found
 
-    def _fill(self, memory: memoryview) -> None:
-        while memory:
-            count = self._file.readinto(memory)
-            if not count:
-                raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
-            memory = memory[count:]
+
+def fill(file: IO[bytes], pixels: np.ndarray) -> int:
+    """Read what pixels, in C order, have room for; returns how many bytes the file lacks.
+
+    A single call of the system's stops at 2 GB.
+    """
+    memory = pixels.data.cast("B")
+    while memory and (count := file.readinto(memory)):  # type: ignore[attr-defined]
+        memory = memory[count:]
+    return len(memory)
 
 
 def runs(part: Part, shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[Any, int]]:

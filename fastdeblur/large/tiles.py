@@ -12,6 +12,12 @@ from ..result import Result
 from .windows import Window
 
 
+def counts(planes: np.ndarray, weights: np.ndarray | None) -> bool:
+    """Whether any pixel does: one that is not missing, and whose weight is not 0."""
+    there = ~np.isnan(planes)
+    return bool((there if weights is None else there & (weights != 0)).any())
+
+
 class Quiet(Deblurrer):
     """One that does not say again what has been said of the psf."""
 
@@ -51,9 +57,8 @@ class Solver:
         (To leave out the pixels there that see beyond those sides would be right, and took 15 to 40 times as
         long: the preconditioner knows nothing of weights.)
         """
-        holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
         inner = (slice(None), *window.inner)
-        if holes.all() and planes[inner].shape != planes.shape:
+        if not counts(planes, weights) and planes[inner].shape != planes.shape:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
         boundary = self._boundary if any(window.edges) else "unknown"
         result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights)

@@ -17,7 +17,7 @@ import numpy as np
 from ..frames import typical, weighed
 from ..options import Options
 from ..weight import RIDGES, Periodogram, Seen, root_weights
-from .tiles import Quiet
+from .tiles import Quiet, counts
 from .windows import Place
 
 # Side of a crop, and how many down and across.
@@ -93,8 +93,7 @@ def root_ridge(squares: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:
 
 def _filled(planes: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None, float]:
     """Planes without holes, weights, and a typical one; None if no pixel is left."""
-    holes = np.isnan(planes) if weights is None else np.isnan(planes) | (weights == 0)
-    if holes.all():
+    if not counts(planes, weights):
         return None, None, 1.0
     filled, weights, factor = weighed(planes, weights, 0)
     return filled, weights, typical(weights) * factor
@@ -112,7 +111,7 @@ def found(
 
     `given` are the options for a Deblurrer.
     """
-    kept = [k for k, crop in enumerate(sample) if _counts(crop, None if weights is None else weights[k])]
+    kept = [k for k, crop in enumerate(sample) if counts(crop, None if weights is None else weights[k])]
     if not kept and (options.mu is None or options.method == "lucy"):
         raise ValueError(
             "source has no pixels where it is sampled for its weight: all are NaN or have weight 0"
@@ -142,17 +141,13 @@ def found(
     return Found(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
 
 
-def _counts(crop: np.ndarray, weights: np.ndarray | None) -> bool:
-    return bool((~np.isnan(crop) if weights is None else ~np.isnan(crop) & (weights > 0)).any())
-
-
 def _steps(sample: list[np.ndarray], weights: list[np.ndarray] | None, given: dict[str, Any]) -> int:
     """How many steps Richardson-Lucy takes on a sample."""
-    counts = []
+    taken = []
     for k, crop in enumerate(sample):
         deblurrer = Quiet(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
-        counts.append(deblurrer.solve(crop, weights=None if weights is None else weights[k]).n_iter)
-    return max(statistics.median_low(counts), 1)
+        taken.append(deblurrer.solve(crop, weights=None if weights is None else weights[k]).n_iter)
+    return max(statistics.median_low(taken), 1)
 
 
 def likely_ridge(psfs: list[np.ndarray]) -> float:

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import files, npys, whole, zarrs
+from .. import files, npys, tiffs, zarrs
+from ..whole import put_in_place
 from .journal import Journal
-from .reading import Part, give_back, runs
+from .reading import Part, fill, give_back, runs
 
 # What tells a job from others, in what JSON has; found when it is asked for.
 Identity = Callable[[], dict[str, Any]]
@@ -106,7 +107,7 @@ class IntoFile:
         pixels = np.zeros([each.stop - each.start for each in part], self.dtype)
         for index, offset in runs(part, self.shape, self.dtype.itemsize):
             self._file.seek(self._offset + offset)
-            self._file.readinto(memoryview(pixels[index]).cast("B"))
+            fill(self._file, pixels[index])
         return checksum(pixels)
 
     def flush(self) -> None:
@@ -186,16 +187,7 @@ class IntoNewZarr(IntoArray):
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def finish(self) -> Any:
-        old = whole.beside(self._target)
-        if self._target.exists():
-            os.replace(self._target, old)
-        try:
-            os.replace(self._partial, self._target)
-        except BaseException:  # what is done stays for another try
-            if old.exists():
-                os.replace(old, self._target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(self._partial, self._target)
         return zarrs.require().open_array(str(self._target), mode="r")
 
 
@@ -216,8 +208,7 @@ def _empty(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any]
     """Make a file that has room for all pixels; returns the first one's place."""
     if format == "NPY":
         with path.open("xb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            npys.write_header(file, shape, dtype)
             offset = file.tell()
     else:
         offset = _empty_tiff(path, shape, dtype, axis)
@@ -239,11 +230,8 @@ def _empty_tiff(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: 
     channels = 1 if axis is None else shape[axis]
     shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
-        path, shape=shape, dtype=dtype, returnoffset=True, metadata=None,
-        bigtiff=math.prod(shape) * dtype.itemsize > 2**32 - 2**25,
-        photometric="rgb" if channels in (3, 4) else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        path, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels),
+        bigtiff=math.prod(shape) * dtype.itemsize > tiffs.CLASSIC_MOST,
     )  # fmt: skip
     return int(offset)
 

@@ -19,6 +19,7 @@ from ..cuda.operator import Operator
 from ..cuda.passes import passes
 from ..cuda.shapes import ADDERS
 from ..cuda.sums import SUMS
+from ..frames import spread_out
 from ..kernels.rules import ADAGRAD_START, KEEP, KEEP_SQUARE
 from ..objective import value
 from ..result import Result
@@ -104,18 +105,6 @@ class Workspace:
             loop.report, 1, ADDERS, self._partials, self._blocks, self._scalars, self._asked, self._totals,
             self._history,
         )  # fmt: skip
-
-
-def spread_out(x: Any, corner: tuple[int, int], frame: tuple[int, int]) -> None:
-    """Beyond their frame, give planes their nearest pixel in it."""
-    (top, left), (height, width) = corner, frame
-    bottom, right = top + height, left + width
-    if x.shape[1:] == frame:
-        return
-    x[:, :top, left:right] = x[:, top : top + 1, left:right]
-    x[:, bottom:, left:right] = x[:, bottom - 1 : bottom, left:right]
-    x[:, :, :left] = x[:, :, left : left + 1]
-    x[:, :, right:] = x[:, :, right - 1 : right]
 
 
 def minimise(

@@ -18,7 +18,7 @@ from ..cuda.device import launch, view
 from ..cuda.shapes import ADDERS
 from ..cuda.splitting import runs
 from ..cuda.sums import SUMS, total
-from .cuda_descent import spread_out
+from ..frames import spread_out
 from .descent import PATIENCE
 from .poisson import ROUNDING, Course
 

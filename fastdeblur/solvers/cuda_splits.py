@@ -20,8 +20,8 @@ from ..cuda.shapes import ADDERS
 from ..cuda.splitting import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, runs, splitting
 from ..cuda.sums import SUMS, total
 from ..domain import Domain
+from ..frames import spread_out
 from ..objective import SECONDS
-from .cuda_descent import spread_out
 from .sparse import LOOK
 
 

@@ -13,9 +13,9 @@ from ..cuda.device import launch, view
 from ..cuda.shapes import ADDERS, STRIP, THREADS
 from ..cuda.sums import SUMS, total
 from ..cuda.vectors import COUNTS, KERNELS
+from ..frames import spread_out
 from ..preconditioner import Preconditioner, Solves
 from ..runtime import Task
-from .cuda_descent import spread_out
 from .cuda_preconditioner import CudaApplier
 from .exact import FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
 from .workspace import Workspace

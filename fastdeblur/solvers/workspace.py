@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import memory, sharing
 from ..blur import Blur
-from ..frames import typical
+from ..frames import spread_out, typical
 from ..kernels.vectors import products
 from ..preconditioner import Applier, Preconditioner, Solves
 from ..sweeps import Sweeper
@@ -94,13 +94,7 @@ class Workspace:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
         self.sweeper.slots = sharing.slots(self.blur.workers, self._tiles, self._seconds)
         unit = self.enter(image, weights, start)
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        x, bottom, right = self.x, top + height, left + width
-        x[:, :top, left:right], x[:, bottom:, left:right] = (
-            x[:, top : top + 1, left:right],
-            x[:, bottom - 1 : bottom, left:right],
-        )
-        x[:, :, :left], x[:, :, right:] = x[:, :, left : left + 1], x[:, :, right - 1 : right]
+        spread_out(self.x, self.blur.frame_corner, self.blur.image_shape)
         return unit
 
     def enter(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
