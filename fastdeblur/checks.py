@@ -117,6 +117,8 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 def real_kind(name: str, array: Any) -> None:
     """Refuse what are not real numbers."""
+    if array.shape == () and array.dtype.kind in "USO":
+        raise TypeError(f"{name} must hold real numbers, in an array; got {str(array)[:60]!r}")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers of at most 64 bits; its dtype is {array.dtype}")
 

@@ -182,7 +182,7 @@ def _threading_layer() -> str:
     """Numba's threading layer, which it chooses at the first parallel launch."""
     import numba
 
-    api.convolve(np.zeros((512, 512), np.float32), np.ones((5, 5), np.float32))
+    api.convolve(np.zeros((2048, 2048), np.float32), np.ones((5, 5), np.float32))
     try:
         return str(numba.threading_layer())
     except ValueError:  # a single thread: nothing was launched

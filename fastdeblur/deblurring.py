@@ -83,7 +83,9 @@ def add(commands: Any) -> None:
         "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
     )
     solve.add_argument(
-        "--prior", choices=("gradient", "tv", "sparse", "none"), help="what is expected of a sharp image"
+        "--prior",
+        choices=("gradient", "tv", "sparse", "none"),
+        help="what is expected of a sharp image (default: gradient; poisson goes with tv and none)",
     )
     solve.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
     solve.add_argument(
@@ -113,6 +115,10 @@ def run(arguments: argparse.Namespace) -> None:
     psf = specs.read_psf(arguments.psf, most)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:
+        if arguments.saturated is not None and arguments.saturated > 1 and source.dtype.kind in "iu":
+            raise ValueError(
+                f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
+            )
         if not _fits(arguments, source, psf, options, most):
             _tile_by_tile(arguments, source, psf, options, most)
             return
@@ -159,9 +165,11 @@ def _tile_by_tile(
         figures |= {name: _number(value) for name, value in asdict(account).items()}
         print(json.dumps(figures, allow_nan=False))
         return
+    roots = options.get("data") in (None, "root") and options.get("prior", "gradient") == "gradient"
+    squares = " of squares" if roots and account.tiles > 1 else ""
     print(
-        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, mu {account.mu:.3g}, at most "
-        f"{account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
+        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, mu {account.mu:.3g}{squares}, "
+        f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
     )
 
@@ -232,14 +240,17 @@ def _print(
         print(json.dumps(figures, allow_nan=False))
         return
     reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
+    of = f"mu {results[0]['mu']:.3g}" if pages is None else f"{pages} pages"
     print(
-        f"{arguments.out}: {'' if pages is None else f'{pages} pages, '}path {results[0]['path']}, "
+        f"{arguments.out}: {of}, path {results[0]['path']}, "
         f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"
     )
 
 
 def _mu(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    with contextlib.suppress(ValueError):
+        return text if text == "auto" else float(text)
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, or auto; got {text!r}")
 
 
 def _bound(text: str) -> float | None:

@@ -117,7 +117,8 @@ def _check_pair(data: str, prior: str | None) -> None:
     allowed = {"root": ("gradient", None), "squares": (*PRIORS, "denoiser"), "poisson": ("tv", None)}[data]
     if prior not in allowed:
         given = "a denoiser" if prior == "denoiser" else f"prior={prior!r}"
-        raise ValueError(f"data={data!r} goes with prior {_listed(allowed)}; got {given}")
+        default = ", the default" if prior == "gradient" else ""
+        raise ValueError(f"data={data!r} goes with prior {_listed(allowed)}; got {given}{default}")
 
 
 def _listed(names: Any) -> str:

@@ -174,3 +174,9 @@ def test_sizes_of_memory(value, size):
 def test_what_is_no_size_of_memory(value):
     with pytest.raises((TypeError, ValueError), match=r'max_memory must be .* "2GiB"; got '):
         checks.memory_size("max_memory", value)
+
+
+def test_levels_beyond_white_are_a_mistake(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    said = one_error(capsys, "deblur", "bytes.png", "--psf", PSF, "-o", "out.png", "--saturated", "250")
+    assert "saturated must be at most 1, which stands for the largest uint8; got 250" in said

@@ -90,7 +90,7 @@ ARGUMENTS = [
     ("max_memory", "lots", ValueError, "max_memory must be a number of bytes"),
     ("max_memory", "1MB", ValueError, r"max_memory must be at least \S+ MB for tiles of \(40, 40\); got 1 MB"),
     ("tile", 0, ValueError, "tile must be a whole number of at least 1; got 0"),
-    ("tile", "big", ValueError, "tile must be 'auto'; got 'big'"),
+    ("tile", "big", ValueError, "tile must be 'auto', a number of pixels, or two; got 'big'"),
     ("tile", (1, 2, 3), ValueError, r"tile must be 'auto', a number of pixels, or two; got \(1, 2, 3\)"),
     ("tile", 2.5, TypeError, "tile must be a whole number"),
     ("tile", 2, ValueError, r"tile must be no smaller than the psf, whose shape is \(3, 3\); got \(2, 2\)"),

@@ -166,7 +166,7 @@ def test_another_job_is_refused(tmp_path, monkeypatch, wanted, name):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ValueError, match="out belongs to a run that is not finished and had another ") as error:
         OTHERS[name](out)
-    assert re.search(rf"another (\w+ and )*{name}( and \w+)*: ", str(error.value))
+    assert re.search(rf"another (\w+ and )*{name}( and \w+)*( \({name} \S+\))?: ", str(error.value))
     assert str(error.value).endswith(f"repeat that, or delete {beside(out, 'journal')} to begin anew")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert account(out, workers=1, progress=False).resumed == 4  # what changes no pixel is the same job
@@ -303,3 +303,35 @@ def test_the_journal_is_lines_of_json(tmp_path, monkeypatch):
     first, *lines = map(json.loads, beside(out, "journal").read_text().splitlines())
     assert {"version", "source", "psf", "grid", "mu", "found"} <= set(first)
     assert [len(line) for line in lines] == [2] * 4
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("it has no flock")
+    script = """
+import sys, numpy as np, fastdeblur as fd
+class Slow:
+    shape, dtype = (120, 130), np.dtype("f4")
+    reads = 0
+    def __getitem__(self, part):
+        self.reads += 1
+        if self.reads > 25:
+            print("waiting", flush=True)
+            sys.stdin.read()
+        return np.ones([each.stop - each.start for each in part], "f4")
+fd.deblur_large(Slow(), np.ones((3, 3)) / 9, "out.npy", data="squares", mu=0.1, tile=30)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "waiting\n"
+        options = {"data": "squares", "mu": 0.1, "tile": 30}
+        with pytest.raises(ValueError, match="out is being written by another process"):
+            fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
+        process.communicate("", timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]

@@ -17,7 +17,7 @@ import numpy as np
 from ..result import Result
 from . import reading, targets, weighing
 from .journal import Journal
-from .plan import CELL, Plan, check_pixels, check_weights, half_of, plan_of
+from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .reading import Readable
 from .tiles import Solver
 from .weighing import Found
@@ -91,10 +91,10 @@ def deblur_large(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above, or `max_memory` too small: then it
-        says what is needed.
+        If an argument is not of the kind or in the range given above, `source` cannot be read, there is no place
+        for `out`, another process is writing it, or `max_memory` is too small: then it says what is needed.
     OSError
-        If `out` cannot be written.
+        If writing fails, as on a full disk.
     ImportError
         If a file is in a format that needs a package which is not there: ``pip install "fastdeblur[large]"``.
 
@@ -105,10 +105,13 @@ def deblur_large(
 
     Notes
     -----
+    With ``data="root"`` and a weight of yours the ridge is near to the one of the whole, within some percent: it is
+    what the spectrum of all pixels gives, corrected by what solving a few crops says.
+
     A run that ends early leaves a journal beside `out` (``.name.journal``), with what has been written.  The same call
     goes on from there, and ends with the same pixels as one that was never interrupted; another call with the
-    same `out` is refused until the journal is deleted.  So it is for paths, for mapped arrays and for Zarr arrays
-    in folders.
+    same `out` is refused until the journal is deleted.  This holds for outputs that are paths, mapped arrays, or
+    Zarr arrays in folders.
 
     Reading, solving and writing overlap.  Results do not depend on the number of threads.  A tile of which no pixel
     counts gets the mean of the sample.
@@ -258,7 +261,7 @@ class Job:
             if plan.need(plan.sides, True) <= plan.memory:
                 return grid_of(plan.sides, plan.sides, (0, 0)), None, (0, 0)
             plan.check_memory(plan.halo or (0, 0))  # before anything is read
-            found = self._find(grid_of(plan.sides, (CELL, CELL), (0, 0)))
+            found = self._find()
             tile = plan.auto_tile(found)
             halo = plan.last_halo(found, half_of(tile))
             grid = grid_of(plan.sides, tile, halo)
@@ -268,19 +271,18 @@ class Job:
             plan.check_tiles(grid, first)
             if grid.counts == (1, 1):
                 return grid, None, (0, 0)
-            found = self._find(grid)
+            found = self._find()
             halo = plan.last_halo(found, first)
         plan.warn_of_seams(found, halo)
         return grid, found, halo
 
-    def _find(self, cells: Grid) -> Found:
+    def _find(self) -> Found:
         """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
         plan = self.plan
         sample, weights = zip(*[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True)
         squares = None
         if plan.needs_squares:
-            tiles = [window.tile for window in cells.windows((0, 0), False).values()]
-            each = (self._read([rows], [cols]) for rows, cols in tiles)
+            each = (self._read([rows], [cols]) for rows, cols in weighing.cells(plan.sides))
             squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
         return plan.found(list(sample), None if self.weights is None else list(weights), squares)
 

@@ -36,6 +36,8 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
+        with self.path.open("rb") as file:
+            self._lock(file)  # until it is closed
         first, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         try:
             identity = dict(json.loads(first))
@@ -43,9 +45,16 @@ class Journal:
             return  # cut short before anything was done
         different = [name for name in {**identity, **self._identity} if identity.get(name) != self._identity.get(name)]
         if different:
+            # What was found, and the tiles, follow from the rest.
+            asked = sorted(set(different) - {"found", "grid"}) or ["weight or tiles"]
+            then = [
+                f"{name} {identity[name]!r}"
+                for name in asked
+                if isinstance(identity.get(name), (str, int, float)) and name != "psf"
+            ]
             raise ValueError(
-                f"out belongs to a run that is not finished and had another {' and '.join(sorted(different))}: "
-                f"repeat that, or delete {self.path} to begin anew"
+                f"out belongs to a run that is not finished and had another {' and '.join(asked)}"
+                f"{' (' + ', '.join(then) + ')' if then else ''}: repeat that, or delete {self.path} to begin anew"
             )
         for line in lines:
             try:
@@ -66,6 +75,20 @@ class Journal:
                 new.unlink(missing_ok=True)
                 raise
             self._file = self.path.open("a", encoding="utf-8")
+        self._lock(self._file)
+
+    def _lock(self, file: IO[Any]) -> None:
+        """Refuse to go on with what another process is at."""
+        try:
+            import fcntl
+        except ImportError:  # Windows, where a file that is open cannot be replaced
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"out is being written by another process, which holds {self.path}") from None
+        except OSError:  # a file system without locks
+            return
 
     def note(self, tile: tuple[int, int], total: int) -> None:
         """A tile is on the disk."""

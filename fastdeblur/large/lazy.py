@@ -87,9 +87,9 @@ def _found(plan: Plan, grid: Grid, source: Any, weights: list[Any]) -> Any:
     crops = [[dask.delayed(each[plan.part(*place)]) for place in places] for each in (source, *weights)]
     squares = None
     if plan.needs_squares:
-        tiles = [window.tile for window in grid.windows((0, 0), False).values()]
         squares = [
-            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)]) for place in tiles
+            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)])
+            for place in weighing.cells(plan.sides)
         ]
     return dask.delayed(_found_in)(plan, *crops, squares=squares)
 

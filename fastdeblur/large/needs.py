@@ -53,8 +53,9 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     -------
     int
         What is allocated at the peak beyond the image, psf and weights that are passed, the result included:
-        within 20 % for images of 512 x 512 pixels or more.  What the interpreter and the compiled code take, some
-        60 MB, comes on top.
+        within 20 % for images of 512 x 512 pixels or more; with ``data="root"``, up to half as much again where the
+        minimum turns out to be a constant image, or nearly.  What the interpreter takes with this package, some
+        120 MB, and the code that is compiled, some 60 MB, come on top.
 
     Raises
     ------

@@ -25,8 +25,6 @@ from .windows import Grid
 CODE = 90e6
 # No less memory than this is worth asking for.
 LEAST_TILE = 64
-# Cells in which a whole image is looked at, where the tiles are not known yet.
-CELL = 2048
 # The estimated difference at seams, in shares of the range, of which a caller should hear.
 NOTABLE = 1e-3
 
@@ -291,9 +289,10 @@ def plan_of(
 
 def _pair(name: str, value: Any, least: int) -> tuple[int, int] | None:
     """One number for both axes, or two; None for "auto"."""
-    if isinstance(value, str):
-        checks.choice(name, value, ["auto"])
+    if isinstance(value, str) and value == "auto":
         return None
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be 'auto', a number of pixels, or two; got {value!r}")
     if np.ndim(value) == 0:
         return (checks.integer(name, value, least),) * 2
     if len(value) != 2:

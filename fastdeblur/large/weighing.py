@@ -18,12 +18,16 @@ from ..frames import typical, weighed
 from ..options import Options
 from ..weight import RIDGES, Periodogram, Seen, root_weights
 from .tiles import Quiet, counts
-from .windows import Place
+from .windows import Place, grid_of
 
 # Side of a crop, and how many down and across.
 CROP, CROPS = 512, 4
-# Crops on which Richardson-Lucy is tried, evenly chosen.
+# Side of the cells in which the whole image is looked at.
+CELL = 1024
+# Crops that are solved, evenly chosen: for Richardson-Lucy's number of steps, and for a weight of roots.
 TRIED = 4
+# How far two ridges are apart, in logarithms, between which a minimum's slope is taken, and their tolerance.
+APART, ROUGHLY = 0.1, 1e-3
 # The ridge to reckon with, for a psf whose sum is 1, where the halo must be known before the weight is.
 LIKELY_RIDGE = 3e-4
 
@@ -53,6 +57,12 @@ class Found:
 def crops(shape: tuple[int, int]) -> list[Place]:
     """Where to sample an image of that shape."""
     return _blocks(shape, CROPS)
+
+
+def cells(shape: tuple[int, int]) -> list[Place]:
+    """Where every pixel is looked at once: in blocks as large as crops, whatever the tiles, so that both compare."""
+    grid = grid_of(shape, (CELL, CELL), (CROP, CROP))
+    return [window.tile for window in grid.windows((0, 0), False).values()]
 
 
 def _blocks(shape: tuple[int, int], most: int | None = None) -> list[Place]:
@@ -86,9 +96,50 @@ def root_ridge(squares: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:
     """The ridge of squares whose minimiser is that of roots with the weight `mu`."""
     if mu == 0 or not squares.any():
         return 0.0 if mu == 0 else float(RIDGES[-1])
+    weights, ridges = _of_roots(squares, psfs)
+    return float(np.exp(np.interp(np.log(mu), weights, ridges)))
+
+
+def _of_roots(squares: np.ndarray, psfs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of weights of roots, and of the ridges that they lead to."""
     scale = max(float(np.abs(psf).sum(dtype=np.float64)) for psf in psfs) ** 2 or 1.0
     weights = root_weights(squares.reshape(2, -1), RIDGES) * np.sqrt(scale)
-    return float(np.exp(np.interp(np.log(mu), np.log(np.maximum(weights, 1e-300)), np.log(RIDGES))) * scale)
+    return np.log(np.maximum(weights, 1e-300)), np.log(RIDGES * scale)
+
+
+def _measured_ridge(
+    squares: np.ndarray,
+    psfs: list[np.ndarray],
+    mu: float,
+    sample: list[np.ndarray],
+    weights: list[np.ndarray] | None,
+    given: dict[str, Any],
+) -> float:
+    """`root_ridge`, corrected by what solving a few crops says.
+
+    A periodogram knows nothing of borders and sees edges where a block ends: the ridge is some 20 % off.  That is much
+    the same all over an image.
+    """
+    first = root_ridge(squares, psfs, mu)
+    tried = np.exp(_of_roots(squares, psfs)[1])
+    if not tried[1] < first < tried[-2]:
+        return first
+    energies, expected = np.zeros(2), np.zeros_like(squares)
+    apart = first * np.exp([-APART, APART])
+    for k, crop in enumerate(sample):
+        weight = None if weights is None else weights[k]
+        expected += root_squares(crop, weight, psfs)
+        for at, ridge in enumerate(apart):
+            options = given["options"] | {"mu": float(ridge), "tol": ROUGHLY, "max_iter": 50, "channel_axis": 0}
+            energies[at] += Quiet(given["psf"], crop.shape, **options).solve(crop, weights=weight).objective
+    # The minimum grows with the ridge by ½‖Dx‖², and is ½‖Ax − b‖² + ½ ridge ‖Dx‖².
+    rough = 2 * (energies[1] - energies[0]) / (apart[1] - apart[0])
+    misfit = energies.sum() - first * rough
+    if not (rough > 0 and misfit > 0):
+        return first
+    found = first * np.sqrt(rough / misfit)
+    foreseen = np.exp(np.interp(np.log(first), *reversed(_of_roots(expected, psfs))))
+    return root_ridge(squares, psfs, float(mu * foreseen / found))
 
 
 def _filled(planes: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None, float]:
@@ -132,7 +183,9 @@ def found(
         max_iter = _steps([sample[k] for k in tried], None if weights is None else [weights[k] for k in tried], given)
     elif options.prior == "gradient" and options.data == "root" and mu is not None:
         assert squares is not None
-        mu = root_ridge(squares, psfs, mu)
+        tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
+        some = None if weights is None else [weights[k] for k in tried]
+        mu = _measured_ridge(squares, psfs, mu, [sample[k] for k in tried], some, given)
     elif mu is None and options.prior == "gradient":
         mu = ridge
     elif mu is None:
