@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
         written, results = _page_by_page(arguments, source, psf, options)
     shape = [*([] if source.pages is None else [source.pages]), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
-    _print(arguments, figures, results, source.pages)
+    _print(arguments, figures, results, source)
 
 
 def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
@@ -232,8 +232,9 @@ def _number(value: Any) -> Any:
 
 
 def _print(
-    arguments: argparse.Namespace, figures: dict[str, Any], results: list[dict[str, Any]], pages: int | None
+    arguments: argparse.Namespace, figures: dict[str, Any], results: list[dict[str, Any]], source: Source
 ) -> None:
+    pages = source.pages
     seconds = sum(result["seconds"] for result in results)
     if arguments.json:
         figures |= results[0] if pages is None else {"seconds": seconds, "pages": results}
@@ -241,6 +242,8 @@ def _print(
         return
     reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
     of = f"mu {results[0]['mu']:.3g}" if pages is None else f"{pages} pages"
+    if source.alpha and source.shape[2:] in ((2,), (4,)):  # or did somebody mean a stack?
+        of = f"alpha as it was, {of}"
     print(
         f"{arguments.out}: {of}, path {results[0]['path']}, "
         f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"

@@ -39,7 +39,7 @@ PSFS = [
     (np.empty((0, 3)), ValueError, "psf must not be empty"),
     (PSF.astype(complex), TypeError, "psf must hold real numbers"),
     (PSF.astype(object), TypeError, "psf must hold real numbers"),
-    ("gaussian", TypeError, "psf must hold real numbers"),
+    ("gaussian", TypeError, "psf must hold real numbers, in an array; got 'gaussian'"),
     (None, TypeError, "psf must hold real numbers"),
     (np.ma.masked_array(PSF), TypeError, "psf must not be a masked array"),
     (with_value(PSF, np.nan), ValueError, "psf must be finite"),

@@ -113,7 +113,9 @@ def test_what_is_wrong_with_them_is_one_line(folder, capsys, monkeypatch, words,
     assert not (folder / "out.npy").exists()
 
 
-@pytest.mark.parametrize("words", ["--bounds 0", "--bounds 0 high", "--saturated high", "--seed 1.5", "--init"])
+@pytest.mark.parametrize(
+    "words", ["--mu heavy", "--bounds 0", "--bounds 0 high", "--saturated high", "--seed 1.5", "--init"]
+)
 def test_wrong_values_are_wrong_usage(capsys, words):
     with pytest.raises(SystemExit) as exit:
         cli.main(["deblur", "image.npy", "--psf", PSF, "-o", "out.npy", *words.split()])

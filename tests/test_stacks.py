@@ -62,12 +62,13 @@ def test_a_stack_is_deblurred_page_by_page(tmp_path, capsys):
         assert picture.n_frames == 3
 
 
-def test_a_stack_in_colour_keeps_its_alpha(tmp_path):
+def test_a_stack_in_colour_keeps_its_alpha(tmp_path, capsys):
     pages = noise((2, 14, 17, 4), "u1")
     np.save(tmp_path / "stack.npy", pages)
     out = tmp_path / "out.tif"
     assert cli.main(["deblur", str(tmp_path / "stack.npy"), "-o", str(out), "--stack", *OPTIONS]) == 0
     np.testing.assert_array_equal(tifffile.imread(out), deblurred(pages))
+    assert "out.tif: alpha as it was, 2 pages, " in lines(capsys)[0][0]
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
