@@ -100,6 +100,7 @@ def main():
             f"{arguments.side} x {arguments.side}: {seconds:.1f} s, {seconds / arguments.side**2 * 1e9:.0f} ns a pixel"
         )
         print(f"4096 x 4096 in memory: {pixel * 1e9:.0f} ns a pixel; ratio {ratio:.2f} (bar 1.6)")
+        print(f"the import alone: {bare / 1e6:.0f} MB")
         print(f"peak beyond the import: {beyond / 1e6:.0f} MB (bar {most / 1e6:.0f} MB)")
         interrupted = killed(source, again, arguments.max_memory, 20)
         run(SOLVE, source, again, arguments.max_memory)

@@ -3,7 +3,7 @@
 A photograph at 3000 x 3000 pixels, blurred, with noise of 1 %, is restored in tiles and as a whole with the same
 weight.  Prints the largest difference and the one that 999 of 1000 pixels stay below, as shares of the image's range;
 the exit status is 1 if one exceeds 1e-3 or 1e-4.  `--sharp` adds psfs with edges, which are felt further than half a
-tile where the weight is small: there a warning says so, and there is no bar.
+tile where the weight is small: there a warning says so, and what is over the bars is not counted.
 """
 
 import argparse
