@@ -1,6 +1,6 @@
 """Sharp images from blurred ones when the blur is known."""
 
-from . import notebook, psf
+from . import notebook, psf, transfer
 from .api import convolve, deblur, solve, warmup
 from .blur import Blur
 from .deblurrer import Deblurrer
@@ -23,6 +23,7 @@ __all__ = [
     "richardson_lucy",
     "saturated",
     "solve",
+    "transfer",
     "warmup",
 ]
 __version__ = "0.1.0"

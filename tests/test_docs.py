@@ -25,6 +25,7 @@ MODULES = [
     "fastdeblur.notebook",
     "fastdeblur.psf",
     "fastdeblur.result",
+    "fastdeblur.transfer",
 ]
 
 

@@ -11,8 +11,8 @@ LAYERS = [
     "pictures", "npys", "expansion", "sources", "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "restore",
     "cuda_tools", "tools", "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames",
     "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters",
-    "cuda", "objective", "costs", "boundary", "psf", "hygiene", "checks", "arrays", "memory", "kernels", "runtime",
-    "sharing", "forks", "cache",
+    "cuda", "objective", "costs", "boundary", "psf", "hygiene", "transfer", "checks", "arrays", "memory", "kernels",
+    "runtime", "sharing", "forks", "cache",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 
