@@ -14,7 +14,7 @@ from .arrays import module_of
 from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
 from .frames import Start, checked_weights, starter, weighed
-from .hygiene import warn_of
+from .hygiene import warn_of, without_border
 from .options import called, checked
 from .placement import PLACES, OnDevice, OnHost
 from .restore import restore
@@ -259,12 +259,14 @@ def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
 
 
 def psfs_of(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:
-    """One psf for all channels, or one each; copies, since the caller's may change."""
+    """One psf for all channels, or one each; copies, since the caller's may change, without zeros around them."""
     array = checks.real_array("psf", psf)
     if channel_axis is None or array.ndim != len(shape):
-        return [checks.psf(psf).copy()]
-    planes = np.moveaxis(array, channel_axis, 0)
-    count = shape[channel_axis]
-    if len(planes) != count:
-        raise ValueError(f"psf must have as many channels as the image, {count}; its shape is {array.shape}")
-    return [checks.psf(plane, checks.working_dtype(array)).copy() for plane in planes]
+        psfs = [checks.psf(psf)]
+    else:
+        planes = np.moveaxis(array, channel_axis, 0)
+        count = shape[channel_axis]
+        if len(planes) != count:
+            raise ValueError(f"psf must have as many channels as the image, {count}; its shape is {array.shape}")
+        psfs = [checks.psf(plane, checks.working_dtype(array)) for plane in planes]
+    return [each.copy() for each in without_border(psfs)]

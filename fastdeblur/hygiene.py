@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -138,29 +139,84 @@ def support(psf: Any) -> np.ndarray:
 
 # A centroid this far from the centre is off it: a pixel, and some rounding.
 _OFF = 1 + 1e-6
+# A border of fewer pixels a side does not show whether it is even.
+_LEAST_PEDESTAL = 7
 
 
 def warn_if_off_centre(psf: np.ndarray) -> None:
-    """Warn of a psf whose centroid is more than a pixel from its centre.
+    """Warn of a psf whose centroid is more than a pixel from its centre, or that stands on a pedestal.
 
     A blur moves what is smooth by its psf's centroid, values below 0 counted as such.  Where these
     are a large part of the psf, or put the centroid outside it, it says nothing about where the
-    psf is.
+    psf is.  A background that was left in a picture of a point draws the centroid to the middle.
     """
     scaled = psf.astype(np.float64)
     scaled /= np.abs(scaled).max(initial=np.finfo(np.float64).tiny)  # its sum must not overflow
-    total = float(scaled.sum())
-    if total <= 0.5 * float(np.abs(scaled).sum()):
-        return
-    centroid = [float(scaled.sum(axis=1 - axis) @ np.arange(size)) / total for axis, size in enumerate(psf.shape)]
-    down, across = (place - size // 2 for place, size in zip(centroid, psf.shape, strict=True))
-    inside = all(-0.5 <= place <= size - 0.5 for place, size in zip(centroid, psf.shape, strict=True))
-    if inside and math.hypot(down, across) > _OFF:
+    level = _pedestal(scaled)
+    place = _off_centre(scaled - level)
+    off = place is not None and math.hypot(*place) > _OFF
+    where = "" if place is None else f"centroid is {place[0]:+z.1f} rows and {place[1]:+z.1f} columns from its centre"
+    if level:
         checks.warn(
-            f"psf's centroid is {down:+z.1f} rows and {across:+z.1f} columns from its centre, psf.shape // 2: "
-            "the restored image is shifted as far the other way (see fastdeblur.psf.centre)",
+            f"psf is about {100 * level:.2g} % of its peak all along its border, as if it were a picture of a point "
+            "with the background left in: the restored image then loses brightness or rings (see "
+            "fastdeblur.psf.from_image, which takes the background away)"
+            + (f"; without it the {where}" if off else ""),
             UserWarning,
         )
+    elif off:
+        checks.warn(
+            f"psf's {where}, psf.shape // 2: the restored image is shifted as far the other way "
+            "(see fastdeblur.psf.centre)",
+            UserWarning,
+        )
+
+
+def _off_centre(scaled: np.ndarray) -> tuple[float, float] | None:
+    """How far the centroid is from the centre, down and across; None where it says nothing."""
+    total = float(scaled.sum())
+    if total <= 0.5 * float(np.abs(scaled).sum()):
+        return None
+    centroid = [float(scaled.sum(axis=1 - axis) @ np.arange(size)) / total for axis, size in enumerate(scaled.shape)]
+    down, across = (place - size // 2 for place, size in zip(centroid, scaled.shape, strict=True))
+    inside = all(-0.5 <= place <= size - 0.5 for place, size in zip(centroid, scaled.shape, strict=True))
+    return (down, across) if inside else None
+
+
+def _pedestal(scaled: np.ndarray) -> float:
+    """The level of a psf's border if that is even and well above 0, as a background is; else 0.
+
+    The border of a psf that was cut off falls from the middle of its sides to its corners; that of a box is as bright
+    as the rest.
+    """
+    rows, cols = scaled.shape
+    if min(rows, cols) < _LEAST_PEDESTAL:
+        return 0.0
+    sides = np.concatenate([scaled[[0, -1]], scaled[:, [0, -1]].T], axis=None)
+    level = float(np.median(sides))
+    if not 0.008 < level < 0.5:
+        return 0.0
+    quarter, third = (-(-size // 4) for size in (rows, cols)), (size // 3 for size in (rows, cols))
+    (down, across), (top, left) = quarter, third
+    corners = [scaled[:down, [0, -1]], scaled[-down:, [0, -1]], scaled[[0, -1], :across], scaled[[0, -1], -across:]]
+    middles = [scaled[top:-top, [0, -1]], scaled[[0, -1], left:-left]]
+    corner, middle = (float(np.median(np.concatenate([part.ravel() for part in each]))) for each in (corners, middles))
+    return level if corner > 0.75 * middle else 0.0
+
+
+def without_border(psfs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Psfs of one shape without the rows and columns of zeros around all of them, their centres staying where they are.
+
+    Such zeros change no pixel, and cost time and memory.
+    """
+    spans = []
+    for axis, size in enumerate(psfs[0].shape):
+        used = np.flatnonzero(np.any([psf.any(axis=1 - axis) for psf in psfs], axis=0))
+        before, after = size // 2 - int(used[0]), int(used[-1]) - size // 2
+        # The least size n with n // 2 pixels before the centre and n - 1 - n // 2 after it, of either parity.
+        least = min(n for n in range(1, size + 1) if n // 2 >= before and n - 1 - n // 2 >= after)
+        spans.append(slice(size // 2 - least // 2, size // 2 - least // 2 + least))
+    return [psf[spans[0], spans[1]] for psf in psfs]
 
 
 def warn_of(psf: np.ndarray) -> None:
@@ -182,19 +238,25 @@ def warn_of_sum(psf: np.ndarray) -> None:
 
 # The skirts of a point end where they are this many standard deviations of the noise high.
 _NOISE = 1.5
+# Parts with at least this share of the peak and of the light that are not linked by such are points of their own.
+_BRIGHT = 0.05
+# Other parts as near as this, in pixels, are the point's whatever its size.
+_NEAR = 3
 
 
 def from_image(array: Any) -> np.ndarray:
     """A psf from a picture of a point source: a star, a bead.
 
-    The median of the outermost pixels is taken as the background, and their median absolute
-    deviation from it as its noise.  What stays is any region brighter than the noise in which some
-    pixel is brighter than noise would be anywhere in the picture.
+    The background is the median of the outermost pixels, or a plane through them where it is sloped, and their median
+    absolute deviation from it is its noise.  What stays of the picture is the point: the region brighter than the noise
+    about the brightest pixel, with those parts of it (rings, a broken trail) that noise would not explain and that are
+    no further from it than half its size.
 
     Parameters
     ----------
     array : array_like, shape (rows, cols)
-        The picture, not saturated, of one point and some background all around it.
+        The picture, not saturated, of one point and some background all around it.  NaN pixels outside of the point
+        are ignored.
 
     Returns
     -------
@@ -205,8 +267,8 @@ def from_image(array: Any) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above, or if nothing in the picture
-        is above its background.
+        If an argument is not of the kind or in the range given above, if nothing in the picture is above its
+        background, if there are several points, or if pixels of the point are missing.
 
     Examples
     --------
@@ -217,22 +279,74 @@ def from_image(array: Any) -> np.ndarray:
     import scipy.ndimage  # not for everyone who imports fastdeblur
 
     picture = checks.pixels("array", array, 2)
-    checks.finite("array", picture)
-    light = picture.astype(np.float64)
-    peak = float(np.abs(light).max()) or 1.0
-    light /= peak  # neither differences nor sums must overflow
-    outer = np.concatenate([light[[0, -1]].ravel(), light[1:-1, [0, -1]].ravel()])
-    background = float(np.median(outer))
-    noise = 1.4826 * float(np.median(np.abs(outer - background)))  # of a normal distribution
+    missing = np.isnan(picture)
+    light = np.where(missing, 0, picture).astype(np.float64)
+    checks.finite("array", light)
+    unit = float(np.abs(light).max()) or 1.0
+    light /= unit  # neither differences nor sums must overflow
+    background, noise = _background(light, missing)
     light -= background
+    light[missing] = 0
+    peak = float(light.max())
     # Two bounds: by the upper alone, the largest of so many normal numbers, the point would lose its
     # skirts; by the lower alone, the noise all over a large picture would outweigh the point.
-    regions, _ = scipy.ndimage.label(light > _NOISE * noise, np.ones((3, 3)))
-    bright = np.unique(regions[light > math.sqrt(2 * math.log(light.size)) * noise])
-    kept = np.where(np.isin(regions, bright[bright > 0]), light, 0.0)
-    if not kept.any():
+    certain = math.sqrt(2 * math.log(light.size)) * noise
+    if not peak > certain:
+        level = float(np.median(background)) * unit
         raise ValueError(
             "array must hold a point brighter than the background around it; nothing is above its border's "
-            f"median of {background * peak:.6g} by more than its noise of {noise * peak:.6g} makes likely"
+            f"median of {level:.6g} by more than its noise of {noise * unit:.6g} makes likely"
         )
-    return normalise(centre(kept)).astype(checks.working_dtype(picture), copy=False)
+    around = np.ones((3, 3))
+    core = light > max(_BRIGHT * peak, certain)
+    linked = scipy.ndimage.binary_dilation(light > max(_BRIGHT * peak, _NOISE * noise), around)
+    parts, _ = scipy.ndimage.label(linked, around)
+    points = np.unique(parts[core])
+    shares = scipy.ndimage.sum_labels(light, parts, points)
+    main = points[np.argmax(shares)]
+    points = points[shares >= _BRIGHT * shares.max()]  # a hot pixel is none
+    if len(points) > 1:
+        places = scipy.ndimage.maximum_position(light, parts, points)
+        listed = ", ".join(f"({row}, {col})" for row, col in places[:4]) + (", ..." if len(points) > 4 else "")
+        raise ValueError(
+            f"array must hold one point, and there are {len(points)}, brightest at (row, column) {listed}: "
+            "cut out one of them"
+        )
+    regions, _ = scipy.ndimage.label(light > _NOISE * noise, around)
+    core &= parts == main
+    near = scipy.ndimage.distance_transform_edt(~core) <= max(_NEAR, 0.5 * max(np.ptp(np.argwhere(core), axis=0) + 1))
+    bright = np.unique(regions[(light > certain) & near])
+    kept = np.isin(regions, bright[bright > 0])
+    if (missing & scipy.ndimage.binary_dilation(kept, around)).any():
+        place = tuple(np.argwhere(missing & scipy.ndimage.binary_dilation(kept, around))[0].tolist())
+        raise ValueError(f"array must have all pixels of the point; at index {place} it is nan")
+    return normalise(centre(np.where(kept, light, 0.0))).astype(checks.working_dtype(picture), copy=False)
+
+
+def _background(light: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, float]:
+    """The background of a point, from the outermost pixels, and its noise."""
+    outer = np.zeros(light.shape, bool)
+    outer[[0, -1]] = outer[:, [0, -1]] = True
+    outer &= ~missing
+    values = light[outer]
+    if not values.size:
+        raise ValueError("array must have background around its point; all pixels of its border are nan")
+    level = float(np.median(values))
+    noise = _deviation(values - level)
+    if min(light.shape) >= _LEAST_PEDESTAL and noise > 0:
+        rows, cols = np.indices(light.shape, np.float64)
+        plane = np.stack([np.ones(light.shape), rows / light.shape[0] - 0.5, cols / light.shape[1] - 0.5], axis=-1)
+        weights = np.ones(values.size)
+        for _ in range(20):  # least absolute deviations, of which the point's skirts at the border move little
+            factors = np.linalg.lstsq(plane[outer] * weights[:, None], values * weights, rcond=None)[0]
+            left = np.abs(values - plane[outer] @ factors)
+            weights = 1 / np.sqrt(np.maximum(left, 1e-6 * noise))
+        sloped = _deviation(values - plane[outer] @ factors)
+        if sloped < 0.8 * noise:
+            return plane @ factors, sloped
+    return np.full(light.shape, level), noise
+
+
+def _deviation(values: np.ndarray) -> float:
+    """The standard deviation of normal numbers, a few of which may be anything."""
+    return 1.4826 * float(np.median(np.abs(values)))
