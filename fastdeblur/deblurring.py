@@ -64,7 +64,13 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("image", metavar="IMAGE", help="the blurred image")
-    parser.add_argument("--psf", required=True, metavar="SPEC", help="what a single point was blurred to")
+    psf = parser.add_mutually_exclusive_group(required=True)
+    psf.add_argument("--psf", metavar="SPEC", help="what a single point was blurred to")
+    psf.add_argument(
+        "--psf-from",
+        metavar="FILE",
+        help="a picture of one star or bead: its background is taken away, and its centre found",
+    )
     parser.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
     parser.add_argument("--stack", action="store_true", help="the first axis of a .npy or .zarr counts pages")
     parser.add_argument(
@@ -112,7 +118,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Deblur as the command's arguments say, and print how it went."""
     most = checks.memory_size("max_memory", arguments.max_memory)
-    psf = specs.read_psf(arguments.psf, most)
+    psf = specs.read_psf(arguments.psf, most) if arguments.psf else specs.psf_of_point(arguments.psf_from, most)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:
         if arguments.saturated is not None and arguments.saturated > 1 and source.dtype.kind in "iu":

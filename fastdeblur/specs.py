@@ -45,11 +45,37 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
     if Path(spec).suffix.lower() not in files.FORMATS:
         forms = ", ".join(form for form, _, _ in BUILDERS.values())
         raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})")
-    image = pixels.colours(files.read(spec, most))
+    return _from_file(spec, most, psf.normalise)
+
+
+def psf_of_point(path: str, most: int | None = None) -> np.ndarray:
+    """A psf from a file with a picture of a star or a bead, by `fastdeblur.psf.from_image`.
+
+    Parameters
+    ----------
+    path : str
+        The name of an image file, whose colours are averaged and whose alpha is ignored.
+    most : int or None
+        Most bytes that reading the file may take.
+
+    Returns
+    -------
+    ndarray, float32 or float64, shape (rows, cols)
+
+    Raises
+    ------
+    ValueError
+        If there is no such picture.
+    """
+    return _from_file(path, most, psf.from_image)
+
+
+def _from_file(path: str, most: int | None, build: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    image = pixels.colours(files.read(path, most))
     try:
-        return psf.normalise(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
+        return build(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
     except ValueError as error:
-        raise ValueError(f"{spec}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _size(text: str) -> int | tuple[int, int]:

@@ -5,7 +5,7 @@ import pytest
 from samples import noise
 
 import fastdeblur as fd
-from fastdeblur import files, specs
+from fastdeblur import cli, files, specs
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,41 @@ def test_files_that_are_no_psf(tmp_path, values):
     np.save(tmp_path / "psf.npy", np.array(values))
     with pytest.raises(ValueError, match=r"psf\.npy: psf must"):
         specs.read_psf(str(tmp_path / "psf.npy"))
+
+
+@pytest.mark.parametrize("level", [0.02, 0.2])
+def test_a_picture_of_a_bead_is_a_psf_without_its_background(tmp_path, level):
+    bead = fd.psf.gaussian(25, (2, 2.5))
+    picture = np.full((49, 49), level, np.float32)
+    picture[18:43, 16:41] += bead / bead.max()  # 6 rows and 4 columns off the middle
+    np.save(tmp_path / "bead.npy", picture)
+    sharp = np.zeros((60, 70), np.float32)
+    sharp[20:40, 25:45] = 1
+    blurred = fd.convolve(sharp, bead, boundary="nearest")
+    np.save(tmp_path / "image.npy", blurred)
+    argv = ["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out.npy"), "--mu", "0.01"]
+    assert cli.main([*argv, "--psf-from", str(tmp_path / "bead.npy")]) == 0
+    expected = fd.deblur(blurred, bead.astype(np.float32), mu=0.01)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=2e-4)
+
+
+def test_a_bead_given_as_a_psf_is_warned_of(tmp_path, capsys):
+    picture = np.full((49, 49), 0.2)
+    picture[18:43, 16:41] += fd.psf.gaussian(25, 2) / fd.psf.gaussian(25, 2).max()
+    np.save(tmp_path / "bead.npy", picture)
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).random((60, 60)))
+    argv = ["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out.npy"), "--mu", "1"]
+    assert cli.main([*argv, "--psf", str(tmp_path / "bead.npy")]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "17 % of its peak all along its border" in warning
+    assert "+6.0 rows and +4.0 columns" in warning
+
+
+def test_a_psf_or_a_picture_of_one_but_not_both(tmp_path, capsys):
+    np.save(tmp_path / "points.npy", np.tile(np.pad(fd.psf.gaussian(21, 2), 5), (1, 2)))
+    argv = ["deblur", str(tmp_path / "points.npy"), "-o", str(tmp_path / "out.npy")]
+    assert cli.main([*argv, "--psf-from", str(tmp_path / "points.npy")]) == 2
+    assert "points.npy: array must hold one point, and there are 2" in capsys.readouterr().err
+    for given in ([], ["--psf", "box:3", "--psf-from", str(tmp_path / "points.npy")]):
+        with pytest.raises(SystemExit):
+            cli.main([*argv, *given])
