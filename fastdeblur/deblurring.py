@@ -9,7 +9,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ SAME = (
     "mu", "data", "boundary", "bounds", "solver", "learning_rate", "max_iter", "tol", "seed", "path", "device",
     "workers",
 )  # fmt: skip
+# What pixels may be written as.
+DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
 
 def add(commands: Any) -> None:
@@ -79,6 +81,11 @@ def add(commands: Any) -> None:
         metavar="SIZE",
         help="what may be used: bytes, or such as 300MB or 2GiB; an image that needs more is deblurred tile by tile "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="type of the pixels that are written (default: as in IMAGE); floats keep what integers must clip",
     )
     parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
@@ -125,11 +132,12 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
+        dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
         if not _fits(arguments, source, psf, options, most):
-            _tile_by_tile(arguments, source, psf, options, most)
+            _tile_by_tile(arguments, source, psf, options, most, dtype)
             return
         files.check_size(arguments.image, source, most)
-        written, results = _page_by_page(arguments, source, psf, options)
+        written, results = _page_by_page(arguments, source, psf, options, dtype)
     shape = [*([] if source.pages is None else [source.pages]), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
     _print(arguments, figures, results, source)
@@ -159,14 +167,18 @@ def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, option
 
 
 def _tile_by_tile(
-    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int
+    arguments: argparse.Namespace,
+    source: Source,
+    psf: np.ndarray,
+    options: dict[str, Any],
+    most: int,
+    dtype: np.dtype[Any],
 ) -> None:
     """Deblur an image that does not fit into the memory, and print how it went."""
     account = tilewise.deblur(
-        source, Path(arguments.image), Path(arguments.out), psf, arguments.saturated, options, most
+        source, Path(arguments.image), Path(arguments.out), psf, arguments.saturated, options, most, dtype
     )
     if arguments.json:
-        dtype = pixels.written_dtype(source.dtype)
         figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name}
         figures |= {name: _number(value) for name, value in asdict(account).items()}
         print(json.dumps(figures, allow_nan=False))
@@ -194,13 +206,16 @@ def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
 
 
 def _page_by_page(
-    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any]
+    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], dtype: np.dtype[Any]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Restore and write all pages; returns one that was written, and the figures of each."""
-    first = source.page(0)
-    files.check_out(arguments.out, first, source.pages)
+    first, clipped = source.page(0), pixels.Clipped()
+    files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages)
     rest = (source.page(number) for number in range(1, source.pages or 1))
-    restored = _restored(itertools.chain([first], rest), source.alpha, psf, arguments.saturated, options)
+    restored = (
+        (pixels.from_real(result.image, image, clipped, dtype), result)
+        for image, result in _restored(itertools.chain([first], rest), source.alpha, psf, arguments.saturated, options)
+    )
     written, result = next(restored)
     results = [_figures(result)]
     with files.saving(arguments.out, written, source.pages) as put:
@@ -208,13 +223,14 @@ def _page_by_page(
         for page, result in restored:
             put(page)
             results.append(_figures(result))
+    clipped.warn(dtype)
     return written, results
 
 
 def _restored(
     images: Iterable[np.ndarray], alpha: bool, psf: np.ndarray, level: float | None, options: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, Result]]:
-    """Images of one shape restored, as they are to be written, and how it went."""
+    """Images of one shape, and how each was restored."""
     deblurrer = None
     for image in images:
         real = pixels.to_real(image, alpha)
@@ -222,7 +238,7 @@ def _restored(
             deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
         weights = None if level is None else tilewise.unsaturated(real, level, options.get("weights"))
         result = deblurrer.solve(real, weights=weights)
-        yield pixels.from_real(result.image, image), result
+        yield image, result
 
 
 def _figures(result: Result) -> dict[str, Any]:

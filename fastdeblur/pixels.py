@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,26 +43,95 @@ def to_real(image: np.ndarray, alpha: bool = True) -> np.ndarray:
     return real
 
 
-def from_real(real: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The inverse of `to_real`: rounded and clipped to the dtype of `image`, with its alpha.
+@dataclass
+class Clipped:
+    """What of the restored pixels a file's type could not hold.
 
-    Booleans, which a restored image has no use for, become uint8 from 0 to 255.
+    Attributes
+    ----------
+    count, total : int
+        How many values were clipped, and how many were written.
+    low, high : float
+        The range of all values, on the scale whose 1 is the largest of an integer type.
     """
-    dtype = written_dtype(image.dtype)
+
+    count: int = 0
+    total: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, real: np.ndarray, low: float, high: float) -> None:
+        """Count what is beyond the limits."""
+        outside = (real < low) | (real > high)
+        if outside.any():
+            self.count += int(outside.sum())
+        self.total += real.size
+        self.low, self.high = min(self.low, float(real.min())), max(self.high, float(real.max()))
+
+    def warn(self, dtype: np.dtype[Any]) -> None:
+        """Say it, once for all that was written."""
+        if not self.count:
+            return
+        what = "clipped to" if dtype.kind != "f" else "clipped to the finite numbers of"
+        checks.warn(
+            f"{self.count} of {self.total} restored values were {what} what {dtype.name} holds; they reach from "
+            f"{self.low:.4g} to {self.high:.4g} (--dtype float32 keeps them, --bounds avoids them)",
+            UserWarning,
+        )
+
+
+def from_real(
+    real: np.ndarray, image: np.ndarray, clipped: Clipped | None = None, dtype: np.dtype[Any] | None = None
+) -> np.ndarray:
+    """The inverse of `to_real`: rounded and clipped to `dtype`, that of `image` unless given, with its alpha.
+
+    Booleans, which a restored image has no use for, become uint8 from 0 to 255.  Of integers, floats have the units.
+    """
+    dtype = output_dtype(image.dtype, dtype)
+    clipped = Clipped() if clipped is None else clipped
     if dtype.kind == "f":
-        shown = real.astype(dtype)
+        unit = np.iinfo(written_dtype(image.dtype)).max if image.dtype.kind != "f" else 1
+        most = float(np.finfo(dtype).max)
+        shown = real if unit == 1 else real * real.dtype.type(unit)
+        if dtype.itemsize < real.dtype.itemsize:
+            clipped.add(shown, -most, most)
+            shown = np.clip(shown, -most, most)
+        shown = shown.astype(dtype)
     else:
         limits = np.iinfo(dtype)
         largest = real.dtype.type(limits.max)
         if int(largest) > limits.max:  # 64 bits: the nearest float64 is one too many
             largest = np.nextafter(largest, real.dtype.type(0))
-        shown = np.clip(np.rint(real * real.dtype.type(limits.max)), limits.min, largest).astype(dtype)
+        shown = np.rint(real * real.dtype.type(limits.max))
+        # What rounds to the limits is none that was lost.
+        clipped.add(real, (limits.min - 0.5) / limits.max, (limits.max + 0.5) / limits.max)
+        shown = np.clip(shown, limits.min, largest).astype(dtype)
     if shown.shape == image.shape:
         return shown
     joined = np.empty(image.shape, dtype)
     joined[..., :-1] = shown
-    joined[..., -1] = image[..., -1] * dtype.type(255) if image.dtype.kind == "b" else image[..., -1]
+    joined[..., -1] = _alpha(image[..., -1], dtype)
     return joined
+
+
+def _alpha(alpha: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Alpha in another dtype: in the same units for floats, with the same share of the largest for integers."""
+    if alpha.dtype.kind == "b":
+        alpha = alpha * np.uint8(255)
+    if dtype.kind == "f" or alpha.dtype.newbyteorder("=") == dtype:
+        return alpha.astype(dtype)
+    return np.rint(alpha / np.iinfo(alpha.dtype).max * np.iinfo(dtype).max).astype(dtype)
+
+
+def output_dtype(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> np.dtype[Any]:
+    """The dtype in which a restored image is written: that of the file unless another is `wanted`."""
+    if wanted is None or wanted == dtype.newbyteorder("="):
+        return written_dtype(dtype)
+    if dtype.kind == "f" and wanted.kind != "f":
+        raise ValueError(
+            f"dtype must be of floats for a file of {dtype.name}, which has no largest value; got {wanted}"
+        )
+    return wanted
 
 
 def written_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,16 @@ class Unsaturated:
 class Stored:
     """What is written in the dtype that was read, with its alpha; see `pixels.from_real`."""
 
-    def __init__(self, target: Writable, stored: Readable, whole: np.ndarray | None, path: Path):
+    def __init__(self, target: Writable, stored: Readable, whole: np.ndarray | None, path: Path, dtype: np.dtype[Any]):
         self._target, self._stored, self._whole, self._path = target, stored, whole, path
+        self._clipped, self._dtype = pixels.Clipped(), dtype
         self.journal, self.flush = target.journal, target.flush
         self.abandon, self.close = target.abandon, target.close
 
     def write(self, part: Part, pixels_: np.ndarray) -> None:
         there = (*part[:2], *_all(self._stored.shape))
-        self._target.write(there, pixels.from_real(pixels_, self._stored.read(there)))
+        stored = self._stored.read(there)
+        self._target.write(there, pixels.from_real(pixels_, stored, self._clipped, self._dtype))
 
     def sum(self, part: Part) -> int:
         return self._target.sum((*part[:2], *_all(self._stored.shape)))
@@ -84,6 +87,7 @@ class Stored:
         whole = self._target.finish()
         if self._whole is not None:  # a picture is encoded at once
             files.write(self._path, self._whole)
+        self._clipped.warn(self._dtype)
         return whole
 
 
@@ -93,9 +97,16 @@ def _all(shape: tuple[int, ...]) -> list[slice]:
 
 
 def deblur(
-    source: Source, path: Path, out: Path, psf: np.ndarray, level: float | None, options: dict[str, Any], most: int
+    source: Source,
+    path: Path,
+    out: Path,
+    psf: np.ndarray,
+    level: float | None,
+    options: dict[str, Any],
+    most: int,
+    dtype: np.dtype[Any],
 ) -> Account:
-    """Restore a file into another with at most about `most` bytes."""
+    """Restore a file into another, whose pixels have the given dtype, with at most about `most` bytes."""
     defaults = ("auto", "cpu", "image")
     refused = [
         name
@@ -107,9 +118,8 @@ def deblur(
             f"{path} needs more than {readable(most)} at once, and tile by tile there is no "
             f"--{' or --'.join(name.replace('_', '-') for name in refused)} (raise --max-memory)"
         )
-    files.check_out(out, source)
+    files.check_out(out, replace(source, dtype=dtype))
     with _opened(source, path) as stored:
-        dtype = pixels.written_dtype(stored.dtype).newbyteorder("=")
         pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
         # What is in memory at once: a picture that is to be encoded, one that was decoded, a strip or tile of others.
         size = math.prod(stored.shape)
@@ -139,7 +149,7 @@ def deblur(
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
             with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
-                yield Stored(target, stored, whole, out)
+                yield Stored(target, stored, whole, out, dtype)
 
         job = Job(real, weighed, psf, asked)
         if not pictured:

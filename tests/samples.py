@@ -29,6 +29,12 @@ def lines(capsys):
     return captured.out.splitlines(), captured.err.splitlines()
 
 
+def but_for_clipping(captured):
+    """Lines without those that say what a file's type could not hold: pixels over all of its range always overshoot."""
+    out, err = captured
+    return out, [line for line in err if "restored values were clipped to what" not in line]
+
+
 def error_of_a_process(folder, name, out):
     """Run the command on a file in a process of its own, which must fail properly, and return what it says."""
     done = subprocess.run(

@@ -53,3 +53,38 @@ def test_booleans_become_bytes():
     written = pixels.from_real(real, image)
     assert written.dtype == np.uint8
     assert written.tolist() == [[[128, 0], [255, 255]]]
+
+
+def test_what_a_type_cannot_hold_is_counted():
+    clipped = pixels.Clipped()
+    real = np.array([[-0.2, -0.001, 0.5, 1.001, 1.5]], np.float32)
+    image = np.zeros((1, 5), np.uint8)
+    assert pixels.from_real(real, image, clipped).tolist() == [[0, 0, 128, 255, 255]]
+    pixels.from_real(real[:, 2:3], image[:, 2:3], clipped)
+    assert (clipped.count, clipped.total) == (2, 6)  # what rounds to 0 or 255 is not lost
+    with pytest.warns(
+        UserWarning, match=r"2 of 6 restored values were clipped to what uint8 holds.*-0.2 to 1.5 \(--dtype"
+    ):
+        clipped.warn(np.dtype(np.uint8))
+    pixels.Clipped().warn(np.dtype(np.uint8))  # nothing to say
+    half = pixels.Clipped()
+    found = pixels.from_real(np.array([[7e4, -1e9, 3]]), np.zeros((1, 3), np.float16), half)
+    assert found.dtype == np.float16
+    assert found.tolist() == [[65504, -65504, 3]]
+    assert half.count == 2
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", ">u2"])
+def test_floats_keep_the_units_of_integers(dtype):
+    image = np.array([[0, 100, np.iinfo(dtype).max]]).astype(dtype)
+    for wanted in (np.dtype(np.float32), np.dtype(np.float64)):
+        back = pixels.from_real(pixels.to_real(image), image, None, wanted)
+        assert back.dtype == wanted
+        np.testing.assert_allclose(back, image, rtol=1e-6)
+    with_alpha = np.stack([image, image], axis=-1)
+    back = pixels.from_real(pixels.to_real(with_alpha) * 2, with_alpha, None, np.dtype(np.float32))
+    np.testing.assert_allclose(back, with_alpha * [2.0, 1.0], rtol=1e-6)
+    bytes_ = pixels.from_real(pixels.to_real(with_alpha), with_alpha, None, np.dtype(np.uint8))
+    np.testing.assert_array_equal(bytes_[0, 2], [255, 255])
+    with pytest.raises(ValueError, match="dtype must be of floats for a file of float32"):
+        pixels.output_dtype(np.dtype(np.float32), np.dtype(np.uint8))
