@@ -10,8 +10,8 @@ from .rows import restrict
 from .simd import complexes, doubles, integers, offset
 from .tiles import reader, task_signature
 
-# The least pivot: rounding leaves no more of a matrix that is singular.
-LEAST = 1e-14
+# Rounding of a pivot, in units of the products that it is a difference of.
+ROUNDED = 1e-14
 # A frequency's `taps` of the psf are at `kernels`, and `length` elements of the circulant's inverse, its first column,
 # at `columns`, in complex128.  Tap u of row i of A that is taken away sees element ``at[i, u]`` of the `count`
 # `pixels`, which are positions on the ring; `first` and `second` of them are the two whose difference is taken
@@ -51,7 +51,9 @@ def inner(first, second):
 def root(address, scratch, tile):
     """W of ``(C - R'R)^-1 = C^-1 + C^-1 W'W C^-1``, for rows R that live on few pixels.
 
-    With B the circulant's inverse there and ``I - R B R' = L L'``, it is ``L^-1 R``.
+    With B the circulant's inverse there and ``I - R B R' = L L'``, it is ``L^-1 R``.  Where no more is left of a
+    pivot than rounding, its row stays as the circulant has it: what is divided by that would be noise, which the
+    rows that follow multiply without bound.
     """
     job = read_roots(address)
     m, n, taps = job.count, job.rows + 1, job.taps
@@ -82,13 +84,25 @@ def root(address, scratch, tile):
         for j in range(i + 1):
             total = inner(carray(offset(left, i * m), m), carray(offset(rows, j * m), m))
             gram[i * n + j] = (1.0 if i == j else 0.0) - total
+    # The inverse's largest element is on its diagonal.
+    taken = 0.0
+    for u in range(taps):
+        taken += abs(kernel[u])
+    least = ROUNDED * max(1.0, between[0].real * max(taken, 2.0 * job.weight) ** 2)
     for i in range(n):
         for j in range(i):
             total = gram[i * n + j] - inner(carray(offset(gram, i * n), j), carray(offset(gram, j * n), j))
             gram[i * n + j] = total / gram[j * n + j].real
         total = gram[i * n + i] - inner(carray(offset(gram, i * n), i), carray(offset(gram, i * n), i))
-        gram[i * n + i] = math.sqrt(max(total.real, LEAST))
         here = carray(offset(w, i * m), m)
+        if total.real <= least:
+            for j in range(i):
+                gram[i * n + j] = 0
+            gram[i * n + i] = 1
+            for p in range(m):
+                here[p] = 0
+            continue
+        gram[i * n + i] = math.sqrt(total.real)
         for p in range(m):
             here[p] = rows[i * m + p]
         for k in range(i):
