@@ -187,15 +187,7 @@ class Deblurrer:
             kind = _tools_for(place)
             tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
         result = restore(tools, planes, weights, factor, start, seen, tools.denoiser(place, image))
-        if result.stop_reason == "diverged":
-            checks.warn(
-                f"the objective left all bounds after iteration {result.n_iter}; "
-                "the last finite estimate is returned (try a smaller learning_rate)",
-                RuntimeWarning,
-            )
-        elif not all(module_of(plane).isfinite(plane).all() for plane in result.image):
-            result = replace(result, stop_reason="diverged")
-            checks.warn(f"the restored image is too large or too small for {planes.dtype}", RuntimeWarning)
+        result = finite(result, planes, start)
         whole = place.handed_back(result.image, image, out, axis)
         return replace(result, image=whole, seconds=time.perf_counter() - began)
 
@@ -241,6 +233,26 @@ class Deblurrer:
             As `solve`, when the frame's turn has come.
         """
         return (self(frame) for frame in frames)
+
+
+def finite(result: Result, planes: np.ndarray, start: Start) -> Result:
+    """A result without NaN and infinity in its image, and with a warning if it lacks a minimum for numbers' sake."""
+    image, xp = result.image, module_of(planes)
+    if not xp.isfinite(image).all():
+        if xp.isnan(image).any():
+            image = xp.empty_like(planes)
+            start(planes, image)
+        largest = np.finfo(image.dtype).max
+        result = replace(result, image=image.clip(-largest, largest), stop_reason="diverged")
+        checks.warn(f"the restored image is too large or too small for {planes.dtype}", RuntimeWarning)
+    elif result.stop_reason == "diverged" or not np.isfinite([result.objective, result.optimality, result.mu]).all():
+        result = replace(result, stop_reason="diverged")
+        checks.warn(
+            f"the objective left all bounds after iteration {result.n_iter}; "
+            "the last finite estimate is returned (try a smaller learning_rate, or a larger mu)",
+            RuntimeWarning,
+        )
+    return result
 
 
 def _tools_for(place: OnHost) -> type[Tools]:

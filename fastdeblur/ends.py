@@ -112,7 +112,10 @@ class Ends:
 
         def fixed(change: np.ndarray, inverse: np.ndarray) -> np.ndarray:
             total = change + stiffness
-            fix = np.linalg.solve(one + total @ inverse[:, apart], total)
+            try:
+                fix = np.linalg.solve(one + total @ inverse[:, apart], total)
+            except np.linalg.LinAlgError:  # singular: the circulant alone, then
+                fix = np.zeros_like(total)
             return np.asarray(-0.5 * (fix + fix.conj().transpose(0, 2, 1)))
 
         return _by_some(fixed, change, inverse)

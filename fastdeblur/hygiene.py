@@ -227,8 +227,9 @@ def warn_of(psf: np.ndarray) -> None:
 
 def warn_of_sum(psf: np.ndarray) -> None:
     """Warn of a psf whose sum is not 1."""
-    total = float(psf.sum(dtype=np.float64))
-    if abs(total - 1) > 0.01:
+    with np.errstate(over="ignore"):  # it may be infinite
+        total = float(psf.sum(dtype=np.float64))
+    if not abs(total - 1) <= 0.01:
         checks.warn(
             f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
             "(see fastdeblur.psf.normalise)",

@@ -53,6 +53,9 @@ WHOLE = 1600
 MOST_ENDS = 400
 # Frequencies whose ends are made at once.
 AT_ONCE = 32
+# What is added to the diagonal of a matrix that may be singular, in shares of its mean; the pivot that says so, in
+# shares of the largest element.
+ADDED_TO_SINGULAR, LEAST_PIVOT = 1e-12, 1e-14
 # Most complex multiplications, about, for the ends of an axis.
 MOST_WORK = 1e9
 
@@ -88,8 +91,16 @@ class Axis:
             self.strength[first : first + 64] = _power(kernels[first : first + 64], self.length)
 
     def floor(self, ridge: float) -> float:
-        """The least eigenvalue that the circulant is given."""
-        return float(float(np.finfo(self.strength.dtype).eps) ** 1.5 * (float(self.strength.max()) + 8 * ridge))
+        """The least eigenvalue that the circulant is given.
+
+        A constant, of which a psf that sums to nothing leaves nothing, weighs no less than half of what the smoothest
+        wave does.
+        """
+        least = float(np.finfo(self.strength.dtype).eps) ** 1.5 * (float(self.strength.max()) + 8 * ridge)
+        smoothest = min(
+            (float(waves[1]) for waves in (self.stiffness, self.stiffness_across) if len(waves) > 1), default=1.0
+        )
+        return float(max(least, 0.5 * ridge * smoothest))
 
     def fixes(self, ridge: float, workers: int | None) -> np.ndarray:
         """Matrices at the ends, see `Ends.fixes`, or their roots, and the last ones once more to be mixed with."""
@@ -219,7 +230,7 @@ class Solves:
         if whole.corners:
             blocks = np.stack([strength + ridge * stiffness for strength, stiffness in whole.corners])
             # One large matrix is for LAPACK; for several small ones see `kernels.dense`.
-            found = np.linalg.inv(blocks) if whole.whole else _inverses(blocks, whole.workers)
+            found = _inverse(blocks) if whole.whole else _inverses(blocks, whole.workers)
             found = found.reshape(-1, *whole.block, *whole.block)
             each = [np.flip(found[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
             self.inverses = np.ascontiguousarray(each, whole.dtype)
@@ -355,11 +366,32 @@ def _gram(matrix: np.ndarray) -> np.ndarray:
     return product
 
 
+def _inverse(blocks: np.ndarray) -> np.ndarray:
+    """Of positive semidefinite matrices; to those that are singular, or nearly, something is added."""
+    diagonals = _diagonals(blocks)
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(blocks), axis1=1, axis2=2)
+        singular = float((pivots**2).min()) < LEAST_PIVOT * float(diagonals.max())
+    except np.linalg.LinAlgError:
+        singular = True
+    if singular:
+        diagonals += ADDED_TO_SINGULAR * diagonals.mean()
+    found: np.ndarray = np.linalg.inv(blocks)
+    return found
+
+
+def _diagonals(blocks: np.ndarray) -> np.ndarray:
+    """A view of the diagonals of matrices."""
+    count, size, _ = blocks.shape
+    view: np.ndarray = blocks.reshape(count, -1)[:, :: size + 1]
+    return view
+
+
 def _inverses(blocks: np.ndarray, workers: int | None) -> np.ndarray:
     """Of positive definite matrices; overwrites them."""
     count, size, _ = blocks.shape
-    diagonals = blocks.reshape(count, -1)[:, :: size + 1]
-    diagonals += 1e-12 * diagonals.mean()
+    diagonals = _diagonals(blocks)
+    diagonals += ADDED_TO_SINGULAR * diagonals.mean()
     job = np.zeros((), DENSE)
     columns = np.empty((count, size))
     job["matrices"], job["columns"], job["size"] = blocks.ctypes.data, columns.ctypes.data, size

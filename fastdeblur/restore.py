@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import module_of
 from .frames import Start, from_image
+from .options import Options
 from .result import Result
 from .solvers import poisson, sparse
-from .solvers.shared import State
+from .solvers.shared import State, largest
 from .tools import Tools
+from .units import Units, scaled, scaled_array, units_of
 from .weight import Seen
 
 
@@ -27,28 +30,67 @@ def restore(
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
 ) -> Result:
     """Restore planes without holes, whose pixels' weights have been divided by `factor`."""
-    options = tools.options
-    root = options.data == "root"
-    # What the objective and mu are multiplied with, for weights as they were.
-    scale = math.sqrt(factor) if root else factor
-    if callback is not None and scale != 1:
-        asked = callback
-        callback = lambda state: asked(replace(state, objective=state.objective * scale))  # noqa: E731
-    solve = Solve(tools, planes, weights, start, callback, denoiser)
-    given = None if options.mu is None else options.mu / scale
-    result = solve(given)
-    if scale == 1:
-        return result
-    return replace(result, objective=result.objective * scale, history=result.history * scale, mu=result.mu * scale)
+    options, exponent = tools.options, tools.exponent
+    given, brightness = start, 0.0
+    if start is not from_image:
+        first = module_of(planes).empty_like(planes)
+        start(planes, first)
+        brightness = largest(first)
+        del first
+    psfs = [blur.psf for blur in tools.blurs]
+    units = units_of(options, planes, brightness, psfs, exponent, -round(math.log2(factor)))
+    here = units.options(options, planes.dtype)
+    if units.image or units.psf:
+        planes = scaled_array(planes, units.image)
+        if start is not from_image:
+
+            def start(image: np.ndarray, out: np.ndarray) -> None:
+                given(image, out)
+                out[...] = scaled_array(out, units.estimate)
+
+        if denoiser is not None:
+            denoiser = _in_units(denoiser, units.estimate)
+    if callback is not None and units != Units(0, 0, 0):
+        callback = _seen_in_units(callback, units, options, planes, weights)
+    result = Solve(tools, here, planes, weights, start, callback, denoiser)(here.mu)
+    return result if units == Units(0, 0, 0) else units.returned(result, options, planes, weights)
+
+
+def _in_units(denoiser: Callable[[np.ndarray, float], np.ndarray], exponent: int) -> Any:
+    """The caller's denoiser for estimates that are larger by a power of two."""
+
+    def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
+        return scaled_array(denoiser(scaled_array(planes, -exponent), scaled(sigma, -exponent)), exponent)
+
+    return denoise
+
+
+def _seen_in_units(callback: Any, units: Units, options: Options, image: np.ndarray, weights: Any) -> Any:
+    """The caller's callback for a solve in these units."""
+
+    def shown(state: State) -> Any:
+        objective = scaled(
+            units.with_logarithm(state.objective, options, image, weights), -units.of_objective(options.data)
+        )
+        return callback(replace(state, objective=objective, estimate=scaled_array(state.estimate, -units.estimate)))
+
+    return shown
 
 
 class Solve:
     """The image, what is asked of it, and the method."""
 
     def __init__(
-        self, tools: Tools, planes: np.ndarray, weights: np.ndarray | None, start: Start, callback: Any, denoiser: Any
+        self,
+        tools: Tools,
+        options: Options,
+        planes: np.ndarray,
+        weights: np.ndarray | None,
+        start: Start,
+        callback: Any,
+        denoiser: Any,
     ):
-        self._tools, self._options = tools, tools.options
+        self._tools, self._options = tools, options
         self._planes, self._weights, self._from_image = planes, weights, start is from_image
         self._denoiser = denoiser
         self._begin = lambda out: start(planes, out)

@@ -21,6 +21,7 @@ from .preconditioner import Preconditioner
 from .result import Result
 from .solvers import descent, exact, poisson, workspace
 from .splits import Splits
+from .units import follow_numbers, unit_of_psfs
 
 
 class Tools:
@@ -36,7 +37,9 @@ class Tools:
     _has_cosines = True
 
     def __init__(self, psf: Any, planes: np.ndarray, options: Options, channel_axis: int | None, operation: Any):
-        self.blurs = _operators(psf, planes, **operation)
+        #: Exponent of the power of two by which the operators' psfs are larger than the caller's.
+        self.exponent = unit_of_psfs(psf_arrays(psf)) if follow_numbers(options) else 0
+        self.blurs = _operators(psf, planes, self.exponent, **operation)
         self.descend: Callable[..., Result] = descent.minimise
         self.minimise: Callable[..., Result] = exact.minimise
         self.planes, self.options = len(planes), options
@@ -128,20 +131,33 @@ class Tools:
             if found.dtype.kind not in "biuf":
                 raise ValueError(f"prior must return finite real numbers; got {found.dtype}")
             xp = module_of(found)
-            if not xp.isfinite(found).all():
-                raise ValueError("prior must return finite real numbers; got NaN or infinity")
-            denoised: np.ndarray = found.astype(planes.dtype)
+            with np.errstate(over="ignore"):
+                denoised: np.ndarray = found.astype(planes.dtype)
+            if not xp.isfinite(denoised).all():
+                raise ValueError(
+                    f"prior must return finite real numbers that {planes.dtype} can hold; got NaN or infinity"
+                )
             return denoised[None] if axis is None else xp.moveaxis(denoised, axis, 0)
 
         return denoise
 
 
-def _operators(psf: Any, planes: np.ndarray, **options: Any) -> list[Blur]:
-    """Blurs for these planes, or the caller's if it fits."""
+def psf_arrays(psf: Any) -> list[np.ndarray]:
+    """The psfs of a Blur, or of a list."""
+    return [psf.psf] if isinstance(psf, Blur) else psf
+
+
+def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> list[Blur]:
+    """Blurs for these planes, or the caller's if it fits; of psfs times a power of two."""
     shape = planes.shape[1:]
     if isinstance(psf, Blur):
         _check_operator(psf, planes, **options)
-        return [psf]
+        if not exponent:
+            return [psf]
+        options = {name: getattr(psf, name) for name in options}
+        psf = [psf.psf]
+    if exponent:
+        psf = [np.ldexp(each.astype(np.float64), exponent) for each in psf]
     blurs = [Blur(each, shape, dtype=planes.dtype, **options) for each in psf]
     paths = {blur.path for blur in blurs}
     if len(paths) > 1:  # one for all, so that they go through the same kernels

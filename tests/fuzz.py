@@ -142,13 +142,13 @@ def draw_case(draw):
     taps = tuple(int(n) for n in draw.random.integers(1, draw([2, 4, 6, 12]), 2))
     options["boundary"] = draw(BOUNDARIES)
     prior = draw(["gradient", "gradient", "gradient", "tv", "sparse", None, "denoiser"])
-    data = draw({"gradient": [None, "root", "squares"], "tv": ["squares", "poisson"], None: ["squares", "root", "poisson"]}
-                .get(prior, ["squares"]))  # fmt: skip
+    kinds = {"gradient": [None, "root", "squares"], "tv": ["squares", "poisson"], None: ["squares", "root", "poisson"]}
+    data = draw(kinds.get(prior, ["squares"]))
     if data == "poisson" and draw.often(0.9):
         image = np.abs(image) if image.dtype.kind != "b" else image
     options |= {"prior": prior, "data": data}
     if prior == "denoiser":
-        options["prior"] = lambda noisy, sigma: 0.5 * (noisy + noisy.mean())
+        options["prior"] = lambda noisy, sigma: 0.5 * noisy
     if draw.often(0.6):
         options["mu"] = draw([0.0, 1e-12, 1e-4, 0.1, 5.0, draw.scale(1.0)])
     if draw.often(0.25):
@@ -198,7 +198,8 @@ def with_callback(draw, image, psf, options):
         return len(seen) > 4
 
     result = fd.solve(image, psf, callback=callback, **options)
-    assert np.isfinite(seen).all() and all(each[2] for each in seen), f"a callback saw {seen}"
+    assert np.isfinite(seen).all(), f"a callback saw {seen}"
+    assert all(each[2] for each in seen), f"a callback saw pixels that are not finite: {seen}"
     return result
 
 
@@ -250,20 +251,20 @@ def outcome(number, seed, workers):
         try:
             result = call(draw, image, psf, {**options, "workers": workers})
         except (ValueError, TypeError) as error:
-            assert not isinstance(error, (UnicodeError, np.linalg.LinAlgError)), f"{type(error).__name__}: {error}"
             # Ours names what is wrong; NumPy's and Python's own do not.
-            inner = traceback.extract_tb(error.__traceback__)[-1]
-            assert "fastdeblur" in inner.filename, f"{type(error).__name__}: {error} at {inner}"
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            if "fastdeblur" not in place.filename or not place.line.startswith("raise"):
+                raise
             result = f"{type(error).__name__}: {error}"
     for warning in said:
         assert warning.filename == __file__, f"leaks {warning.message} at {warning.filename}:{warning.lineno}"
     assert before == [each.tobytes() for each in arrays], "changes the caller's array"
     told = [str(each.message) for each in said if each.category is RuntimeWarning]
     if isinstance(result, str):
-        return result, call
+        return result
     if isinstance(result, np.ndarray):
         assert np.isfinite(result).all() or told, f"{(~np.isfinite(result)).sum()} pixels not finite, not a word"
-        return result.tobytes(), call
+        return result.tobytes()
     assert np.isfinite(result.image).all(), f"{(~np.isfinite(result.image)).sum()} pixels not finite: {result} {told}"
     if result.stop_reason == "diverged":
         assert told, "diverged without a warning"
@@ -272,7 +273,7 @@ def outcome(number, seed, workers):
         assert np.isfinite(scalars).all(), f"objective, optimality, mu {scalars}: {result}"
         assert np.isfinite(result.history).all(), f"history {result.history}"
     bits = result.image.tobytes() + result.history.tobytes()
-    return bits + repr((result.optimality, result.mu, result.n_iter, result.stop_reason)).encode(), call
+    return bits + repr((result.optimality, result.mu, result.n_iter, result.stop_reason)).encode()
 
 
 def run(first, cases, seed=SEED, shown=10**9):
@@ -280,10 +281,10 @@ def run(first, cases, seed=SEED, shown=10**9):
     wrong, refused = {}, collections.Counter()
     for number in range(first, first + cases):
         try:
-            found, call = outcome(number, seed, 1)
+            found = outcome(number, seed, 1)
             if isinstance(found, str):
                 refused[found] += 1
-            again, _ = outcome(number, seed, 2)
+            again = outcome(number, seed, 2)
             assert found == again, "other bits with 2 workers"
         except Exception as error:  # noqa: BLE001 (that is what is looked for)
             *_, last = traceback.extract_tb(error.__traceback__)

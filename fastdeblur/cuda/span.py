@@ -18,11 +18,11 @@ from .sums import add_up
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
     DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, SETTLED, UNSETTLED,
-    ROUNDED,
-) = range(27)  # fmt: skip
-SCALARS = 27
+    ROUNDED, FARTHEST,
+) = range(28)  # fmt: skip
+SCALARS = 28
 # Why it pauses.
-GOING, ARRIVED, SPECIAL, RIDGE_LEFT = range(4)
+GOING, ARRIVED, SPECIAL, RIDGE_LEFT, LOST = range(5)
 # Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality, what rounding leaves of that.
 LOG, KEPT = 64, 4
 MOST_STEPS = 50
@@ -51,6 +51,8 @@ def ridge_step(aa, a, dd, d, used, ridge, matrix, y):
                 best = i
         for j in range(4):
             matrix[k, j], matrix[best, j] = matrix[best, j], matrix[k, j]
+        if matrix[k, k] == 0.0:
+            matrix[k, k] = math.nan  # no solution, as the host has it
         for i in range(k + 1, 3):
             factor = matrix[i, k] / matrix[k, k]
             for j in range(k, 4):
@@ -92,7 +94,7 @@ def root_step(aa, a, rr, dd, d, xx, used, mu, matrix, y, best):
             least = misfit + mu * rough
             for i in range(3):
                 best[i] = y[i]
-        if misfit == 0.0 or rough == 0.0:
+        if not (misfit > 0.0 and rough > 0.0):
             return
         error = math.log(mu * misfit / rough) - t
         if abs(error) < 1e-12:
@@ -138,6 +140,11 @@ def choose(frame_partials, frame_blocks, partials, blocks, scalars, totals):
         root_step(aa, a, rr, dd, d, totals[1, 5], used, scalars[MU], matrix, y, best)
     else:
         ridge_step(aa, a, dd, d, used, scalars[RIDGE], matrix, best)
+    farthest = scalars[FARTHEST] * scalars[FARTHEST]
+    misfit, rough = quadratic(aa, a, rr, best), quadratic(dd, d, totals[1, 5], best)
+    if not (misfit < farthest and rough < farthest):  # or one that is not a number
+        scalars[PAUSED] = LOST
+        return
     scalars[A], scalars[B], scalars[C] = best[0], best[1], 1.0 + best[2]
     scalars[MOVED] = 1.0
 

@@ -15,6 +15,7 @@ from ..boundary import BOUNDARIES
 from ..deblurrer import psfs_of
 from ..hygiene import warn_of
 from ..sources import readable
+from ..units import check_unscaled
 from . import halo, weighing
 from .needs import of_solve
 from .tiles import Solver
@@ -269,6 +270,7 @@ def plan_of(
     for each in psfs:
         warn_of(each)
         asked.check_psf(each)
+    check_unscaled(psfs, None, "a large image")
     whole = psfs[0] if len(psfs) == 1 else np.stack(psfs)
     tile, halo = _pair("tile", tile, 1), _pair("halo", halo, 0)
     if tile is not None and min(np.subtract(tile, whole.shape[-2:])) < 0:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..frames import typical, weighed
 from ..options import Options
+from ..units import check_unscaled
 from ..weight import RIDGES, Periodogram, Seen, root_weights
 from .tiles import Quiet, counts
 from .windows import Place, grid_of
@@ -175,6 +176,7 @@ def found(
     planes = np.concatenate([sample[k] for k in kept])
     chosen = None if weights is None else np.concatenate([weights[k] for k in kept])
     filled, chosen, factor = weighed(planes, chosen, 0)
+    check_unscaled(psfs, filled, "a large image", "source")
     seen = Seen(filled, psfs, chosen)
     ridge, level = seen.ridge * factor, float(filled.mean(dtype=np.float64))
     mu, max_iter = options.mu, None

@@ -17,7 +17,7 @@ from ..frames import spread_out
 from ..preconditioner import Preconditioner, Solves
 from ..runtime import Task
 from .cuda_preconditioner import CudaApplier
-from .exact import FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
+from .exact import FARTHEST, FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
 from .workspace import Workspace
 
 # Iterations between two looks.
@@ -154,6 +154,7 @@ class CudaDescent(Descent):
             self._made_for, self._last_ridge, work.least
         )  # fmt: skip
         scalars[span.KINK], scalars[span.FORGOTTEN], scalars[span.ROUNDED] = KINK, FORGOTTEN, self._rounded
+        scalars[span.FARTHEST] = FARTHEST
         scalars[span.STAY], scalars[span.SETTLED], scalars[span.UNSETTLED] = STAY, SETTLED, UNSETTLED
         work.scalars[...] = device.put(scalars)
         applied = work.applied
@@ -165,6 +166,7 @@ class CudaDescent(Descent):
         self._moved, self._misfit = True, float(scalars[span.MISFIT])
         self._ridge, self._last_ridge = float(scalars[span.RIDGE]), float(scalars[span.LAST_RIDGE])
         special = scalars[span.PAUSED] == span.SPECIAL
+        self.diverged = bool(scalars[span.PAUSED] == span.LOST)
         self._fits = scalars[span.PAUSED] == span.ARRIVED
         found = [(float(f), float(g)) for f, g, *_ in log[1 : done + 1 - special]]
         if found:

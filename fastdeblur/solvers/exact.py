@@ -48,6 +48,8 @@ FORGOTTEN = 1e-6
 MOST_RIDGE = 1e8
 # What rounding leaves of the prior's gradient, in last digits of the image.
 ROUNDED = 3.0
+# No estimate of an image near 1 has a blur or differences of that norm.
+FARTHEST = 1e30
 # A part of the objective that is less than this share of it is near its kink.
 KINK = 1e-3
 
@@ -97,7 +99,9 @@ def minimise(
                 norms.append(descent.norms)
             iteration = len(norms) - 1
             show(iteration)
-            if done or (tol > 0 and descent.optimality <= max(tol, descent.rounding)):
+            if descent.diverged or not np.isfinite([*norms[-1], descent.optimality]).all():
+                stop_reason = "diverged"
+            elif done or (tol > 0 and descent.optimality <= max(tol, descent.rounding)):
                 stop_reason = "tolerance"
             elif iteration == max_iter:
                 stop_reason = "max_iter"
@@ -145,6 +149,8 @@ class Descent:
         #: The optimality that this leaves; to go on for less would only move rounding about.
         self.rounding = 0.0
         self._moved = False
+        #: Whether the step that would follow leads nowhere; it is not taken.
+        self.diverged = False
         self._solves: list[Solves] = []
         self._last_ridge = self._made_for = math.inf
         self._search: RidgeSearch | None = None
@@ -282,11 +288,13 @@ class Descent:
     def go_on(self, most: int) -> list[tuple[float, float]]:
         """Go to the next iterate, or to a few, at most `most`; returns their norms."""
         self.step()
+        if self.diverged:
+            return []
         self.measure()
         return [self.norms]
 
     def step(self) -> None:
-        """Go to the next iterate."""
+        """Go to the next iterate, if there is one."""
         work, sweep = self.work, self.work.sweeper.sweep
         work.precondition(self._solves_now(), work.gradient, work.fresh)
         work.apply_blur(work.fresh, work.blurred_fresh)
@@ -305,6 +313,9 @@ class Descent:
         y = np.zeros(3)
         joint = self._root and self._search is None and self._ridge > 0
         y[kept] = span.root_step(self._mu) if joint else span.ridge_step(self._ridge)
+        if not max(span.norms(y[kept])) < FARTHEST:
+            self.diverged = True
+            return
         factors = float(y[0]), float(y[1]), 1.0 + float(y[2])
         sweep(move, [work.fresh, work.direction, work.x], factors)
         self._misfit = float(sweep(move_residual, frames, factors)[0])

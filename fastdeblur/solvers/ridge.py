@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 
+from .shared import log_ratio
+
+# The least ridge, in a solve's units.
+LEAST = 1e-200
+
 
 class RidgeSearch:
     """Solves ``ridge = own(ridge)``, where own is the ridge that a minimiser for `ridge` would have itself.
@@ -13,7 +18,7 @@ class RidgeSearch:
     """
 
     def __init__(self, ridge: float):
-        self.ridge = ridge
+        self.ridge = max(ridge, LEAST)
         self._last: tuple[float, float] | None = None
 
     def next(self, own: float, stationarity: float, excess: float) -> float:
@@ -22,7 +27,7 @@ class RidgeSearch:
         From the current iterate's own, how stationary it is, and by what factor the objective
         lacks more than allowed; if that is at most 1, smaller ridges are of no use.
         """
-        error = math.log(own / self.ridge) if 0 < own < math.inf else math.copysign(2.0, own - 1.0)
+        error = log_ratio(own, 1.0, self.ridge) if 0 < own < math.inf else math.copysign(2.0, own - 1.0)
         if stationarity > 0.1 * min(abs(error), 1.0) or (error < 0 and excess <= 1):
             return self.ridge
         t, slope = math.log(self.ridge), -0.7
@@ -32,5 +37,5 @@ class RidgeSearch:
         step = min(max(-error / slope, -4.0), 4.0)
         if error < 0 and excess < math.inf:
             step = max(step, -math.log(2 * excess))
-        self.ridge = math.exp(t + step)
+        self.ridge = max(math.exp(t + step), LEAST)
         return self.ridge

@@ -55,6 +55,12 @@ def unit_of(brightest: float) -> float:
     return 2.0 ** -min(max(math.frexp(brightest)[1], -120), 120)
 
 
+def log_ratio(first: float, second: float, whole: float) -> float:
+    """The logarithm of ``first second / whole``, which itself may be too small, or too large, for a number."""
+    ratio = first * second / whole
+    return math.log(ratio) if 0 < ratio < math.inf else math.log(first) + math.log(second) - math.log(whole)
+
+
 @contextmanager
 def bar(shown: bool, steps: int) -> Iterator[Callable[[int], Any]]:
     """A function that shows the iteration on a progress bar, or does nothing."""

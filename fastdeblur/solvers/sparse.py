@@ -57,6 +57,8 @@ LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
 FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
 # Least and largest weight that penalties follow, for data and an image of the usual weight and range.
 REASON = 1e-7, 1e3
+# Least range of an image to reckon with, where its start is near 1.
+LEAST_SPREAD = 1e-12
 # Least noise that a denoiser is asked to remove, in shares of the image's range.
 LEAST_NOISE = 1e-6
 
@@ -194,12 +196,15 @@ class Solve:
         denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
     ):
         self._work, self._data, self._mu, self._denoiser = work, data, mu, denoiser
-        self._begin(image, weights, start)
+        low, high = bounds or (-math.inf, math.inf)
+        # How far bounds keep the estimate away from an image, all of which is beyond them.
+        forced = max(low - float(image.max()), float(image.min()) - high, 0.0)
+        self._begin(image, weights, start, forced)
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
         self._scaled_mu = mu if data == "poisson" else mu * unit ** (2 - exponent)
         self._bounds = None if bounds is None else (bounds[0] * unit, bounds[1] * unit)
-        self._spread = spread(work.image)
+        self._spread = max(spread(work.image), forced * unit, LEAST_SPREAD)
         if kind == "denoiser":
             self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
         heaviness = self._heaviness = typical(weights)
@@ -220,7 +225,9 @@ class Solve:
         self._norms = 0.0, 0.0
         self.objective, self.optimality = math.nan, 1.0
 
-    def _begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> None:
+    def _begin(
+        self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None], forced: float
+    ) -> None:
         work = self._work
         work.image[...] = image
         work.weights[...] = 1 if weights is None else weights
@@ -228,7 +235,7 @@ class Solve:
 
         def scaled(out: np.ndarray) -> None:
             start(out)
-            self._unit = unit_of(max(brightest, float(out.max()), -float(out.min())))
+            self._unit = unit_of(max(brightest, float(out.max()), -float(out.min()), forced))
             out *= work.dtype.type(self._unit)
 
         work.begin(scaled)

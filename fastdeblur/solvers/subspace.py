@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .shared import log_ratio
+
 # Steps of the search for the ridge; it converges like a secant method.
 MOST_STEPS = 50
 
@@ -36,6 +38,8 @@ class Span:
         matrix = matrix * scale[:, None] * scale[None, :]
         # Directions that depend on each other cost nothing but this.
         matrix[np.diag_indices_from(matrix)] += 1e-14
+        if not np.isfinite(matrix).all():
+            return np.full(len(matrix), math.nan)
         step: np.ndarray = -scale * np.linalg.solve(matrix, scale * (self.a + ridge * self.d))
         return step
 
@@ -48,16 +52,16 @@ class Span:
         misfit, rough = math.sqrt(self.rr), math.sqrt(self.xx)
         least = misfit + mu * rough
         allowed = least * (1 + 1e-13)
-        t = math.log(mu * misfit / rough)
+        t = log_ratio(mu, misfit, rough)
         last: tuple[float, float] | None = None
         for _ in range(MOST_STEPS):
             y = self.ridge_step(math.exp(t))
             misfit, rough = self.norms(y)
             if misfit + mu * rough < least:
                 best, least = y, misfit + mu * rough
-            if misfit == 0 or rough == 0:
+            if not (misfit > 0 and rough > 0):
                 break
-            error = math.log(mu * misfit / rough) - t
+            error = log_ratio(mu, misfit, rough) - t
             if abs(error) < 1e-12:
                 # The objective is flat here: comparing its values would leave half of the digits.
                 return y if misfit + mu * rough <= allowed else best

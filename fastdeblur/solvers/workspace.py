@@ -18,6 +18,8 @@ from .shared import largest, unit_of
 
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
+# The largest ridge of a preconditioner, in those that the blur has itself: beyond it only constants are left of it.
+MOST_RIDGE = 1e20
 
 
 class Workspace:
@@ -80,7 +82,10 @@ class Workspace:
 
     def solves(self, ridge: float) -> list[Solves]:
         """The preconditioners for about that ridge."""
-        return [each.at(max(ridge / self._heaviness, each.least)) for each in self._preconditioners]
+        return [
+            each.at(min(max(ridge / self._heaviness, each.least), MOST_RIDGE * each.largest))
+            for each in self._preconditioners
+        ]
 
     def precondition(self, solves: list[Solves], source: np.ndarray, out: np.ndarray) -> None:
         """out = P source."""
