@@ -55,6 +55,13 @@ class Domain:
         ]
 
     @property
+    def loses_constants(self) -> bool:
+        """Whether a psf sums to nothing, or to what rounding leaves: then no data say how bright the estimate is."""
+        few = 64 * float(np.finfo(self.dtype).eps)
+        sums = [(abs(float(psf.sum(dtype=np.float64))), float(np.abs(psf).sum(dtype=np.float64))) for psf in self.psfs]
+        return any(total <= few * whole for total, whole in sums)
+
+    @property
     def spectra(self) -> np.ndarray:
         """Spectra of the psfs, psfs x rows x wave_pitch; the first `waves` columns are used."""
         if self._spectra is None:  # (A cached_property would hold a lock, which forks do not wait for.)

@@ -14,6 +14,8 @@ from .arrays import beside, module_of, on_host
 STARTS = ("image", "zeros", "normal")
 # How holes are smoothed.
 MEANS, CROSS = 3, np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
+# The least weight to take for typical: of anything in proportion to less, float32 has no square.
+LEAST_TYPICAL = 1e-10
 # Writes the first estimate's frame: planes of the image, planes to fill.
 Start = Callable[[np.ndarray, np.ndarray], None]
 
@@ -145,8 +147,8 @@ def _weights(array: np.ndarray, planes: np.ndarray, channel_axis: int | None) ->
 
 
 def typical(weights: np.ndarray | None) -> float:
-    """The middle one of the weights that are not 0: a few may be much larger than the others."""
-    return 1.0 if weights is None else float(module_of(weights).median(weights[weights > 0]))
+    """The middle one of the weights that are not 0: a few may be much larger than the others, the largest near 1."""
+    return 1.0 if weights is None else max(float(module_of(weights).median(weights[weights > 0])), LEAST_TYPICAL)
 
 
 def fill(plane: np.ndarray, holes: np.ndarray) -> None:

@@ -42,6 +42,11 @@ def richardson_lucy(
     TypeError, ValueError
         If an argument is not of the kind or in the range given above.
 
+    Warns
+    -----
+    RuntimeWarning
+        If the restored image is too large for its dtype; it then holds infinity or NaN.
+
     See Also
     --------
     solve : with ``data="poisson"``, what to use for images of your own.
@@ -77,6 +82,8 @@ def richardson_lucy(
     least = 0.0 if filter_epsilon is None else checks.real("filter_epsilon", filter_epsilon, "at least 0")
     work = poisson.Workspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
     restored: np.ndarray = poisson.lucy(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
+    if not np.isfinite(restored).all():
+        checks.warn(f"the restored image is too large for {pixels.dtype}", RuntimeWarning)
     if clip:
         np.clip(restored, -1, 1, out=restored)
     return restored

@@ -86,8 +86,13 @@ def from_real(
     """The inverse of `to_real`: rounded and clipped to `dtype`, that of `image` unless given, with its alpha.
 
     Booleans, which a restored image has no use for, become uint8 from 0 to 255.  Of integers, floats have the units.
+    What is not finite is no image, and refused.
     """
     dtype = output_dtype(image.dtype, dtype)
+    if not np.isfinite(real).all():
+        raise ValueError(
+            f"the restored image must be finite to be written; {(~np.isfinite(real)).sum()} pixels are not"
+        )
     clipped = Clipped() if clipped is None else clipped
     if dtype.kind == "f":
         unit = np.iinfo(written_dtype(image.dtype)).max if image.dtype.kind != "f" else 1

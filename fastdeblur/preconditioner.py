@@ -164,7 +164,8 @@ class Preconditioner:
         self.workers = workers
         psf = reduced(psf, image_shape, boundary)
         self.dtype, self.shape = psf.dtype, estimate_shape
-        self.largest = float(np.abs(psf).sum(dtype=np.float64)) ** 2
+        # (Wound around a short axis, a psf may come to nothing.)
+        self.largest = float(np.abs(psf).sum(dtype=np.float64)) ** 2 or 1.0
         # Nearer to rounding, a ridge is of no use here.
         self.least = 1e2 * float(np.finfo(self.dtype).eps) * self.largest
         self.cosines = Cosines(psf, image_shape) if by_cosines and applies(psf, boundary) else None

@@ -75,6 +75,8 @@ class Tools:
                 self._domain = Domain(self.blurs)
             prior = self.options.prior
             pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
+            # A copy of the estimate keeps the brightness that nothing else determines.
+            pixels = pixels or self._domain.loses_constants
             return self._splits(self._domain, str(prior), pixels)
 
         with self._borrowed("splits", make) as work:

@@ -18,9 +18,9 @@ from .sums import add_up
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
     DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, SETTLED, UNSETTLED,
-    ROUNDED, FARTHEST,
-) = range(28)  # fmt: skip
-SCALARS = 28
+    ROUNDED, FARTHEST, LEAST_STEP,
+) = range(29)  # fmt: skip
+SCALARS = 29
 # Why it pauses.
 GOING, ARRIVED, SPECIAL, RIDGE_LEFT, LOST = range(5)
 # Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality, what rounding leaves of that.
@@ -139,7 +139,7 @@ def choose(frame_partials, frame_blocks, partials, blocks, scalars, totals):
     if scalars[ROOT] != 0.0 and scalars[RIDGE] > 0.0:
         root_step(aa, a, rr, dd, d, totals[1, 5], used, scalars[MU], matrix, y, best)
     else:
-        ridge_step(aa, a, dd, d, used, scalars[RIDGE], matrix, best)
+        ridge_step(aa, a, dd, d, used, max(scalars[RIDGE], scalars[LEAST_STEP]), matrix, best)
     farthest = scalars[FARTHEST] * scalars[FARTHEST]
     misfit, rough = quadratic(aa, a, rr, best), quadratic(dd, d, totals[1, 5], best)
     if not (misfit < farthest and rough < farthest):  # or one that is not a number

@@ -154,7 +154,7 @@ class CudaDescent(Descent):
             self._made_for, self._last_ridge, work.least
         )  # fmt: skip
         scalars[span.KINK], scalars[span.FORGOTTEN], scalars[span.ROUNDED] = KINK, FORGOTTEN, self._rounded
-        scalars[span.FARTHEST] = FARTHEST
+        scalars[span.FARTHEST], scalars[span.LEAST_STEP] = FARTHEST, self.least_ridge
         scalars[span.STAY], scalars[span.SETTLED], scalars[span.UNSETTLED] = STAY, SETTLED, UNSETTLED
         work.scalars[...] = device.put(scalars)
         applied = work.applied

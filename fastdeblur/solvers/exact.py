@@ -48,6 +48,9 @@ FORGOTTEN = 1e-6
 MOST_RIDGE = 1e8
 # What rounding leaves of the prior's gradient, in last digits of the image.
 ROUNDED = 3.0
+# The least ridge of a step, in those that the blur has itself, to that power of the last digit.  (The second
+# difference that is zero along both axes, mu=0, 16 x 17: the estimate went up to 1e15 without, 1e9 with the power 1.8.)
+ROUNDED_RIDGE = 1.35
 # No estimate of an image near 1 has a blur or differences of that norm.
 FARTHEST = 1e30
 # A part of the objective that is less than this share of it is near its kink.
@@ -151,6 +154,8 @@ class Descent:
         self._moved = False
         #: Whether the step that would follow leads nowhere; it is not taken.
         self.diverged = False
+        # With less, a step would follow what rounding makes of images that the blur loses, as far as it takes.
+        self.least_ridge = float(np.finfo(work.blur.dtype).eps) ** ROUNDED_RIDGE * work.largest
         self._solves: list[Solves] = []
         self._last_ridge = self._made_for = math.inf
         self._search: RidgeSearch | None = None
@@ -312,7 +317,7 @@ class Descent:
         span = Span(aa[both], a[kept], float(rr), dd[both], dd[2][kept], float(q[5]))
         y = np.zeros(3)
         joint = self._root and self._search is None and self._ridge > 0
-        y[kept] = span.root_step(self._mu) if joint else span.ridge_step(self._ridge)
+        y[kept] = span.root_step(self._mu) if joint else span.ridge_step(max(self._ridge, self.least_ridge))
         if not max(span.norms(y[kept])) < FARTHEST:
             self.diverged = True
             return

@@ -247,8 +247,9 @@ def lucy(work: Workspace, image: np.ndarray, num_iter: int, least: float) -> np.
     work.take(image, work.unweighted)
     step["unit"], step["low"], step["high"] = 1.0, -math.inf, math.inf
     step["floor"], step["least"], step["measured"], step["rate"] = FLOOR, least, False, 0.0
-    for _ in range(num_iter):
-        work.ratio()
-        work.multiply()
+    with np.errstate(over="ignore"):  # of sums that nobody asks for
+        for _ in range(num_iter):
+            work.ratio()
+            work.multiply()
     restored: np.ndarray = work.frame[...].copy()
     return restored
