@@ -240,15 +240,16 @@ def solve(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above; the message names it.
+        If an argument is not of the kind or in the range given above, or so far from 1 that the restored image, the
+        objective or `mu` would be no number of their types; the message names it.
     RuntimeError
         If `device` is "cuda" and there is no GPU, driver or package that it needs.
 
     Warns
     -----
     RuntimeWarning
-        If the objective is not finite or grows without bound.  The last finite estimate is
-        returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` helps.
+        If the objective is not finite or grows without bound, or the image does.  The last finite estimate, or the
+        start, is returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` or a larger `mu` helps.
     UserWarning
         If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.
 
