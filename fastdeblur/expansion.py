@@ -1,6 +1,7 @@
-"""How large compressed bytes are when decompressed, found without the memory for it.
+"""Decompression that stops at a limit.
 
-Decompressors of TIFF's and Zarr's readers have no limit, and a megabyte may become a terabyte.
+A megabyte may become a terabyte, and what a header says of it need not be true: nothing here makes more than `most`
+bytes, whatever is compressed.
 """
 
 from __future__ import annotations
@@ -12,61 +13,100 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-STREAMS: dict[str, Callable[[], Any]] = {
-    "zlib": zlib.decompressobj,
-    "gzip": lambda: zlib.decompressobj(31),
-    "bz2": bz2.BZ2Decompressor,
-    "lzma": lzma.LZMADecompressor,
+import numpy as np
+
+# Memory for an LZMA dictionary; `xz -9` needs 65 MB.
+LZMA_MEMORY = 2**27
+
+
+class TooLarge(ValueError):
+    """What is compressed is more than it may be."""
+
+    def __init__(self) -> None:
+        super().__init__("it is damaged: what is compressed in it is more than its pixels")
+
+
+def of_streams(new: Callable[[], Any], single: bool = False) -> Callable[[bytes, int], bytes]:
+    """A decoder of streams that follow one another, with zeros between, or of the first one alone."""
+
+    def expand(data: bytes, most: int) -> bytes:
+        parts, room = [], most
+        while data:
+            decompressor = new()
+            parts.append(decompressor.decompress(data, room + 1))
+            room -= len(parts[-1])
+            if room < 0:
+                raise TooLarge
+            if not decompressor.eof:
+                raise ValueError("it is truncated, or damaged: what is compressed in it is not all there")
+            data = b"" if single else decompressor.unused_data.lstrip(b"\0")
+        return b"".join(parts)
+
+    return expand
+
+
+STREAMS = {
+    "zlib": of_streams(zlib.decompressobj, single=True),
+    "gzip": of_streams(lambda: zlib.decompressobj(31)),
+    "bz2": of_streams(bz2.BZ2Decompressor),
+    "lzma": of_streams(lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY)),
 }
-HEADERS = ("blosc", "zstd", "lz4")
-CODECS = (*STREAMS, *HEADERS)
-PART = 2**20
 
 
-def expanded(codec: str, data: bytes, most: int) -> int:
-    """Bytes of `data` decompressed, counted no further than just beyond `most`; what is damaged counts so far."""
-    if codec in HEADERS:
-        return _claimed(codec, data)
-    size = 0
+def of_imagecodecs(name: str) -> Callable[[bytes, int], bytes] | None:
+    """A decoder of the package imagecodecs, if that is there."""
     try:
-        while data and size <= most:  # several streams may follow one another
-            decompressor = STREAMS[codec]()
-            while size <= most and not decompressor.eof:
-                part = decompressor.decompress(data, PART)
-                data = getattr(decompressor, "unconsumed_tail", b"")
-                if not part:
-                    return size  # truncated
-                size += len(part)
-            data = decompressor.unused_data
-    except (zlib.error, lzma.LZMAError, OSError, EOFError):
-        pass  # the reader will say so
-    return size
+        import imagecodecs
+    except ImportError:
+        return None
+    decode = getattr(imagecodecs, f"{name}_decode", None)
+
+    def expand(data: bytes, most: int) -> bytes:
+        found = decode(data, out=most + 1)  # type: ignore[misc]
+        if len(found) > most:
+            raise TooLarge
+        return bytes(found)
+
+    return None if decode is None else expand
 
 
-def _claimed(codec: str, data: bytes) -> int:
-    """What the header says, which is what the decompressors allocate, and keep to."""
-    if codec == "zstd":
-        return _of_zstd(data)
-    place = 4 if codec == "blosc" else 0
-    return int(struct.unpack("<I", data[place : place + 4])[0]) if len(data) >= place + 4 else 0
+def check_packbits(data: bytes, most: int) -> None:
+    """Refuse runs of bytes that are more than `most` in all."""
+    size = at = 0
+    while at < len(data) and size <= most:
+        run = data[at]
+        size += run + 1 if run < 128 else (257 - run) % 129
+        at += run + 2 if run < 128 else 1 + (run != 128)
+    if size > most:
+        raise TooLarge
 
 
-def _of_zstd(data: bytes) -> int:
-    """The content size of a frame, see RFC 8878, or the most that its blocks can have where it is not said."""
-    if data[:4] != b"\x28\xb5\x2f\xfd" or len(data) < 6:
-        return 0
-    descriptor = data[4]
-    single = descriptor >> 5 & 1
-    width = (single, 2, 4, 8)[descriptor >> 6]
-    start = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
-    if width:
-        return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
-    size = 0
-    while start + 3 <= len(data):
-        block = int.from_bytes(data[start : start + 3], "little")
-        kind, length = block >> 1 & 3, block >> 3  # as it is, one byte repeated, compressed
-        size += 2**17 if kind == 2 else length
-        start += 3 + (1 if kind == 1 else length)
-        if block & 1:
-            break
-    return size
+def of_numcodecs(name: str, data: bytes, most: int) -> Any:
+    """What the package numcodecs makes of blosc, lz4 or zstd."""
+    import numcodecs
+
+    codec = numcodecs.get_codec({"id": name})
+    if name == "zstd":  # of which the size need not be said, nor be that of all frames
+        try:
+            codec.decode(data, np.empty(max(most, 1), np.uint8))
+        except RuntimeError as error:
+            if "expected to decompress" not in str(error):  # less than there is room for
+                raise TooLarge if "too small" in str(error) else error from None
+        except ValueError:
+            raise TooLarge from None
+        return codec.decode(data)
+    # The decoders keep to what the header says.
+    head = struct.unpack("<3I", data[4:16]) if name == "blosc" else struct.unpack("<I", data[:4])
+    if head[0] > most:
+        raise TooLarge
+    if name == "blosc" and head[2] > len(data):
+        raise ValueError("it is truncated, or damaged: what is compressed in it is not all there")
+    return codec.decode(data)
+
+
+ZARR_CODECS = (*STREAMS, "blosc", "lz4", "zstd")
+
+
+def of_zarr(name: str, data: bytes, most: int) -> Any:
+    """A chunk of a Zarr array, decompressed by one of ZARR_CODECS."""
+    return STREAMS[name](data, most) if name in STREAMS else of_numcodecs(name, data, most)

@@ -57,6 +57,7 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     """
     path = Path(path)
     with explained(path):
+        check_kind(path)
         source_in = OPENERS[format_of(path)](path, stack)
         source = source_in.__enter__()
     try:
@@ -72,6 +73,12 @@ def read(path: str | Path, most: int | None = None) -> np.ndarray:
         if source.pages is not None:
             raise ValueError(f"cannot read {path}: it must be one image, not a stack; it has {source.pages} pages")
         return source.page(0)
+
+
+def check_kind(path: Path) -> None:
+    """Refuse what is no file where one is expected: a pipe would never end, nor would a device."""
+    if format_of(path) != "Zarr" and path.exists() and not path.is_file():
+        raise ValueError("it is not a file")
 
 
 def check_size(path: str | Path, source: Source, most: int | None) -> None:

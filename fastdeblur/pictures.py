@@ -56,9 +56,12 @@ def of_picture(picture: PIL.Image.Image) -> Source:
     if picture.mode not in MODES:
         raise ValueError(f"it must be gray or RGB; it is {picture.mode}")
     code, channels, stored = MODES[picture.mode]
-    dtype, shape = np.dtype(code), (picture.height, picture.width)
-    # The picture, a copy of it, converted or turned, and the array.
-    takes = picture.width * picture.height * (2 * stored + channels * dtype.itemsize)
+    held = 2 * stored  # the picture, and a copy of it, converted or turned
+    if "transparency" in picture.info and picture.mode in ("1", "L", "RGB"):  # a colour of it becomes alpha
+        channels, held = channels + 1, stored + 4 + 4
+    dtype, shape = np.dtype(code if channels == 1 or code != "?" else "u1"), (picture.height, picture.width)
+    # And what NumPy is given, and the array.
+    takes = picture.width * picture.height * (held + 2 * channels * dtype.itemsize)
     return Source(shape if channels == 1 else (*shape, channels), dtype, None, lambda _: _pixels(picture), takes)
 
 

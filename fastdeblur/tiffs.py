@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from . import pictures, pixels
-from .expansion import expanded
+from .expansion import STREAMS, check_packbits, of_imagecodecs
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 # What offsets of 32 bits can address, less what tifffile keeps for its tables.
 CLASSIC_MOST = 2**32 - 2**25
 PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
-# What tifffile decompresses itself, without a limit.
-CODECS = {8: "zlib", 32946: "zlib", 34925: "lzma", 34926: "zstd", 50000: "zstd"}
+# Compressions of bytes that can be undone with a limit, with the package imagecodecs or without it.  Those of images,
+# such as JPEG, have sizes of their own within, and are left to Pillow, which keeps to the page's or refuses them.
+STREAMED = {8: "zlib", 32946: "zlib", 34925: "lzma"}
+BY_IMAGECODECS = {5: "lzw", 34926: "zstd", 50000: "zstd", 32773: "packbits"}
 PACKBITS = 32773
 
 
@@ -142,21 +145,21 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
         raise ValueError(f"it is damaged: it has {sum(counts)} bytes of pixels, not {_packed(page)}")
 
 
-def _check_expansion(tiff: tifffile.TiffFile, page: Any) -> None:
-    """Refuse a page of which a strip or tile holds more than its pixels."""
-    if int(page.compression) in CODECS:
-        for number in range(len(page.dataoffsets)):
-            _segment(tiff, page, number)
+def _decompressor(compression: int) -> Callable[[bytes, int], bytes] | None:
+    """What undoes a compression with a limit; None if nothing does."""
+    if compression == 1:
+        return lambda data, most: data[:most]
+    if compression in STREAMED:
+        return STREAMS[STREAMED[compression]]
+    found = of_imagecodecs(BY_IMAGECODECS[compression]) if compression in BY_IMAGECODECS else None
+    return _packbits if found is None and compression == PACKBITS else found
 
 
-def _segment(tiff: tifffile.TiffFile, page: Any, number: int) -> bytes:
-    """A strip or tile as it is in the file, unless it holds more than its pixels: tifffile would decompress it all."""
-    tiff.filehandle.seek(page.dataoffsets[number])
-    data: bytes = tiff.filehandle.read(page.databytecounts[number])
-    codec, most = CODECS.get(int(page.compression)), _chunk(page) + 2**16
-    if codec is not None and expanded(codec, data, most) > most:
-        raise ValueError("it is damaged: what is compressed in it is more than its pixels")
-    return data
+def _packbits(data: bytes, most: int) -> bytes:
+    import tifffile
+
+    check_packbits(data, most)
+    return bytes(tifffile.TIFF.DECOMPRESSORS[PACKBITS](data))
 
 
 def _packed(page: Any) -> int:
@@ -186,48 +189,46 @@ def _in_parts(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | Chunks | None
     if page.compression == 1 and page.is_contiguous:
         dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
         return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
-    if page.compression in (1, PACKBITS, *CODECS) and page.predictor in (1, 2) and _decodes(page):
-        return Chunks(tiff)
+    if page.predictor in (1, 2) and _decompressor(page.compression) is not None:
+        return Chunks(tiff, page)
     return None
 
 
-def _decodes(page: Any) -> bool:
-    """Whether tifffile knows a page's compression: some need a newer Python, or another package."""
-    import tifffile
-
-    try:
-        return page.compression == 1 or tifffile.TIFF.DECOMPRESSORS[page.compression] is not None
-    except KeyError:
-        return False
-
-
 class Chunks:
-    """The pixels of a page in strips or tiles, compressed or not, decoded when they are asked for.
+    """The pixels of a page, or of one of its `planes`, in strips or tiles that are decoded when they are asked for.
 
     `takes` are the bytes that this takes at most, beside the pixels that are asked for.
     """
 
-    def __init__(self, tiff: tifffile.TiffFile):
-        self._tiff, self._page = tiff, tiff.pages.first
-        self.shape, self.dtype = tuple(map(int, self._page.shape)), np.dtype(self._page.dtype)
-        self.takes = 2 * _chunk(self._page)
+    def __init__(self, tiff: tifffile.TiffFile, page: Any, plane: int = 0):
+        self._tiff, self._page, self._decompress = tiff, page, _decompressor(page.compression)
+        separate = page.axes == "SYX"
+        self.shape, self.dtype = tuple(map(int, page.shape[separate:])), np.dtype(page.dtype)
+        step_down, step_across = (int(side) for side in (page.chunks[-2:] if separate else page.chunks[:2]))
+        #: Rows and columns of a strip or tile, and all channels.
+        self.chunks = (step_down, step_across, *self.shape[2:])
+        self._across = -(-self.shape[1] // step_across)
+        self._first = plane * self._across * -(-self.shape[0] // step_down)
+        self._most = math.prod(self.chunks) * self.dtype.itemsize + 2**16
+        self.takes = 2 * self._most
+        # tifffile makes pixels of bytes as if they had never been compressed: it knows no limit when it decompresses.
+        plain = copy.copy(page.keyframe)
+        for cached in ("decode", "hash"):
+            plain.__dict__.pop(cached, None)
+        plain.compression = 1
+        self._decode = plain.decode
 
     def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
-        page: Any = self._page
         rows, cols = (range(*each.indices(size)) for each, size in zip(part[:2], self.shape[:2], strict=True))
         found = np.zeros((len(rows), len(cols), *self.shape[2:]), self.dtype)
         if not found.size:
             return found
-        step_down, step_across = page.chunks[:2]
-        across = -(-self.shape[1] // step_across)
+        step_down, step_across = self.chunks[:2]
         for i in range(rows.start // step_down, (rows.stop - 1) // step_down + 1):
             for j in range(cols.start // step_across, (cols.stop - 1) // step_across + 1):
-                number = i * across + j
-                data = _segment(self._tiff, page, number) if page.databytecounts[number] else None
-                segment = page.decode(data, number, jpegtables=page.jpegtables)[0]
+                segment = self._segment(self._first + i * self._across + j)
                 if segment is None:  # a file may leave out what is 0 everywhere
                     continue
-                segment = segment[0].reshape(*segment.shape[1:3], *self.shape[2:])
                 top, left = i * step_down, j * step_across
                 begin = max(rows.start, top), max(cols.start, left)
                 end = min(rows.stop, top + segment.shape[0]), min(cols.stop, left + segment.shape[1])
@@ -235,6 +236,18 @@ class Chunks:
                     segment[begin[0] - top : end[0] - top, begin[1] - left : end[1] - left]
                 )
         return found[(slice(None), slice(None), *part[2:])]
+
+    def _segment(self, number: int) -> np.ndarray | None:
+        """A strip or tile."""
+        size = self._page.databytecounts[number]
+        if not size:
+            return None
+        self._tiff.filehandle.seek(self._page.dataoffsets[number])
+        # What is compressed may be larger than its pixels, but not much.
+        data = self._tiff.filehandle.read(min(size, 2 * self._most))
+        assert self._decompress is not None
+        segment: np.ndarray = self._decode(self._decompress(data, self._most), number)[0][0]
+        return segment.reshape(*segment.shape[:2], *self.shape[2:])
 
 
 def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
@@ -247,10 +260,9 @@ def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
 
 def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     page: Any = tiff.pages[number]
-    if page.photometric in PLAIN:
-        _check_expansion(tiff, page)
+    if page.photometric in PLAIN and _decompressor(page.compression) is not None:
         try:
-            return _shown(page, page.asarray())
+            return _shown(page, _pixels(tiff, page))
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
@@ -260,6 +272,16 @@ def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     if page.photometric in PLAIN and array.dtype.newbyteorder("=") != page.dtype:
         raise ValueError(f"{array.dtype.name} is all that can be read of it without the package imagecodecs")
     return array
+
+
+def _pixels(tiff: tifffile.TiffFile, page: Any) -> np.ndarray:
+    whole = (slice(None), slice(None))
+    if page.axes != "SYX":
+        return Chunks(tiff, page)[whole]
+    planes = np.empty(page.shape, page.dtype)
+    for plane in range(len(planes)):
+        planes[plane] = Chunks(tiff, page, plane)[whole]
+    return planes
 
 
 def _shown(page: Any, array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import os
+import stat
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import expansion
+from . import chunked, zarr_codecs
 from .sources import Source, of_array
 
 # What an array or a group is described in.
@@ -23,14 +25,8 @@ MOST_JSON = 2**24
 # A page in more chunks than these would take minutes to collect.
 MOST_CHUNKS = 2**17
 CHUNK_SIDE = 1024
-# Filters may store a pixel in up to 8 times its bytes.
-CHUNK_ROOM = 8
-# Codecs that only compute.  Of the others that numcodecs knows, one unpickles.
-CODECS = {
-    "zlib", "gzip", "bz2", "lzma", "blosc", "zstd", "lz4", "pcodec", "zfpy", "delta", "shuffle", "bitround",
-    "fixedscaleoffset", "quantize", "packbits", "astype", "crc32", "crc32c", "adler32", "fletcher32",
-    "jenkins_lookup3", "bytes", "transpose", "sharding_indexed",
-}  # fmt: skip
+# No image has more; NumPy knows 64.
+MOST_AXES = 16
 
 
 def require() -> Any:
@@ -70,10 +66,10 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         array, extra = _array(path)
         source = of_array(array, stack, extra)
         _check_chunks(array, source.shape, stack)
+        axes = list(range(stack, len(array.shape)))
 
         def page(number: int) -> np.ndarray:
-            _check_stored(path, array, (number,) if stack else ())
-            return source.page(number)
+            return Shown(path, array, axes, {0: number} if stack else {})[:]
 
         yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))))
     else:
@@ -81,17 +77,28 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
 
 
 class Shown:
-    """Parts of an array, of which some axes are kept, in an order of their own; of others the first element."""
+    """Parts of an array, of which some axes are kept, in an order of their own; of others one element.
 
-    def __init__(self, folder: Path, array: Any, kept: list[int]):
-        self.folder, self._array, self._kept = folder, array, kept
-        self.shape, self.dtype = tuple(int(array.shape[axis]) for axis in kept), np.dtype(array.dtype)
+    `takes` are the bytes that this takes at most, beside the pixels that are asked for.
+    """
 
-    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
-        parts = dict(zip(self._kept, part, strict=False))
-        index = tuple(parts.get(axis, slice(None) if axis in self._kept else 0) for axis in range(self._array.ndim))
-        _check_stored(self.folder, self._array, index)
-        return np.asarray(self._array[index]).transpose(np.argsort(np.argsort(self._kept)))
+    def __init__(self, folder: Path, array: Any, kept: list[int], others: dict[int, int] | None = None):
+        self.folder, self._array, self._kept, self._others = folder, array, kept, others or {}
+        sizes, chunks = tuple(map(int, array.shape)), tuple(map(int, array.chunks))
+        self.shape, self.dtype = tuple(sizes[axis] for axis in kept), np.dtype(array.dtype)
+        self.chunks, self.takes = tuple(chunks[axis] for axis in kept), chunked.memory(chunks, self.dtype.itemsize)
+
+    def __getitem__(self, part: slice | tuple[slice, ...]) -> np.ndarray:
+        parts = dict(zip(self._kept, part if isinstance(part, tuple) else (part,), strict=False))
+        index, sizes = [], tuple(map(int, self._array.shape))
+        for axis, size in enumerate(sizes):
+            at = self._others.get(axis, 0)
+            whole = slice(None) if axis in self._kept else slice(at, at + 1)
+            index.append(slice(*parts.get(axis, whole).indices(size)[:2]))
+        _check_stored(self.folder, tuple(index))
+        found = chunked.read(self._array, tuple(index), tuple(map(int, self._array.chunks)))
+        found = found.squeeze(tuple(axis for axis in range(len(sizes)) if axis not in self._kept))
+        return found.transpose(np.argsort(np.argsort(self._kept)))
 
 
 def in_parts(path: Path) -> Any:
@@ -142,25 +149,42 @@ def _is_array(described: dict[str, Any]) -> bool:
 
 
 def _array(folder: Path) -> tuple[Any, int]:
-    """An array, and how many bytes a chunk of it takes to read."""
-    for described in _described(folder):
-        for codec in _codecs(described):
-            if codec not in CODECS:
-                raise ValueError(f"the codec {codec!r} is not known to be safe, and not used")
-    array = require().open_array(str(folder), mode="r")
-    if any(size < 1 for size in array.chunks):
-        raise ValueError(f"it is damaged: its chunks have the shape {array.chunks}")
-    return array, 2 * math.prod(map(int, array.chunks)) * np.dtype(array.dtype).itemsize
+    """An array whose codecs have a limit, and how many bytes reading a part of it takes."""
+    zarr = require()
+    described = _description(folder)
+    for name in ("shape", "chunks"):
+        if len(described.get(name) or []) > MOST_AXES:
+            raise ValueError(f"its {name} must have at most {MOST_AXES} sizes; it has {len(described[name])}")
+    dtype = _dtype(described)
+    if zarr_codecs.shard_chunks(described) > MOST_CHUNKS:
+        raise ValueError(f"its shards have more than {MOST_CHUNKS} chunks, and are not read")
+    limited = zarr_codecs.limited(described, dtype)
+    if zarr.__version__ >= "3":
+        from zarr.storage import LocalStore, StorePath
+
+        array = zarr.Array.from_dict(StorePath(LocalStore(folder, read_only=True)), limited)
+    else:
+        store = ChainMap({".zarray": json.dumps(limited).encode()}, zarr.DirectoryStore(str(folder)))
+        array = zarr.open_array(store, mode="r")
+    return array, chunked.memory(tuple(map(int, array.chunks)), np.dtype(array.dtype).itemsize)
 
 
-def _codecs(described: dict[str, Any]) -> Iterator[str]:
-    """Names of all codecs, those within others included."""
-    listed = [described.get("compressor"), *(described.get("filters") or []), *(described.get("codecs") or [])]
-    listed += described.get("index_codecs") or []
-    for codec in listed:
-        if codec is not None:
-            yield str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")
-            yield from _codecs(codec.get("configuration") or {})
+def _description(folder: Path) -> dict[str, Any]:
+    """That of an array; of two, the newer format's."""
+    known = 3 if require().__version__ >= "3" else 2
+    found = [each for each in _described(folder) if _is_array(each) and int(each.get("zarr_format") or 0) <= known]
+    if not found:
+        raise ValueError("it is not an array that this version of the package zarr reads")
+    return found[-1]
+
+
+def _dtype(described: dict[str, Any]) -> np.dtype[Any]:
+    """What pixels are in the file."""
+    try:
+        found: np.dtype[Any] = np.dtype(described["dtype" if described.get("zarr_format") == 2 else "data_type"])
+    except (TypeError, ValueError):
+        raise ValueError(f"it must hold real numbers; its dtype is {described.get('dtype')}") from None
+    return found
 
 
 def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
@@ -170,31 +194,23 @@ def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
         raise ValueError(f"it is in {count} chunks of {array.chunks}; more than {MOST_CHUNKS} a page are not read")
 
 
-def _check_stored(folder: Path, array: Any, index: tuple[Any, ...]) -> None:
-    """Refuse, of the chunks of a part of an array, those that hold more than they should.
-
-    `index` has an integer or a slice for some of the first axes.  Within shards it is not looked.
-    """
-    most = CHUNK_ROOM * math.prod(array.chunks) * np.dtype(array.dtype).itemsize + 2**16
-    index += (slice(None),) * (len(array.shape) - len(index))
-    ranges = []
-    for part, size, chunk in zip(index, array.shape, array.chunks, strict=True):
-        first, stop, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
-        ranges.append(range(first // chunk, -(-stop // chunk)))
-    for described in filter(_is_array, _described(folder)):
-        codecs = list(_codecs(described))
-        if "sharding_indexed" in codecs:
+def _check_stored(folder: Path, index: tuple[slice, ...]) -> None:
+    """Refuse, of the chunks of a part of an array, those that are no files, or larger than they can be."""
+    described = _description(folder)
+    most = zarr_codecs.stored_most(described, _dtype(described))
+    ranges = [
+        range(part.start // chunk, -(-part.stop // chunk))
+        for part, chunk in zip(index, zarr_codecs.chunk_of(described), strict=True)
+    ]
+    for place in itertools.product(*ranges):
+        try:
+            state = (folder / _chunk_name(described, place)).stat()
+        except FileNotFoundError:  # it has the fill value
             continue
-        packed = [codec for codec in codecs if codec in expansion.CODECS]
-        if len(packed) > 1:
-            raise ValueError(f"it is compressed more than once, by {' and '.join(packed)}, and not read")
-        for place in itertools.product(*ranges):
-            chunk = folder / _chunk_name(described, place)
-            size = chunk.stat().st_size if chunk.is_file() else 0
-            if size <= most and packed and size:
-                size = max(size, expansion.expanded(packed[0], chunk.read_bytes(), most))
-            if size > most:
-                raise ValueError("it is damaged: a chunk of it holds more than its pixels")
+        if not stat.S_ISREG(state.st_mode):
+            raise ValueError(f"it is damaged: its chunk {_chunk_name(described, place)} is not a file")
+        if state.st_size > most:
+            raise ValueError("it is damaged: a chunk of it holds more than its pixels")
 
 
 def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
@@ -202,6 +218,8 @@ def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
     if "chunk_key_encoding" not in described:
         return str(described.get("dimension_separator") or ".").join(numbers)
     encoding = described["chunk_key_encoding"]
+    if encoding["name"] not in ("default", "v2"):
+        raise ValueError(f"the names of its chunks, {encoding['name']!r}, are not known")
     separator = (encoding.get("configuration") or {}).get("separator")
     if encoding["name"] == "v2":
         return str(separator or ".").join(numbers)
@@ -244,19 +262,16 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
         raise ValueError(f"it must have 1 to 4 channels; it has {channels}")
     if 0 in shape:
         raise ValueError(f"it must not be empty; its shape is {shape}")
-    kept = [name for name in axes if name in "yx" or (name == "c" and channels > 1)]
+    kept = [axes.index(name) for name in ("y", "x", *(["c"] if channels > 1 else []))]
 
     def page(number: int) -> np.ndarray:
-        # y and x as they are, and c if it is more than one; of the others the only one, or that of the page.
-        index = tuple(slice(None) if name in kept else number if name in others else 0 for name in axes)
-        _check_stored(inner, array, index)
-        return np.moveaxis(np.asarray(array[index]), [kept.index(name) for name in "yx"], [0, 1])
+        return Shown(inner, array, kept, {axes.index(name): number for name in others})[:]
 
     plane = (sizes["y"], sizes["x"], *([channels] if channels > 1 else []))
     whole = of_array(np.broadcast_to(np.empty((), array.dtype), plane), False, extra)
     pages = (sizes[others[0]] if others else 1) if stack else None
     _check_chunks(array, tuple(1 if name in others else sizes[name] for name in axes), False)
-    shown = None if stack else Shown(inner, array, [axes.index(name) for name in "yxc" if name in kept])
+    shown = None if stack else Shown(inner, array, kept)
     return replace(whole, pages=pages, page=page, array=shown, alpha=False)
 
 

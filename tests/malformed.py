@@ -1,10 +1,16 @@
 """Files that are no images, or claim to be larger than they are."""
 
+import bz2
+import gzip
+import importlib.util
 import io
 import json
+import lzma
+import os
 import pickle
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -12,6 +18,9 @@ from PIL import Image
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 30), np.uint8)
 PIXELS = GRAY.tobytes()
+# What no file holds: a pipe, and a size of which nothing is on the disk.
+PIPE, SPARSE = object(), 2**32
+SHARDS = "sharding_indexed"
 
 
 def zeros(size):
@@ -22,6 +31,26 @@ def zeros(size):
     last = zlib.compressobj(9, zlib.DEFLATED, -15)
     stream = once * (size // block) + last.compress(bytes(size % block)) + last.flush()
     return b"\x78\xda" + stream + struct.pack(">I", (size % 65521) << 16 | 1)
+
+
+def zstd(*blocks):
+    """A frame of blocks of one byte repeated, that does not say its size."""
+    content = b"\x28\xb5\x2f\xfd\0\x58"
+    for number, size in enumerate(blocks, 1):
+        content += struct.pack("<I", (number == len(blocks)) | 1 << 1 | size << 3)[:3] + b"\0"
+    return content
+
+
+def lzw(size):
+    """Zeros, each code one longer than the last, as long as codes of 12 bits last, and again."""
+    codes = [256, 0, *range(258, 4094)]
+    once = sum(range(1, 4095 - 257))
+    bits = "".join(
+        f"{code:0{9 if at < 256 else 10 if at < 768 else 11 if at < 1792 else 12}b}" for at, code in enumerate(codes)
+    )
+    bits = bits * (size // once + 1) + f"{257:09b}"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
 def gzipped(stream):
@@ -70,6 +99,13 @@ def pictures():
         "bits.png": saved("PNG", Image.fromarray(GRAY > 99))[:-40],
         "no-palette.png": png(30, 24, 8, 3, content=zlib.compress(bytes(100))),
         "moving.png": moving,
+        "bomb-profile.png": png(30, 24, content=rows, before=[(b"iCCP", b"a\0\0" + zeros(2**30))]),
+        "bomb-clear.png": png(9000, 9000, content=zeros(9000 * 9001), before=[(b"tRNS", b"\0\0")]),
+        "bomb-clear-rgb.png": png(7200, 7200, 8, 2, zeros(7200 * 21601), [(b"tRNS", bytes(6))]),
+        "gif.png": saved("GIF"),
+        "webp.jpg": saved("WEBP"),
+        "bmp.tif": saved("BMP"),
+        "large.jpg": jpeg[:start] + struct.pack(">HH", 65000, 65000) + jpeg[start + 4 :],
         "empty.jpg": b"",
         "text.jpg": b"no picture",
         "half.jpg": jpeg[: len(jpeg) // 2],
@@ -127,9 +163,13 @@ def tiffs():
     with tifffile.TiffWriter(pages) as writer:
         writer.write(GRAY, metadata=None)
         writer.write(GRAY[:5], metadata=None)
+    packed = {"bomb-zstd.tif": tiff(zstd(*[2**17] * 2**13), _259=("H", [50000])),
+              "bomb-lzw.tif": tiff(lzw(2**28), _259=("H", [5]))}  # fmt: skip
+    if not importlib.util.find_spec("imagecodecs"):  # libtiff reads no more than the page's pixels
+        packed = {}
     odd = io.BytesIO()
     tifffile.imwrite(odd, GRAY.astype(np.complex128))
-    return {
+    return packed | {
         "empty.tif": b"",
         "text.tif": b"no picture",
         "magic.tif": b"IJ" + good[2:],
@@ -154,6 +194,9 @@ def tiffs():
         "many-values.tif": tiff(_273=("I", [8], 2**32 - 1)),
         "bomb.tif": tiff(bomb, _259=("H", [8])),
         "bomb-size.tif": tiff(bomb, _256=("I", [2**15]), _257=("I", [2**15]), _278=("I", [2**15]), _259=("H", [8])),
+        "bomb-packbits.tif": tiff(b"\x81\0" * 2**20, _259=("H", [32773])),
+        "bomb-lzma.tif": tiff(lzma.compress(bytes(2**24), preset=0) * 20, _259=("H", [34925])),
+        "bomb-jpeg.tif": tiff(saved("JPEG", Image.new("L", (6000, 6000)), progressive=True), _259=("H", [7])),
         "deflate.tif": tiff(zlib.compress(PIXELS)[:-40], _259=("H", [8])),
         "lzw.tif": tiff(_259=("H", [5])),
         "unknown.tif": tiff(_259=("H", [777])),
@@ -165,7 +208,7 @@ def tiffs():
         ),
         "bits.tif": tiff(bytes(40), _258=("H", [1])),
         "bits-huge.tif": tiff(_256=("I", [2**20]), _258=("H", [1])),
-        "seven.tif": tiff(_258=("H", [7])),
+        "seven.tif": tiff(bytes(40), _258=("H", [7])),
         "no-palette.tif": tiff(_262=("H", [3])),
         "cmyk.tif": saved("TIFF", Image.new("CMYK", (30, 24))),
         "samples.tif": tiff(_262=("H", [3]), _277=("H", [5632])),
@@ -234,16 +277,39 @@ def zarray(**changes):
     return json.dumps(described | changes)
 
 
+ARRAY = {
+    "zarr_format": 3, "node_type": "array", "shape": [24, 30], "data_type": "uint8", "fill_value": 0,
+    "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [24, 30]}},
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+    "codecs": [{"name": "bytes"}], "attributes": {},
+}  # fmt: skip
+
+
+def coded(name, **configuration):
+    """An array of version 3 with a compressor."""
+    return json.dumps(ARRAY | {"codecs": [{"name": "bytes"}, {"name": name, "configuration": configuration}]})
+
+
+def sharded(chunk=(24, 30), index=()):
+    """An array of version 3 in one shard of four chunks, compressed by zstd."""
+    configuration = {
+        "chunk_shape": [12, 15] if chunk == (24, 30) else [1, 1], "index_location": "end",
+        "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *index],
+    }  # fmt: skip
+    grid = {"name": "regular", "configuration": {"chunk_shape": list(chunk)}}
+    return json.dumps(ARRAY | {"chunk_grid": grid, "codecs": [{"name": SHARDS, "configuration": configuration}]})
+
+
+def shard(content):
+    """Four times the same chunk, and where they are."""
+    return content + struct.pack("<QQ", 0, len(content)) * 4
+
+
 def zarrs():
     """Files of .zarr folders, by name."""
     scales = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "../gone.zarr"}]}]}
-    array = {
-        "zarr_format": 3, "node_type": "array", "shape": [24, 30], "data_type": "uint8", "fill_value": 0,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [24, 30]}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": [{"name": "bytes"}], "attributes": {},
-    }  # fmt: skip
-    packed = {"codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 1}}]}
+    array = ARRAY
     return {
         "bare.zarr": {"file": b""},
         "nonsense.zarr": {".zarray": "{nonsense"},
@@ -271,7 +337,50 @@ def zarrs():
         },
         "bomb.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}), "0.0": zeros(2**30)},
         "twice.zarr": {".zarray": zarray(compressor={"id": "zlib", "level": 1}, filters=[{"id": "zlib", "level": 1}])},
-        "bomb3.zarr": {"zarr.json": json.dumps(array | packed), "c/0/0": gzipped(zeros(2**30))},
+        "bomb-zstd.zarr": {
+            ".zarray": zarray(compressor={"id": "zstd", "level": 1}),
+            "0.0": struct.pack("<II", 0x184D2A50, 4) + b"skip" + zstd(720) + zstd(*[2**17] * 2**13),
+        },
+        "bomb-zstd3.zarr": {"zarr.json": coded("zstd", level=1, checksum=False), "c/0/0": zstd(*[2**17] * 2**13)},
+        "bomb-members.zarr": {
+            ".zarray": zarray(compressor={"id": "gzip", "level": 1}),
+            "0.0": gzip.compress(PIXELS) + bytes(100) + gzipped(zeros(2**30)),
+        },
+        "bomb-bz2.zarr": {
+            ".zarray": zarray(compressor={"id": "bz2", "level": 9}),
+            "0.0": bz2.compress(bytes(2**21)) * 400,
+        },
+        "bomb-lzma.zarr": {
+            ".zarray": zarray(compressor={"id": "lzma"}),
+            "0.0": lzma.compress(bytes(2**24), preset=0) * 40,
+        },
+        "raw-lzma.zarr": {
+            ".zarray": zarray(compressor={"id": "lzma", "format": 3, "filters": [{"id": 33}]}),
+            "0.0": b"",
+        },
+        "zfpy.zarr": {".zarray": zarray(compressor={"id": "zfpy", "mode": 2})},
+        "lz4.zarr": {".zarray": zarray(compressor={"id": "lz4"}), "0.0": struct.pack("<I", 2**31 - 1) + bytes(100)},
+        "long-blosc.zarr": {
+            ".zarray": zarray(compressor={"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}),
+            "0.0": b"\2\1\x33\1" + struct.pack("<III", 720, 720, 2**30) + bytes(84),
+        },
+        "bomb-filter.zarr": {".zarray": zarray(filters=[{"id": "zlib", "level": 1}]), "0.0": zeros(2**30)},
+        "sparse.zarr": {".zarray": zarray(), "0.0": SPARSE},
+        "sparse3.zarr": {"zarr.json": json.dumps(array), "c/0/0": SPARSE},
+        "device.zarr": {".zarray": zarray(), "0.0": Path("/dev/zero")},
+        "device3.zarr": {"zarr.json": json.dumps(array), "c/0/0": Path("/dev/zero")},
+        "pipe.zarr": {".zarray": zarray(), "0.0": PIPE},
+        "folder.zarr": {".zarray": zarray(), "0.0/inner": b""},
+        "axes.zarr": {".zarray": zarray(shape=[1] * 10**6, chunks=[1] * 10**6)},
+        "keys.zarr": {"zarr.json": json.dumps(array | {"chunk_key_encoding": {"name": "odd"}})},
+        "bomb-shards.zarr": {"zarr.json": sharded(), "c/0/0": shard(zstd(*[2**17] * 2**13))},
+        "many-shards.zarr": {"zarr.json": sharded(chunk=[2**20, 2**20]), "c/0/0": b""},
+        "device-shards.zarr": {"zarr.json": sharded(), "c/0/0": Path("/dev/zero")},
+        "index-shards.zarr": {
+            "zarr.json": sharded(index=[{"name": "gzip", "configuration": {"level": 1}}]),
+            "c/0/0": b"",
+        },
+        "bomb3.zarr": {"zarr.json": coded("gzip", level=1), "c/0/0": gzipped(zeros(2**30))},
         "group.zarr": {".zgroup": '{"zarr_format": 2}'},
         "outside.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales)},
         "gone.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales).replace("../", "")},
@@ -283,11 +392,21 @@ def zarrs():
 
 def make(folder, with_zarr=True):
     """Write them all; returns their names."""
-    made = pictures() | tiffs() | npys() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
+    made = {f"pipe{suffix}": PIPE for suffix in (".png", ".jpg", ".tif", ".npy", ".zarr")}
+    made |= {f"device{suffix}": Path("/dev/zero") for suffix in (".png", ".tif", ".npy")}
+    made |= pictures() | tiffs() | npys() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
     for name, content in made.items():
-        parts = {"": content} if isinstance(content, bytes) else content
+        parts = content if isinstance(content, dict) else {"": content}
         for part, inner in parts.items():
             path = folder / name / part if part else folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(inner.encode() if isinstance(inner, str) else inner)
+            if inner is PIPE:
+                os.mkfifo(path)
+            elif isinstance(inner, Path):
+                path.symlink_to(inner)
+            elif isinstance(inner, int):
+                path.touch()
+                os.truncate(path, inner)
+            else:
+                path.write_bytes(inner.encode() if isinstance(inner, str) else inner)
     return list(made)

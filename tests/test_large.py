@@ -195,7 +195,7 @@ def test_the_ridge_of_root_is_that_of_the_whole(mu, weight):
 
 def test_a_halo_cut_by_half_a_tile_is_said():
     image, psf = blurred((150, 150), fd.psf.disk(4)), fd.psf.disk(4)
-    with pytest.warns(UserWarning, match=r"tiles see 25 pixels beyond themselves, and \d+ would be needed") as caught:
+    with pytest.warns(UserWarning, match=r"halo of 25 px is smaller than the \d+ px needed: at seams") as caught:
         tiles = fd.deblur_large(image, psf, data="squares", mu=1e-4, tile=50)
     assert caught[0].filename == __file__
     said = float(re.search(r"about (\S+) of the image's range", str(caught[0].message))[1])

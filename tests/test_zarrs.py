@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -53,6 +54,47 @@ def test_what_others_write_is_read(tmp_path, zarr_format):
     with files.opened(tmp_path / "image.zarr", stack=True) as source:
         assert (source.shape, source.pages) == ((50, 3), 40)
         np.testing.assert_array_equal(source.page(7), image[7])
+
+
+CODECS = {
+    "none": None, "zlib": {"id": "zlib", "level": 1}, "gzip": {"id": "gzip", "level": 1},
+    "bz2": {"id": "bz2", "level": 1}, "lzma": {"id": "lzma"}, "lz4": {"id": "lz4"}, "zstd": {"id": "zstd", "level": 1},
+    "blosc": {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_codecs_of_version_2(tmp_path, codec):
+    import numcodecs
+
+    image = noise((40, 50, 3), "f4")
+    compressor = CODECS[codec] and numcodecs.get_codec(CODECS[codec])
+    filters = [numcodecs.Delta("f4"), numcodecs.Shuffle(4)] if codec != "none" else None
+    saved(tmp_path / "image.zarr", image, 2, chunks=(16, 16, 3), compressor=compressor, filters=filters)
+    wanted = zarr.open_array(str(tmp_path / "image.zarr"), mode="r")[...]
+    np.testing.assert_array_equal(files.read(tmp_path / "image.zarr"), wanted)
+
+
+@pytest.mark.skipif(3 not in FORMATS, reason="Zarr 2 does not know version 3")
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "blosc", "numcodecs.zlib", "numcodecs.bz2", "numcodecs.lzma"])
+@pytest.mark.parametrize("shards", [None, (40, 60)])
+def test_codecs_of_version_3(tmp_path, codec, shards):
+    from zarr.registry import get_codec_class
+
+    image = noise((70, 90), "f4")
+    with warnings.catch_warnings(action="ignore"):  # numcodecs' are not of the standard
+        compressor = get_codec_class(codec).from_dict({"name": codec, "configuration": {}})
+        zarr.create_array(
+            str(tmp_path / "image.zarr"),
+            shape=image.shape,
+            dtype="f4",
+            chunks=(20, 15),
+            shards=shards,
+            compressors=compressor,
+        )[...] = image
+    with files.opened(tmp_path / "image.zarr") as source:
+        np.testing.assert_array_equal(source.page(0), image)
+        np.testing.assert_array_equal(source.array[3:45, 20:], image[3:45, 20:])
 
 
 def test_a_stack_is_in_chunks_of_a_page(tmp_path):

@@ -35,7 +35,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     checks.real_kind("source", source)
     plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
-    tile = plan.tile or (chunks[0][0], chunks[1][0])
+    tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
     first = plan.first_halo(half_of(tile))
     grid = grid_of(plan.sides, tile, first)
     alone = grid.counts == (1, 1)
@@ -53,7 +53,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
         if weights.ndim < source.ndim:
             weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
         others = [weights.rechunk(source.chunks)]
-    found = da.from_delayed(_found(plan, grid, source, others), (), object)
+    found = da.from_delayed(_found(plan, grid, reach, source, others), (), object)
     depth = dict(enumerate(plan.with_axis(list(reach), 0)))
     around = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
     windows = [da.overlap.overlap(each, depth, around) for each in (source, *others)]
@@ -77,7 +77,7 @@ def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
     return plan.with_axis(sides, (plan.channels,))
 
 
-def _found(plan: Plan, grid: Grid, source: Any, weights: list[Any]) -> Any:
+def _found(plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, weights: list[Any]) -> Any:
     """What holds for all tiles: one task, after one for each crop."""
     import dask
 
@@ -91,7 +91,7 @@ def _found(plan: Plan, grid: Grid, source: Any, weights: list[Any]) -> Any:
             dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)])
             for place in weighing.cells(plan.sides)
         ]
-    return dask.delayed(_found_in)(plan, *crops, squares=squares)
+    return dask.delayed(_found_in)(plan, reach, *crops, squares=squares)
 
 
 def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -99,13 +99,19 @@ def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) 
 
 
 def _found_in(
-    plan: Plan, crops: list[np.ndarray], weights: list[np.ndarray] | None = None, squares: Any = None
+    plan: Plan,
+    reach: tuple[int, int],
+    crops: list[np.ndarray],
+    weights: list[np.ndarray] | None = None,
+    squares: Any = None,
 ) -> Found:
     planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
     for each, check in zip(planes, (check_pixels, check_weights), strict=True):
         for crop, (rows, cols) in zip(each, weighing.crops(plan.sides), strict=False):
             check(crop, [rows], [cols])
-    return plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
+    found = plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
+    plan.warn_of_seams(found, plan.last_halo(found, reach))
+    return found
 
 
 def _solve(

@@ -115,9 +115,12 @@ class Plan:
         """The halo to reckon with before the weight is known."""
         if self.halo is not None:
             return self.halo
+        return self._bounded(self._first_ridge, most)
+
+    @property
+    def _first_ridge(self) -> float:
         known = self.options.prior == "gradient" and self.options.data == "squares" and self.options.mu is not None
-        ridge = self.options.mu if known else weighing.likely_ridge(self.psfs)
-        return self._bounded(ridge or 0.0, most)
+        return (self.options.mu if known else weighing.likely_ridge(self.psfs)) or 0.0
 
     def last_halo(self, found: Found, most: tuple[int, int]) -> tuple[int, int]:
         """The halo, once the weight is known, but no more than `most`."""
@@ -139,12 +142,35 @@ class Plan:
             return
         left = halo.seam(self.psfs, found.ridge, used)
         if left > NOTABLE:
+            # The axis that lacks most.
+            short, needed = max(zip(used, self._wanted(found.ridge), strict=True), key=lambda each: each[1] - each[0])
             checks.warn(
-                f"tiles see {max(used)} pixels beyond themselves, and {max(self._wanted(found.ridge))} would "
-                f"be needed: at seams the result may differ by about {left:.1g} of the image's range from what the "
-                "whole would give (a larger mu, tile or max_memory helps; or give halo)",
+                f"halo of {short} px is smaller than the {needed} px needed: at seams the result may differ by about "
+                f"{left:.1g} of the image's range from what the whole would give. Increase tile, max_memory or mu, or "
+                "give halo.",
                 UserWarning,
             )
+
+    def tile_of_chunks(self, chunk: tuple[int, int]) -> tuple[int, int]:
+        """Tiles for a source in chunks: those, or as many of them together as the psf and the halo need and fit."""
+        if self.halo is not None:
+            needed = _most_of(self.halo, self.psf.shape[-2:])
+        else:
+            ridge = self._first_ridge
+            needed = self.psf.shape[-2:]
+            if halo.seam(self.psfs, ridge, self._bounded(ridge, half_of(chunk))) > NOTABLE:
+                rows, cols = self._bounded(ridge, self.sides)
+                needed = _most_of(needed, (2 * rows, 2 * cols))
+        counts = [max(-(-least // step), 1) for least, step in zip(needed, chunk, strict=True)]
+        while True:
+            rows, cols = (min(count * step, size) for count, step, size in zip(counts, chunk, self.sides, strict=True))
+            reach = self.first_halo(half_of((rows, cols)))
+            window = min(rows + 2 * reach[0], self.sides[0]), min(cols + 2 * reach[1], self.sides[1])
+            larger = max((0, 1), key=lambda axis: counts[axis] * chunk[axis] if counts[axis] > 1 else 0)
+            least = self.psf.shape[-2:][larger]
+            if self.need(window, False) <= self.memory or (counts[larger] - 1) * chunk[larger] < max(least, 1):
+                return rows, cols
+            counts[larger] -= 1
 
     def auto_tile(self, found: Found) -> tuple[int, int]:
         """The largest tile whose window fits into the memory: the whole image, or a few of about the same size."""
@@ -242,6 +268,10 @@ class Plan:
 
 def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
     return min(first[0], second[0]), min(first[1], second[1])
+
+
+def _most_of(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int]:
+    return max(first[0], second[0]), max(first[1], second[1])
 
 
 def plan_of(

@@ -211,6 +211,7 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
     """A reader of a file."""
     with files.explained(path):
         format = files.format_of(path)
+        files.check_kind(path)
         if format == "NPY":
             array: Any = npys.mapped(path)
         elif format == "Zarr":

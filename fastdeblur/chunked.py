@@ -1,0 +1,49 @@
+"""Arrays in chunks, such as Zarr's, HDF5's and TIFF's, of which a part is read a few chunks at a time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+# Bytes of chunks that are read at once, where one does not have more; little beside what everything else takes.
+TOGETHER = 2**22
+
+
+def of(array: Any) -> tuple[int, ...] | None:
+    """The shape of an array's chunks, if they are all alike."""
+    chunks = getattr(array, "chunks", None)
+    if not isinstance(chunks, (tuple, list)) or len(chunks) != len(array.shape):
+        return None
+    return tuple(map(int, chunks)) if all(isinstance(size, (int, np.integer)) and size > 0 for size in chunks) else None
+
+
+def memory(chunks: tuple[int, ...], itemsize: int) -> int:
+    """Bytes that reading takes beside the part: chunks as they are in the file, decoded, and put together."""
+    return 3 * math.prod(chunks) * itemsize
+
+
+def read(array: Any, part: tuple[slice, ...], chunks: tuple[int, ...]) -> np.ndarray:
+    """A copy of a part, whatever the package that decodes chunks would do at once."""
+    itemsize = np.dtype(array.dtype).itemsize
+    steps, left = list(chunks), TOGETHER // max(math.prod(chunks) * itemsize, 1)
+    for axis in reversed(range(len(steps))):
+        count = min(max(left, 1), -(-array.shape[axis] // steps[axis]))
+        steps[axis], left = steps[axis] * max(count, 1), left // max(count, 1)
+    found = np.empty([each.stop - each.start for each in part], array.dtype)
+    for piece in itertools.product(*[list(_steps(each, step)) for each, step in zip(part, steps, strict=True)]):
+        place = tuple(slice(at.start - all_.start, at.stop - all_.start) for at, all_ in zip(piece, part, strict=True))
+        found[place] = array[piece]
+    return found
+
+
+def _steps(part: slice, step: int) -> Iterator[slice]:
+    """What of a part lies in the same chunks."""
+    start = part.start
+    while start < part.stop:
+        stop = min((start // step + 1) * step, part.stop)
+        yield slice(start, stop)
+        start = stop
