@@ -28,16 +28,22 @@ def memory(chunks: tuple[int, ...], itemsize: int) -> int:
 
 def read(array: Any, part: tuple[slice, ...], chunks: tuple[int, ...]) -> np.ndarray:
     """A copy of a part, whatever the package that decodes chunks would do at once."""
-    itemsize = np.dtype(array.dtype).itemsize
-    steps, left = list(chunks), TOGETHER // max(math.prod(chunks) * itemsize, 1)
-    for axis in reversed(range(len(steps))):
-        count = min(max(left, 1), -(-array.shape[axis] // steps[axis]))
-        steps[axis], left = steps[axis] * max(count, 1), left // max(count, 1)
     found = np.empty([each.stop - each.start for each in part], array.dtype)
-    for piece in itertools.product(*[list(_steps(each, step)) for each, step in zip(part, steps, strict=True)]):
+    for piece in parts(part, array.shape, chunks, found.dtype.itemsize):
         place = tuple(slice(at.start - all_.start, at.stop - all_.start) for at, all_ in zip(piece, part, strict=True))
         found[place] = array[piece]
     return found
+
+
+def parts(
+    part: tuple[slice, ...], shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int
+) -> Iterator[tuple[slice, ...]]:
+    """A part, cut along chunks: each piece lies in one of them, or in a few small ones."""
+    steps, left = list(chunks), TOGETHER // (math.prod(chunks) * itemsize)
+    for axis in reversed(range(len(steps))):
+        count = min(max(left, 1), -(-int(shape[axis]) // steps[axis]))
+        steps[axis], left = steps[axis] * count, left // count
+    return itertools.product(*[list(_steps(each, step)) for each, step in zip(part, steps, strict=True)])
 
 
 def _steps(part: slice, step: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import checks, files, pixels
 from .frames import saturated
-from .large import reading, targets
+from .large import reading, scratch, targets
 from .large.job import DEFAULTS, Account, Job
 from .large.reading import Part, Readable
 from .large.writing import Identity, Writable, checksum
@@ -27,6 +27,8 @@ class Real:
     """The real numbers of a file's pixels, without alpha; see `pixels.to_real`."""
 
     place: tuple[Path, int] | None = None
+    chunks: tuple[int, ...] | None = None
+    takes = 0
 
     def __init__(self, stored: Readable, alpha: bool):
         self._stored, self._alpha = stored, alpha
@@ -53,6 +55,8 @@ class Unsaturated:
     """`unsaturated` weights, of any part."""
 
     place: tuple[Path, int] | None = None
+    chunks: tuple[int, ...] | None = None
+    takes = 0
 
     def __init__(self, real: Real, level: float, weights: np.ndarray | None):
         self._real, self._level, self._weights = real, level, weights
@@ -119,12 +123,12 @@ def deblur(
             f"--{' or --'.join(name.replace('_', '-') for name in refused)} (raise --max-memory)"
         )
     files.check_out(out, replace(source, dtype=dtype))
-    with _opened(source, path) as stored:
+    with _opened(source, path, out, most) as stored:
         pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
         # What is in memory at once: a picture that is to be encoded, one that was decoded, a strip or tile of others.
         size = math.prod(stored.shape)
         beside = size * dtype.itemsize * pictured
-        beside += source.part if source.array is not None else size * stored.dtype.itemsize
+        beside += stored.takes if source.array is not None else size * stored.dtype.itemsize
         if beside >= most:
             raise ValueError(
                 f"{path} needs {readable(beside)} to be read and written, beside what its tiles take; --max-memory "
@@ -158,12 +162,14 @@ def deblur(
 
 
 @contextmanager
-def _opened(source: Source, path: Path) -> Iterator[Readable]:
-    """The file in parts, or, where it is decoded at once, in memory."""
+def _opened(source: Source, path: Path, out: Path, most: int) -> Iterator[Readable]:
+    """The file in parts, or a copy of it; where it is decoded at once, in memory."""
     whole_or_parts = source.page(0) if source.array is None else source.array
     found = reading.of_array(whole_or_parts, path=path)
+    at_hand = scratch.at_hand(found, str(path), most, 0, None, targets.folder_of(out))
     try:
-        yield found
+        yield at_hand
     finally:
-        if isinstance(found, reading.InFile):
-            found.close()
+        for each in (found, at_hand):
+            if isinstance(each, (reading.InFile, scratch.Scratch)):
+                each.close()

@@ -7,6 +7,8 @@ import pytest
 from scenes import blurred, layout
 
 import fastdeblur as fd
+from fastdeblur.large.job import DEFAULTS
+from fastdeblur.large.plan import plan_of
 
 da = pytest.importorskip("dask.array")
 import dask  # noqa: E402 (only if there is one)
@@ -97,6 +99,31 @@ def test_chunks_are_the_tiles_unless_they_are_given_or_the_last_is_too_small():
     lazy = fd.deblur_large(uneven, PSF, **QUICK)
     assert lazy.chunks[0][:2] == (20, 20)  # of the first one's size
     np.testing.assert_array_equal(lazy.compute(), fd.deblur_large(IMAGE, PSF, tile=(20, 100), **QUICK))
+
+
+@pytest.mark.parametrize("chunks", [(1, 170), (4, 170), (1, 2), (150, 7), (30, 33)])
+@pytest.mark.parametrize("kind", ["gradient", "auto"])
+def test_chunks_smaller_than_the_halo_are_put_together(chunks, kind):
+    psf = fd.psf.disk(2)
+    image = blurred((150, 170), psf)
+    lazy = fd.deblur_large(da.from_array(image, chunks=chunks), psf, **KINDS[kind])
+    mu = KINDS[kind].get("mu") or layout(image, psf, tile=75)[1].mu
+    whole = fd.solve(image, psf, data="squares", mu=mu).image
+    assert np.abs(lazy.compute() - whole).max() < 1e-3 * np.ptp(whole)
+
+
+def test_chunks_that_cannot_be_put_together_are_warned_of():
+    psf = fd.psf.disk(5)
+    image = blurred((300, 64), psf)
+    asked = {"data": "squares", "mu": 1e-4}
+    few = fd.deblur_large(da.from_array(image, chunks=(64, 64)), psf, tile=64, **asked)
+    with pytest.warns(UserWarning, match=r"halo of 32 px is smaller than the \d+ px needed: at seams .* Increase tile"):
+        few.compute()
+    need = plan_of(image.shape, image.dtype, psf, weighted=False, **DEFAULTS | asked).need((128, 64), False)
+    little = fd.deblur_large(da.from_array(image, chunks=(64, 64)), psf, max_memory=need, **asked)
+    assert little.chunks[0][0] < 300
+    with pytest.warns(UserWarning, match="px needed: at seams .* Increase tile, max_memory or mu"):
+        little.compute()
 
 
 @pytest.mark.parametrize("axis", [0, -1])

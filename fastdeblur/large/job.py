@@ -10,14 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..result import Result
-from . import reading, targets, weighing
+from . import reading, scratch, targets, weighing
 from .journal import Journal
-from .plan import Plan, check_pixels, check_weights, half_of, plan_of
+from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
 from .reading import Readable
 from .tiles import Solver
 from .weighing import Found
@@ -74,9 +75,12 @@ def deblur_large(
         middle of a few crops.
     max_memory : int or str
         What may be used beyond the interpreter with this package: bytes, or such as "300MB" or "2GiB".  An `out` in
-        memory comes on top.
+        memory comes on top.  Chunks, strips or tiles of a file that are large beside it, or would be decoded again
+        and again, are copied first: into a nameless file beside `out`, or among temporary ones, as large as the
+        source is without compression.
     tile : "auto", int or (int, int)
         Rows and columns of a tile, no less than the psf's; "auto" is what fits into the memory.  Others must, too.
+        For a Dask array "auto" are its chunks, or several of them together where the psf or the halo needs more.
     halo : "auto", int or (int, int)
         How far a tile sees beyond itself.  "auto" is as far as the psf and the weight make it felt, so that seams
         differ by about 1e-4 of the image's range from what the whole would give; no more than half a tile.
@@ -101,7 +105,8 @@ def deblur_large(
     Warns
     -----
     UserWarning
-        If seams may show, since a larger halo than half a tile would be needed; and as `solve`.
+        If seams may show, since a larger halo than half a tile would be needed; and as `solve`.  Of a Dask array, when
+        the weight has been found: on a cluster a worker says it.
 
     Notes
     -----
@@ -138,7 +143,8 @@ def deblur_large(
     with ExitStack() as stack:
         readable = stack.enter_context(reading.opened(source))
         weighed = None if weights is None else stack.enter_context(reading.opened(weights, "weights"))
-        job = Job(readable, weighed, psf, asked)
+        job = Job(readable, weighed, psf, asked, targets.folder_of(out))
+        stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
         sources = [readable] if weighed is None else [readable, weighed]
         targets.check(out, sources, shape, dtype, axis)
@@ -204,12 +210,27 @@ class Account:
 class Job:
     """One source, and what is asked of it."""
 
-    def __init__(self, source: Readable, weights: Readable | None, psf: Any, asked: dict[str, Any]):
-        self.source, self.weights = source, weights
+    def __init__(
+        self, source: Readable, weights: Readable | None, psf: Any, asked: dict[str, Any], folder: Path | None = None
+    ):
         self.plan: Plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
         self._progress = bool(asked["progress"])
         if weights is not None:
             self.plan.check_weights(weights.shape)
+        self.source = self._at_hand(source, "source", folder)
+        self.weights = None if weights is None else self._at_hand(weights, "weights", folder)
+
+    def _at_hand(self, source: Readable, name: str, folder: Path | None) -> Readable:
+        plan = self.plan
+        found = scratch.at_hand(source, name, plan.memory, int(CODE), plan.tile, folder)
+        plan.reading += found.takes
+        return found
+
+    def close(self) -> None:
+        """Remove copies of what was read."""
+        for each in (self.source, self.weights):
+            if isinstance(each, scratch.Scratch):
+                each.close()
 
     def run(
         self, target_for: Callable[[tuple[int, int], Identity], AbstractContextManager[Writable]]

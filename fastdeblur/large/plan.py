@@ -59,6 +59,8 @@ class Plan:
     halo: tuple[int, int] | None
     memory: int
     weighted: bool
+    #: Bytes that reading takes beside tiles.
+    reading: int = 0
     sides: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,24 +155,24 @@ class Plan:
 
     def tile_of_chunks(self, chunk: tuple[int, int]) -> tuple[int, int]:
         """Tiles for a source in chunks: those, or as many of them together as the psf and the halo need and fit."""
-        if self.halo is not None:
-            needed = _most_of(self.halo, self.psf.shape[-2:])
-        else:
-            ridge = self._first_ridge
-            needed = self.psf.shape[-2:]
-            if halo.seam(self.psfs, ridge, self._bounded(ridge, half_of(chunk))) > NOTABLE:
-                rows, cols = self._bounded(ridge, self.sides)
-                needed = _most_of(needed, (2 * rows, 2 * cols))
-        counts = [max(-(-least // step), 1) for least, step in zip(needed, chunk, strict=True)]
+        ridge, least = self._first_ridge, self.psf.shape[-2:]
+        needed: tuple[int, ...] = least
+        # An axis of one chunk has no seams.
+        sides = zip(chunk, self.sides, strict=True)
+        rows, cols = (side if step >= side else step // 2 for step, side in sides)
+        if self.halo is None and halo.seam(self.psfs, ridge, self._bounded(ridge, (rows, cols))) > NOTABLE:
+            needed = tuple(
+                max(taps, 2 * reach) for taps, reach in zip(least, self._bounded(ridge, self.sides), strict=True)
+            )
+        counts = [-(-min(size, side) // step) for size, side, step in zip(needed, self.sides, chunk, strict=True)]
         while True:
-            rows, cols = (min(count * step, size) for count, step, size in zip(counts, chunk, self.sides, strict=True))
+            rows, cols = (min(count * step, side) for count, step, side in zip(counts, chunk, self.sides, strict=True))
             reach = self.first_halo(half_of((rows, cols)))
             window = min(rows + 2 * reach[0], self.sides[0]), min(cols + 2 * reach[1], self.sides[1])
-            larger = max((0, 1), key=lambda axis: counts[axis] * chunk[axis] if counts[axis] > 1 else 0)
-            least = self.psf.shape[-2:][larger]
-            if self.need(window, False) <= self.memory or (counts[larger] - 1) * chunk[larger] < max(least, 1):
+            longer = 0 if rows >= cols else 1
+            if self.need(window, False) <= self.memory or (counts[longer] - 1) * chunk[longer] < least[longer]:
                 return rows, cols
-            counts[larger] -= 1
+            counts[longer] -= 1
 
     def auto_tile(self, found: Found) -> tuple[int, int]:
         """The largest tile whose window fits into the memory: the whole image, or a few of about the same size."""
@@ -232,7 +234,7 @@ class Plan:
         pixels = math.prod(shape)
         # A window that is solved, one that is read, its tile as it is written; weights twice too.
         around = pixels * self.working.itemsize * (5 + 2 * self.weighted)
-        return int(max(solves) + around + CODE)
+        return int(max(solves) + around + CODE + self.reading)
 
     def solver(self, found: Found | None, kept: int) -> Solver:
         """What solves windows; without what was found, the whole image."""
@@ -268,10 +270,6 @@ class Plan:
 
 def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
     return min(first[0], second[0]), min(first[1], second[1])
-
-
-def _most_of(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int]:
-    return max(first[0], second[0]), max(first[1], second[1])
 
 
 def plan_of(

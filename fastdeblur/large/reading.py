@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from .. import checks, files, npys, tiffs, zarrs
+from .. import checks, chunked, files, npys, tiffs, zarrs
 
 # Part of an array: a slice an axis.
 Part = tuple[slice, ...]
@@ -36,11 +36,17 @@ class Readable(Protocol):
     dtype : dtype
     place : (path, first byte) or None
         Where it is in a file, if it is written there as it is.
+    chunks : tuple of int or None
+        The shape of what is decoded at once.
+    takes : int
+        Bytes that this takes, beside the part.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     place: tuple[Path, int] | None
+    chunks: tuple[int, ...] | None
+    takes: int
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -58,6 +64,10 @@ class Sliced:
     def __init__(self, array: Any, name: str, path: Path | None = None):
         self.array, self.shape, self.dtype = array, tuple(map(int, array.shape)), np.dtype(array.dtype)
         self._name, self.path = name, path
+        self.chunks = chunked.of(array)
+        own = 0 if self.chunks is None else chunked.memory(self.chunks, self.dtype.itemsize)
+        self._whole = self.chunks is None or hasattr(array, "takes")  # it reads few chunks at once by itself
+        self.takes: int = getattr(array, "takes", own)
         self._turn = threading.Lock()  # files of other packages' have a place where they are
 
     @functools.cached_property
@@ -82,7 +92,10 @@ class Sliced:
 
     def read(self, part: Part) -> np.ndarray:
         with self._turn:
-            found = np.array(self.array[part], order="C")
+            if self._whole:
+                found = np.array(self.array[part], order="C")
+            else:
+                found = chunked.read(self.array, part, self.chunks)  # type: ignore[arg-type]
         give_back(self.array)
         if found.shape != tuple(each.stop - each.start for each in part):
             raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
@@ -98,6 +111,9 @@ def give_back(array: Any) -> None:
 
 class InFile:
     """Of an array that lies in a file, in C order, from a byte on."""
+
+    chunks: tuple[int, ...] | None = None
+    takes = 0
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str):
         self.shape, self.dtype = shape, dtype
@@ -115,13 +131,22 @@ class InFile:
         self._file.close()
 
     def read(self, part: Part) -> np.ndarray:
-        found = np.empty([each.stop - each.start for each in part], self.dtype)
         with self._turn:
-            for index, offset in runs(part, self.shape, self.dtype.itemsize):
-                self._file.seek(self._offset + offset)
-                if fill(self._file, found[index]):
-                    raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
+            found, missing = part_of_file(self._file, self._offset, part, self.shape, self.dtype)
+        if missing:
+            raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
         return found
+
+
+def part_of_file(
+    file: IO[bytes], first: int, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[np.ndarray, int]:
+    """A part of an array in C order, and how many bytes of it the file lacks."""
+    found, missing = np.empty([each.stop - each.start for each in part], dtype), 0
+    for index, offset in runs(part, shape, dtype.itemsize):
+        file.seek(first + offset)
+        missing += fill(file, found[index])
+    return found, missing
 
 
 def fill(file: IO[bytes], pixels: np.ndarray) -> int:

@@ -32,6 +32,14 @@ def check(
             _check_apart(out, place_of(out), source)
 
 
+def folder_of(out: Any) -> Path | None:
+    """Where what is needed for a while may lie; None if `out` is in no folder."""
+    if isinstance(out, (str, os.PathLike)):
+        return Path(os.path.realpath(out)).parent
+    place = None if out is None else place_of(out)
+    return None if place is None else place[0].resolve().parent
+
+
 @contextmanager
 def opened(
     out: Any,
