@@ -17,17 +17,35 @@ from .hygiene import centre, from_image, normalise, support
 __all__ = ["airy", "box", "centre", "disk", "from_image", "gaussian", "motion", "normalise", "support"]
 
 
+# Most pixels of a psf that is built, 8192x8192: more than any image needs, and what memory can hold.
+MOST_PIXELS = 2**26
+
+
+def _check_pixels(name: str, value: Any, rows: float, cols: float) -> None:
+    """Refuse an argument that makes a psf larger than any image needs, before memory is taken for it."""
+    if rows * cols > MOST_PIXELS:
+        raise ValueError(f"{name} must make a psf of at most {MOST_PIXELS} pixels; got {value!r}")
+
+
 def _shape(shape: Any) -> tuple[int, int]:
     sizes = (shape, shape) if np.ndim(shape) == 0 else tuple(shape)
     if len(sizes) != 2:
         raise ValueError(f"shape must be one size or two; got {shape!r}")
-    return checks.integer("shape", sizes[0], 1), checks.integer("shape", sizes[1], 1)
+    rows, cols = (checks.integer("shape", size, 1) for size in sizes)
+    _check_pixels("shape", shape, rows, cols)
+    return rows, cols
 
 
 def _offsets(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row and column offsets of each pixel from the centre, as a column and a row."""
     rows, cols = (np.arange(n, dtype=np.float64) - n // 2 for n in shape)
     return rows[:, None], cols[None, :]
+
+
+def _mirrored(quarter: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A psf that is symmetric about its centre, from its pixels at distances 0, 1, ... down and across."""
+    rows, cols = (np.abs(np.arange(n) - n // 2) for n in shape)
+    return quarter[rows[:, None], cols]
 
 
 def box(shape: Any) -> np.ndarray:
@@ -95,29 +113,13 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
         return normalise(np.exp(-0.5 * (rows / down) ** 2) * np.exp(-0.5 * (cols / across) ** 2))
 
 
-# Samples a pixel along each axis for shapes with sharp edges.
-_SAMPLES = 16
-
-
-def _covered(shape: tuple[int, int], inside: Any) -> np.ndarray:
-    """Each pixel's share of samples (row offset, column offset) that are `inside`."""
-    rows, cols = _offsets(shape)
-    steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
-    share = np.zeros(shape)
-    for down in steps:
-        for across in steps:
-            share += inside(rows + down, cols + across)
-    return normalise(share)
-
-
 def disk(radius: float) -> np.ndarray:
     """An evenly filled disk: a lens out of focus.
 
     Parameters
     ----------
     radius : float
-        Radius in pixels, above 0.  Pixels at the rim count by the area that is covered
-        (to 1/256).
+        Radius in pixels, above 0 and at most about 4000.  Pixels at the rim count by the area that is covered.
 
     Returns
     -------
@@ -136,11 +138,46 @@ def disk(radius: float) -> np.ndarray:
     (11, 11)
     """
     radius = checks.real("radius", radius, "above 0")
-    reach = max(math.ceil(radius - 0.5), 0)
-    size = 2 * reach + 1
-    if radius < 0.5:  # thinner than the spacing of samples may be; it is within one pixel
+    if radius <= 0.5:
         return np.ones((1, 1))
-    return _covered((size, size), lambda rows, cols: rows**2 + cols**2 <= radius**2)
+    _check_pixels("radius", radius, 2 * radius, 2 * radius)
+    reach = math.ceil(radius - 0.5)
+    size = 2 * reach + 1
+    # The eighth of the pixels that are at least as far down as across, mirrored.
+    far = (np.arange(reach + 1) + 0.5) ** 2
+    near = np.maximum(np.arange(reach + 1) - 0.5, 0) ** 2
+    quarter = (far[:, None] + far <= radius**2).astype(np.float64)
+    rim = np.tril((near[:, None] + near < radius**2) & (quarter == 0))
+    down, across = np.nonzero(rim)
+    quarter[down, across] = quarter[across, down] = _area_in_circle(radius, down, across)
+    return normalise(_mirrored(quarter, (size, size)))
+
+
+def _area_in_circle(radius: float, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Areas that a circle about the origin shares with pixels of its rim, `down` at least `across`, both at least 0.
+
+    A pixel is cut into what is left of the rim's crossing of the pixel's far edge, and of what is beyond, the trapezium
+    below a chord and the segment between it and the rim: sums without cancellation, so exact to rounding.
+    """
+
+    def crossing(at: np.ndarray) -> np.ndarray:
+        """How far the rim is from one axis where it is as far as `at` from the other."""
+        return np.sqrt(np.maximum((radius - at) * (radius + at), 0))
+
+    low, high = np.maximum(down - 0.5, 0), down + 0.5
+    left, right = np.maximum(across - 0.5, 0), across + 0.5
+    begin = np.clip(crossing(np.minimum(high, radius)), left, right)
+    end = np.clip(crossing(np.minimum(low, radius)), left, right)
+    heights = [np.clip(crossing(at) - low, 0, high - low) for at in (begin, end)]
+    chord = np.hypot(end - begin, heights[0] - heights[1])
+    angle = 2 * np.arcsin(np.minimum(chord / (2 * radius), 1))
+    # angle - sin(angle), of which little would be left where the angle is small.
+    square = angle**2
+    series = angle * square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72 * (1 - square / 110))))
+    segment = 0.5 * radius**2 * np.where(angle < 0.5, series, angle - np.sin(angle))
+    area = (high - low) * (begin - left) + (end - begin) * (heights[0] + heights[1]) / 2 + segment
+    # Pixels on an axis are half beyond it.
+    return np.asarray(area * np.where(down == 0, 2, 1) * np.where(across == 0, 2, 1))
 
 
 def motion(length: float, angle: float) -> np.ndarray:
@@ -149,7 +186,7 @@ def motion(length: float, angle: float) -> np.ndarray:
     Parameters
     ----------
     length : float
-        Length of the path in pixels, above 0.
+        Length of the path in pixels, above 0; at most about 11000 at 45 degrees, and more along an axis.
     angle : float
         Its direction in degrees, anticlockwise from the rightward horizontal, as one sees the
         image (rows count downwards).
@@ -173,14 +210,21 @@ def motion(length: float, angle: float) -> np.ndarray:
     length = checks.real("length", length, "above 0")
     turn = math.radians(math.fmod(checks.real("angle", angle, "any"), 180))
     down, across = -math.sin(turn), math.cos(turn)
-    # Each pixel's share is the length of the line inside it, counted in short pieces.
-    count = max(2, math.ceil(length * _SAMPLES**2))
-    along = ((np.arange(count) + 0.5) / count - 0.5) * length
-    i, j = (np.floor(along * step + 0.5).astype(np.intp) for step in (down, across))
+    far_down, far_across = (math.floor(abs(step) * length / 2 + 0.5) for step in (down, across))
+    _check_pixels("length", length, 2 * far_down + 1, 2 * far_across + 1)
+    # One half of the line, cut where it goes from pixel to pixel; the other half is its mirror image.
+    cuts = [(np.arange(far) + 0.5) / abs(step) for far, step in ((far_down, down), (far_across, across)) if far]
+    along = np.sort(np.concatenate([[0.0], *cuts, [length / 2]]))
+    along = along[along <= length / 2]
+    middle, piece = (along[1:] + along[:-1]) / 2, np.diff(along)
+    if not cuts:  # (a length may be too small to be halved)
+        return np.ones((1, 1))
+    true = piece > 1e-12 * length  # rather than an end's rounding
+    i, j = (np.rint(middle[true] * step).astype(np.intp) for step in (down, across))
     reach_down, reach_across = int(np.abs(i).max()), int(np.abs(j).max())
     out = np.zeros((2 * reach_down + 1, 2 * reach_across + 1))
-    np.add.at(out, (i + reach_down, j + reach_across), 1.0)
-    return normalise(out)
+    np.add.at(out, (reach_down + i, reach_across + j), piece[true])
+    return normalise(out + out[::-1, ::-1])
 
 
 def airy(radius: float, shape: Any) -> np.ndarray:
@@ -217,11 +261,11 @@ def airy(radius: float, shape: Any) -> np.ndarray:
     import scipy.special  # not for everyone who imports fastdeblur
 
     radius = checks.real("radius", radius, "above 0")
-    rows, cols = _offsets(_shape(shape))
-    v = np.hypot(rows, cols) * (scipy.special.jn_zeros(1, 1)[0] / radius)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        amplitude = np.where(v == 0, 1.0, 2 * scipy.special.j1(v) / v)
-    return normalise(amplitude**2)
+    rows, cols = _shape(shape)
+    with np.errstate(over="ignore"):  # a tiny radius gives a delta
+        v = np.hypot(*np.ogrid[: rows // 2 + 1, : cols // 2 + 1]) / radius * scipy.special.jn_zeros(1, 1)[0]
+    v = np.clip(v, 1e-100, 1e100)  # where the limits are reached, and J1 still is a number
+    return normalise(_mirrored((2 * scipy.special.j1(v) / v) ** 2, (rows, cols)))
 
 
 def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """The psf builders, hygiene, and the split into separable parts."""
 
+import time
 import warnings
 
 import numpy as np
@@ -49,6 +50,80 @@ def test_disk(radius):
         # A pixel wholly inside has the density of the disk.
         assert psf[reach, reach] == pytest.approx(1 / (np.pi * radius**2), rel=0.01)
         assert psf[0, reach] > 0
+
+
+def share_in_circle(radius, i, j, count=2000):
+    """The area that a circle about pixel (0, 0) shares with pixel (i, j), by the midpoint rule in columns.
+
+    Columns are narrower near the circle's leftmost and rightmost points, where it is steep.
+    """
+    angles = np.linspace(
+        np.arcsin(np.clip((j - 0.5) / radius, -1, 1)), np.arcsin(np.clip((j + 0.5) / radius, -1, 1)), count
+    )
+    edges = radius * np.sin(angles)
+    height = radius * np.cos((angles[1:] + angles[:-1]) / 2)
+    covered = np.maximum(np.minimum(height, i + 0.5) - np.maximum(-height, i - 0.5), 0)
+    return float(np.diff(edges) @ covered)
+
+
+@pytest.mark.parametrize("radius", [0.500001, 0.6, 0.70711, 0.72, 1, 1.5, np.sqrt(2.5), 3.3, 7.3, 40.02, 300.4])
+def test_pixels_of_a_disk_count_by_the_area_that_it_covers(radius):
+    psf = fd.psf.disk(radius)
+    reach = psf.shape[0] // 2
+    rim = np.argwhere(psf != psf[reach, reach])[:: max(1, psf.size // 1000)]
+    for i, j in [*rim, (reach, reach)]:
+        assert psf[i, j] * np.pi * radius**2 == pytest.approx(share_in_circle(radius, i - reach, j - reach), abs=1e-6)
+    assert reach - 0.5 < radius <= reach + 0.5
+
+
+@pytest.mark.parametrize("length", [0.7, 1, 2.9, 15, 41.3])
+@pytest.mark.parametrize("angle", [0, 1e-9, 17.2, 30, 45, 60, 89.999, 90, 135, 301.5, -63.4])
+def test_pixels_of_a_motion_count_by_the_length_in_them(length, angle):
+    psf = fd.psf.motion(length, angle)
+    count = 200_000
+    along = ((np.arange(count) + 0.5) / count - 0.5) * length
+    i, j = (np.rint(along * step).astype(int) for step in (-np.sin(np.radians(angle)), np.cos(np.radians(angle))))
+    expected = np.zeros((101, 101))
+    np.add.at(expected, (50 + i, 50 + j), 1 / count)
+    np.testing.assert_allclose(padded(psf, 101), expected, rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(psf, psf[::-1, ::-1])
+    assert psf[0].any()
+    assert psf[:, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("build", "argument"),
+    [
+        (lambda: fd.psf.disk(1e9), "radius"), (lambda: fd.psf.disk(1e300), "radius"),
+        (lambda: fd.psf.motion(1e9, 0), "length"), (lambda: fd.psf.motion(1e5, 45), "length"),
+        (lambda: fd.psf.motion(1.7e308, 30), "length"), (lambda: fd.psf.box(10**9), "shape"),
+        (lambda: fd.psf.box((1, 10**400)), "shape"), (lambda: fd.psf.gaussian(999999999, 1), "shape"),
+        (lambda: fd.psf.gaussian((8193, 8192), 1), "shape"), (lambda: fd.psf.airy(2, (10**5, 10**5)), "shape"),
+    ],
+)  # fmt: skip
+def test_psfs_larger_than_any_image_needs_are_refused(build, argument):
+    with pytest.raises(ValueError, match=f"{argument} must .*67108864"):
+        build()
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: fd.psf.disk(600), lambda: fd.psf.motion(5000, 33), lambda: fd.psf.airy(2, 1201)]
+)
+def test_large_psfs_are_built_at_once(build):
+    build()
+    began = time.process_time()
+    assert build().sum() == pytest.approx(1, abs=1e-12)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-200])
+def test_tiny_psfs_are_deltas(tiny):
+    delta = np.zeros((3, 4))
+    delta[1, 2] = 1
+    for psf in (fd.psf.airy(tiny, (3, 4)), fd.psf.gaussian((3, 4), tiny)):
+        np.testing.assert_allclose(psf, delta, atol=1e-100)
+    for psf in (fd.psf.disk(tiny), fd.psf.motion(tiny, 40)):
+        np.testing.assert_array_equal(psf, [[1]])
 
 
 def test_motion_along_the_axes():
