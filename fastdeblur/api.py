@@ -71,6 +71,7 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
+    checks.psf_dimensions(psf)
     array = PLACES[checks.choice("device", device, DEVICES)].pixels("image", image)
     weights, shape = checks.psf(psf, checks.working_dtype(array)), tuple(array.shape)
     if isinstance(boundary, str) and boundary == "unknown":
@@ -119,6 +120,7 @@ def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
     >>> restored.shape
     (32, 32)
     """
+    checks.options("deblur", options, solve)
     return solve(image, psf, **options).image
 
 
@@ -317,6 +319,8 @@ def solve(
     """
     began = time.perf_counter()
     place = PLACES[checks.choice("device", device, DEVICES)]
+    if not isinstance(psf, Blur):
+        checks.psf_dimensions(psf, channel_axis)
     with place.current(image):
         planes = place.planes("image", image, channel_axis)
     deblurrer = Deblurrer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -293,8 +294,8 @@ class Blur:
 
         return scipy.sparse.linalg.LinearOperator(
             (math.prod(self.image_shape), math.prod(self.estimate_shape)),
-            matvec=lambda x: self.forward(np.reshape(x, self.estimate_shape)).ravel(),
-            rmatvec=lambda y: self.adjoint(np.reshape(y, self.image_shape)).ravel(),
+            matvec=partial(_raveled, self.forward, self.estimate_shape),
+            rmatvec=partial(_raveled, self.adjoint, self.image_shape),
             dtype=self.dtype,
         )
 
@@ -375,6 +376,11 @@ def _check_out(out: Any, shape: tuple[int, int], dtype: Any) -> None:
 def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
     """``blur.forward(image)`` for `api.convolve`, whose argument and caller its messages name."""
     return blur._apply(False, "image", image, None, callers=3)  # type: ignore[no-any-return]
+
+
+def _raveled(apply: Any, shape: tuple[int, int], x: np.ndarray) -> np.ndarray:
+    """What a LinearOperator does to a vector; not a closure, so that it can be pickled."""
+    return np.ravel(apply(np.reshape(x, shape)))
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:

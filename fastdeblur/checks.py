@@ -6,6 +6,7 @@ uses, or raises a ValueError or TypeError that gives the name, the value and wha
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import os
@@ -76,6 +77,14 @@ def sizes(name: str, value: Any, count: int, when: str = "") -> tuple[int, ...]:
     return tuple(integer(name, size, 1) for size in found)
 
 
+def options(caller: str, given: dict[str, Any], function: Any) -> None:
+    """Refuse what is no keyword of `function`, by the name of the function that was called."""
+    for name in given:
+        if name not in function.__kwdefaults__:
+            allowed = ", ".join(function.__kwdefaults__)
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}; it takes {allowed}")
+
+
 def workers(value: Any) -> int | None:
     """A number of threads, or None for Numba's current count."""
     return None if value is None else integer("workers", value, 1)
@@ -105,14 +114,31 @@ def real_array(name: str, value: Any) -> np.ndarray:
         # (Psfs are prepared on the host; not all that takes an image takes a device.)
         instead = "" if name == "psf" else "pass device='cuda' to what takes it, or "
         raise TypeError(f"{name} is in a GPU's memory: {instead}copy it to the host")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
+    unmasked(name, value)
     try:
         array = np.asarray(value)
-    except ValueError as error:  # nested lists of unequal lengths
+    except (ValueError, RuntimeError) as error:  # nested lists of unequal lengths, tensors with a gradient
         raise TypeError(f"{name} must be an array of real numbers: {error}") from None
     real_kind(name, array)
     return array
+
+
+def unmasked(name: str, value: Any) -> None:
+    """Refuse what has masked pixels, which NumPy would take for any others."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    if any(hasattr(part, "mask") and _is_masked(part) for part in parts):
+        raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
+
+
+def _is_masked(value: Any) -> bool:
+    """Whether an object with an attribute `mask` is masked: NumPy's masked arrays, astropy's data, and their like.
+
+    Not if it is a method, as of pandas' tables, or a name that the object looks up in what it holds, as of a column.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        return True
+    own = inspect.getattr_static(value, "mask", None)
+    return own is not None and value.mask is not None and not callable(value.mask)
 
 
 def real_kind(name: str, array: Any) -> None:
@@ -160,11 +186,18 @@ def cast(name: str, array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return result
 
 
+def psf_dimensions(value: Any, channel_axis: Any = None) -> None:
+    """Refuse a psf of other dimensions than two, or than three where each channel may have its own."""
+    array = real_array("psf", value)
+    if array.ndim != 2 and (channel_axis is None or array.ndim != 3):
+        or_channels = "" if channel_axis is None else ", or three with the image's channel axis"
+        raise ValueError(f"psf must have two dimensions{or_channels}; its shape is {array.shape}")
+
+
 def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
     """A two-dimensional, finite psf that is not all zero, in `dtype` (default: its own)."""
+    psf_dimensions(value)
     array = real_array("psf", value)
-    if array.ndim != 2:
-        raise ValueError(f"psf must have two dimensions; its shape is {array.shape}")
     if array.size == 0:
         raise ValueError(f"psf must not be empty; its shape is {array.shape}")
     array = cast("psf", array, working_dtype(array) if dtype is None else dtype)

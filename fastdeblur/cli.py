@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 0, 2 after an error, 130 after an interrupt, 143 when told to terminate.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args([*map(_unlike_a_flag, sys.argv[1:] if argv is None else argv)])
     with _messages_in_one_line():
         try:
             with _ending_in_order():
@@ -90,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, processor, threads, cache and GPU", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
+
+
+def _unlike_a_flag(word: str) -> str:
+    """A word of the command line; a space before numbers such as -1e-3 and -inf, which argparse takes for flags."""
+    if re.fullmatch(r"-(\d+|\d*\.\d+)", word) or not word.startswith("-"):  # it knows these
+        return word
+    with contextlib.suppress(ValueError):
+        float(word)
+        return f" {word}"
+    return word
 
 
 def _scale(text: str) -> float:

@@ -98,6 +98,8 @@ class Deblurrer:
     ):
         self._options = checked(data, prior, mu, bounds, solver, learning_rate, max_iter, tol, callback, progress)
         self._channel_axis = channel_axis
+        if not isinstance(psf, Blur):
+            checks.psf_dimensions(psf, channel_axis)
         self.shape = _shape(shape, channel_axis)
         checks.choice("boundary", boundary, BOUNDARIES)
         self._options.check_path(path)

@@ -275,10 +275,10 @@ def _print(
 def _mu(text: str) -> float | str:
     with contextlib.suppress(ValueError):
         return text if text == "auto" else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number of at least 0, or auto; got {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, or auto; got {text.strip()!r}")
 
 
 def _bound(text: str) -> float | None:
     with contextlib.suppress(ValueError):
         return None if text == "none" else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number or none; got {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")

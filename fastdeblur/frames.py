@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ STARTS = ("image", "zeros", "normal")
 MEANS, CROSS = 3, np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
 # The least weight to take for typical: of anything in proportion to less, float32 has no square.
 LEAST_TYPICAL = 1e-10
-# Writes the first estimate's frame: planes of the image, planes to fill.
+# Writes the first estimate's frame: planes of the image, planes to fill.  No closure: Deblurrers are pickled.
 Start = Callable[[np.ndarray, np.ndarray], None]
 
 
@@ -64,23 +65,29 @@ def starter(init: Any, seed: Any, shape: tuple[int, ...], channel_axis: int | No
     if isinstance(init, str) and init == "image":
         return from_image
     if isinstance(init, str) and init == "zeros":
-        return lambda image, out: out.fill(0)
+        return _zeros
     if isinstance(init, str):
-        return lambda image, out: _normal(seed, out, channel_axis)
+        return partial(_normal, seed, channel_axis)
     array = real_array("init", init)
     if array.shape != shape:
         raise ValueError(f"init must have the image's shape {shape}; its shape is {array.shape}")
     checks.finite("init", array)
     # A copy: the caller's array may change before the last solve.
     planes = (array[None] if channel_axis is None else module_of(array).moveaxis(array, channel_axis, 0)).copy()
-
-    def write(image: np.ndarray, out: np.ndarray) -> None:
-        out[...] = beside(checks.cast("init", planes, out.dtype), out)
-
-    return write
+    return partial(_given, planes)
 
 
-def _normal(seed: int | None, out: np.ndarray, channel_axis: int | None) -> None:
+def _zeros(image: np.ndarray, out: np.ndarray) -> None:
+    """A black start."""
+    out.fill(0)
+
+
+def _given(planes: np.ndarray, image: np.ndarray, out: np.ndarray) -> None:
+    """A caller's start."""
+    out[...] = beside(checks.cast("init", planes, out.dtype), out)
+
+
+def _normal(seed: int | None, channel_axis: int | None, image: np.ndarray, out: np.ndarray) -> None:
     """The notebook's random start, drawn a row at a time: the stream is that of one call."""
     random = np.random.RandomState(seed)
     drawn = out if module_of(out) is np else np.empty(out.shape, out.dtype)

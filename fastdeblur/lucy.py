@@ -74,6 +74,7 @@ def richardson_lucy(
     >>> bool(abs(restored - sharp).mean() < 0.05)
     True
     """
+    checks.psf_dimensions(psf)
     array = checks.pixels("image", image, 2)
     pixels = checks.cast("image", array, checks.working_dtype(array))
     if not isinstance(clip, (bool, np.bool_)):

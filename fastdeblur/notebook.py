@@ -14,6 +14,7 @@ import numpy as np
 
 from . import api, checks
 from .kernels.rules import RULES
+from .psf import check_pixels
 
 __all__ = ["convolve", "deconvolve", "gaussian"]
 
@@ -45,6 +46,7 @@ def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:
     (13, 13)
     """
     kernlen = checks.integer("kernlen", kernlen, 1)
+    check_pixels("kernlen", kernlen, kernlen, kernlen)
     sigmas = checks.real("nsig_x", nsig_x, "at least 0"), checks.real("nsig_y", nsig_y, "at least 0")
     delta = np.zeros((kernlen, kernlen))
     delta[kernlen // 2, kernlen // 2] = 1

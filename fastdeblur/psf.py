@@ -21,7 +21,7 @@ __all__ = ["airy", "box", "centre", "disk", "from_image", "gaussian", "motion", 
 MOST_PIXELS = 2**26
 
 
-def _check_pixels(name: str, value: Any, rows: float, cols: float) -> None:
+def check_pixels(name: str, value: Any, rows: float, cols: float) -> None:
     """Refuse an argument that makes a psf larger than any image needs, before memory is taken for it."""
     if rows * cols > MOST_PIXELS:
         raise ValueError(f"{name} must make a psf of at most {MOST_PIXELS} pixels; got {value!r}")
@@ -32,7 +32,7 @@ def _shape(shape: Any) -> tuple[int, int]:
     if len(sizes) != 2:
         raise ValueError(f"shape must be one size or two; got {shape!r}")
     rows, cols = (checks.integer("shape", size, 1) for size in sizes)
-    _check_pixels("shape", shape, rows, cols)
+    check_pixels("shape", shape, rows, cols)
     return rows, cols
 
 
@@ -140,7 +140,7 @@ def disk(radius: float) -> np.ndarray:
     radius = checks.real("radius", radius, "above 0")
     if radius <= 0.5:
         return np.ones((1, 1))
-    _check_pixels("radius", radius, 2 * radius, 2 * radius)
+    check_pixels("radius", radius, 2 * radius, 2 * radius)
     reach = math.ceil(radius - 0.5)
     size = 2 * reach + 1
     # The eighth of the pixels that are at least as far down as across, mirrored.
@@ -211,7 +211,7 @@ def motion(length: float, angle: float) -> np.ndarray:
     turn = math.radians(math.fmod(checks.real("angle", angle, "any"), 180))
     down, across = -math.sin(turn), math.cos(turn)
     far_down, far_across = (math.floor(abs(step) * length / 2 + 0.5) for step in (down, across))
-    _check_pixels("length", length, 2 * far_down + 1, 2 * far_across + 1)
+    check_pixels("length", length, 2 * far_down + 1, 2 * far_across + 1)
     # One half of the line, cut where it goes from pixel to pixel; the other half is its mirror image.
     cuts = [(np.arange(far) + 0.5) / abs(step) for far, step in ((far_down, down), (far_across, across)) if far]
     along = np.sort(np.concatenate([[0.0], *cuts, [length / 2]]))

@@ -1,6 +1,7 @@
 """The flags of ``fastdeblur deblur``: what the library's options are, and what is printed."""
 
 import argparse
+import contextlib
 import inspect
 import json
 import math
@@ -45,6 +46,9 @@ def test_every_option_of_solve_is_a_flag():
         ("--prior tv --bounds 0.2 0.7", {"prior": "tv", "bounds": (0.2, 0.7)}),
         ("--prior tv --bounds -1 none", {"prior": "tv", "bounds": (-1, None)}),
         ("--bounds none 0.7", {"bounds": (None, 0.7)}),
+        ("--bounds -1e-3 1", {"bounds": (-1e-3, 1)}),
+        ("--bounds -.5E-1 +1e0", {"bounds": (-0.05, 1)}),
+        ("--bounds -inf 0.7", {"bounds": (None, 0.7)}),
         ("--solver adam --learning-rate 0.03", {"solver": "adam", "learning_rate": 0.03}),
         ("--init zeros", {"init": "zeros"}),
         ("--init normal --seed 7 --solver gd", {"init": "normal", "seed": 7, "solver": "gd"}),
@@ -182,3 +186,18 @@ def test_levels_beyond_white_are_a_mistake(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     said = one_error(capsys, "deblur", "bytes.png", "--psf", PSF, "-o", "out.png", "--saturated", "250")
     assert "saturated must be at most 1, which stands for the largest uint8; got 250" in said
+
+
+@pytest.mark.parametrize(
+    "flag", ["--mu", "--learning-rate", "--tol", "--seed", "--max-iter", "--workers", "--saturated"]
+)
+@pytest.mark.parametrize("number", ["-1e-3", "-inf", "-1", "-.5"])
+def test_negative_numbers_are_numbers_however_they_are_written(folder, monkeypatch, capsys, flag, number):
+    """They are refused, or not, for what they are: not as flags that nobody knows."""
+    monkeypatch.chdir(folder)
+    words = ["deblur", "image.npy", "--psf", PSF, "-o", "out.npy", "--max-iter", "2", flag, number]
+    with contextlib.suppress(SystemExit):
+        cli.main(words)
+    said = capsys.readouterr().err
+    assert "expected" not in said
+    assert "unrecognized" not in said

@@ -179,11 +179,8 @@ def test_worker_processes_of_distributed_give_the_same_bits():
         ({"out": "out.npy"}, ValueError, "out must be None for a Dask array: nothing is computed yet"),
         ({"progress": True}, ValueError, "progress must be False for a Dask array"),
         ({"source": da.zeros((150, 170), dtype=complex)}, TypeError, "source must hold real numbers.*complex128"),
-        (
-            {"source": da.ma.masked_array(IMAGE)},
-            TypeError,
-            "source must have chunks that are NumPy's arrays, not masked",
-        ),
+        ({"source": da.ma.masked_array(IMAGE)}, TypeError, "source must not be a masked array: fill .* pass weights"),
+        ({"weights": da.ma.masked_array(IMAGE)}, TypeError, "weights must not be a masked array"),
         (
             {"source": da.from_array(IMAGE)[da.from_array(IMAGE[:, 0] > 0)]},
             ValueError,

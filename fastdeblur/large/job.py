@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..result import Result
+from ..solvers.shared import bar
 from . import reading, scratch, targets, weighing
 from .journal import Journal
 from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
@@ -337,8 +338,6 @@ class Job:
         account: Account,
     ) -> None:
         """Solve windows one after another, while the next one is read and the last one written."""
-        from tqdm import tqdm
-
         plan = self.plan
         todo = list(windows.items())
 
@@ -353,8 +352,8 @@ class Job:
                 target.flush()
                 journal.note(at, target.sum(part))
 
-        bar = tqdm(total=account.tiles, initial=account.resumed, disable=not self._progress, unit="tile")
-        with bar, ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        shown = bar(self._progress, account.tiles, "tile", account.resumed)
+        with shown as show, ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
             written: Future[None] | None = None
             ahead = reader.submit(read, todo[0][1]) if todo else None
             for k, (at, window) in enumerate(todo):
@@ -370,7 +369,7 @@ class Job:
                     written.result()
                 written = writer.submit(write, at, window.tile, tile)
                 del tile
-                bar.update()
+                show(account.resumed + k + 1)
             if written is not None:
                 written.result()
 

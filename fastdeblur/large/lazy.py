@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from .. import checks
 from . import weighing
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
+from .reading import in_parts
 from .tiles import Solver
 from .weighing import Found
 from .windows import Grid, grid_of
@@ -30,9 +32,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
         raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
-    if checks.on_gpu(source._meta) or isinstance(source._meta, np.ma.MaskedArray):
-        raise TypeError(f"source must have chunks that are NumPy's arrays, not masked; they are {type(source._meta)}")
-    checks.real_kind("source", source)
+    _check_chunks("source", source)
     plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
@@ -45,10 +45,11 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     others = []
     if weights is not None:
         if not isinstance(weights, da.Array):
-            if not all(hasattr(weights, name) for name in ("shape", "dtype", "__getitem__")):
+            checks.unmasked("weights", weights)
+            if isinstance(weights, (str, os.PathLike)):
                 raise TypeError(f"weights must be an array for a Dask array; got {type(weights).__name__}")
-            weights = da.asarray(weights)
-        checks.real_kind("weights", weights)
+            weights = da.asarray(weights if in_parts(weights) else checks.real_array("weights", weights))
+        _check_chunks("weights", weights)
         plan.check_weights(weights.shape)
         if weights.ndim < source.ndim:
             weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
@@ -60,6 +61,14 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach)
     meta = np.empty((0,) * source.ndim, plan.working)
     return da.map_blocks(solve, *windows, found, chunks=source.chunks, dtype=plan.working, meta=meta)
+
+
+def _check_chunks(name: str, array: Any) -> None:
+    """Refuse chunks that are no NumPy arrays of real numbers."""
+    if checks.on_gpu(array._meta):
+        raise TypeError(f"{name} must have chunks that are NumPy's arrays; they are {type(array._meta)}")
+    checks.unmasked(name, array._meta)
+    checks.real_kind(name, array)
 
 
 def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:

@@ -74,6 +74,7 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     >>> bool(0.6 < gigabytes < 1.2)
     True
     """
+    checks.options("estimate_memory", options, Deblurrer.__init__)
     if options.get("device", "cpu") != "cpu":
         raise ValueError(f"device must be 'cpu': a GPU's memory is its own; got {options['device']!r}")
     deblurrer = Deblurrer(psf, shape, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
@@ -288,6 +289,7 @@ def plan_of(
     asked.check_path(path)
     if isinstance(psf, Blur):
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
+    checks.psf_dimensions(psf, channel_axis)
     wanted = 2 if channel_axis is None else 3
     if len(shape) != wanted or 0 in shape:
         raise ValueError(
@@ -331,14 +333,14 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int] | None:
 
 
 def _moved(denoiser: Any, axis: int | None) -> Any:
-    """A caller's denoiser for planes."""
+    """A caller's denoiser for planes; one that can be pickled still can."""
+    return functools.partial(_denoised, denoiser, axis)
 
-    def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
-        if axis is None:
-            return np.asarray(denoiser(planes[0], sigma))[None]
-        return np.moveaxis(np.asarray(denoiser(np.moveaxis(planes, 0, axis), sigma)), axis, 0)
 
-    return denoise
+def _denoised(denoiser: Any, axis: int | None, planes: np.ndarray, sigma: float) -> np.ndarray:
+    if axis is None:
+        return np.asarray(denoiser(planes[0], sigma))[None]
+    return np.moveaxis(np.asarray(denoiser(np.moveaxis(planes, 0, axis), sigma)), axis, 0)
 
 
 def half_of(tile: tuple[int, int]) -> tuple[int, int]:

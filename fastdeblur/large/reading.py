@@ -209,10 +209,9 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     """
     if checks.on_gpu(array):
         raise TypeError(f"{name} is in a GPU's memory; deblur it with solve(..., device='cuda')")
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
-    if not all(hasattr(array, each) for each in ("shape", "dtype", "__getitem__")):
-        array = np.asarray(array)
+    checks.unmasked(name, array)
+    if not in_parts(array):
+        array = checks.real_array(name, array)
     checks.real_kind(name, array)
     if isinstance(array, np.memmap) and array.mode in ("r+", "w+"):
         array.flush()
@@ -220,6 +219,13 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     if place is not None:
         return InFile(place[0], place[1], tuple(array.shape), array.dtype, name)
     return Sliced(array, name, path or zarrs.folder_of(array))
+
+
+def in_parts(array: Any) -> bool:
+    """Whether an object has a shape, slices and a dtype of NumPy's (Torch's tensors have one of their own)."""
+    return (
+        hasattr(array, "shape") and hasattr(array, "__getitem__") and isinstance(getattr(array, "dtype", 0), np.dtype)
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,14 +63,14 @@ def log_ratio(first: float, second: float, whole: float) -> float:
 
 
 @contextmanager
-def bar(shown: bool, steps: int) -> Iterator[Callable[[int], Any]]:
-    """A function that shows the iteration on a progress bar, or does nothing."""
-    if not shown:
-        yield lambda iteration: None
+def bar(shown: bool, steps: int, unit: str = "step", done: int = 0) -> Iterator[Callable[[int], Any]]:
+    """A function that shows on a progress bar how many steps are done, or does nothing."""
+    if not shown or sys.stderr is None:  # a service, or pythonw: nobody looks
+        yield lambda done: None
         return
-    from tqdm import tqdm  # not before someone asks for a bar
+    from tqdm.auto import tqdm  # not before someone asks for a bar
 
-    with tqdm(total=steps, unit="step") as bar:
-        yield lambda iteration: bar.update(iteration - bar.n)
+    with tqdm(total=steps, initial=done, unit=unit) as bar:
+        yield lambda done: bar.update(done - bar.n)
         bar.total = bar.n  # it may have stopped early
         bar.refresh()
