@@ -28,7 +28,7 @@ from numba.core.compiler import CompileResult
 
 PACKAGE = Path(__file__).parent
 # Where all that is compiled stands, with what it imports of this package (tests/test_layers.py sees to it).
-COMPILED = ("kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "forks.py", "cache.py")
+COMPILED = ("kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "threads.py", "forks.py", "cache.py")
 # Settings of Numba that change the machine code.
 COMPILER = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 # Code of versions that nobody has used for this many days is removed.

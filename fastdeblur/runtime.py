@@ -23,7 +23,7 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from . import forks
+from . import forks, threads
 from .cache import Entries
 
 # The flags that let sums be vectorised but keep NaN and infinity what they are.
@@ -144,11 +144,11 @@ def _set_threads(typingctx: Any, count: Any) -> Any:
 
 def _in_threads(slots: int, entry: int, record: int) -> None:
     # Here, and not in Python, no interrupt can come before the number of threads is put back.
-    threads = _threads()
+    before = _threads()
     _set_threads(slots)
     for slot in numba.prange(slots):
         _call(entry, record, slot, slots)
-    _set_threads(threads)
+    _set_threads(before)
 
 
 def _one_by_one(slots: int, entry: int, record: int) -> None:
@@ -199,6 +199,6 @@ def _loaded(twin: Any) -> Any:
     """The twin, compiled or loaded."""
     if not twin.overloads:
         if twin is _parallel:
-            numba.get_num_threads()  # starts them; TBB wants that done by a thread that stays
+            threads.start()  # TBB wants that done by a thread that stays
         _undisturbed(lambda: twin.compile((types.intp,) * 3))
     return twin

@@ -6,7 +6,7 @@ import sys
 
 import numba
 
-from . import forks
+from . import forks, threads
 
 # Waking threads takes 10 to 20 microseconds with OpenMP, but after a pause of some milliseconds
 # they may wake on one core and need 8 milliseconds to part.
@@ -34,8 +34,9 @@ def _share() -> int:
     (A joblib worker finds its own in NUMBA_NUM_THREADS, which loky sets before Numba is imported.)
     """
     with forks.unforked():  # Numba takes a lock
-        threads = int(numba.get_num_threads())
-    return max(1, min(threads, _of_dask_worker() or threads))
+        threads.start()
+        count = int(numba.get_num_threads())
+    return max(1, min(count, _of_dask_worker() or count))
 
 
 def _of_dask_worker() -> int | None:

@@ -134,6 +134,49 @@ print(numba.get_num_threads())
     assert python(JOB + script, NUMBA_NUM_THREADS="2").strip() == "1"
 
 
+BUSY = """
+import os, subprocess, sys, time
+os.environ.pop("OMP_WAIT_POLICY", None)
+before = dict(os.environ)
+import numba
+import numpy as np
+import fastdeblur as fd
+
+image, psf = np.random.default_rng(0).random((128, 128), np.float32), fd.psf.gaussian(7, 1.5)
+def took(workers):
+    began = time.perf_counter()
+    fd.solve(image, psf, workers=workers)
+    return time.perf_counter() - began
+took(2)
+assert dict(os.environ) == before
+took(1)
+burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+try:
+    time.sleep(0.5)
+    print(np.median([took(2) / took(1) for _ in range(9)]))
+finally:
+    [burner.kill() for burner in burners]
+    [burner.wait() for burner in burners]
+"""
+
+
+@linux
+def test_small_images_lose_little_where_all_cores_are_busy(python):
+    assert float(python(BUSY, NUMBA_NUM_THREADS="2")) < 3
+
+
+@linux
+def test_what_users_say_of_openmp_holds(python):
+    script = """
+import os
+os.environ |= {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "7"}
+from fastdeblur import threads
+threads.start()
+print(os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"])
+"""
+    assert python(script).split() == ["active", "7"]
+
+
 # The cache.  One small convolution is enough to see it, and a sum of squares where no helper is edited.
 SMALL = """
 import numpy as np
