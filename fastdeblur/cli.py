@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import logging
 import os
 import platform
@@ -40,16 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 2 after an error, 130 after an interrupt, 143 when told to terminate.
+        The exit status: 0, 2 after an error, 130 after an interrupt, 143 when told to terminate, 129 when its terminal
+        has gone.
     """
-    arguments = _parser().parse_args([*map(_unlike_a_flag, sys.argv[1:] if argv is None else argv)])
+    words = [*map(_unlike_a_flag, sys.argv[1:] if argv is None else argv)]
+    with _every_name_printable():
+        return _main(_parser().parse_args(words))
+
+
+def _main(arguments: argparse.Namespace) -> int:
     with _messages_in_one_line():
         try:
             with _ending_in_order():
                 arguments.run(arguments)
-        except _Terminated:
+        except _Terminated as end:
             _say("terminated")
-            return 143
+            return 128 + end.number
         except KeyboardInterrupt:
             _say("interrupted")
             return 130
@@ -230,29 +237,56 @@ def _cuda() -> str:
 
 
 class _Terminated(KeyboardInterrupt):
-    """The process has been told to terminate."""
+    """The process has been told to terminate, by the signal of that number."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
 
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does: nothing half written stays."""
+    """Let SIGTERM, and SIGHUP, end the command as Ctrl-C does: nothing half written stays."""
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Others belong to whoever handles them; nohup ignores SIGHUP.
+    mine = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        mine = []
 
-    def end(*_: Any) -> None:
-        raise _Terminated
+    def end(number: int, _: Any) -> None:
+        for each in mine:  # a terminal that closes says so twice: what is being cleaned up is not to be interrupted
+            signal.signal(each, signal.SIG_IGN)
+        raise _Terminated(number)
 
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, end)
+    for number in mine:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _say(message: str) -> None:
     """One line on stderr, whatever the message holds."""
-    print("fastdeblur:", " ".join(message.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may have gone
+        print("fastdeblur:", " ".join(message.split()), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _every_name_printable() -> Iterator[None]:
+    """Escape what a terminal has no characters for: names of files that it cannot show are no reason to fail."""
+    before = [(stream, stream.errors) for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    errors = (OSError, ValueError)  # it is flushed, which may fail, or has been closed
+    for stream, _ in before:
+        with contextlib.suppress(*errors):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, kept in before:
+            with contextlib.suppress(*errors):
+                stream.reconfigure(errors=kept)
 
 
 @contextlib.contextmanager

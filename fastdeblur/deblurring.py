@@ -125,6 +125,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Deblur as the command's arguments say, and print how it went."""
     most = checks.memory_size("max_memory", arguments.max_memory)
+    files.recover(arguments.out)  # it may be the image
     psf = specs.read_psf(arguments.psf, most) if arguments.psf else specs.psf_of_point(arguments.psf_from, most)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:

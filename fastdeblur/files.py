@@ -18,7 +18,7 @@ import numpy as np
 
 from . import npys, pictures, pixels, tiffs, zarrs
 from .sources import Source
-from .whole import whole, whole_folder
+from .whole import beside, locked, whole, whole_folder
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
@@ -190,7 +190,10 @@ def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[C
     every = shape if pages is None else (pages, *shape)
     with write_errors(path):
         if format == "Zarr":
-            with whole_folder(path) as folder, zarrs.saving(folder, every, dtype, pages is not None) as put:
+            with (
+                whole_folder(path, lambda: check_place(path)) as folder,
+                zarrs.saving(folder, every, dtype, pages is not None) as put,
+            ):
                 yield put
         else:
             with whole(path) as file:
@@ -211,6 +214,14 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def recover(path: str | Path) -> None:
+    """Put back a Zarr array that a run was about to replace when it was killed."""
+    target = Path(os.path.realpath(path))
+    if FORMATS.get(target.suffix.lower()) == "Zarr" and beside(target, "replaced").exists():
+        with write_errors(Path(path)), locked(target):
+            pass
 
 
 def write(path: str | Path, image: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +86,9 @@ class Stored:
 
     def sum(self, part: Part) -> int:
         return self._target.sum((*part[:2], *_all(self._stored.shape)))
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        self._target.check(((*part[:2], *_all(self._stored.shape)), total) for part, total in sums)
 
     def finish(self) -> Any:
         whole = self._target.finish()

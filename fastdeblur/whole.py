@@ -6,10 +6,12 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from .locks import Lock
 
 
 class Output:
@@ -30,7 +32,7 @@ class Output:
 def whole(path: str | Path) -> Iterator[Any]:
     """A file to write to that takes the place of `path` at the end, or vanishes if anything fails."""
     target = Path(os.path.realpath(path))  # of a link, what it points to is replaced
-    temporary = beside(target)
+    temporary = _temporary(target)
     try:
         # Not tempfile's: those are closed to other users, and so would the result be.
         with temporary.open("xb") as file:
@@ -47,32 +49,79 @@ def whole(path: str | Path) -> Iterator[Any]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """`whole`, for a folder, which is yet to be made."""
+def whole_folder(path: str | Path, check: Callable[[], None]) -> Iterator[Path]:
+    """`whole`, for an empty folder; `check` refuses to replace what is there at the end."""
     target = Path(os.path.realpath(path))
-    temporary = beside(target)
+    temporary = _temporary(target)
+    with locked(target):
+        try:
+            temporary.mkdir()
+            yield temporary
+            check()
+            put_in_place(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Let nobody else write to a folder, not what keeps a journal in the same file either; `recover` it."""
+    lock = Lock(beside(target, "journal"))
     try:
-        yield temporary
-        put_in_place(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        recover(target)
+        yield
+    finally:
+        if os.fstat(lock.file.fileno()).st_size:  # a journal that waits for its next run
+            lock.release()
+        else:
+            lock.remove()
 
 
 def put_in_place(folder: Path, target: Path) -> None:
-    """Let a folder take the place of another, if there is one; both stay where they are if that fails."""
-    old = beside(target)
-    if target.exists():
-        os.replace(target, old)
+    """Let a folder take the place of another, if there is one; both stay where they are if that fails.
+
+    There is a moment when neither is in place; `recover` helps if the process is killed then.  So the target must
+    be locked.
+    """
+    recover(target)
     try:
+        if target.exists():
+            os.replace(target, beside(target, "replaced"))
         os.replace(folder, target)
     except BaseException:
-        if old.exists():
-            os.replace(old, target)
+        recover(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # it is in place
+        recover(target)
 
 
-def beside(target: Path) -> Path:
-    """A name that nothing has, in the same folder: only there can a file take another's place at once."""
+def recover(target: Path) -> None:
+    """Put a folder back that was to be replaced, or remove it if it has been; of others nothing is known."""
+    replaced, removed = beside(target, "replaced"), beside(target, "removed")
+    if os.path.lexists(replaced):
+        if os.path.lexists(target):
+            remove(removed)
+            os.replace(replaced, removed)  # first, since what is half removed must not be put back
+        else:
+            os.replace(replaced, target)
+    with suppress(OSError):
+        remove(removed)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def beside(target: Path, what: str) -> Path:
+    """The name of what lies beside an output while it is written: only there can it take the place at once."""
+    return target.with_name(f".{target.name}.{what}")
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside an output that nothing has."""
     return target.with_name(f".{secrets.token_hex(8)}.tmp")

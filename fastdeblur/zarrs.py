@@ -226,6 +226,17 @@ def _chunk_name(described: dict[str, Any], place: tuple[int, ...]) -> str:
     return str(separator or "/").join(["c", *numbers])
 
 
+def remove_strays(folder: Path, array: Any) -> None:
+    """Remove what is no part of an array: a writer that was killed leaves half a chunk under a name of its own."""
+    (described,) = filter(_is_array, _described(folder))
+    counts = [range(-(-size // chunk)) for size, chunk in zip(array.shape, array.chunks, strict=True)]
+    own = {_chunk_name(described, place) for place in itertools.product(*counts)} | {*DESCRIPTIONS, ".zattrs"}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if path.relative_to(folder).as_posix() not in own:
+                path.unlink()
+
+
 def _dataset(folder: Path, described: list[dict[str, Any]]) -> tuple[Any, Path, list[str]]:
     """The largest image of an OME-Zarr group, where it is, and the names of its axes."""
     attributes = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
@@ -279,7 +290,7 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
 def saving(
     folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], stack: bool
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write an array of this shape to a new folder, page after page."""
+    """Write an array of this shape to an empty folder, page after page."""
     start = 1 if stack else 0
     chunks = (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
     array = require().open_array(str(folder), mode="w", shape=shape, chunks=chunks, dtype=dtype)
@@ -291,3 +302,8 @@ def saving(
         written += 1
 
     yield put
+    there: Any = None
+    with suppress(Exception):  # whatever has become of it
+        there = require().open_array(str(folder), mode="r")
+    if there is None or (there.shape, there.dtype, there.chunks) != (shape, dtype, chunks):
+        raise OSError(f"something else has changed or removed {folder}")

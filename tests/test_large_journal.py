@@ -327,7 +327,7 @@ fd.deblur_large(Slow(), np.ones((3, 3)) / 9, "out.npy", data="squares", mu=0.1, 
     try:
         assert process.stdout.readline() == "waiting\n"
         options = {"data": "squares", "mu": 0.1, "tile": 30}
-        with pytest.raises(ValueError, match="out is being written by another process"):
+        with pytest.raises(ValueError, match="out is being written by another run"):
             fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
         process.communicate("", timeout=60)
     finally:

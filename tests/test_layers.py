@@ -13,7 +13,7 @@ LAYERS = [
     "cuda_tools", "tools", "units", "placement", "options", "solvers", "weight", "result", "splits", "domain", "frames",
     "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters",
     "cuda", "objective", "costs", "boundary", "psf", "hygiene", "transfer", "checks", "arrays", "memory", "kernels",
-    "runtime", "sharing", "threads", "forks", "cache",
+    "runtime", "sharing", "threads", "forks", "cache", "locks",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

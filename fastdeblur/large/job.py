@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .reading import Readable
 from .tiles import Solver
 from .weighing import Found
 from .windows import Grid, Window, grid_of
-from .writing import Identity, Writable
+from .writing import Identity, Writable, checksum, checksum_of
 
 
 def deblur_large(
@@ -244,37 +244,29 @@ class Job:
         grid, found, halo = self._layout()
         account = Account(math.nan if found is None else found.mu, grid.tile, halo, math.prod(grid.counts))
         with target_for(grid.tile, lambda: self._identity(grid, found)) as target:
-            journal = target.journal
-            try:
-                windows = grid.windows(halo, plan.boundary == "wrap")
-                if journal is not None:
-                    for at, total in list(journal.tiles.items()):
-                        if at not in windows or self._sum(target, windows[at]) != total:
-                            del journal.tiles[at]  # it was not the disk's yet
-                    journal.begin()
-                    account.resumed = len(journal.tiles)
-                left = {at: window for at, window in windows.items() if journal is None or at not in journal.tiles}
-                self._tiles(left, plan.solver(found, 1), target, journal, account)
-            except BaseException:
-                if journal is None or not journal.tiles:  # nothing that a next run could use
-                    target.abandon()
-                    if journal is not None:
-                        journal.remove()
-                raise
-            finally:
-                if journal is not None:
-                    journal.close()
-            whole = target.finish()
+            journal, windows = target.journal, grid.windows(halo, plan.boundary == "wrap")
             if journal is not None:
-                journal.remove()
+                self._check_done(target, journal, windows)
+                journal.begin()
+                account.resumed = len(journal.tiles)
+            left = {at: window for at, window in windows.items() if journal is None or at not in journal.tiles}
+            self._tiles(left, plan.solver(found, 1), target, journal, account)
+            if journal is not None:
+                journal.check_held()
+                target.check((plan.part(*window.tile), journal.tiles[at][0]) for at, window in windows.items())
+            whole = target.finish()
         account.seconds = time.monotonic() - began
         return whole, account
 
-    def _sum(self, target: Writable, window: Window) -> int | None:
-        """The checksum of a tile that an earlier run wrote; None if it cannot be read."""
-        with suppress(Exception):  # chunks of a Zarr array may be damaged in any way
-            return target.sum(self.plan.part(*window.tile))
-        return None
+    def _check_done(self, target: Writable, journal: Journal, windows: dict[tuple[int, int], Window]) -> None:
+        """Forget tiles that are not on the disk; refuse to go on if any was computed from other pixels."""
+        for at, sums in list(journal.tiles.items()):
+            if at not in windows or checksum_of(target, self.plan.part(*windows[at].tile)) != sums[0]:
+                del journal.tiles[at]  # it was not the disk's yet
+        for at, (_, given) in journal.tiles.items():
+            # Times of files do not tell: clocks tick too slowly, or are set, and maps are written late.
+            if _checksum(*self._read(*windows[at].pieces(self.plan.sides))) != given:
+                journal.refuse(["source" if self.weights is None else "source or weights"])
 
     def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
         """Tiles, what holds for all of them, and the halo; a single tile is `solve`, and asks nothing else."""
@@ -341,16 +333,19 @@ class Job:
         plan = self.plan
         todo = list(windows.items())
 
-        def read(window: Window) -> tuple[np.ndarray, np.ndarray | None]:
-            return self._read(*window.pieces(plan.sides))
+        def read(window: Window) -> tuple[np.ndarray, np.ndarray | None, int]:
+            planes, weights = self._read(*window.pieces(plan.sides))
+            return planes, weights, 0 if journal is None else _checksum(planes, weights)
 
-        def write(at: tuple[int, int], place: Any, tile: np.ndarray) -> None:
+        def write(at: tuple[int, int], place: Any, tile: np.ndarray, given: int) -> None:
             pixels = plan.joined(tile)
             part = plan.part(*place)
+            if journal is not None:
+                journal.check_held()
             target.write(part, pixels)
             if journal is not None:
                 target.flush()
-                journal.note(at, target.sum(part))
+                journal.note(at, target.sum(part), given)
 
         shown = bar(self._progress, account.tiles, "tile", account.resumed)
         with shown as show, ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
@@ -358,7 +353,7 @@ class Job:
             ahead = reader.submit(read, todo[0][1]) if todo else None
             for k, (at, window) in enumerate(todo):
                 assert ahead is not None
-                planes, weights = ahead.result()
+                planes, weights, given = ahead.result()
                 ahead = reader.submit(read, todo[k + 1][1]) if k + 1 < len(todo) else None
                 tile, result = solver(planes, weights, window)
                 tile = tile.copy()  # not the whole window's memory
@@ -367,7 +362,7 @@ class Job:
                 del result
                 if written is not None:
                     written.result()
-                written = writer.submit(write, at, window.tile, tile)
+                written = writer.submit(write, at, window.tile, tile, given)
                 del tile
                 show(account.resumed + k + 1)
             if written is not None:
@@ -381,3 +376,8 @@ class Job:
             "grid": [list(steps) for steps in grid.steps],
             **self.plan.identity(),
         }
+
+
+def _checksum(planes: np.ndarray, weights: np.ndarray | None) -> int:
+    """Of what a tile is computed from."""
+    return checksum(planes) if weights is None else checksum(weights, checksum(planes))

@@ -1,111 +1,146 @@
 """What has been done of a large image, so that a run that was killed can go on where it was.
 
 A file of JSON, a line each: first what is done, then tiles that have been written, with their checksums.  A line
-is added when its tile is on the disk; the last line may be cut short.
+is added when its tile is on the disk; the last line may be cut short.  Who has this file locked writes to the output
+and to all that lies beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 from .. import files
+from ..locks import Lock
+
+# Bytes of what can be a journal: millions of tiles.
+MOST = 2**28
 
 
 class Journal:
-    """The journal at a path.
+    """The journal at a path, which is locked until it is closed.
 
-    Parameters
+    Leaving it as a context closes it; one without tiles vanishes.
+
+    Attributes
     ----------
-    path : Path
-    identity : dict
-        What tells this job from others, in what JSON has.
+    tiles : dict
+        Of tiles that are on the disk the checksums of what was written and of what it was computed from.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]):
+    def __init__(self, path: Path):
         self.path = path
-        self._identity = json.loads(json.dumps({"version": metadata.version("fastdeblur"), **identity}))
-        #: Checksums of tiles.
-        self.tiles: dict[tuple[int, int], int] = {}
-        self._file: IO[str] | None = None
-        if path.exists():
+        self.tiles: dict[tuple[int, int], list[int]] = {}
+        self._identity: dict[str, Any] = {}
+        self._end = 0  # of what makes sense
+        with files.write_errors(path):
+            self._lock = Lock(path)
+        try:
             self._read()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self.tiles:
+            self._lock.release()
+        else:  # nothing that a next run could use
+            self._lock.remove()
 
     def _read(self) -> None:
-        with self.path.open("rb") as file:
-            self._lock(file)  # until it is closed
-        first, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        size = os.fstat(self._lock.file.fileno()).st_size
+        if size > MOST:
+            raise ValueError(f"{self.path} has {size} bytes and is no journal: move it away, or delete it")
+        self._lock.file.seek(0)
+        content = b""
+        while more := self._lock.file.read(size):
+            content += more
+        first, *lines = content.split(b"\n")[:-1] or [b""]
+        errors = (ValueError, TypeError, RecursionError)
         try:
-            identity = dict(json.loads(first))
-        except (ValueError, TypeError):
+            self._identity = dict(json.loads(first))
+        except errors:
             return  # cut short before anything was done
-        different = [name for name in {**identity, **self._identity} if identity.get(name) != self._identity.get(name)]
-        if different:
-            # What was found, and the tiles, follow from the rest.
-            asked = sorted(set(different) - {"found", "grid"}) or ["weight or tiles"]
-            then = [
-                f"{name} {identity[name]!r}"
-                for name in asked
-                if isinstance(identity.get(name), (str, int, float)) and name != "psf"
-            ]
-            raise ValueError(
-                f"out belongs to a run that is not finished and had another {' and '.join(asked)}"
-                f"{' (' + ', '.join(then) + ')' if then else ''}: repeat that, or delete {self.path} to begin anew"
-            )
+        self._end = len(first) + 1
         for line in lines:
             try:
-                (i, j), self.tiles[i, j] = json.loads(line)
-            except (ValueError, TypeError):
+                (i, j), sums = json.loads(line)
+                good = isinstance(sums, list) and [type(sum) for sum in sums] == [int, int]
+                self.tiles[i, j] = sums if good else [-1, -1]  # what no checksum is
+            except errors:
                 break
+            self._end += len(line) + 1
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Refuse to go on with what another job has begun; `identity` tells them apart, in what JSON has."""
+        identity = json.loads(json.dumps({"version": metadata.version("fastdeblur"), **identity}))
+        different = [name for name in {**self._identity, **identity} if self._given(name) != identity.get(name)]
+        if self.tiles and different:
+            self.refuse(different)
+        if self._identity != identity:
+            self._identity, self._end = identity, 0
+
+    def _given(self, name: str) -> Any:
+        return self._identity.get(name)
+
+    def refuse(self, different: list[str]) -> NoReturn:
+        """Say what another job had."""
+        # What was found, and the tiles, follow from the rest.
+        asked = sorted(set(different) - {"found", "grid"}) or ["weight or tiles"]
+        then = [
+            f"{name} {self._given(name)!r}"
+            for name in asked
+            if isinstance(self._given(name), (str, int, float)) and name != "psf" and len(str(self._given(name))) < 100
+        ]
+        raise ValueError(
+            f"out belongs to a run that is not finished and had another {' and '.join(asked)}"
+            f"{' (' + ', '.join(then) + ')' if then else ''}: repeat that, or delete {self.path} to begin anew"
+        )
+
+    def clear(self) -> None:
+        """Forget everything: what it speaks of is not there."""
+        self.tiles, self._end = {}, 0
+        with files.write_errors(self.path):
+            self._lock.file.truncate(0)
 
     def begin(self) -> None:
-        """Start, or go on with the tiles that are there."""
-        lines = [json.dumps([tile, total]) for tile, total in self.tiles.items()]
-        head = json.dumps(self._identity)
-        new = self.path.with_name(self.path.name + ".new")
+        """Start, or go on after what is there."""
         with files.write_errors(self.path):
-            try:
-                new.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
-                os.replace(new, self.path)
-            except BaseException:
-                new.unlink(missing_ok=True)
-                raise
-            self._file = self.path.open("a", encoding="utf-8")
-        self._lock(self._file)
+            self._lock.file.truncate(self._end)
+        if not self._end:
+            self._add(self._identity)
 
-    def _lock(self, file: IO[Any]) -> None:
-        """Refuse to go on with what another process is at."""
-        try:
-            import fcntl
-        except ImportError:  # Windows, where a file that is open cannot be replaced
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"out is being written by another process, which holds {self.path}") from None
-        except OSError:  # a file system without locks
-            return
-
-    def note(self, tile: tuple[int, int], total: int) -> None:
+    def note(self, tile: tuple[int, int], written: int, read: int) -> None:
         """A tile is on the disk."""
-        assert self._file is not None
-        with files.write_errors(self.path):
-            self._file.write(json.dumps([list(tile), total]) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self.tiles[tile] = total
+        self._add([list(tile), [written, read]])
+        self.tiles[tile] = [written, read]
 
-    def close(self) -> None:
-        """Leave it for the next run."""
-        if self._file is not None:
-            with suppress(OSError):  # what could not be written has been said
-                self._file.close()
+    def _add(self, value: Any) -> None:
+        with files.write_errors(self.path):
+            line = memoryview(json.dumps(value).encode() + b"\n")
+            self._lock.file.seek(0, os.SEEK_END)
+            while line:
+                line = line[self._lock.file.write(line) :]
+            os.fsync(self._lock.file.fileno())
+
+    def held(self) -> bool:
+        """Whether nobody has deleted it."""
+        return self._lock.held()
+
+    def check_held(self) -> None:
+        """Refuse to write on when another may have begun to."""
+        if not self.held():
+            raise OSError(f"{self.path} was deleted while it was in use, and with it the lock that keeps others away")
 
     def remove(self) -> None:
         """Everything is done."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+        self._lock.remove()

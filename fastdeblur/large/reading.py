@@ -6,6 +6,7 @@ A mapped file is read as a file: pages of a map that have been touched would cou
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import math
 import mmap
@@ -75,7 +76,9 @@ class Sliced:
         found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
         if self.path is not None:
             found |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
-        if self.path is None or self.path.is_dir():  # which does not change with what is within
+            if self.path.is_dir():  # which does not change with what is within
+                found["content"] = _content(self.path)
+        else:
             found["pixels"] = self._some()
         return found
 
@@ -100,6 +103,22 @@ class Sliced:
         if found.shape != tuple(each.stop - each.start for each in part):
             raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
         return found
+
+
+def _content(folder: Path) -> str:
+    """A digest of the names, sizes and times of all files in a folder."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            state = os.stat(path)
+            digest.update(
+                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
+                    errors="surrogateescape"
+                )
+            )
+    return digest.hexdigest()
 
 
 def give_back(array: Any) -> None:

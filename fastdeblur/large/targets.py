@@ -6,7 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,35 +54,54 @@ def opened(
 
     `identity` tells what is to be done from other jobs.
     """
-    if isinstance(out, (str, os.PathLike)):
-        path = Path(out)
-        with files.write_errors(path):
-            if files.format_of(path) == "Zarr":
-                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), identity)
-            else:
-                new = IntoNewFile(path, shape, dtype, axis, identity)
-        try:
-            yield Named(new, path)
-        finally:
-            new.close()
-        return
     if out is None:
         yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
+    with ExitStack() as stack:
+        target = _with_journal(out, shape, dtype, axis, tile, identity, stack)
+        journal = target.journal
+        try:
+            yield target
+        except BaseException:
+            if journal is not None and not journal.tiles and journal.held():  # nothing that a next run could use
+                target.abandon()
+            raise
+        if journal is not None:
+            journal.remove()
+
+
+def _with_journal(
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axis: int | None,
+    tile: tuple[int, int],
+    identity: Identity,
+    stack: ExitStack,
+) -> Writable:
+    """A target for something on the disk, or whatever takes parts."""
+    if isinstance(out, (str, os.PathLike)):
+        path = Path(out)
+        with files.write_errors(path):
+            journal = stack.enter_context(journal_of(Path(os.path.realpath(path)), identity, True))
+            if files.format_of(path) == "Zarr":
+                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal)
+            else:
+                new = IntoNewFile(path, shape, dtype, axis, journal)
+        stack.callback(new.close)
+        return Named(new, path)
     if isinstance(out, np.memmap):
         out.flush()
     place = place_of(out)
     if place is None:
         folder = zarrs.folder_of(out)
-        yield IntoArray(out, None if folder is None else journal_of(Path(os.path.realpath(folder)), identity))
-        return
-    journal = journal_of(Path(os.path.realpath(place[0])), identity)
-    target = IntoMap(place[0], place[1], shape, out.dtype, journal)
-    target.map = out
-    try:
-        yield Named(target, place[0])
-    finally:
-        target.close()
+        if folder is None:
+            return IntoArray(out)
+        return IntoArray(out, stack.enter_context(journal_of(Path(os.path.realpath(folder)), identity)))
+    path, first = place
+    journal = stack.enter_context(journal_of(Path(os.path.realpath(path)), identity))
+    file = stack.enter_context(path.open("r+b", buffering=0))
+    return Named(IntoMap(out, file, first, shape, out.dtype, journal), path)
 
 
 class Named:

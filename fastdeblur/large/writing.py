@@ -10,16 +10,17 @@ import errno
 import math
 import os
 import shutil
+import stat
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
-from .. import files, npys, tiffs, zarrs
-from ..whole import put_in_place
+from .. import files, locks, npys, tiffs, zarrs
+from ..whole import beside, put_in_place, recover, remove
 from .journal import Journal
 from .reading import Part, fill, give_back, runs
 
@@ -47,6 +48,9 @@ class Writable(Protocol):
     def flush(self) -> None:
         """Let what was written survive this process, and the machine where it can."""
 
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        """Raise an OSError unless all parts have these checksums, and lie where they were written to."""
+
     def finish(self) -> Any:
         """Put everything in its place; returns the whole, to be read."""
 
@@ -57,9 +61,25 @@ class Writable(Protocol):
         """Remove what is worth nothing yet."""
 
 
-def checksum(pixels: np.ndarray) -> int:
-    """Of pixels in C order."""
-    return zlib.crc32(np.ascontiguousarray(pixels).data)
+def checksum(pixels: np.ndarray, before: int = 0) -> int:
+    """Of pixels in C order, after others'."""
+    return zlib.crc32(np.ascontiguousarray(pixels).data, before)
+
+
+def checksum_of(target: Writable, part: Part) -> int | None:
+    """The checksum of what a target has; None if that cannot be read."""
+    with suppress(Exception):  # chunks of a Zarr array may be damaged in any way
+        return target.sum(part)
+    return None
+
+
+def _check_sums(target: Writable, sums: Iterable[tuple[Part, int]]) -> None:
+    if any(checksum_of(target, part) != wanted for part, wanted in sums):
+        raise _changed()
+
+
+def _changed() -> OSError:
+    return OSError("something else has changed or removed what was written; what was there before stays")
 
 
 class IntoArray:
@@ -78,6 +98,9 @@ class IntoArray:
     def flush(self) -> None:
         """Nothing is kept back."""
 
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        _check_sums(self, sums)
+
     def finish(self) -> Any:
         return self.array
 
@@ -91,9 +114,11 @@ class IntoArray:
 class IntoFile:
     """Into an array that lies in a file, in C order, from a byte on."""
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Journal | None):
-        self.path, self.shape, self.dtype, self.journal = path, shape, dtype, journal
-        self._offset, self._file = offset, path.open("r+b", buffering=0)
+    def __init__(
+        self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Journal | None
+    ):
+        self.shape, self.dtype, self.journal = shape, dtype, journal
+        self._offset, self._file = offset, file
 
     def write(self, part: Part, pixels: np.ndarray) -> None:
         pixels = np.ascontiguousarray(pixels, self.dtype)
@@ -113,6 +138,9 @@ class IntoFile:
     def flush(self) -> None:
         os.fsync(self._file.fileno())
 
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        _check_sums(self, sums)
+
     def finish(self) -> Any:
         self.flush()
         self.close()
@@ -128,41 +156,49 @@ class IntoFile:
 class IntoMap(IntoFile):
     """Into the file of a caller's `map`."""
 
-    map: np.memmap
+    def __init__(self, map: np.memmap, *where: Any):
+        super().__init__(*where)
+        self._map = map
 
     def finish(self) -> np.memmap:
         super().finish()
-        return self.map
+        return self._map
 
 
 class IntoNewFile(IntoFile):
     """Into a .npy or TIFF that takes the place of another at the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, identity: Identity):
-        self._target, format = Path(os.path.realpath(path)), files.format_of(path)
-        partial = beside(self._target, "partial")
-        journal = journal_of(self._target, identity, partial)
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, journal: Journal):
+        self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
+        self._partial = beside(self._target, "partial")
         # A run that ended early has left both.
-        offset = _data_of(partial, format, shape, dtype) if journal.tiles else None
-        if offset is None:
-            try:
-                partial.unlink(missing_ok=True)
-                offset = _empty(partial, format, shape, dtype, axis)
-            except BaseException:
-                with suppress(OSError):
-                    partial.unlink(missing_ok=True)
-                raise
-        super().__init__(partial, offset, shape, dtype, journal)
+        file = _unfinished(self._partial) if journal.tiles else None
+        offset = None if file is None else _data_of(self._partial, self._format, shape, dtype)
+        if file is None or offset is None:
+            if file is not None:
+                file.close()
+            journal.clear()
+            remove(self._partial)
+            file, offset = _empty(self._partial, self._format, shape, dtype, axis)
+        super().__init__(file, offset, shape, dtype, journal)
 
     def abandon(self) -> None:
-        super().close()
-        self.path.unlink(missing_ok=True)
+        self.close()
+        remove(self._partial)
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        self.flush()
+        own = self._partial.exists() and os.path.samestat(os.fstat(self._file.fileno()), self._partial.lstat())
+        if not own or _data_of(self._partial, self._format, self.shape, self.dtype) != self._offset:
+            raise _changed()
+        super().check(sums)
 
     def finish(self) -> np.ndarray:
         super().finish()
+        files.check_place(self._path)
         if self._target.exists():
-            shutil.copymode(self._target, self.path)
-        os.replace(self.path, self._target)
+            shutil.copymode(self._target, self._partial)
+        os.replace(self._partial, self._target)
         return np.memmap(self._target, self.dtype, "r", self._offset, self.shape)
 
 
@@ -170,50 +206,90 @@ class IntoNewZarr(IntoArray):
     """Into a Zarr array that takes the place of another at the end."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], identity: Identity
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], journal: Journal
     ):
-        self._target = Path(os.path.realpath(path))
-        self._partial = beside(self._target, "partial")
-        journal, array = journal_of(self._target, identity, self._partial), None
-        if journal.tiles:
-            with suppress(Exception):  # it is damaged
-                array = zarrs.require().open_array(str(self._partial), mode="r+")
-        if array is None or (array.shape, array.dtype, array.chunks) != (shape, dtype, chunks):
-            shutil.rmtree(self._partial, ignore_errors=True)
-            array = zarrs.require().open_array(str(self._partial), mode="w", shape=shape, chunks=chunks, dtype=dtype)
+        self._path, self._target = path, Path(os.path.realpath(path))
+        self._partial, self._kind = beside(self._target, "partial"), (shape, dtype, chunks)
+        array = self._there("r+") if journal.tiles else None
+        if array is not None:
+            zarrs.remove_strays(self._partial, array)
+        else:
+            journal.clear()
+            remove(self._partial)
+            self._partial.mkdir()
+            try:
+                array = zarrs.require().open_array(
+                    str(self._partial), mode="w", shape=shape, chunks=chunks, dtype=dtype
+                )
+            except BaseException:
+                self.abandon()
+                raise
         super().__init__(array, journal)
+
+    def _there(self, mode: str) -> Any:
+        """The array that is on the disk; None if it is damaged, or another."""
+        with suppress(Exception):
+            array = zarrs.require().open_array(str(self._partial), mode=mode)
+            if not self._partial.is_symlink() and (array.shape, array.dtype, array.chunks) == self._kind:
+                return array
+        return None
 
     def abandon(self) -> None:
         shutil.rmtree(self._partial, ignore_errors=True)
 
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        array = self._there("r")
+        if array is None:
+            raise _changed()
+        self.array = array
+        super().check(sums)
+
     def finish(self) -> Any:
+        files.check_place(self._path)
         put_in_place(self._partial, self._target)
         return zarrs.require().open_array(str(self._target), mode="r")
 
 
-def journal_of(target: Path, identity: Identity, partial: Path | None = None) -> Journal:
-    """The journal beside a target, which is worth nothing without what it speaks of."""
-    path = beside(target, "journal")
-    if partial is not None and not partial.exists():
-        path.unlink(missing_ok=True)
-    return Journal(path, identity())
+@contextmanager
+def journal_of(target: Path, identity: Identity, partial: bool = False) -> Iterator[Journal]:
+    """The journal beside a target, and with it the sole right to write there.
+
+    One that speaks of something `partial` is worth nothing without that.
+    """
+    with Journal(beside(target, "journal")) as journal:
+        if partial:
+            recover(target)
+            if not os.path.lexists(beside(target, "partial")):
+                journal.clear()
+        journal.claim(identity())
+        yield journal
 
 
-def beside(target: Path, what: str) -> Path:
-    """The name of what lies beside an output while it is written."""
-    return target.with_name(f".{target.name}.{what}")
+def _unfinished(path: Path) -> IO[bytes] | None:
+    """A file that an earlier run has left; None if there is none, or something else."""
+    try:
+        number = os.open(path, locks.FLAGS & ~os.O_CREAT)
+    except OSError:
+        return None
+    file = os.fdopen(number, "r+b", buffering=0)
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return file
+    file.close()
+    return None
 
 
-def _empty(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> int:
-    """Make a file that has room for all pixels; returns the first one's place."""
-    if format == "NPY":
-        with path.open("xb") as file:
+def _empty(
+    path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None
+) -> tuple[IO[bytes], int]:
+    """Make a file that has room for all pixels; returns it, open, and the first pixel's place."""
+    file: Any = path.open("x+b", buffering=0)
+    try:
+        if format == "NPY":
             npys.write_header(file, shape, dtype)
             offset = file.tell()
-    else:
-        offset = _empty_tiff(path, shape, dtype, axis)
-    size = offset + math.prod(shape) * dtype.itemsize
-    with path.open("r+b") as file:
+        else:
+            offset = _empty_tiff(file, shape, dtype, axis)
+        size = offset + math.prod(shape) * dtype.itemsize
         file.truncate(size)
         if hasattr(os, "posix_fallocate"):  # a disk that is too small says so now
             try:
@@ -221,16 +297,21 @@ def _empty(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any]
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # what no file system knows
                     raise
-    return offset
+    except BaseException:
+        file.close()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return file, offset
 
 
-def _empty_tiff(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> int:
+def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> int:
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
     shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
-        path, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels),
+        file, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels),
         bigtiff=math.prod(shape) * dtype.itemsize > tiffs.CLASSIC_MOST,
     )  # fmt: skip
     return int(offset)
