@@ -13,7 +13,8 @@ from fastdeblur import cli, files
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits as POSIX has them")
 # The second page is asked for when the first has been written to the temporary file.
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests are run by
 import numpy as np
 from fastdeblur import cli, deblurring
 
@@ -44,11 +45,16 @@ def before(folder, suffix):
 
 @pytest.mark.parametrize(
     ("number", "status", "said", "suffix"),
-    [(signal.SIGINT, 130, "interrupted", ".tif"), (signal.SIGTERM, 143, "terminated", ".npy")],
+    [
+        (signal.SIGINT, 130, "interrupted", ".tif"),
+        (signal.SIGTERM, 143, "terminated", ".npy"),
+        (signal.SIGHUP, 129, "terminated", ".tif"),
+        (signal.SIGHUP, 129, "terminated", ".zarr"),
+    ],
 )
 def test_an_interrupt_leaves_no_half_file(tmp_path, number, status, said, suffix):
     out = before(tmp_path, suffix)
-    old = out.read_bytes()
+    old = files.read(out)
     words = ["deblur", "stack.npy", "--stack", "--psf", "gaussian:5:1", "--max-iter", "2", "-o", out.name]
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, *words],
@@ -68,16 +74,64 @@ def test_an_interrupt_leaves_no_half_file(tmp_path, number, status, said, suffix
     assert process.returncode == status
     assert rest == ""
     assert err == f"fastdeblur: {said}\n"
-    assert out.read_bytes() == old
+    np.testing.assert_array_equal(files.read(out), old)
     assert sorted(os.listdir(tmp_path)) == [out.name, "stack.npy"]
+
+
+# A terminal that closes tells the shell and its commands, and the shell tells them again.
+AGAIN = """
+import os, signal, sys
+from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from fastdeblur import cli, deblurring, files
+
+unlink = Path.unlink
+
+def removed(path, missing_ok=False):
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    unlink(path, missing_ok)
+
+def run(arguments):
+    with files.saving(arguments.out, deblurring.np.ones((3, 4))):
+        print(len([name for name in os.listdir() if name.endswith(".tmp")]), flush=True)
+        os.close(2)
+        Path.unlink = removed
+        os.kill(os.getpid(), signal.SIGHUP)
+
+deblurring.run = run
+sys.exit(cli.main(["deblur", "image.npy", "--psf", "box:3", "-o", "out.npy"]))
+"""
+
+
+def test_a_terminal_that_closes(tmp_path):
+    done = subprocess.run([sys.executable, "-c", AGAIN], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (129, "1\n", "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_ignores_a_closed_terminal_goes_on(tmp_path):
+    """As nohup lets it."""
+    before(tmp_path, ".npy")
+    script = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from fastdeblur import cli, deblurring
+read = deblurring.specs.read_psf
+deblurring.specs.read_psf = lambda *words: (os.kill(os.getpid(), signal.SIGHUP), read(*words))[1]
+sys.exit(cli.main(["deblur", "stack.npy", "--stack", "--psf", "box:3", "-o", "out.npy", "--max-iter", "1"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_handler_is_what_it_was(tmp_path, capsys):
     np.save(tmp_path / "image.npy", np.ones((4, 5)))
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     argv = ["deblur", str(tmp_path / "image.npy"), "--psf", "box:3", "-o", str(tmp_path / "out.npy"), "--max-iter", "1"]
     assert cli.main(argv) == 0
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 FULL = """

@@ -97,17 +97,17 @@ def deblur_large(
     ------
     TypeError, ValueError
         If an argument is not of the kind or in the range given above, `source` cannot be read, there is no place
-        for `out`, another process is writing it, or `max_memory` is too small: then it says what is needed.
+        for `out`, another run is writing it, or `max_memory` is too small: then it says what is needed.
     OSError
-        If writing fails, as on a full disk.
+        If writing fails, as on a full disk, or something else changes or removes what has been written meanwhile.
     ImportError
         If a file is in a format that needs a package which is not there: ``pip install "fastdeblur[large]"``.
 
     Warns
     -----
     UserWarning
-        If seams may show, since a larger halo than half a tile would be needed; and as `solve`.  Of a Dask array, when
-        the weight has been found: on a cluster a worker says it.
+        If seams may show, since a larger halo than half a tile would be needed; if the file system of `out` has no
+        locks; and as `solve`.  Of a Dask array, when the weight has been found: on a cluster a worker says it.
 
     Notes
     -----
@@ -116,8 +116,10 @@ def deblur_large(
 
     A run that ends early leaves a journal beside `out` (``.name.journal``), with what has been written.  The same call
     goes on from there, and ends with the same pixels as one that was never interrupted; another call with the
-    same `out` is refused until the journal is deleted.  This holds for outputs that are paths, mapped arrays, or
-    Zarr arrays in folders.
+    same `out` is refused until the journal is deleted, and so is one whose source has changed since.  The journal
+    is locked: of two runs on one `out` at the same time the second is refused.  This holds for outputs that are paths,
+    mapped arrays, or Zarr arrays in folders.  Before a file or folder takes its place, all tiles are read again; what
+    was there stays until then.
 
     Reading, solving and writing overlap.  Results do not depend on the number of threads.  A tile of which no pixel
     counts gets the mean of the sample.

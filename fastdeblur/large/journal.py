@@ -67,9 +67,12 @@ class Journal:
         first, *lines = content.split(b"\n")[:-1] or [b""]
         errors = (ValueError, TypeError, RecursionError)
         try:
-            self._identity = dict(json.loads(first))
+            identity = json.loads(first)
         except errors:
             return  # cut short before anything was done
+        if not isinstance(identity, dict):
+            return
+        self._identity = identity
         self._end = len(first) + 1
         for line in lines:
             try:
@@ -95,7 +98,7 @@ class Journal:
     def refuse(self, different: list[str]) -> NoReturn:
         """Say what another job had."""
         # What was found, and the tiles, follow from the rest.
-        asked = sorted(set(different) - {"found", "grid"}) or ["weight or tiles"]
+        asked = sorted(set(different) - {"found", "grid"}) or ["source, weight or tiles"]
         then = [
             f"{name} {self._given(name)!r}"
             for name in asked
