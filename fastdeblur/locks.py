@@ -13,6 +13,9 @@ from typing import IO
 # A link must not lead elsewhere, and a pipe must not keep us waiting.
 FLAGS = os.O_RDWR | os.O_CREAT | sum(getattr(os, f"O_{name}", 0) for name in ("NOFOLLOW", "NONBLOCK", "BINARY"))
 
+# How often its last holder may have removed it between opening and locking.
+MOST = 100
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -37,6 +40,12 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)  # of a child that was forked meanwhile, too
 
 
+def own_file(number: int) -> bool:
+    """Whether what is open is a file, and one that has no other name."""
+    state = os.fstat(number)
+    return stat.S_ISREG(state.st_mode) and state.st_nlink <= 1
+
+
 class Lock:
     """The lock on what is written beside the file at `path`, which is made if it is not there.
 
@@ -59,7 +68,7 @@ class Lock:
 
     def __init__(self, path: Path):
         self.path = path
-        while True:
+        for _ in range(MOST):
             self.file = self._opened()
             try:
                 self._lock()
@@ -70,22 +79,22 @@ class Lock:
                 raise
             # Its last holder removed it between opening and locking: what has its name now is another file.
             self.file.close()
+        raise ValueError(f"out is being written by other runs, one after another, which hold {path}")
 
     def _opened(self) -> IO[bytes]:
         try:
             number = os.open(self.path, FLAGS, 0o666)
         except OSError:
-            self._check_kind()
+            if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+                raise self._no_file() from None
             raise
-        file = os.fdopen(number, "r+b", buffering=0)
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            file.close()
-            self._check_kind()
-        return file
+        if not own_file(number):
+            os.close(number)
+            raise self._no_file()
+        return os.fdopen(number, "r+b", buffering=0)
 
-    def _check_kind(self) -> None:
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            raise ValueError(f"{self.path} must be a file, which says who writes; move away the folder, link or device")
+    def _no_file(self) -> ValueError:
+        return ValueError(f"{self.path} must be a file, which says who writes; move away the folder, link or device")
 
     def _lock(self) -> None:
         try:

@@ -341,16 +341,28 @@ def test_no_link_is_followed(tmp_path, victim, wanted, suffix, name, to):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("to", ["file", "."])
+@pytest.mark.parametrize("to", ["file", ".", "hard"])
 def test_no_link_is_followed_by_the_next_run(tmp_path, victim, wanted, suffix, to):
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / f"out{suffix}"
     interrupted(out)
-    beside(out, "partial").rename(tmp_path / "moved")
-    beside(out, "partial").symlink_to(victim / to)
+    partial, moved = beside(out, "partial"), tmp_path / "moved"
+    partial.rename(moved)
+    if to == "hard":
+        partial.hardlink_to(victim / "file" if suffix == ".zarr" else moved)
+    else:
+        partial.symlink_to(victim / to)
+    before = moved.read_bytes() if moved.is_file() else None
     fd.deblur_large(IMAGE, PSF, out, **OPTIONS)
     np.testing.assert_array_equal(read(out), wanted)
     assert os.listdir(out.parent) == [out.name]
+    assert before is None or moved.read_bytes() == before
+
+
+def test_a_journal_of_two_names(tmp_path, victim):
+    beside(tmp_path / "out.npy", "journal").hardlink_to(victim / "file")
+    with pytest.raises(ValueError, match=r"\.journal must be a file"):
+        fd.deblur_large(IMAGE, PSF, tmp_path / "out.npy", **OPTIONS)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -416,6 +428,29 @@ def test_a_journal_that_is_too_long(tmp_path, monkeypatch, wanted):
 # --- Locks.
 
 
+OUTS = {
+    **{suffix: lambda folder, suffix=suffix: folder / f"out{suffix}" for suffix in SUFFIXES},
+    "map": lambda folder: np.lib.format.open_memmap(folder / "out.npy", "w+", np.float32, IMAGE.shape),
+    "Zarr array": lambda folder: zarr.open_array(str(saved(folder / "out.zarr", IMAGE)), mode="r+"),
+}
+
+
+@pytest.mark.parametrize("kind", OUTS)
+def test_one_run_at_a_time_on_one_output(tmp_path, wanted, kind):
+    out, refused = OUTS[kind](tmp_path), []
+
+    def another():
+        with pytest.raises(ValueError, match="out is being written by another run") as error:
+            fd.deblur_large(IMAGE, PSF, out, **{**OPTIONS, "mu": 0.5})
+        refused.append(error)
+
+    with at_tile(2, another):
+        fd.deblur_large(IMAGE, PSF, out, **OPTIONS)
+    assert len(refused) == 1
+    np.testing.assert_array_equal(read(out) if isinstance(out, Path) else out[...], wanted)
+    assert len(os.listdir(tmp_path)) == 1
+
+
 def test_one_at_a_time_in_one_process_too(tmp_path):
     first = locks.Lock(tmp_path / "lock")
     for _ in range(2):
@@ -450,6 +485,13 @@ def test_a_file_that_is_removed_before_it_is_locked(tmp_path, monkeypatch):
     assert len(taken) == 4
     assert lock.held()
     lock.remove()
+
+
+def test_a_file_that_is_always_another(tmp_path, monkeypatch):
+    """Or a file system that numbers files anew each time."""
+    monkeypatch.setattr(locks.Lock, "held", lambda lock: False)
+    with pytest.raises(ValueError, match="out is being written by other runs"):
+        locks.Lock(tmp_path / "lock")
 
 
 def test_a_lock_of_another_s_is_not_removed(tmp_path):

@@ -10,7 +10,6 @@ import errno
 import math
 import os
 import shutil
-import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -79,7 +78,7 @@ def _check_sums(target: Writable, sums: Iterable[tuple[Part, int]]) -> None:
 
 
 def _changed() -> OSError:
-    return OSError("something else has changed or removed what was written; what was there before stays")
+    return OSError("something else has changed or removed what was written: repeat the call, which does that again")
 
 
 class IntoArray:
@@ -271,10 +270,9 @@ def _unfinished(path: Path) -> IO[bytes] | None:
         number = os.open(path, locks.FLAGS & ~os.O_CREAT)
     except OSError:
         return None
-    file = os.fdopen(number, "r+b", buffering=0)
-    if stat.S_ISREG(os.fstat(number).st_mode):
-        return file
-    file.close()
+    if locks.own_file(number):
+        return os.fdopen(number, "r+b", buffering=0)
+    os.close(number)
     return None
 
 
