@@ -278,7 +278,8 @@ class Blur:
         Returns
         -------
         scipy.sparse.linalg.LinearOperator
-            Of shape (pixels of the image, pixels of the estimate), on arrays in C order, raveled.
+            Of shape (pixels of the image, pixels of the estimate), on arrays in C order, raveled.  Its ``matvec``
+            and ``rmatvec`` take batches too, of shape (..., pixels), where SciPy passes them on (from 1.18).
 
         Examples
         --------
@@ -294,8 +295,8 @@ class Blur:
 
         return scipy.sparse.linalg.LinearOperator(
             (math.prod(self.image_shape), math.prod(self.estimate_shape)),
-            matvec=partial(_raveled, self.forward, self.estimate_shape),
-            rmatvec=partial(_raveled, self.adjoint, self.image_shape),
+            matvec=partial(_on_vectors, self.forward, self.estimate_shape, self.image_shape, self.dtype),
+            rmatvec=partial(_on_vectors, self.adjoint, self.image_shape, self.estimate_shape, self.dtype),
             dtype=self.dtype,
         )
 
@@ -378,9 +379,20 @@ def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:
     return blur._apply(False, "image", image, None, callers=3)  # type: ignore[no-any-return]
 
 
-def _raveled(apply: Any, shape: tuple[int, int], x: np.ndarray) -> np.ndarray:
-    """What a LinearOperator does to a vector; not a closure, so that it can be pickled."""
-    return np.ravel(apply(np.reshape(x, shape)))
+def _on_vectors(
+    apply: Any, shape: tuple[int, ...], out_shape: tuple[int, ...], dtype: np.dtype[Any], vectors: Any
+) -> np.ndarray:
+    """What a LinearOperator does to a raveled array, or to an array of them whose last axis they are.
+
+    Not a closure, so that it can be pickled.
+    """
+    vectors, pixels = np.asarray(vectors), math.prod(shape)
+    # Up to SciPy 1.17 columns come as they are, of shape (pixels, 1).
+    batch = vectors.shape[:-1] if vectors.shape[-1] == pixels else ()
+    results = np.empty((math.prod(batch), *out_shape), dtype)
+    for vector, out in zip(vectors.reshape(-1, pixels), results, strict=True):
+        apply(vector.reshape(shape), out=out)
+    return results.reshape(*batch, math.prod(out_shape))
 
 
 def _rebuild(psf: np.ndarray, image_shape: tuple[int, int], options: dict[str, Any]) -> Blur:

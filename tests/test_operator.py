@@ -12,6 +12,7 @@ import numpy as np
 import pylops
 import pylops.utils
 import pytest
+import scipy
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -19,6 +20,7 @@ import fastdeblur as fd
 
 BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown"]
 PATHS = ["direct", "separable", "fft"]
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 
 for_each = pytest.mark.parametrize
 every_boundary = for_each("boundary", BOUNDARIES)
@@ -169,7 +171,9 @@ def test_linear_operator(dtype, path, boundary, rng):
     x, y = rng.standard_normal((cols, 3)).astype(dtype), rng.standard_normal((rows, 3)).astype(dtype)
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
     close(operator.matvec(x[:, 0]), matrix @ x[:, 0])
-    close(operator.matvec(x[:, :1]), matrix @ x[:, :1])
+    close(operator.matmat(x[:, :1]), matrix @ x[:, :1])
+    close(operator.rmatmat(y[:, :1]), matrix.T @ y[:, :1])
+    close(operator @ x[:, :1], matrix @ x[:, :1])
     close(operator.rmatvec(y[:, 0]), matrix.T @ y[:, 0])
     close(operator.matmat(x), matrix @ x)
     close(operator.rmatmat(y), matrix.T @ y)
@@ -185,6 +189,30 @@ def test_linear_operator(dtype, path, boundary, rng):
     before = first.copy()
     operator.matvec(x[:, 1])
     np.testing.assert_array_equal(first, before)  # no result is another's memory
+
+
+@for_each("batch", [(), (1,), (3,), (2, 3), (0,), (0, 2)])
+@for_each("shape", [(6, 7), (1, 1)])
+@for_each("boundary", ["reflect", "unknown"])
+def test_linear_operator_of_batches(boundary, shape, batch, rng):
+    """As SciPy passes them on from 1.18: the last axis is the vector's, or the last but one in products of matrices."""
+    psf = rng.standard_normal((3, 4))
+    matrix = np.array(naive.matrix(shape, psf.tolist(), boundary))
+    operator = fd.Blur(psf, shape, boundary=boundary).as_linear_operator()
+    rows, cols = operator.shape
+    x, y = rng.standard_normal((*batch, cols)), rng.standard_normal((*batch, rows))
+    # What is handed to SciPy, which up to 1.17 takes no batches itself.
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
+    close(operator._matvec(x), x @ matrix.T)
+    close(operator._rmatvec(y), y @ matrix)
+    if SCIPY >= (1, 18):
+        if y.shape != (1, 1):  # a column, of which SciPy warns up to 1.19
+            close(operator.matvec(x), x @ matrix.T)
+            close(operator.rmatvec(y), y @ matrix)
+        x, y = rng.standard_normal((*batch, cols, 2)), rng.standard_normal((*batch, rows, 2))
+        close(operator.matmat(x), matrix @ x)
+        close(operator.rmatmat(y), matrix.T @ y)
+        close(operator.H @ y, matrix.T @ y)
 
 
 @every_path_and_boundary
