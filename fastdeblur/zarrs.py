@@ -155,6 +155,7 @@ def _array(folder: Path) -> tuple[Any, int]:
     for name in ("shape", "chunks"):
         if len(described.get(name) or []) > MOST_AXES:
             raise ValueError(f"its {name} must have at most {MOST_AXES} sizes; it has {len(described[name])}")
+    _check_chunk_shape(described)
     dtype = _dtype(described)
     if zarr_codecs.shard_chunks(described) > MOST_CHUNKS:
         raise ValueError(f"its shards have more than {MOST_CHUNKS} chunks, and are not read")
@@ -167,6 +168,21 @@ def _array(folder: Path) -> tuple[Any, int]:
         store = ChainMap({".zarray": json.dumps(limited).encode()}, zarr.DirectoryStore(str(folder)))
         array = zarr.open_array(store, mode="r")
     return array, chunked.memory(tuple(map(int, array.chunks)), np.dtype(array.dtype).itemsize)
+
+
+def _check_chunk_shape(described: dict[str, Any]) -> None:
+    """Refuse chunks whose places `_check_stored` would not know.
+
+    Zarr from 3.4 on reads sizes that are no sizes as others, 0 as 1, so that of an image nothing is left but
+    its fill value, and takes lists of unequal sizes.
+    """
+    grid = described.get("chunk_grid", {"name": "regular", "configuration": {"chunk_shape": described.get("chunks")}})
+    if not isinstance(grid, dict) or grid.get("name") != "regular":
+        name = grid.get("name") if isinstance(grid, dict) else grid
+        raise ValueError(f"its chunks must be in a regular grid; theirs is {str(name)[:40]!r}")
+    sizes = (grid.get("configuration") or {}).get("chunk_shape")
+    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"it is damaged: its chunks have the shape {str(sizes)[:40]}")
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -306,6 +306,10 @@ def shard(content):
     return content + struct.pack("<QQ", 0, len(content)) * 4
 
 
+def grid(name, **configuration):
+    return {"chunk_grid": {"name": name, "configuration": configuration}}
+
+
 def zarrs():
     """Files of .zarr folders, by name."""
     scales = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "../gone.zarr"}]}]}
@@ -321,6 +325,10 @@ def zarrs():
         "chunks.zarr": {".zarray": zarray(chunks=[2**20, 2**20])},
         "many.zarr": {".zarray": zarray(shape=[2**14, 2**14], chunks=[1, 1])},
         "no-chunks.zarr": {".zarray": zarray(chunks=[0, 0])},
+        "true-chunks.zarr": {".zarray": zarray(chunks=[True, 30])},
+        "half-chunks.zarr": {".zarray": zarray(chunks=[24.0, 30])},
+        "null-chunks.zarr": {".zarray": zarray(chunks=None)},
+        "rows-chunks.zarr": {".zarray": zarray(chunks=[[10, 14], 30])},
         "negative.zarr": {".zarray": zarray(shape=[-24, 30])},
         "line.zarr": {".zarray": zarray(shape=[24], chunks=[24])},
         "none.zarr": {".zarray": zarray(shape=[0, 30])},
@@ -386,6 +394,13 @@ def zarrs():
         "gone.zarr": {".zgroup": '{"zarr_format": 2}', ".zattrs": json.dumps(scales).replace("../", "")},
         "codec.zarr": {"zarr.json": json.dumps(array | {"codecs": [{"name": "numcodecs.pickle"}]})},
         "grid.zarr": {"zarr.json": json.dumps(array | {"chunk_grid": 3})},
+        "no-chunks3.zarr": {"zarr.json": json.dumps(array | grid("regular", chunk_shape=[0, 30]))},
+        "rows3.zarr": {"zarr.json": json.dumps(array | grid("regular", chunk_shape=[[10, 14], 30]))},
+        "uneven3.zarr": {
+            "zarr.json": json.dumps(array | grid("rectilinear", kind="inline", chunk_shapes=[[10, 14], 30])),
+            "c/0/0": PIXELS[:300],
+            "c/1/0": PIXELS[300:],
+        },
         "half3.zarr": {"zarr.json": json.dumps(array), "c/0/0": PIXELS[:100]},
     }
 
