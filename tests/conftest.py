@@ -1,6 +1,7 @@
 import ctypes
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,18 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
 def pytest_xdist_auto_num_workers(config):
     """Processes that share the tests: one a core, for much of the time is compiling; benchmarks run alone."""
     return 0 if config.option.benchmark_only else min(os.cpu_count() or 1, 4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_of_children():
+    """Under ``nohup``, or in the background of a script, signals are ignored, and would be in the tests' processes.
+
+    A handler is not handed on to them, and one that does nothing leaves this process as it is.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture

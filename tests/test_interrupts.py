@@ -56,21 +56,20 @@ def test_an_interrupt_leaves_no_half_file(tmp_path, number, status, said, suffix
     out = before(tmp_path, suffix)
     old = files.read(out)
     words = ["deblur", "stack.npy", "--stack", "--psf", "gaussian:5:1", "--max-iter", "2", "-o", out.name]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("now ['.")  # the temporary file is there
-        process.send_signal(number)
-        rest, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("now ['.")  # the temporary file is there
+            process.send_signal(number)
+            rest, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status
     assert rest == ""
     assert err == f"fastdeblur: {said}\n"

@@ -321,17 +321,16 @@ class Slow:
         return np.ones([each.stop - each.start for each in part], "f4")
 fd.deblur_large(Slow(), np.ones((3, 3)) / 9, "out.npy", data="squares", mu=0.1, tile=30)
 """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout.readline() == "waiting\n"
-        options = {"data": "squares", "mu": 0.1, "tile": 30}
-        with pytest.raises(ValueError, match="out is being written by another run"):
-            fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
-        process.communicate("", timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout.readline() == "waiting\n"
+            options = {"data": "squares", "mu": 0.1, "tile": 30}
+            with pytest.raises(ValueError, match="out is being written by another run"):
+                fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
+            process.communicate("", timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]

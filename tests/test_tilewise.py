@@ -236,14 +236,17 @@ def test_an_interrupt_leaves_no_half_file_and_the_next_run_goes_on(tmp_path, cap
     out = saved(tmp_path / f"out{suffix}", old)
     journal = tmp_path / f".out{suffix}.journal"
     words = [sys.executable, "-c", SLOW, "deblur", str(tmp_path / "a.npy"), "-o", str(out), *WORDS]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
-        if journal.exists() and len(journal.read_text().splitlines()) > 2:
-            process.send_signal(number)
-            break
-        time.sleep(0.002)
-    said, err = process.communicate(timeout=60)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and process.poll() is None:
+                if journal.exists() and len(journal.read_text().splitlines()) > 2:
+                    process.send_signal(number)
+                    break
+                time.sleep(0.002)
+            said, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status
     assert (said, len(err.splitlines())) == ("", 1), err
     np.testing.assert_array_equal(read(out), old)
