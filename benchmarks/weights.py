@@ -16,7 +16,7 @@ from skimage import color, data
 from skimage.restoration import estimate_sigma
 
 import fastdeblur as fd
-from fastdeblur.weight import RIDGES, Periodogram, by_validation
+from fastdeblur.spectrum import RIDGES, Periodogram
 
 PHOTOGRAPHS = ("astronaut", "hubble_deep_field", "retina", "grass", "gravel", "text")
 PSFS = {"gaussian": fd.psf.gaussian(15, (1.5, 2.5)), "disk": fd.psf.disk(4), "motion": fd.psf.motion(13, 30)}
@@ -51,6 +51,12 @@ def cases() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, float]]:
                     sharp,
                     noise,
                 )
+
+
+def by_validation(seen: Periodogram) -> int:
+    """Which of RIDGES minimises the generalised cross-validation score."""
+    left = seen.left()
+    return int(np.argmin((left**2 * seen.power).sum(axis=1) / (left * seen.count).sum(axis=1) ** 2))
 
 
 def variance_of_blurred_away(seen: Periodogram) -> float:

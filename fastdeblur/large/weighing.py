@@ -16,8 +16,9 @@ import numpy as np
 
 from ..frames import typical, weighed
 from ..options import Options
+from ..spectrum import RIDGES, Periodogram
 from ..units import check_unscaled
-from ..weight import RIDGES, Periodogram, Seen, root_weights
+from ..weight import Seen, root_weights
 from .tiles import Quiet, counts
 from .windows import Place, grid_of
 

@@ -31,8 +31,8 @@ from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
 from ..objective import SECONDS
 from ..result import Result
+from ..spectrum import spread
 from ..splits import Splits
-from ..weight import spread
 from .poisson import photons
 from .shared import State, bar, unit_of, wants_stop
 
