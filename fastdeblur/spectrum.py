@@ -30,17 +30,17 @@ RING = math.log(math.sqrt(2) * math.pi / LEAST * 1.001) / RINGS
 # Ridges tried, for a psf whose sum is 1.
 RIDGES = np.exp(np.linspace(np.log(1e-8), np.log(50.0), 300))
 # Least noise to reckon with, in shares of the image's range: an image of 8 bits has 1e-3.
-LEAST_NOISE = 1e-4
+LEAST_NOISE = 3e-4
 
 # The model.  The noise's logarithm is linear in log q between KNOTS; log S is a parabola.
 KNOTS = np.log([0.3, 0.6, 1.0, 1.4, 1.8, 2.3, 3.0, 4.44])
 # What is expected of the parabola's slope and curvature, and how surely (natural images have slopes of about -2).
-SLOPE, CURVATURE = (-2.2, 0.5), (0.0, 0.15)
+SLOPE, CURVATURE = (-2.5, 0.5), (0.25, 0.2)
 # By how much spectra differ from such a model whatever the number of frequencies.
 MISFIT = 0.35
 # From knot to knot the noise's logarithm changes by about FLAT where the blur passes (there noise cannot be told
 # from signal), and by LOOSE more for each decade that |h|² is below DARK.  It hardly rises.
-FLAT, LOOSE, DARK, RISE = 0.2, 0.3, 10**-1.5, 0.1
+FLAT, LOOSE, DARK, RISE = 0.1, 0.25, 10**-1.5, 0.1
 
 
 class Windowed:

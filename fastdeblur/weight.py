@@ -17,14 +17,12 @@ from .arrays import beside, module_of, on_host, transforms_of
 from .boundary import reduced
 from .frames import typical
 from .kernels.shrink import POWER
-from .spectrum import RIDGES, Periodogram, Spectra, laplacian, spread
+from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, spread
 
 # Side of the part of an image from which to guess.
 MIDDLE = 128
 # Side of the part in which to look for edges.
 LARGE = 1024
-# Least noise to reckon with, in shares of the image's range: an image of 8 bits has 1e-3.
-LEAST_NOISE = 3e-4
 # Edges, in shares of the image's range.
 EDGE = 0.05
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and

@@ -1,0 +1,100 @@
+"""The noise that an image is taken to have, and the weight that follows from it, for noise of real images."""
+
+import functools
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage import color, data
+
+import fastdeblur as fd
+from fastdeblur.weight import Seen
+
+SIDE, MARGIN = 144, 24
+PSFS = {"gaussian": fd.psf.gaussian(17, 2), "airy": fd.psf.airy(5, (31, 31)), "disk": fd.psf.disk(5)}
+
+
+@functools.cache
+def blurred(kind):
+    """A photograph, and what a blur makes of it and of what is beyond the frame."""
+    side = SIDE + 2 * MARGIN
+    scene = color.rgb2gray(data.astronaut())[60 : 60 + side, 150 : 150 + side]
+    inside = (slice(MARGIN, -MARGIN),) * 2
+    return scene[inside], ndimage.convolve(scene, PSFS[kind], mode="nearest")[inside]
+
+
+def jpeg(image, quality):
+    levels = np.round(255 * image.clip(0, 1)).astype(np.uint8)
+    return imageio.imread(imageio.imwrite("<bytes>", levels, extension=".jpg", quality=quality)) / 255
+
+
+def smoothed(image, rng):
+    noise = ndimage.gaussian_filter(rng.standard_normal(image.shape), 0.7)
+    return image + 0.01 * noise / noise.std()
+
+
+def enlarged(image, rng):
+    half = image.reshape(SIDE // 2, 2, SIDE // 2, 2).mean(axis=(1, 3))
+    return ndimage.zoom(half + 0.005 * rng.standard_normal(half.shape), 2, order=3, mode="nearest", grid_mode=True)
+
+
+SPOILT = {
+    "jpeg 75": lambda image, rng: jpeg(image, 75),
+    "jpeg 95": lambda image, rng: jpeg(image, 95),
+    "8 bits": lambda image, rng: np.round(255 * image) / 255,
+    "smoothed": smoothed,
+    "enlarged": enlarged,
+}
+
+
+def psnr(image, truth):
+    return -10 * np.log10(np.mean((image - truth) ** 2))
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+@pytest.mark.parametrize("psf", PSFS)
+def test_the_weight_is_near_the_best_for_noise_that_is_not_white(psf, spoilt, rng):
+    sharp, image = blurred(psf)
+    image = SPOILT[spoilt](image, rng).astype(np.float32)
+    found = fd.solve(image, PSFS[psf], data="squares", tol=1e-3)
+    scores = {f: psnr(fd.deblur(image, PSFS[psf], data="squares", mu=f * found.mu), sharp) for f in (0.1, 0.3, 3, 10)}
+    chosen = psnr(found.image, sharp)
+    assert chosen > psnr(image, sharp) + 1
+    assert chosen > max(scores.values()) - 0.5
+
+
+@pytest.mark.parametrize("prior", ["gradient", "tv", "sparse"])
+def test_a_jpeg_is_made_better_not_worse(prior):
+    sharp, image = blurred("gaussian")
+    image = jpeg(image, 95).astype(np.float32)
+    assert psnr(fd.deblur(image, PSFS["gaussian"], prior=prior), sharp) > psnr(image, sharp) + 2
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("psf", PSFS)
+def test_white_noise_is_measured(psf, noise, rng):
+    image = blurred(psf)[1] + noise * rng.standard_normal((SIDE, SIDE))
+    assert Seen(image[None], [PSFS[psf]], None).noise == pytest.approx(noise, rel=0.06)
+
+
+@pytest.mark.parametrize(("scale", "bright"), [(1e-6, 1.0), (1e6, 1.0), (1.0, 7.0)])
+def test_the_weight_has_units(scale, bright, rng):
+    """Of the image's units, the noise's; and of the psf's sum, the ridge's."""
+    image, psf = blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE)), PSFS["disk"]
+    plain = Seen(image[None], [psf], None)
+    other = Seen(scale * bright * image[None], [bright * psf], None)
+    assert other.noise == pytest.approx(scale * bright * plain.noise, rel=1e-6)
+    assert other.ridge == pytest.approx(bright**2 * plain.ridge)
+    for prior in ("tv", "sparse"):
+        power = {"tv": 1.0, "sparse": 1.2}[prior]
+        wanted = scale**power * bright**2 * plain.weight_of(prior, "squares")
+        assert bright != 1 or other.weight_of(prior, "squares") == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 3), (4, 7), (40, 1), (9, 200)])
+def test_small_images_have_a_weight(shape, rng):
+    for image in (rng.random(shape), np.zeros(shape), np.eye(*shape)):
+        seen = Seen(image[None], [fd.psf.box(3)], None)
+        assert np.isfinite([seen.ridge, seen.noise, seen.weight_of("tv", "squares")]).all()
+        assert seen.ridge > 0
