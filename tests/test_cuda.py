@@ -176,6 +176,19 @@ def test_the_ends_of_the_exact_solver(mu, psf, rng):
     np.testing.assert_allclose(there.objective, here.objective, rtol=1e-6)
 
 
+@pytest.mark.parametrize("boundary", ["unknown", "nearest"])
+def test_the_exact_minimum_where_pixels_are_missing(boundary, rng, monkeypatch):
+    monkeypatch.setattr(preconditioner, "WHOLE", 20)
+    psf = weights_of((3, 2), rng)
+    image = np.stack([scene((13, 12), rng, psf) for _ in range(2)])
+    image[0, :, :7] = np.nan
+    image[1, 2:9, 3:11] = np.nan
+    asked = {"mu": 0.1, "boundary": boundary, "tol": 1e-6, "path": "fft", "channel_axis": 0}
+    there, here = fd.solve(image, psf, device="cuda", **asked), fd.solve(image, psf, **asked)
+    np.testing.assert_allclose(there.image, here.image, atol=1e-5)
+    assert (there.stop_reason, there.n_iter, there.n_products) == ("tolerance", here.n_iter, here.n_products)
+
+
 def test_exact_with_weights_and_colours(rng):
     psf = weights_of((3, 2), rng)
     image = np.stack([scene((6, 7), rng, psf) for _ in range(2)])

@@ -10,9 +10,10 @@ LAYERS = [
     "__main__", "cli", "deblurring", "tilewise", "plots", "specs", "__init__", "large", "files", "tiffs", "zarrs",
     "pictures", "npys", "zarr_codecs", "expansion", "chunked", "sources", "pixels", "whole", "notebook", "api",
     "lucy", "deblurrer", "restore", "cuda_tools", "tools", "units", "placement", "options", "solvers", "weight",
-    "spectrum", "result", "splits", "domain", "frames", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms",
-    "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs", "boundary", "psf", "hygiene", "transfer",
-    "checks", "arrays", "memory", "kernels", "runtime", "sharing", "threads", "forks", "cache", "locks",
+    "spectrum", "result", "splits", "domain", "frames", "multigrid", "preconditioner", "ends", "cosine", "sweeps",
+    "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs", "boundary", "psf",
+    "hygiene", "transfer", "checks", "arrays", "memory", "kernels", "runtime", "sharing", "threads", "forks", "cache",
+    "locks",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

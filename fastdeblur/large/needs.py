@@ -21,6 +21,8 @@ IMAGES = {
     "adam": 6.2,
 }  # fmt: skip
 SPLITS = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
+# What grids of several sizes take where pixels are missing, in planes of weights.
+MISSING = 2.2
 # Copies of what is kept for the ends, while it is made.
 ENDS = 1.4
 # Beside those, for splits that need the estimate a second time.
@@ -103,7 +105,7 @@ def of_solve(
     looked = float(LOOKED_AT * math.prod(frame))
     weights = planes * math.prod(frame) * size * weighted
     cosines = not weighted and len(psfs) == 1 and applies(psfs[0], boundary)
-    smooth = kept * IMAGES["cosines" if cosines else "exact"] + 4.5 * weights
+    smooth = kept * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
     if not cosines:
         ends = sum(2 * size * ENDS * memory_of_ends(psf.shape, boundary, frame, own) for psf in psfs)
         heavy = options.data == "root" and options.mu is not None and options.mu >= HEAVY

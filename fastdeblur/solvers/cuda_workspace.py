@@ -14,6 +14,7 @@ from ..cuda.shapes import ADDERS, STRIP, THREADS
 from ..cuda.sums import SUMS, total
 from ..cuda.vectors import COUNTS, KERNELS
 from ..frames import spread_out
+from ..multigrid import ArrayMultigrid
 from ..preconditioner import Preconditioner, Solves
 from ..runtime import Task
 from .cuda_preconditioner import CudaApplier
@@ -94,6 +95,7 @@ class CudaWorkspace(Workspace):
         self.applied, self.norms = 0, (0.0, 0.0)
         self._response = self._shares = self._weighed = None
         self._heaviness = 1.0
+        self._missing = None
 
     def apply_blur(self, source: Any, out: Any, adjoint: bool = False) -> None:
         if adjoint and self._shares is not None:
@@ -116,6 +118,9 @@ class CudaWorkspace(Workspace):
         unit = self.enter(image, weights, start)
         spread_out(self.x, self.blur.frame_corner, self.blur.image_shape)
         return unit
+
+    def _multigrid(self, coverage: Any) -> Any:
+        return ArrayMultigrid(coverage)
 
     def ahead(self, solves: list[Solves]) -> None:
         """Launch one iteration."""

@@ -12,6 +12,7 @@ from .. import memory, sharing
 from ..blur import Blur
 from ..frames import spread_out, typical
 from ..kernels.vectors import products
+from ..multigrid import ENOUGH, Multigrid, coverage_of
 from ..preconditioner import Applier, Preconditioner, Solves
 from ..sweeps import Sweeper
 from .shared import largest, unit_of
@@ -51,6 +52,7 @@ class Workspace:
         self._shares: np.ndarray | None = None
         self._weighed: np.ndarray | None = None
         self._heaviness = 1.0
+        self._missing: Any = None
 
     @property
     def frame(self) -> np.ndarray:
@@ -91,9 +93,11 @@ class Workspace:
         """out = P source."""
         if len(solves) == 1:
             self._appliers[0].apply(solves[0], source, out)
-            return
-        for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
-            applier.apply(each, source[k : k + 1], out[k : k + 1])
+        else:
+            for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
+                applier.apply(each, source[k : k + 1], out[k : k + 1])
+        if self._missing is not None:
+            self._missing.add(solves[0].ridge, source, out)
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
@@ -106,11 +110,12 @@ class Workspace:
         """Take the image and the start's frame; returns their unit."""
         if weights is not None or self._shares is not None:
             self._response = None
-        self._shares = None if weights is None else np.sqrt(weights)
+        self._shares, self._missing, self.applied = None, None, 0
         self._heaviness = typical(weights)
         if weights is not None:
-            self._heaviness *= float((weights != 0).sum()) / weights.size
-        self.applied = 0
+            if not weights.all():
+                self._look_for_holes(weights)
+            self._shares = np.sqrt(weights)
         start(self.frame)
         unit = unit_of(max(largest(image), largest(self.frame)))
         scale = self.blur.dtype.type(unit)
@@ -119,6 +124,21 @@ class Workspace:
             self.image *= self._shares
         self.frame[...] *= scale
         return unit
+
+    def _look_for_holes(self, weights: np.ndarray) -> None:
+        """Let the preconditioner know where pixels are missing; overwrites what `begin` has not begun."""
+        seen, response, mask = self.fresh, self.gradient, self.residual
+        mask[...] = 1
+        self.apply_blur(mask, response, adjoint=True)
+        mask[...] = weights > 0
+        self.apply_blur(mask, seen, adjoint=True)
+        coverage, usual = coverage_of(seen, response)
+        self._heaviness *= usual
+        if float(coverage.min()) < ENOUGH:
+            self._missing = self._multigrid(coverage)
+
+    def _multigrid(self, coverage: np.ndarray) -> Any:
+        return Multigrid(coverage, self.sweeper)
 
     def look(self) -> float:
         """The residual anew; returns its square."""

@@ -1,0 +1,129 @@
+"""Missing pixels of any size: whole corners, borders, halves."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+import fastdeblur as fd
+from fastdeblur.multigrid import ArrayMultigrid, Multigrid, coverage_of
+from fastdeblur.sweeps import Sweeper
+
+PSFS = {"gaussian": fd.psf.gaussian(13, 2), "motion": fd.psf.motion(9, 30)}
+SIDE = 112
+
+
+def masks(side):
+    """1 where there is a pixel."""
+    rows, cols = np.mgrid[:side, :side]
+    inside = np.minimum(np.minimum(rows, cols), side - 1 - np.maximum(rows, cols))
+    return {
+        "corner": rows + cols >= side // 2,
+        "frame": inside >= side // 10,
+        "random": np.random.default_rng(1).random((side, side)) < 0.5,
+        "block": inside < 0.1464 * side,
+        "half": cols >= side // 2,
+    }
+
+
+def blurred(psf, dtype=np.float32):
+    sharp = data.camera()[100 : 100 + SIDE, 180 : 180 + SIDE] / 255
+    noise = np.random.default_rng(0).standard_normal(sharp.shape)
+    return (fd.convolve(sharp, psf, boundary="reflect") + 0.01 * noise).astype(dtype)
+
+
+def without(image, mask):
+    return np.where(mask, image, np.nan).astype(image.dtype)
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "nearest"])
+@pytest.mark.parametrize("psf", PSFS.values(), ids=PSFS)
+@pytest.mark.parametrize("options", [{"mu": 0.2}, {"data": "squares", "mu": 5e-3}], ids=["root", "squares"])
+def test_the_exact_solver_takes_at_most_three_times_the_iterations(options, psf, boundary):
+    image = blurred(psf)
+    deblurrer = fd.Deblurrer(psf, image.shape, boundary=boundary, **options)
+    usual = deblurrer.solve(image)
+    for name, mask in masks(SIDE).items():
+        result = deblurrer.solve(without(image, mask))
+        assert result.stop_reason == "tolerance", name
+        assert result.n_iter <= 3 * usual.n_iter, name
+    again = deblurrer.solve(image)
+    assert again.n_iter == usual.n_iter
+    np.testing.assert_array_equal(again.image, usual.image)
+
+
+@pytest.mark.parametrize("name", ["corner", "frame", "block"])
+def test_far_inside_a_hole_the_result_is_a_smooth_continuation(name):
+    """Of no other start, and no smaller tolerance, does anything else come out; it is harmonic there."""
+    psf, mask = PSFS["gaussian"], masks(SIDE)[name]
+    image = without(blurred(psf, np.float64), mask)
+    usual, other = (fd.deblur(image, psf, data="squares", mu=5e-3, init=init) for init in ("image", "zeros"))
+    best = fd.deblur(image, psf, data="squares", mu=5e-3, tol=1e-9)
+    np.testing.assert_allclose(usual, best, atol=0.01)
+    np.testing.assert_allclose(other, best, atol=0.01)
+    x = best
+    unseen = ~np.isfinite(np.pad(image, 8, mode="edge"))
+    deep = np.min([unseen[i : i + SIDE, j : j + SIDE] for i in range(17) for j in range(17)], axis=0)
+    deep[[0, -1]] = deep[:, [0, -1]] = False
+    assert deep.sum() > 50
+    laplacian = 4 * x
+    for axis in (0, 1):
+        laplacian -= np.roll(x, 1, axis) + np.roll(x, -1, axis)
+    assert np.abs(laplacian[deep]).max() < 1e-5
+
+
+def test_planes_miss_different_pixels():
+    psf = PSFS["gaussian"]
+    image = blurred(psf, np.float64)
+    all_masks = masks(SIDE)
+    planes = np.stack([without(image, all_masks[name]) for name in ("corner", "block", "random")])
+    options = {"data": "squares", "mu": 5e-3, "tol": 1e-6}
+    together = fd.deblur(planes, psf, channel_axis=0, **options)
+    for plane, one in zip(planes, together, strict=True):
+        np.testing.assert_allclose(one, fd.deblur(plane, psf, **options), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 9), (2, 16, 33), (1, 1, 20), (3, 40, 1), (1, 2, 2), (1, 1, 1)])
+def test_the_cycle_is_symmetric_and_the_same_as_array_expressions(shape, rng):
+    coverage = np.clip(2 * rng.random(shape) - 0.7, 0, 1)
+    matrices = []
+    for cycle in (Multigrid(coverage, Sweeper(np.float64)), ArrayMultigrid(coverage)):
+        columns = np.eye(coverage.size).reshape(-1, *shape)
+        out = np.zeros_like(columns)
+        for column, result in zip(columns, out, strict=True):
+            cycle.add(0.3, column, result)
+        matrices.append(out.reshape(coverage.size, coverage.size))
+    np.testing.assert_allclose(*matrices, atol=1e-13)
+    np.testing.assert_allclose(matrices[0], matrices[0].T, atol=1e-13)
+    assert np.linalg.eigvalsh(matrices[0]).min() > -1e-12
+
+
+@pytest.mark.parametrize("ridge", [1e-4, 1e-2, 1.0])
+def test_the_cycle_is_nearly_the_inverse(ridge, rng):
+    """Whatever is uncovered, however large: no eigenvalue of the product of both is far from 1."""
+    side = 33
+    coverage = np.zeros((1, side, side))
+    coverage[0, :3] = 1e-3  # it must be less than 1, for S to be
+    difference = np.diff(np.eye(side), axis=0)
+    line = difference.T @ difference
+    stiffness = np.kron(line, np.eye(side)) + np.kron(np.eye(side), line)
+    operator = np.diag((coverage**2).ravel()) + ridge * stiffness
+    cycle = Multigrid(coverage, Sweeper(np.float64))
+    columns = np.eye(side * side).reshape(-1, 1, side, side)
+    out = np.zeros_like(columns)
+    for column, result in zip(columns, out, strict=True):
+        cycle.add(ridge, column, result)
+    values = np.linalg.eigvals(out.reshape(side * side, -1) @ operator).real
+    assert values.min() > 0.3
+    assert values.max() < 1.7
+
+
+def test_coverage_is_a_share_of_what_is_usual(rng):
+    ones = np.ones((1, 60, 60))
+    half = np.full_like(ones, 0.5)
+    coverage, usual = coverage_of(half, ones)
+    assert usual == pytest.approx(0.5)
+    np.testing.assert_allclose(coverage, 1)
+    half[:, 30:] = 0
+    coverage, usual = coverage_of(half, ones)
+    assert usual == pytest.approx(0.5)
+    np.testing.assert_allclose(coverage[0, 30:], 0)
