@@ -189,7 +189,8 @@ def solve(
         where they are wrong, the restored image rings at its border.
     weights : array_like of the image's shape, or of one channel's, or None
         At least 0, for instance the inverse of the noise's variance, relative to `mu`; 0 ignores a pixel, see
-        `saturated`.  None is 1.
+        `saturated`.  None is 1.  Far inside a hole of such pixels, where the blur brings nothing from others, the
+        result is a smooth continuation of what surrounds it.
     bounds : (low, high) or None
         Between which x must be; either may be None.
     channel_axis : int or None
