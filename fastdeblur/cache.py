@@ -5,32 +5,39 @@ into it, and keeps one index a function, which processes that start cold togethe
 Here each entry is a file of its own, named by everything its machine code depends on: all
 sources of what is compiled, the versions of Numba, llvmlite and rocket-fft, the compiler's settings,
 the processor, and the signature.  A file that cannot be read, or whose checksum is off, is a miss.
+Where the package runs from anything but its sources (a frozen program, only .pyc files, a zip archive)
+nothing tells one version's code from another's, and nothing is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import shutil
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from importlib import metadata
+from importlib import machinery, metadata
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import serialize
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
+
+from . import privates
 
 PACKAGE = Path(__file__).parent
 # Where all that is compiled stands, with what it imports of this package (tests/test_layers.py sees to it).
-COMPILED = ("kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "threads.py", "forks.py", "cache.py")
+COMPILED = (
+    "kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "threads.py", "forks.py", "cache.py",
+    "privates.py",
+)  # fmt: skip
+# Beside them: where the version stands.
+VERSION = "__init__.py"
 # Settings of Numba that change the machine code.
 COMPILER = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+# Files that a module may be run from instead.
+OTHER_CODE = (*machinery.BYTECODE_SUFFIXES, *{Path(suffix).suffix for suffix in machinery.EXTENSION_SUFFIXES})
 # Code of versions that nobody has used for this many days is removed.
 UNUSED_DAYS = 60
 
@@ -39,7 +46,7 @@ def _digest() -> str | None:
     """Digest of the compiled sources and of the compilers, or None if they cannot be read."""
     digest = hashlib.sha256()
     try:
-        for source in sorted(source for pattern in COMPILED for source in PACKAGE.glob(pattern)):
+        for source in _sources():
             digest.update(source.relative_to(PACKAGE).as_posix().encode())
             digest.update(source.read_bytes())
         for package in ("numba", "llvmlite", "numpy", "rocket-fft"):
@@ -50,16 +57,31 @@ def _digest() -> str | None:
     return digest.hexdigest()
 
 
+def _sources() -> list[Path]:
+    """The compiled sources; FileNotFoundError if what runs is something else."""
+    found: list[Path] = []
+    for pattern in (*COMPILED, VERSION):
+        files = list(PACKAGE.glob(pattern.removesuffix("py") + "*"))
+        sources = [path for path in files if path.suffix == ".py"]
+        if not sources or any(path.suffix in OTHER_CODE for path in files):
+            raise FileNotFoundError(pattern)
+        found += sources
+    if not isinstance(getattr(__spec__, "loader", None), machinery.SourceFileLoader):
+        raise FileNotFoundError(__name__)
+    return sorted(found)
+
+
 _digest_at_import = _digest()
+_can_cache = privates.can_cache()
 
 
 def folders() -> list[Path]:
     """Where entries are looked for, best first; the first that can be written gets new ones.
 
     ``NUMBA_CACHE_DIR`` if it is set; else the package's own ``__pycache__`` and the user's
-    cache folder.  Empty when ``FASTDEBLUR_CACHE=0``.
+    cache folder.  Empty when ``FASTDEBLUR_CACHE=0``, without sources, and where Numba's private names are gone.
     """
-    if os.environ.get("FASTDEBLUR_CACHE") == "0" or _digest_at_import is None:
+    if os.environ.get("FASTDEBLUR_CACHE") == "0" or _digest_at_import is None or not _can_cache:
         return []
     if numba.config.CACHE_DIR:
         roots = [Path(numba.config.CACHE_DIR)]
@@ -96,7 +118,7 @@ def _remove_unused(folder: Path) -> None:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
+class Entries:
     """The cached signatures of one function; takes the place of Numba's ``FunctionCache``."""
 
     def __init__(self, name: str):
@@ -117,10 +139,12 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
 
     def _file_name(self, signature: Any, target_context: Any) -> str:
         compiler = [getattr(numba.config, name, None) for name in COMPILER]
-        key = repr((self._name, str(signature), target_context.codegen().magic_tuple(), compiler))
+        key = repr((self._name, str(signature), privates.processor(target_context), compiler))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.nbc"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
+        if not folders():
+            return None
         target_context.refresh()
         name = self._file_name(signature, target_context)
         for folder in folders():
@@ -129,7 +153,7 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
                 if hashlib.sha256(content[32:]).digest() == content[:32]:
                     with suppress(OSError):
                         os.utime(folder)
-                    return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
+                    return privates.unpacked(target_context, content[32:])
             except Exception:  # noqa: BLE001, S112 -- whatever is wrong with an entry, compiling works
                 continue
         return None
@@ -138,7 +162,7 @@ class Entries(_Cache):  # type: ignore[misc]  # Numba is untyped
         # A source edited since import must not lend its digest to code compiled from the old one.
         if not folders() or _digest() != _digest_at_import:
             return
-        payload = serialize.dumps(data._reduce())
+        payload = privates.packed(data)
         name = self._file_name(signature, data.target_context)
         content = hashlib.sha256(payload).digest() + payload
         for folder in folders():

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from importlib.resources import files
 from itertools import product
 from math import log2
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .kernels.simd import register_shape
 
-FILE = Path(__file__).with_name("costs.json")
+FILE = files(__package__) / "costs.json"
 # By bytes in a vector register, by dtype, by path: one constant for each of the path's counts.
 NANOSECONDS: dict[str, dict[str, dict[str, list[float]]]] = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
 

@@ -19,20 +19,19 @@ from functools import partial
 from operator import methodcaller
 from typing import Any
 
-import llvmlite.binding
 import numba
-from numba.core.compiler_lock import global_compiler_lock
+
+from . import privates
 
 # Always taken in this order: a thread's own, `launching`, the compiler's, LLVM's.
 launching = threading.RLock()
 """Two threads inside Numba's workqueue layer abort the process: one parallel launch at a time."""
 
-# Numba's lock is a class around one; a signal's handler that raises inside its methods leaves it held.
-compiling = getattr(global_compiler_lock, "_lock", global_compiler_lock)
+compiling = privates.lock(privates.COMPILER_LOCK)
 """Numba's, which every compilation holds."""
 
 # Taken outside Numba's too, when the garbage collector frees a module.
-_llvm = getattr(getattr(llvmlite.binding.ffi.lib, "_lock", None), "_lock", threading.RLock())
+_llvm = privates.lock(privates.LLVM_LOCK)
 
 _registering = threading.RLock()
 _registered: list[weakref.ref[Any]] = []

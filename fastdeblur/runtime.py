@@ -20,10 +20,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
-from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from . import forks, threads
+from . import forks, privates, threads
 from .cache import Entries
 
 # The flags that let sums be vectorised but keep NaN and infinity what they are.
@@ -62,7 +61,7 @@ class Task:
                 return
             signature = self._signature(None if dtype is None else types.CPointer(REALS[dtype.name]))
             compiled: Any = CFunc(self._function, (signature.args, signature.return_type), {}, dict(_OPTIONS))
-            compiled._cache = Entries(_label(self._function))
+            privates.set_cache(compiled, Entries(_label(self._function)))
             compiled.compile()
             self._compiled[dtype] = compiled
 
@@ -89,7 +88,7 @@ def _undisturbed(work: Callable[[], None]) -> None:
         except BaseException as failure:  # noqa: BLE001 -- raised below
             failures.append(failure)
 
-    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+    if threading.current_thread() is not threading.main_thread() or forks.compiling._is_owned():
         locked()
         return
     thread = threading.Thread(target=caught, name="fastdeblur's compiler")
@@ -187,7 +186,7 @@ def _label(function: Callable[..., None]) -> str:
 
 def _dispatcher(function: Callable[..., None], **options: Any) -> Any:
     dispatcher = numba.njit(function, nogil=True, **_OPTIONS, **options)
-    dispatcher._cache = Entries(_label(function))
+    privates.set_cache(dispatcher, Entries(_label(function)))
     return dispatcher
 
 

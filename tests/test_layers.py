@@ -13,7 +13,7 @@ LAYERS = [
     "spectrum", "result", "splits", "domain", "frames", "multigrid", "preconditioner", "ends", "cosine", "sweeps",
     "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda", "objective", "costs", "boundary", "psf",
     "hygiene", "transfer", "checks", "arrays", "memory", "kernels", "runtime", "sharing", "threads", "forks", "cache",
-    "locks",
+    "privates", "locks",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

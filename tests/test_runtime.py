@@ -1,14 +1,16 @@
 """The compiler and its cache among threads and processes, each in a process of its own (and see stress.py)."""
 
+import compileall
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import fastdeblur
-from fastdeblur import cache, runtime
+from fastdeblur import cache, privates, runtime
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc or forks")
 
@@ -190,6 +192,22 @@ from fastdeblur.sweeps import Sweeper
 print(Sweeper(np.float64).sweep(products, [np.full((3, 3), 2, np.float64)] * 4)[0], end=" ")
 """
 
+# Where the code was looked for.
+SAID = """
+from fastdeblur import cache
+print(cache.folders(), end=" ")
+"""
+# A child can compute, too.
+FORKED = """
+import os
+if hasattr(os, "fork"):
+    child = os.fork()
+    if child == 0:
+        os._exit(int(Sweeper(np.float64).sweep(products, [np.full((3, 3), 2.0)] * 4)[0]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 36
+print("child", end=" ")
+"""
+
 
 @pytest.fixture
 def package(tmp_path):
@@ -273,6 +291,132 @@ def test_other_settings_of_the_compiler_have_entries_of_their_own(python, tmp_pa
     slow = entries(tmp_path / "cache")
     assert python(SMALLER, **environment) == "36.0 "
     assert len(entries(tmp_path / "cache")) == 2 * len(slow)
+
+
+def doubled(package):
+    """Let a kernel whose code SMALLER runs give twice what it did."""
+    kernel = package / "kernels" / "vectors.py"
+    source = kernel.read_text()
+    assert "aa += s * s\n" in source
+    kernel.write_text(source.replace("aa += s * s\n", "aa += 2 * s * s\n"))
+
+
+def sourceless(package):
+    compileall.compile_dir(package, quiet=1, legacy=True)
+    for source in package.rglob("*.py"):
+        source.unlink()
+
+
+def zipped(package):
+    shutil.make_archive(str(package.parent / "archive"), "zip", package.parent, package.name)
+    shutil.rmtree(package)
+
+
+@pytest.mark.parametrize("without", [sourceless, zipped])
+def test_without_sources_nothing_is_kept_and_no_other_version_s_code_runs(package, python, tmp_path, without):
+    """Of .pyc files and archives, nothing tells whose machine code is theirs."""
+    copy, environment = package
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    newer = tmp_path / "newer" / copy.name
+    shutil.copytree(copy, newer)
+    doubled(newer)
+    for version, printed in ((copy, "36.0 "), (newer, "72.0 ")):
+        without(version)
+        places = os.pathsep.join([str(version.parent), str(version.parent / "archive.zip")])
+        assert python(SMALLER + SAID, **environment | {"PYTHONPATH": places}) == printed + "[] "
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda copy: None, True),
+        (lambda copy: (copy / "README").write_text("text"), True),
+        (lambda copy: (copy / "__init__.py").write_text((copy / "__init__.py").read_text().replace("0.", "9.")), True),
+        (lambda copy: (copy / "kernels" / "vectors.py").unlink(), True),
+        (lambda copy: (copy / "kernels" / "vectors.pyc").write_bytes(b""), False),
+        (lambda copy: (copy / "runtime.abi3.so").write_bytes(b""), False),
+        (lambda copy: (copy / "objective.py").rename(copy / "objective.pyc"), False),
+        (lambda copy: shutil.rmtree(copy / "kernels"), False),
+        (lambda copy: (copy / "__init__.py").unlink(), False),
+    ],
+)
+def test_the_key_is_of_the_version_and_of_all_that_holds_code(package, monkeypatch, change, kept):
+    copy, _ = package
+    monkeypatch.setattr(cache, "PACKAGE", copy)
+    before, names = cache._digest(), sorted(path.name for path in copy.rglob("*.py"))
+    assert before == cache._digest_at_import
+    texts = [path.read_bytes() for path in sorted(copy.rglob("*.py"))]
+    change(copy)
+    same = names == sorted(path.name for path in copy.rglob("*.py"))
+    same = same and texts == [path.read_bytes() for path in sorted(copy.rglob("*.py"))]
+    after = cache._digest()
+    assert (after == before) == (kept and same)
+    assert (after is None) == (not kept)
+
+
+# Private names of Numba and llvmlite, removed before the package is imported.
+REMOVED = """
+import threading, warnings
+import llvmlite.binding.ffi, numba.core.caching, numba.core.codegen, numba.core.compiler, numba.core.compiler_lock
+import numba.core.serialize
+
+def rename(lock):
+    # As a later version might: its methods use another name, and work.
+    lock.renamed = lock.__dict__.pop("_lock")
+    kind = type(lock)
+    kind.acquire = kind.__enter__ = lambda self: self.renamed.acquire() and None
+    kind.release = kind.__exit__ = lambda self, *_: self.renamed.release()
+    kind.is_locked = lambda self: self.renamed._is_owned()
+{removal}
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import fastdeblur
+    from fastdeblur import privates
+    import numpy as np
+    from fastdeblur.kernels.vectors import products
+    from fastdeblur.sweeps import Sweeper
+    for dtype in (np.float32, np.float64):
+        print(Sweeper(dtype).sweep(products, [np.full((3, 3), 2, dtype)] * 4)[0], end=" ")
+said = [str(each.message) for each in said if each.category is RuntimeWarning]
+assert len(said) == {warnings}, said
+assert all("{name}" in each and "{effect}" in each for each in said), said
+"""
+
+
+@pytest.mark.parametrize(
+    ("removal", "name", "effect"),
+    [
+        ("", "", ""),
+        *[(f"del {name}", name, "compiles it anew") for name in privates.CACHE[1:]],  # Numba itself needs the first
+        ("rename(numba.core.compiler_lock.global_compiler_lock)", privates.COMPILER_LOCK, "may hang"),
+        ("rename(llvmlite.binding.ffi.lib._lock)", privates.LLVM_LOCK, "may hang"),
+    ],
+)  # fmt: skip
+def test_without_a_private_name_there_is_one_warning(python, tmp_path, removal, name, effect):
+    script = REMOVED.replace("{removal}", "import sys\n" + removal).replace("{warnings}", str(int(bool(removal))))
+    script = script.replace("{name}", name).replace("{effect}", effect)
+    folder = tmp_path / "cache"
+    assert python(script + FORKED, NUMBA_CACHE_DIR=str(folder)) == "36.0 36.0 child "
+    assert bool(entries(folder)) == (name not in privates.CACHE)
+
+
+@pytest.mark.parametrize("gone", ["numba.gone", "numba.core.serialize.gone", "llvmlite.binding.ffi.lib.gone._lock"])
+def test_a_name_that_is_gone_is_not_found(monkeypatch, gone):
+    monkeypatch.setattr(privates, "CACHE", (*privates.CACHE, gone))
+    monkeypatch.setattr(privates, "_warned", set())
+    assert privates.find(gone) is None
+    with pytest.warns(RuntimeWarning, match=gone):
+        assert not privates.can_cache()
+    with pytest.warns(RuntimeWarning, match=f"{gone}: a process forked"):
+        assert isinstance(privates.lock(gone), type(threading.RLock()))
+
+
+def test_a_cache_that_numba_would_not_ask_is_said(monkeypatch):
+    monkeypatch.setattr(privates, "_warned", set())
+    with pytest.warns(RuntimeWarning, match=r"no numba\.object\._cache: .* compiles it anew"):
+        privates.set_cache(object(), None)
+    privates.set_cache(object(), None)  # once
 
 
 def test_only_our_unused_folders_are_removed(tmp_path):
