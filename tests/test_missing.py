@@ -127,3 +127,13 @@ def test_coverage_is_a_share_of_what_is_usual(rng):
     coverage, usual = coverage_of(half, ones)
     assert usual == pytest.approx(0.5)
     np.testing.assert_allclose(coverage[0, 30:], 0)
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "nearest"])
+@pytest.mark.parametrize("name", ["corner", "frame", "half"])
+def test_photon_counts_go_on_into_holes(name, boundary):
+    """Pixels that no pixel sees keep their start, which is of their surroundings' brightness, not dark."""
+    psf, mask = PSFS["gaussian"], masks(SIDE)[name]
+    image = np.full((SIDE, SIDE), 50.0) + np.random.default_rng(0).standard_normal((SIDE, SIDE))
+    restored = fd.deblur(without(image, mask), psf, data="poisson", prior=None, boundary=boundary)
+    np.testing.assert_allclose(restored[~mask], 50, atol=10)

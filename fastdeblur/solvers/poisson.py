@@ -28,6 +28,7 @@ import numpy as np
 from .. import runtime
 from ..arrays import module_of
 from ..blur import Blur
+from ..frames import spread_out
 from ..kernels.lucy import multiply, ratio
 from ..kernels.tiles import SINGLE_PASS, single_pass
 from ..objective import misfit
@@ -200,6 +201,13 @@ def minimise(
         work.begin(start)
     else:
         work.begin_with_step(weights * image)
+        unseen = work.known == 0
+        if unseen.any():  # they stay as they are: what the image was filled with continues its surroundings
+            filled = module_of(image).zeros_like(work.known)
+            (top, left), (height, width) = work.blur.frame_corner, work.blur.image_shape
+            filled[:, top : top + height, left : left + width] = image
+            spread_out(filled, work.blur.frame_corner, work.blur.image_shape)
+            work.estimate[unseen] = filled[unseen]
     work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
     work.fill_halo()
     work.take(image, weights)
