@@ -12,6 +12,7 @@ from . import checks, runtime
 from .blur import DEVICES, Blur, convolved
 from .deblurrer import Deblurrer
 from .filters import PATHS
+from .hygiene import without_border
 from .kernels.rules import RULES
 from .placement import PLACES
 from .result import Result
@@ -82,6 +83,8 @@ def convolve(
                 f"its shape is {weights.shape}, the image's {shape}"
             )
         shape = rows, cols
+    else:
+        (weights,) = without_border([weights])
     blur = Blur(weights, shape, boundary=boundary, dtype=weights.dtype, path=path, device=device, workers=workers)
     return convolved(image if checks.on_gpu(image) else array, blur)
 

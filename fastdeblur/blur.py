@@ -13,7 +13,6 @@ from . import checks, costs, sharing
 from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, pixel_at, reduced
 from .direction import Direction
 from .filters import PATHS, Filter, pair
-from .hygiene import without_border
 from .memory import row_pitch
 from .norms import upper_bound
 from .psf import rank
@@ -133,8 +132,7 @@ class Blur:
 
     def _prepare(self, path: str) -> None:
         """What kernels of the CPU need."""
-        taps = self.psf if self.boundary == "unknown" else without_border([self.psf])[0]
-        weights = reduced(taps, self.image_shape, self.boundary)
+        weights = reduced(self.psf, self.image_shape, self.boundary)
         if path == "auto":
             path = costs.cheapest(self.estimate_shape, weights.shape, rank(weights, MOST_RANK), self.dtype)
         self.path = path

@@ -60,6 +60,7 @@ def unforked() -> Any:
 _take, _give = methodcaller("acquire"), methodcaller("release")
 _consume = deque[Any](maxlen=0).extend
 _taken: dict[str, Iterable[Any]] = {}
+_interrupted: list[bool] = []
 
 
 def _before_fork() -> None:
@@ -77,12 +78,20 @@ def _before_fork() -> None:
             taken.extend(map(_take, locks[len(taken) :]))
         except BaseException:  # noqa: BLE001 -- without these locks the child may hang
             interrupted = True
-    if interrupted:  # the caller shall have the Ctrl-C that came while this waited
-        threading.Timer(0.01, _thread.interrupt_main).start()
+    if interrupted:
+        _interrupted.append(True)
 
 
 # Gives back what the last fork took; called without a bytecode of Python's in between.
 _give_back = partial(next, map(_consume, iter(partial(_taken.pop, "locks", ()), None)))
+
+
+def _after_fork_in_parent() -> None:
+    """Let the caller have the Ctrl-C that came while the fork waited, once the hooks of others are through, too."""
+    if _interrupted:
+        _interrupted.clear()
+        threading.Timer(0.05, _thread.interrupt_main).start()
+
 
 _process = os.getpid()
 # Whether Numba had started threads when this process was forked.
@@ -91,6 +100,7 @@ _threads_lost = False
 
 def _after_fork_in_child() -> None:
     global _threads_lost
+    _interrupted.clear()
     try:
         numba.threading_layer()
     except ValueError:
@@ -115,4 +125,4 @@ def _of_forkserver() -> bool:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_give_back)
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -116,9 +116,10 @@ class ArrayMultigrid:
     """The same cycle in array expressions, for a GPU."""
 
     def __init__(self, coverage: Any):
-        self._share = module_of(coverage).sqrt(1 - coverage)
         self._grids = steps_of(coverage.shape)
         self._squares = [squares_of(coverage)]
+        xp = module_of(coverage)
+        self._share = xp.sqrt(xp.maximum(1 - xp.sqrt(self._squares[0]), 0))
         for _ in self._grids[1:]:
             self._squares.append(halved(halved(self._squares[-1], 1), 2))
 

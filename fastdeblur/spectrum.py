@@ -170,7 +170,8 @@ class Spectra:
     def amplified(self, ridge: float) -> float:
         """The variance of the white noise of which as much is left in a ridge's solution as of this noise."""
         gain = self.count * self.response / (self.response + ridge * self.laplacian) ** 2
-        return float((gain * self.noise).sum() / gain.sum())
+        total = float(gain.sum())  # a psf of differences passes nothing of an image of one pixel
+        return float((gain * self.noise).sum()) / total if total > 0 else 0.0
 
 
 def _fitted(count: np.ndarray, radius: np.ndarray, power: np.ndarray, response: np.ndarray) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from samples import but_for_clipping, error_of_a_process, lines, one_error
 from skimage import color, data, metrics
@@ -285,7 +286,11 @@ def test_whatever_the_library_raises_is_one_line(folder, capsys, monkeypatch, ra
 def test_an_error_in_a_process_of_its_own(tmp_path):
     # The readers warn and log before they give up on this one.
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "image.tif", compression="tiff_lzw")
-    (tmp_path / "image.tif").write_bytes((tmp_path / "image.tif").read_bytes()[:-5])
+    with tifffile.TiffFile(tmp_path / "image.tif") as tiff:
+        (first,), (count,) = tiff.pages.first.dataoffsets, tiff.pages.first.databytecounts
+    content = bytearray((tmp_path / "image.tif").read_bytes())
+    content[first : first + count] = b"\xff" * count
+    (tmp_path / "image.tif").write_bytes(content)
     said = error_of_a_process(tmp_path, "image.tif", "out.tif")
     assert re.fullmatch(r"fastdeblur: error: cannot read image\.tif: .*\n", said)
     assert os.listdir(tmp_path) == ["image.tif"]

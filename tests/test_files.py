@@ -173,7 +173,7 @@ def test_parts_of_tiffs_in_strips_and_tiles_can_be_read(tmp_path, kind, options)
         for rows, cols in ((slice(0, 30), slice(0, 40)), (slice(3, 5), slice(39, 40)), (slice(6, 22), slice(11, 33))):
             np.testing.assert_array_equal(source.array[rows, cols], image[rows, cols])
         assert source.array[4:4, :].shape == image[4:4].shape
-        assert 0 < source.part < 2 * image.nbytes
+        assert 0 < source.part < 2 * image.nbytes + 2**18  # and what decoders keep
 
 
 def test_tiles_that_a_tiff_leaves_out_are_0(tmp_path):

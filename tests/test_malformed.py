@@ -158,5 +158,6 @@ def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path, capfd):
 def test_a_good_file_among_them_is_restored(tmp_path, capsys):
     for path in small_files(tmp_path):
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
-            assert cli.main(["deblur", str(path), "--psf", "box:3", "-o", str(path), "--max-iter", "1"]) == 0, path
+            words = ["--psf", "box:3", "-o", str(path), "--max-iter", "1", "--bounds", "0", "1"]
+            assert cli.main(["deblur", str(path), *words]) == 0, path
         assert said.getvalue() == ""

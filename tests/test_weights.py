@@ -142,8 +142,7 @@ def test_a_psf_for_each_channel(options, boundary, rng):
     given = options | {"boundary": boundary, "channel_axis": 1, "max_iter": 40}
     twice = np.stack([PSF, PSF], axis=1)
     assert np.abs(fd.deblur(image, twice, **given) - fd.deblur(image, PSF, **given)).max() < 3e-3
-    other = fd.psf.motion(7, 30)
-    other = np.pad(other, [((7 - n) // 2, (7 - n) // 2) for n in other.shape])
+    other = fd.psf.disk(3)  # of the same size: the channels have one domain
     given |= {"data": "squares", "max_iter": 400}
     if given.get("prior") == "sparse" or given.get("prior") == "tv":
         return
