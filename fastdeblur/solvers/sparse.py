@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import module_of
 from ..frames import typical
 from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
@@ -42,12 +43,17 @@ EXPONENTS = {"tv": 1.0, "gradient": 2.0, "sparse": POWER, "denoiser": 2.0}
 RELAX = {"tv": 1.8, "gradient": 1.8, "sparse": 1.5, "denoiser": 1.0}
 # What the proximal map of a difference takes away at first, in shares of the image's range.
 THRESHOLD = 0.03
-# When the sparse prior's penalties may begin to grow, by what factor a step, and for how many.  (Six photographs,
+# When the sparse prior's penalties may begin to grow, by what factor a step, and in all.  (Six photographs,
 # motion and disk, tol=1e-3: 15 and 1.3 gave 30.14 dB in 36 steps, 18 and 1.6 30.15 dB in 31, 15 and 1.5 30.12 dB in
 # 30.  Left alone they do not settle: 29.95 dB after 50.)
-STEADY, GROWTH, GROWING = 18, 1.6, 25
+STEADY, GROWTH, GROWN = 18, 1.6, 1.6**25
 # What is steady: at most so much change in a step, or so many steps.
-STEADY_CHANGE, MOST_STEADY = 0.15, 150
+STEADY_CHANGE, MOST_STEADY = 0.15, 200
+# Splits are loose where the estimate is further from its copy, or its blur from that's split, than so many times what is
+# left of the image (squared); the latter counts where that is so many times the noise, of which an image has at least
+# some share of its range.  Loose penalties are made this many times larger, wait, and grow slower.  (Stars on a dark ground
+# within bounds: penalties that grew at once froze them at ten to a hundred times the least objective.)
+LOOSE_COPY, LOOSE_MISFIT, LOOSE_BLUR, LEAST_SEEN, TIGHTER, SLOWER = 0.5, 1.1, 0.1, 1e-3, 10.0, 1.25
 # Roots: how often the ridge follows the estimate, once the splits have settled that far.
 RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 # The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
@@ -221,7 +227,11 @@ class Solve:
             self._penalties.change(1.0, 1.0)
             self._penalties.hold()
         self._sums = np.zeros(3 * OF_SPLIT)
-        self._pixels_keep, self._growing, self._settled = 1.0, 0, 1.0
+        self._pixels_keep, self._grown, self._settled = 1.0, 1.0, 1.0
+        # Penalties that grow settle anything: where they had to while the splits were loose, this is what was left.
+        self._unsettled = 0.0
+        self._tightened, self._misfit = False, 0.0
+        self._noise = self._energy_of_noise()
         self._norms = 0.0, 0.0
         self.objective, self.optimality = math.nan, 1.0
 
@@ -242,6 +252,14 @@ class Solve:
         work.image *= work.dtype.type(self._unit)
         self._counts = photons(work.image, work.weights)
 
+    def _energy_of_noise(self) -> float:
+        """About the square of the noise's norm, weighted: of photons as many as there are, else from differences."""
+        if self._data == "poisson":
+            return self._unit * self._counts
+        least = LEAST_SEEN * self._spread
+        noise = max(roughness_of_noise(self._work.image), least)
+        return noise**2 * float(self._work.weights.sum(dtype=np.float64))
+
     def settle(self, iteration: int) -> None:
         """Let the splits follow the estimate."""
         work = self._work
@@ -258,9 +276,11 @@ class Solve:
             half, rough = 0.5 * float(sums[MISFIT]), float(sums[ROUGHNESS])
             if self._data == "root":
                 self._norms = math.sqrt(2 * half), math.sqrt(2 * rough)
+            self._misfit = 0.0 if self._data == "poisson" else float(sums[MISFIT])
             self.objective = self._value(float(sums[MISFIT]) if self._data == "poisson" else half, rough)
             found.append(self.objective)
-        self._settled = self.optimality = self._residual()
+        self._settled = self._residual()
+        self.optimality = max(self._settled, self._unsettled)
         if self._data == "root" and self._mu > 0:  # the ridge must be the estimate's own, too
             self.optimality = max(
                 self.optimality, min(0.1 * abs(math.log(self._own_ridge() / self._penalties.mu)), 1.0)
@@ -322,12 +342,20 @@ class Solve:
             penalties.pixels = self._scaled_mu / self._sigma(iteration + 1) ** 2
             self._pixels_keep = before / penalties.pixels
             penalties.change(1.0, 1.0)
+        elif looked and iteration == STEADY + LOOK - STEADY % LOOK and self._is_loose():
+            self._tightened = True
+            penalties.pixels *= TIGHTER
+            self._pixels_keep = 1 / TIGHTER
+            penalties.change(TIGHTER, 1.0)
         elif kind == "sparse":
-            if self._growing < GROWING and (self._growing or (looked and self._is_steady(iteration))):
-                self._growing += 1
-                penalties.pixels *= GROWTH
-                self._pixels_keep = 1 / GROWTH
-                penalties.change(math.sqrt(GROWTH), GROWTH)
+            if self._grown < GROWN and (self._grown > 1 or (looked and self._is_steady(iteration))):
+                if self._grown == 1 and self._is_loose():
+                    self._unsettled = self._settled
+                growth = SLOWER if self._tightened else GROWTH
+                self._grown *= growth
+                penalties.pixels *= growth
+                self._pixels_keep = 1 / growth
+                penalties.change(math.sqrt(growth), growth)
         elif looked and iteration and iteration % LOOK == 0 and iteration <= SETTLED:
             self._balance()
         follows = looked and self._data == "root" and self._mu > 0
@@ -337,7 +365,16 @@ class Solve:
 
     def _is_steady(self, iteration: int) -> bool:
         """Whether the sparse prior's splits have come near to where they will stay."""
-        return iteration >= MOST_STEADY or (iteration >= STEADY and self._settled < STEADY_CHANGE)
+        if iteration >= MOST_STEADY:
+            return True
+        return iteration >= STEADY and self._settled < STEADY_CHANGE and not self._is_loose()
+
+    def _is_loose(self) -> bool:
+        """Whether the splits are further from the estimate than the noise, or what a large weight leaves, excuses."""
+        blur, copy = (float(self._sums[k]) * self._heaviness for k in (0, 2 * OF_SPLIT))
+        left = max(self._misfit, self._noise)
+        counts = self._tightened or self._misfit > LOOSE_MISFIT * self._noise
+        return copy > LOOSE_COPY * left or (counts and blur > LOOSE_BLUR * left)
 
     def _own_ridge(self) -> float:
         """The ridge of which the estimate would be the minimiser."""
@@ -373,6 +410,13 @@ class Solve:
     def final_objective(self) -> float:
         """The objective of the copy of the estimate."""
         return self._value(*self._work.parts(self._data == "poisson"))
+
+
+def roughness_of_noise(planes: np.ndarray) -> float:
+    """About the noise's standard deviation, by the median of mixed second differences, which a blur leaves little of."""
+    mixed = planes[:, 1:, 1:] - planes[:, :-1, 1:] - planes[:, 1:, :-1] + planes[:, :-1, :-1]
+    xp = module_of(planes)
+    return float(xp.median(xp.abs(mixed))) / (2 * 0.6745) if mixed.size else 0.0
 
 
 def _ratio(part: Any, whole: Any) -> float:
