@@ -57,6 +57,8 @@ KINDS = {
     "sparse": {"prior": "sparse"},
     "poisson": {"data": "poisson", "prior": None},
     "poisson, tv": {"data": "poisson", "prior": "tv", "mu": 0.01},
+    "poisson, background": {"data": "poisson", "prior": None, "background": 0.1, "read_noise": 0.01},
+    "poisson, tv, background": {"data": "poisson", "prior": "tv", "mu": 0.01, "background": 0.1},
     "gd": {"solver": "gd", "mu": 0.1},
     "gd, auto": {"solver": "gd"},
     "nesterov": {"solver": "nesterov", "mu": 0.1},

@@ -137,6 +137,8 @@ def solve(
     boundary: str = "unknown",
     weights: Any = None,
     bounds: Any = None,
+    background: Any = 0,
+    read_noise: float = 0,
     channel_axis: int | None = None,
     solver: str = "auto",
     learning_rate: float | None = None,
@@ -152,12 +154,14 @@ def solve(
 ) -> Result:
     """Restore a blurred image whose psf is known, and say how it went.
 
-    Minimises, over images x, with A the blur, b the image, w the pixels' weights, and R what is
-    expected of sharp images,
+    Minimises, over images x, with A the blur, b the image without its background, w the pixels' weights, and R
+    what is expected of sharp images,
 
     - ``data="root"``: ``sqrt(½ Σ w (Ax − b)²) + mu * sqrt(R(x))``,
     - ``data="squares"``: ``½ Σ w (Ax − b)² + mu * R(x)``, or
     - ``data="poisson"``: ``Σ w (Ax − b log Ax) + mu * R(x)``, for counts of photons; x is then at least 0.
+      With a background s and read noise of variance σ²: ``Σ w (Ax + c − d log(Ax + c)) + mu * R(x)``, where
+      ``c = s + σ²`` and d is ``image + σ²``, or 0 where that is negative [14]_.
 
     Parameters
     ----------
@@ -181,7 +185,8 @@ def solve(
         - "sparse": fewer and sharper ones, ``R = Σ |Dx|^0.8 + ½ Σ |Hx|^0.8`` with H the second differences,
           after [6]_.  It is not convex: what is found depends on where it starts;
         - a denoiser ``f(image, sigma) -> image``, of the estimate with noise of standard deviation sigma [7]_;
-        - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins.
+        - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins, with the stop
+          reason "noise".
     mu : float, at least 0, or "auto"
         Weight of the prior.  "auto" finds it from the image: by generalised cross-validation [4]_ for "gradient",
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
@@ -196,6 +201,13 @@ def solve(
         result is a smooth continuation of what surrounds it.
     bounds : (low, high) or None
         Between which x must be; either may be None.
+    background : number, or array_like of the image's shape, or of one channel's; at least 0
+        What was there beside the blurred image, in the image's units, as the sky: the image is that of
+        ``Ax + background``.  For "root" and "squares" it is subtracted from the image.  For "poisson" it also says
+        how noisy the image is there: if it has already been subtracted, add it again, and pass it here.
+    read_noise : float, at least 0
+        Standard deviation of the noise that reading added to counts of photons, in the image's units, for
+        ``data="poisson"`` only.  With it, or a background, the image may have negative pixels.
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.
@@ -301,6 +313,8 @@ def solve(
        Astronomical Journal 79, 1974.
     .. [13] D. S. C. Biggs and M. Andrews, "Acceleration of iterative image restoration algorithms", Applied
        Optics 36, 1997.
+    .. [14] D. L. Snyder, A. M. Hammoud and R. L. White, "Image recovery from data acquired with a charge-coupled-device
+       camera", JOSA A 10, 1993.
 
     Examples
     --------
@@ -329,12 +343,13 @@ def solve(
         planes = place.planes("image", image, channel_axis)
     deblurrer = Deblurrer(
         psf, np.shape(image),
-        data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds, channel_axis=channel_axis,
+        data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds,
+        background=background, read_noise=read_noise, channel_axis=channel_axis,
         solver=solver, learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path,
         device=device, workers=workers, callback=callback, progress=progress,
     )  # fmt: skip
     with place.current(image):
-        return deblurrer._solve(image, planes, deblurrer._start, None, None, None, began)
+        return deblurrer._solve(image, planes, deblurrer._start, None, None, None, None, began)
 
 
 def warmup() -> None:

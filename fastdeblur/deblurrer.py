@@ -13,7 +13,7 @@ from . import checks
 from .arrays import module_of
 from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
-from .frames import Start, checked_weights, starter, weighed
+from .frames import Start, checked_background, checked_weights, planes_of_background, starter, weighed
 from .hygiene import warn_of, without_border
 from .options import called, checked
 from .placement import PLACES, OnDevice, OnHost
@@ -83,6 +83,8 @@ class Deblurrer:
         boundary: str = "unknown",
         weights: Any = None,
         bounds: Any = None,
+        background: Any = 0,
+        read_noise: float = 0,
         channel_axis: int | None = None,
         solver: str = "auto",
         learning_rate: float | None = None,
@@ -96,7 +98,9 @@ class Deblurrer:
         callback: Callable[[Any], Any] | None = None,
         progress: bool = False,
     ):
-        self._options = checked(data, prior, mu, bounds, solver, learning_rate, max_iter, tol, callback, progress)
+        self._options = checked(
+            data, prior, mu, bounds, solver, learning_rate, max_iter, tol, callback, progress, read_noise
+        )
         self._channel_axis = channel_axis
         if not isinstance(psf, Blur):
             checks.psf_dimensions(psf, channel_axis)
@@ -108,6 +112,9 @@ class Deblurrer:
         self._operation = {"boundary": boundary, "path": path, "device": device, "workers": checks.workers(workers)}
         with self._place.current(weights):
             self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
+        with self._place.current(background):
+            found = checked_background(background, self.shape, channel_axis)
+            self._background = found if isinstance(found, float) else found.copy()
         with self._place.current(init):
             self._start = starter(init, seed, self.shape, channel_axis)
         self._tools: dict[np.dtype[Any], Tools] = {}
@@ -130,6 +137,7 @@ class Deblurrer:
         *,
         init: Any = None,
         weights: Any = None,
+        background: Any = None,
         callback: Callable[[Any], Any] | None = None,
         out: np.ndarray | None = None,
     ) -> Result:
@@ -143,6 +151,8 @@ class Deblurrer:
             Where to start; None is the given `init`.
         weights : array_like of the image's shape, or of one channel's, or None
             None are the given ones.
+        background : number, or array_like of the image's shape, or of one channel's, or None
+            None is the given one.
         callback : callable or None
             None is the given one.
         out : ndarray of the image's shape and the result's dtype, float32 or float64, or None
@@ -168,17 +178,32 @@ class Deblurrer:
             if np.shape(image) != self.shape:
                 raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(image))}")
             start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
-            return self._solve(image, planes, start, weights, called("callback", callback), out, began)
+            if background is not None:
+                background = checked_background(background, self.shape, self._channel_axis)
+            return self._solve(image, planes, start, weights, background, called("callback", callback), out, began)
 
     def _solve(
-        self, image: Any, planes: np.ndarray, start: Start, weights: Any, callback: Any, out: Any, began: float
+        self,
+        image: Any,
+        planes: np.ndarray,
+        start: Start,
+        weights: Any,
+        background: Any,
+        callback: Any,
+        out: Any,
+        began: float,
     ) -> Result:
         """`solve` of an image whose planes have the right shape."""
         axis, options, place = self._channel_axis, self._options, self._place
         weights = self._weights if weights is None else checked_weights(weights, self.shape, axis)
+        planes, shift = self._without(self._background if background is None else background, planes)
         planes, weights, factor = weighed(planes, weights, axis)
-        if options.data == "poisson" and planes.min() < 0:
-            raise ValueError(f"image must not be negative with data='poisson'; its least value is {planes.min()}")
+        if options.data == "poisson" and shift is None and planes.min() < 0:
+            raise ValueError(
+                f"image must not be negative with data='poisson'; its least value is {planes.min()} (if a background "
+                "was subtracted from it, add that again and pass it as background; if it was read with noise, pass "
+                "read_noise)"
+            )
         if out is not None:
             place.check_out(out, self.shape, planes.dtype)
         callback, seen = callback or options.callback, None
@@ -188,10 +213,29 @@ class Deblurrer:
         if tools is None:
             kind = _tools_for(place)
             tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
-        result = restore(tools, planes, weights, factor, start, seen, tools.denoiser(place, image))
+        result = restore(tools, planes, weights, factor, start, seen, tools.denoiser(place, image), shift)
         result = finite(result, planes, start)
         whole = place.handed_back(result.image, image, out, axis)
         return replace(result, image=whole, seconds=time.perf_counter() - began)
+
+    def _without(self, background: Any, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Planes without the background, and what photons were counted beside them, if anything."""
+        noise, shift = self._options.read_noise, None
+        if noise == 0 and isinstance(background, float) and background == 0:
+            return planes, None
+        xp = module_of(planes)
+        with np.errstate(over="ignore"):
+            around = planes_of_background(background, planes, self._channel_axis)
+            if self._options.data == "poisson":
+                shift = around + xp.asarray(noise * noise, planes.dtype)
+            if around.any():
+                planes = planes - around
+        if xp.isinf(planes).any() or (shift is not None and xp.isinf(shift).any()):
+            raise ValueError(
+                f"background, and the square of read_noise {noise}, must leave numbers that {planes.dtype} can hold "
+                "(scale them, and the image)"
+            )
+        return planes, shift
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and other processes make their own tools: those hold addresses.

@@ -141,6 +141,32 @@ def checked_weights(value: Any, shape: tuple[int, ...], channel_axis: int | None
     return array
 
 
+def checked_background(value: Any, shape: tuple[int, ...], channel_axis: int | None) -> Any:
+    """A background for images of a shape, or for each of their channels: a number, or an array, not cast yet."""
+    array = real_array("background", value)
+    one = shape if channel_axis is None else tuple(np.delete(shape, channel_axis).tolist())
+    if array.shape not in ((), shape, one):
+        wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
+        raise ValueError(f"background must be a number, or have the image's shape {wanted}; its shape is {array.shape}")
+    if array.ndim == 0:
+        return checks.real("background", value, "at least 0")
+    checks.finite("background", array)
+    if array.min() < 0:
+        place = tuple(np.argwhere(on_host(array) < 0)[0].tolist())
+        raise ValueError(f"background must be at least 0; at index {place} it is {array[place]}")
+    return array
+
+
+def planes_of_background(background: Any, planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """A checked background beside planes of an image: one or all planes and rows, all columns."""
+    xp = module_of(planes)
+    if isinstance(background, float):
+        return xp.full((1, 1, planes.shape[2]), background, planes.dtype)  # type: ignore[no-any-return]
+    array = beside(checks.cast("background", background, planes.dtype), planes)
+    moved = array if channel_axis is None or array.ndim == 2 else xp.moveaxis(array, channel_axis, 0)
+    return xp.ascontiguousarray(moved if moved.ndim == 3 else moved[None])  # type: ignore[no-any-return]
+
+
 def _weights(array: np.ndarray, planes: np.ndarray, channel_axis: int | None) -> tuple[np.ndarray, float]:
     """Planes of weights, divided by a factor."""
     mantissa, exponent = math.frexp(float(array.max()))

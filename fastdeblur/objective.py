@@ -11,6 +11,7 @@ Both are functions of the two norms ``‖r‖`` and ``‖Dx‖``.  Other priors 
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +77,8 @@ def _second_squares(lines: np.ndarray) -> np.ndarray:
     return squares
 
 
-def misfit(data: str, blurred: np.ndarray, image: np.ndarray, weights: np.ndarray | None) -> float:
-    """The data part of "squares" or "poisson" for planes of a blurred estimate."""
+def misfit(data: str, blurred: np.ndarray, image: np.ndarray, weights: np.ndarray | None, shift: Any = None) -> float:
+    """The data part of "squares" or "poisson" for planes of a blurred estimate, to which poisson adds `shift`."""
     total = 0.0
     for k in range(len(image)):
         for first in range(0, image.shape[1], BAND):
@@ -87,6 +88,8 @@ def misfit(data: str, blurred: np.ndarray, image: np.ndarray, weights: np.ndarra
             if data == "squares":
                 total += 0.5 * float((w * (mean - b) ** 2).sum())
                 continue
+            if shift is not None:
+                mean += np.broadcast_to(shift, image.shape)[k, here]
             log = np.log(np.where(b > 0, np.maximum(mean, np.finfo(np.float64).tiny), 1.0))
             total += float((w * (mean - b * log)).sum())
     return total

@@ -35,6 +35,8 @@ class Options:
         None is to be found.
     bounds : (float, float) or None
         With infinity where there is no bound.
+    read_noise : float
+        Standard deviation.
     method : str
         "exact", "splits" or "lucy", or a rule of gradient descent.
     """
@@ -44,6 +46,7 @@ class Options:
     denoiser: Callable[..., Any] | None
     mu: float | None
     bounds: tuple[float, float] | None
+    read_noise: float
     method: str
     learning_rate: float | None
     max_iter: int
@@ -65,7 +68,7 @@ class Options:
 
 def checked(
     data: Any, prior: Any, mu: Any, bounds: Any, solver: Any, learning_rate: Any, max_iter: Any, tol: Any,
-    callback: Any, progress: Any,
+    callback: Any, progress: Any, read_noise: Any = 0,
 ) -> Options:  # fmt: skip
     """Options that are of the kinds and in the ranges that `api.solve` gives, and go together."""
     checks.choice("data", data, (*DATA, None))
@@ -78,6 +81,12 @@ def checked(
     bounds = _bounds(bounds)
     if data == "poisson":
         bounds = _not_negative(bounds)
+    read_noise = checks.real("read_noise", read_noise, "at least 0")
+    if read_noise > 0 and data != "poisson":
+        raise ValueError(
+            f"read_noise goes with data='poisson'; got data={data!r}, for which it is noise like any other "
+            "(leave it out)"
+        )
     checks.choice("solver", solver, SOLVERS)
     method = _method(data, prior, bounds, solver)
     if learning_rate is not None:
@@ -97,6 +106,7 @@ def checked(
         denoiser=denoiser,
         mu=weight if prior else 0.0,
         bounds=bounds,
+        read_noise=read_noise,
         method=method,
         learning_rate=learning_rate,
         max_iter=most if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53),

@@ -28,8 +28,12 @@ def restore(
     start: Start,
     callback: Callable[[State], Any] | None,
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
+    shift: np.ndarray | None = None,
 ) -> Result:
-    """Restore planes without holes, whose pixels' weights have been divided by `factor`."""
+    """Restore planes without holes, whose pixels' weights have been divided by `factor`.
+
+    `shift` is what photons were counted beside them: the background that was subtracted, and read noise's variance.
+    """
     options, exponent = tools.options, tools.exponent
     given, brightness = start, 0.0
     if start is not from_image:
@@ -38,10 +42,12 @@ def restore(
         brightness = largest(first)
         del first
     psfs = [blur.psf for blur in tools.blurs]
-    units = units_of(options, planes, brightness, psfs, exponent, -round(math.log2(factor)))
+    beside = 0.0 if shift is None else largest(shift)
+    units = units_of(options, planes, brightness, psfs, exponent, -round(math.log2(factor)), beside)
     here = units.options(options, planes.dtype)
     if units.image or units.psf:
         planes = scaled_array(planes, units.image)
+        shift = None if shift is None else scaled_array(shift, units.image)
         if start is not from_image:
 
             def start(image: np.ndarray, out: np.ndarray) -> None:
@@ -51,9 +57,9 @@ def restore(
         if denoiser is not None:
             denoiser = _in_units(denoiser, units.estimate)
     if callback is not None and units != Units(0, 0, 0):
-        callback = _seen_in_units(callback, units, options, planes, weights)
-    result = Solve(tools, here, planes, weights, start, callback, denoiser)(here.mu)
-    return result if units == Units(0, 0, 0) else units.returned(result, options, planes, weights)
+        callback = _seen_in_units(callback, units, options, planes, weights, shift)
+    result = Solve(tools, here, planes, weights, start, callback, denoiser, shift)(here.mu)
+    return result if units == Units(0, 0, 0) else units.returned(result, options, planes, weights, shift)
 
 
 def _in_units(denoiser: Callable[[np.ndarray, float], np.ndarray], exponent: int) -> Any:
@@ -65,12 +71,12 @@ def _in_units(denoiser: Callable[[np.ndarray, float], np.ndarray], exponent: int
     return denoise
 
 
-def _seen_in_units(callback: Any, units: Units, options: Options, image: np.ndarray, weights: Any) -> Any:
+def _seen_in_units(callback: Any, units: Units, options: Options, image: np.ndarray, weights: Any, shift: Any) -> Any:
     """The caller's callback for a solve in these units."""
 
     def shown(state: State) -> Any:
         objective = scaled(
-            units.with_logarithm(state.objective, options, image, weights), -units.of_objective(options.data)
+            units.with_logarithm(state.objective, options, image, weights, shift), -units.of_objective(options.data)
         )
         return callback(replace(state, objective=objective, estimate=scaled_array(state.estimate, -units.estimate)))
 
@@ -89,10 +95,11 @@ class Solve:
         start: Start,
         callback: Any,
         denoiser: Any,
+        shift: np.ndarray | None,
     ):
         self._tools, self._options = tools, options
         self._planes, self._weights, self._from_image = planes, weights, start is from_image
-        self._denoiser = denoiser
+        self._denoiser, self._shift = denoiser, shift
         self._begin = lambda out: start(planes, out)
         self._common: dict[str, Any] = {
             "max_iter": self._options.max_iter, "tol": self._options.tol,
@@ -158,11 +165,13 @@ class Solve:
             ridge = mu * misfit / rough if misfit > 0 and rough > 0 else mu
         elif mu is None:
             seen = self._seen()
-            mu = seen.ridge if options.prior == "gradient" else seen.weight_of(str(options.prior), options.data)
+            mu = seen.ridge
+            if options.prior != "gradient":
+                mu = seen.weight_of(str(options.prior), options.data, self._shift)
         with self._tools.splits() as work:
             return sparse.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
-                bounds=options.bounds, denoiser=self._denoiser, **self._common,
+                bounds=options.bounds, denoiser=self._denoiser, shift=self._shift, **self._common,
             )  # fmt: skip
 
     def _lucy(self) -> Result:
@@ -173,5 +182,5 @@ class Solve:
         with self._tools.lucy() as work:
             return poisson.minimise(
                 work, self._planes, self._weights, None if self._from_image else self._begin,
-                least=least, bounds=self._options.bounds, **self._common,
+                least=least, shift=self._shift, bounds=self._options.bounds, **self._common,
             )  # fmt: skip

@@ -96,9 +96,18 @@ class Splits:
         job["psf_plane"] = rows * domain.wave_pitch if len(domain.spectra) > 1 else 0
         job["estimate_rows"] = domain.estimate_shape[0]
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
+        self.shift(None)
         self._sweeper = Sweeper(dtype)
         lines = 3 + 6 * planes * DIFFERENCES + 2
         self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
+
+    def shift(self, shift: np.ndarray | None) -> None:
+        """Enter what photons have beside the blurred estimate: one or all planes and rows, all columns; None is 0."""
+        shift = np.zeros_like(self.image[:1, :1]) if shift is None else shift
+        self._shift, self.job["shift"] = shift, shift.ctypes.data
+        self.job["shift_plane"], self.job["shift_pitch"] = (
+            shift.strides[axis] // shift.itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
+        )
 
     def planes_of(self, name: str) -> np.ndarray:
         """Planes of the domain."""
@@ -187,7 +196,7 @@ class Splits:
         for k in range(self.planes):
             self.blurs[k % len(self.blurs)].run(estimate[k], blurred[k])
         rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate)
-        return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights), rough
+        return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights, self._shift), rough
 
 
 def _ahead(image: np.ndarray, axis: int, out: np.ndarray) -> None:

@@ -115,17 +115,23 @@ class Units:
             bounds = (min(low, most) if low >= -most else -math.inf, max(high, -most) if high <= most else math.inf)
         return replace(options, mu=mu, bounds=bounds)
 
-    def with_logarithm(self, objective: Any, options: Options, image: np.ndarray, weights: np.ndarray | None) -> Any:
-        """An objective of photon counts with what their unit adds to it."""
+    def with_logarithm(
+        self, objective: Any, options: Options, image: np.ndarray, weights: np.ndarray | None, shift: np.ndarray | None
+    ) -> Any:
+        """An objective of photon counts, `shift` among them, with what their unit adds to it."""
         if options.data != "poisson" or not self.image:
             return objective
+        if shift is not None:
+            image = (image + shift).clip(0)
         weights = module_of(image).ones_like(image) if weights is None else weights
         return objective + math.log(2) * self.image * photons(image, weights)
 
-    def returned(self, result: Result, options: Options, image: np.ndarray, weights: np.ndarray | None) -> Result:
-        """A solve's result in the caller's units; `image` and `weights` are the solve's."""
+    def returned(
+        self, result: Result, options: Options, image: np.ndarray, weights: np.ndarray | None, shift: np.ndarray | None
+    ) -> Result:
+        """A solve's result in the caller's units; `image`, `weights` and `shift` are the solve's."""
         objective, mu = self.of_objective(options.data), self.of_mu(options)
-        history = scaled_array(self.with_logarithm(result.history, options, image, weights), -objective)
+        history = scaled_array(self.with_logarithm(result.history, options, image, weights, shift), -objective)
         return replace(
             result, image=scaled_array(result.image, -self.estimate), history=history, objective=float(history[-1]),
             mu=scaled(result.mu, -mu) if options.mu is None else options.mu,
@@ -138,17 +144,24 @@ def follow_numbers(options: Options) -> bool:
 
 
 def units_of(
-    options: Options, image: np.ndarray, start: float, psfs: list[np.ndarray], psf: int, weights: int
+    options: Options,
+    image: np.ndarray,
+    start: float,
+    psfs: list[np.ndarray],
+    psf: int,
+    weights: int,
+    beside: float = 0.0,
 ) -> Units:
     """The units for planes of an image.
 
     `start` is the largest value of a start that is not the image; `psfs` have been scaled by the exponent `psf`, and
-    weights by the exponent `weights`.  Refuses what no units make representable.
+    weights by the exponent `weights`; `beside` is the largest of what photons were counted beside the image.  Refuses
+    what no units make representable.
     """
     if not follow_numbers(options) and options.mu is None:
         check_unscaled(psfs, image, "mu='auto' with steps of a given length")
     kind = np.finfo(image.dtype)
-    brightest = exponent_of(largest(image))
+    brightest = exponent_of(max(largest(image), beside))
     gain = exponent_of_psfs(psfs) - 1 - psf
     restored = brightest - gain
     if brightest and not kind.minexp - kind.nmant <= restored <= kind.maxexp:

@@ -85,8 +85,8 @@ class Seen:
         kept = seen.response / (seen.response + best * seen.laplacian)
         self._used = float(np.average(kept, weights=seen.count))
 
-    def weight_of(self, prior: str, data: str) -> float:
-        """The weight of another prior.
+    def weight_of(self, prior: str, data: str, shift: np.ndarray | None = None) -> float:
+        """The weight of another prior; `shift` is what photons were counted beside the image.
 
         Were differences d distributed as ``exp(-|d|/s)``, total variation's weight would be noise²/s; s is their mean
         in the ridge solution, for as many of them as the image determines.  (See RULES for how far that holds.)
@@ -97,18 +97,19 @@ class Seen:
         factor, power = RULES[prior]
         slope = factor * noise * (noise * self._used / max(self._steepness(), 1e-3 * noise)) ** power
         if data == "poisson":
-            slope *= self._curvature()
+            slope *= self._curvature(shift)
         if prior == "sparse":  # the slope there where edges begin
             slope /= POWER * (EDGE * spread(self._planes)) ** (POWER - 1)
         return float(slope * self._heaviness)
 
-    def _curvature(self) -> float:
+    def _curvature(self, shift: np.ndarray | None) -> float:
         """What photon counts weigh, compared with squares: between 1 / mean(b) and mean(1 / b).
 
         The first is right for photon noise, the second for noise that is the same everywhere.
         """
-        mean = max(float(self._planes.mean(dtype=np.float64)), 1e-6 * self._brightness)
-        inverse = float((1 / self._planes.clip(min=0.05 * mean)).mean(dtype=np.float64))
+        counts = self._planes if shift is None else (self._planes + shift).clip(min=0)
+        mean = max(float(counts.mean(dtype=np.float64)), 1e-6 * self._brightness)
+        inverse = float((1 / counts.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
 
     def _steepness(self) -> float:

@@ -108,7 +108,7 @@ def test_it_stops_at_the_noise(rng):
         blurred, psf, tol=0, max_iter=80, callback=lambda s: errors.append(np.mean((s.estimate - sharp) ** 2)), **common
     )
     result = fd.solve(blurred, psf, **common)
-    assert result.stop_reason == "tolerance"
+    assert result.stop_reason == "noise"
     assert np.mean((result.image - sharp) ** 2) < 1.15 * min(errors)
     assert errors[-1] > 1.5 * min(errors)
 

@@ -21,9 +21,9 @@ from .sums import add_up, make
 STATUS, ITERATION, BEHIND, LIKELIHOOD, RESTORING, CHANGE, RATE, PASSES = range(8)
 SCALARS = 8
 # What was asked: `ALLOWED` is the misfit to stop at, `MEASURED` whether sums are wanted.
-UNIT, LOW, HIGH, FLOOR, LEAST, MEASURED, TOL, MAX_ITER, ALLOWED, ROUNDING = range(10)
-ASKED = 10
-RUNNING, TOLERANCE, STEPS = range(3)
+UNIT, LOW, HIGH, LEAST, MEASURED, TOL, MAX_ITER, ALLOWED, ROUNDING = range(9)
+ASKED = 9
+RUNNING, TOLERANCE, NOISE, STEPS = range(4)
 # How many likelihoods are kept: the host looks before they are written over.
 HISTORY = 1024
 TINY = float(np.finfo(np.float64).tiny)
@@ -38,8 +38,14 @@ def leave(sums, count, partials):
     _pair_sums(sums, count, partials, (cuda.blockIdx.z * across + cuda.blockIdx.y) * down + cuda.blockIdx.x)
 
 
+@device
+def shared(image, plane, i, j):
+    """A pixel of an image whose planes and rows may all be the same one."""
+    return image[min(plane, image.shape[0] - 1), min(i, image.shape[1] - 1), j]
+
+
 @kernel
-def misfit(blurred, image, weights, poisson, run, partials):
+def misfit(blurred, shift, image, weights, poisson, run, partials):
     """The data part of the objective, in double precision; see `objective.misfit`."""
     sums = cuda.local.array(1, np.float64)
     sums[0] = 0.0
@@ -50,6 +56,7 @@ def misfit(blurred, image, weights, poisson, run, partials):
             if not poisson:
                 sums[0] += 0.5 * w * (mean - b) * (mean - b)
             else:
+                mean += float(shared(shift, plane, i, j))
                 sums[0] += w * (mean - (b * math.log(max(mean, TINY)) if b > 0.0 else 0.0))
     leave(sums, 1, partials)
 
@@ -61,16 +68,17 @@ def lucy(dtype: Any) -> SimpleNamespace:
     zero, least_log = real(0), real(1e-30)
 
     @kernel
-    def ratio(blurred, image, weights, asked, run, partials):
+    def ratio(blurred, shift, image, weights, asked, run, partials):
         """w b / (A y) in place of A y; sums: the likelihood and the misfit, in units."""
         sums = cuda.local.array(2, np.float64)
-        floor, least, unit = real(asked[FLOOR]), real(asked[LEAST]), real(asked[UNIT])
+        least, unit = real(asked[LEAST]), real(asked[UNIT])
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
         likelihood, lacks = zero, zero
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, image.shape[1])):
             if j >= image.shape[2]:
                 break
-            mean, b, w = blurred[plane, i, j] + floor, image[plane, i, j], weights[plane, i, j]
+            b, w = image[plane, i, j], weights[plane, i, j]
+            mean = blurred[plane, i, j] + shared(shift, plane, i, j)
             if asked[MEASURED] != 0.0:
                 high, seen = unit * mean, unit * b
                 likelihood += w * (high - seen * real(math.log(max(high, least_log))))
@@ -129,7 +137,7 @@ def judge(partials, blocks, scalars, asked, totals, history):
     k = iteration - scalars[BEHIND]
     scalars[RATE] = k / (k + 3.0)
     if asked[TOL] > 0.0 and iteration > 0.0 and (scalars[CHANGE] <= asked[TOL] or lacks <= asked[ALLOWED]):
-        scalars[STATUS] = TOLERANCE
+        scalars[STATUS] = TOLERANCE if scalars[CHANGE] <= asked[TOL] else NOISE
     elif iteration == asked[MAX_ITER]:
         scalars[STATUS] = STEPS
 

@@ -20,6 +20,7 @@ from numba import cuda
 from ..boundary import OUTSIDE
 from ..kernels.shrink import LARGEST, POWER, TAKEN
 from ..kernels.splitting import DIFFERENCES, FIRSTS, MISFIT, OF_SPLIT, ROUGHNESS
+from .lucy import shared
 from .shapes import SIMULATED, THREADS, device, kernel
 from .sums import make
 
@@ -174,21 +175,21 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                 acc[OWN + 4] += force * force
 
     @device
-    def nearest(poisson, v, b, w, rho):
+    def nearest(poisson, v, s, b, w, rho):
         """The blurred pixel that the data want, near v."""
         if poisson:
-            lower = v - w / rho
-            return half * (lower + real(math.sqrt(lower * lower + four * w * b / rho)))
+            lower = v + s - w / rho
+            return half * (lower + real(math.sqrt(lower * lower + four * w * b / rho))) - s
         return (w * b + rho * v) / (w + rho)
 
     @device
-    def split_data(acc, v, here, b, w, asked):
+    def split_data(acc, v, here, s, b, w, asked):
         """The split of a blurred pixel in the frame, as of `kernels.split_rows.data_row`; returns v and u."""
         poisson, unit = asked[POISSON] != 0.0, real(asked[UNIT])
         rho = real(asked[DATA_RHO])
-        last = nearest(poisson, v, b, w, real(asked[DATA_RHO_BEFORE]))
+        last = nearest(poisson, v, s, b, w, real(asked[DATA_RHO_BEFORE]))
         v = last + real(asked[DATA_KEEP]) * (v - last) + real(asked[RELAX]) * (here - last)
-        u = nearest(poisson, v, b, w, rho)
+        u = nearest(poisson, v, s, b, w, rho)
         if not poisson:
             acc[MISFIT] += w * ((unit * (here - b)) * (unit * (here - b)))
         lacks, moved, force = unit * (here - u), unit * (u - last), unit * (v - u)
@@ -209,7 +210,7 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                     split[k, plane, i, j] = change(k, moved[0], plane, i, j)
 
     @kernel
-    def follow(moved, split, settled, data, out, image, weights, asked, rows, cols, top, left, run, partials):
+    def follow(moved, split, settled, data, out, shift, image, weights, asked, rows, cols, top, left, run, partials):
         """The splits' next values, from the estimate ``moved[0]`` and its blur ``moved[1]``; what the latter's
         split asks is ``out[1]``.  `rows` and `cols` are the estimate's.
         """
@@ -235,11 +236,12 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                 v, here = data[plane, i, j], blurred[plane, i, j]
                 if shown:
                     b, w = image[plane, p, q], weights[plane, p, q]
-                    v, u = split_data(acc, v, here, b, w, asked)
+                    s = shared(shift, plane, p, q)
+                    v, u = split_data(acc, v, here, s, b, w, asked)
                     out[1, plane, i, j] = two * u - v
                     if asked[POISSON] != 0.0:
                         # Below what rounding leaves of nothing, it counts as that.
-                        mean = max(float(here), 1e-9)
+                        mean = max(float(here) + float(s), 1e-9)
                         likelihood += float(w) * (mean - (float(b) * math.log(mean) if b > zero else 0.0))
                 else:  # where there are no data it may be anything
                     v = v + relax * (here - v)

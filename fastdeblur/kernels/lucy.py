@@ -1,6 +1,7 @@
 """The two passes of a Richardson-Lucy step.
 
-1. `ratio`: a tile of A y; r = w b / (A y) is stored, the sums of the likelihood and of the misfit are kept.
+1. `ratio`: a tile of A y, and the shift added; r = w b / (A y) is stored, the sums of the likelihood and of the
+   misfit are kept.
 2. `multiply`: a tile of A^T r; with what A^T makes of w it becomes the factor of the next estimate.
 
 They work on the buffers of gradient descent, see `passes`.
@@ -21,22 +22,22 @@ LOG_2 = float(np.log(2.0))
 
 
 @jit
-def ratio_row(blurred, image, weights, floor, least, out):
-    """w b / (A y), the blurred estimate taken a little larger, and as nothing where it is less than `least`."""
+def ratio_row(blurred, shift, image, weights, least, out):
+    """w b / (A y), the blurred estimate shifted, and as nothing where it is less than `least`."""
     restrict()
     zero = out.dtype.type(0)
     for j in range(out.size):
-        mean = blurred[j] + floor
+        mean = blurred[j] + shift[j]
         out[j] = zero if mean < least else weights[j] * image[j] / mean
 
 
 @jit
-def likelihood_row(blurred, image, weights, floor, unit):
+def likelihood_row(blurred, shift, image, weights, unit):
     """Sums of w (A y - b log A y) and of w (A y - b)^2, in units; the logarithm is good to about 1e-6."""
     like, misfit = np.float32(0), np.float32(0)
     log_2 = np.float32(LOG_2)
     for j in range(blurred.size):
-        mean, b, w = unit * (blurred[j] + floor), unit * image[j], weights[j]
+        mean, b, w = unit * (blurred[j] + shift[j]), unit * image[j], weights[j]
         single = np.float32(mean)
         like += np.float32(w) * (single - np.float32(b) * log_2 * log2(max(single, np.float32(1e-30))))
         misfit += np.float32(w * (mean - b) * (mean - b))
@@ -56,17 +57,23 @@ def ratio(address, scratch, tile):
     start = plane * step.image_plane + (top - step.frame_top) * step.image_pitch + left - step.frame_left
     image, weights = offset(pointer(step.image, scratch), start), offset(pointer(step.weights, scratch), start)
     out = offset(pointer(step.residual, scratch), plane * step.residual_plane)
-    floor, least, unit = real(step.floor, scratch), real(step.least, scratch), real(step.unit, scratch)
+    start = plane * step.shift_plane + (top - step.frame_top) * step.shift_pitch + left - step.frame_left
+    shift = offset(pointer(step.shift, scratch), start)
+    least, unit = real(step.least, scratch), real(step.unit, scratch)
     for i in range(height):
         blurred, line = offset(scratch, i * step.tile_pitch), offset(out, (top + i) * step.residual_pitch + left)
         seen, heavy = offset(image, i * step.image_pitch), offset(weights, i * step.image_pitch)
+        added = offset(shift, i * step.shift_pitch)
         if step.measured:
             like, misfit = likelihood_row(
-                carray(blurred, width), carray(seen, width), carray(heavy, width), floor, unit
+                carray(blurred, width), carray(added, width), carray(seen, width), carray(heavy, width), unit
             )
             sums[0] += like
             sums[1] += misfit
-        ratio_row(carray(blurred, width), carray(seen, width), carray(heavy, width), floor, least, carray(line, width))
+        ratio_row(
+            carray(blurred, width), carray(added, width), carray(seen, width), carray(heavy, width), least,
+            carray(line, width),
+        )  # fmt: skip
     spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, step.residual_pitch)
 
 

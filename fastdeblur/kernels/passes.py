@@ -33,17 +33,19 @@ from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signatu
 # `residual_filled` are the halos (see `halo`) that the adjoint, the estimate and the residual have.
 # `first` and `second` are the optimiser's state, `rule` is the address of its rule.  The gradient
 # is brightness (data_scale A^T r + prior_scale D^T D x).  Weights, if there are any, lie like the image, without
-# gaps, and r is times them.  From a plane's filter to the next are `next_filter` bytes.
+# gaps, and r is times them.  `shift` is for Richardson-Lucy: a frame that is added to A x, whose rows, and planes, may
+# all be the same one.  From a plane's filter to the next are `next_filter` bytes.
 STEP = np.dtype(
     GRID
     + [(name, np.intp) for name in ("path", "forward", "adjoint", "forward_corner", "adjoint_corner", "rule")]
     + [(name, np.intp) for name in ("here", "there", "pitch", "plane", "residual", "residual_pitch", "residual_plane")]
     + [(name, np.intp) for name in ("image", "image_pitch", "image_plane", "weights", "first", "second", "next_filter")]
+    + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
     + [(name, np.intp) for name in ("frame_top", "frame_left", "frame_bottom", "frame_right")]
     + [(name, np.intp) for name in ("folded", "filled", "residual_filled")]
     + [
         (name, np.float64)
-        for name in ("unit", "brightness", "data_scale", "prior_scale", "rate", "low", "high", "floor", "least")
+        for name in ("unit", "brightness", "data_scale", "prior_scale", "rate", "low", "high", "least")
     ]
     + [("bounded", np.intp), ("measured", np.intp)],
     align=True,

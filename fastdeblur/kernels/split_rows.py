@@ -70,23 +70,26 @@ def settle_row(split, before, taken, mask, change, unit, out):
 
 
 @jit
-def data_row(split, blurred, image, weights, rho, rho_before, keep, relax, unit, poisson, out):
-    """The same for the blurred estimate in the frame; also the sum of the objective's data part."""
+def data_row(split, blurred, shift, image, weights, rho, rho_before, keep, relax, unit, poisson, out):
+    """The same for the blurred estimate in the frame; also the sum of the objective's data part.
+
+    Of photons there are as many as the blurred estimate says, and `shift`.
+    """
     restrict()
     zero, two, half, four = out.dtype.type(0), out.dtype.type(2), out.dtype.type(0.5), out.dtype.type(4)
     primal, dual, of_x, of_u, force, misfit = zero, zero, zero, zero, zero, zero
     for j in range(out.size):
         w, b, v, here = weights[j], image[j], split[j], blurred[j]
         if poisson:
-            lower = v - w / rho_before
-            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho_before))
+            lower = v + shift[j] - w / rho_before
+            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho_before)) - shift[j]
         else:
             u = (w * b + rho_before * v) / (w + rho_before)
         v = u + keep * (v - u) + relax * (here - u)
         last = u
         if poisson:
-            lower = v - w / rho
-            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho))
+            lower = v + shift[j] - w / rho
+            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho)) - shift[j]
         else:
             u = (w * b + rho * v) / (w + rho)
             misfit += w * (unit * (here - b)) ** 2
@@ -111,11 +114,11 @@ def free_row(split, blurred, relax, out):
 
 
 @jit
-def likelihood(blurred, image, weights):
-    """Sum of w (Ax - b log Ax); below what rounding leaves of nothing, Ax counts as that."""
+def likelihood(blurred, shift, image, weights):
+    """Sum of w (Ax - b log Ax), Ax shifted; below what rounding leaves of nothing, Ax counts as that."""
     total = 0.0
     for j in range(blurred.size):
-        mean, b = max(float(blurred[j]), 1e-9), float(image[j])
+        mean, b = max(float(blurred[j]) + float(shift[j]), 1e-9), float(image[j])
         total += float(weights[j]) * (mean - (b * math.log(mean) if b > 0.0 else 0.0))
     return total
 

@@ -53,6 +53,7 @@ SPLITTING = np.dtype(
     + [(name, np.intp) for name in ("psf", "psf_plane", "axis_down", "stiffness_down", "stiffness_across")]
     + [(name, np.intp) for name in ("estimate_rows", "top", "left", "height", "width")]
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
+    + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
     + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "shrink")]
     + [(name, np.intp) for name in ("pixels", "pixels_settled", "differences")]
     + [(name, np.float64) for name in ("relax", "unit", "factor")]
@@ -132,13 +133,17 @@ def split_data(job, plane, i, out, sums, scratch):
     free_row(carray(v, left), carray(here, left), relax, carray(out, left))
     place = plane * job.frame_plane + (i - job.top) * width
     image, weights = offset(pointer(job.image, scratch), place), offset(pointer(job.weights, scratch), place)
+    shift = offset(pointer(job.shift, scratch), plane * job.shift_plane + (i - job.top) * job.shift_pitch)
     a, b, c, d, e, misfit = data_row(
-        carray(offset(v, left), width), carray(offset(here, left), width), carray(image, width), carray(weights, width),
+        carray(offset(v, left), width), carray(offset(here, left), width), carray(shift, width), carray(image, width),
+        carray(weights, width),
         real(job.data_rho, scratch), real(job.data_rho_before, scratch), real(job.data_keep, scratch), relax,
         real(job.unit, scratch), job.poisson, carray(offset(out, left), width),
     )  # fmt: skip
     if job.poisson:
-        misfit = likelihood(carray(offset(here, left), width), carray(image, width), carray(weights, width))
+        misfit = likelihood(
+            carray(offset(here, left), width), carray(shift, width), carray(image, width), carray(weights, width)
+        )
     sums[0] += a
     sums[1] += b
     sums[2] += c

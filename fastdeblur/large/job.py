@@ -38,6 +38,8 @@ def deblur_large(
     boundary: str = "unknown",
     weights: Any = None,
     bounds: Any = None,
+    background: Any = 0,
+    read_noise: float = 0,
     channel_axis: int | None = None,
     max_iter: int | None = None,
     tol: float = 1e-4,
@@ -69,6 +71,10 @@ def deblur_large(
         ``mu="auto"`` no such pass is needed.
     weights : array, path or None
         As `source`, of its shape or of one channel's.
+    background : number, array or path
+        As `solve`; an array or a file is read as `source` is, of its shape or of one channel's.
+    read_noise : float
+        As `solve`.
     channel_axis : int or None
         The axis of `source` that holds channels.
     max_iter : int or None
@@ -136,20 +142,24 @@ def deblur_large(
     """
     asked: dict[str, Any] = {
         "data": data, "prior": prior, "mu": mu, "boundary": boundary, "bounds": bounds, "channel_axis": channel_axis,
+        "read_noise": read_noise,
         "max_iter": max_iter, "tol": tol, "path": path, "workers": workers, "max_memory": max_memory, "tile": tile,
         "halo": halo, "progress": progress,
     }  # fmt: skip
     if is_dask(source):
         from . import lazy
 
-        return lazy.deblur(source, psf, out, weights, asked)
+        return lazy.deblur(source, psf, out, weights, background, asked)
     with ExitStack() as stack:
         readable = stack.enter_context(reading.opened(source))
         weighed = None if weights is None else stack.enter_context(reading.opened(weights, "weights"))
-        job = Job(readable, weighed, psf, asked, targets.folder_of(out))
+        level = background
+        if reading.is_image(background):
+            level = stack.enter_context(reading.opened(background, "background"))
+        job = Job(readable, weighed, psf, asked, targets.folder_of(out), level)
         stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
-        sources = [readable] if weighed is None else [readable, weighed]
+        sources = [each for each in (readable, weighed, level) if each is not None and each is not background]
         targets.check(out, sources, shape, dtype, axis)
         return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
 
@@ -158,7 +168,7 @@ def deblur_large(
 DEFAULTS: dict[str, Any] = {
     name: each.default
     for name, each in inspect.signature(deblur_large).parameters.items()
-    if name not in ("source", "psf", "out", "weights")
+    if name not in ("source", "psf", "out", "weights", "background")
 }
 
 
@@ -214,12 +224,24 @@ class Job:
     """One source, and what is asked of it."""
 
     def __init__(
-        self, source: Readable, weights: Readable | None, psf: Any, asked: dict[str, Any], folder: Path | None = None
+        self,
+        source: Readable,
+        weights: Readable | None,
+        psf: Any,
+        asked: dict[str, Any],
+        folder: Path | None = None,
+        background: Any = 0,
     ):
-        self.plan: Plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
+        self.plan: Plan = plan_of(
+            source.shape, source.dtype, psf, weighted=weights is not None, background=background, **asked
+        )
         self._progress = bool(asked["progress"])
         if weights is not None:
             self.plan.check_weights(weights.shape)
+        self.background: Any = self.plan.background
+        if self.background is None:
+            self.plan.check_weights(background.shape, "background")
+            self.background = self._at_hand(background, "background", folder)
         self.source = self._at_hand(source, "source", folder)
         self.weights = None if weights is None else self._at_hand(weights, "weights", folder)
 
@@ -231,7 +253,7 @@ class Job:
 
     def close(self) -> None:
         """Remove copies of what was read."""
-        for each in (self.source, self.weights):
+        for each in (self.source, self.weights, self.background):
             if isinstance(each, scratch.Scratch):
                 each.close()
 
@@ -262,13 +284,15 @@ class Job:
 
     def _check_done(self, target: Writable, journal: Journal, windows: dict[tuple[int, int], Window]) -> None:
         """Forget tiles that are not on the disk; refuse to go on if any was computed from other pixels."""
+        plan = self.plan
         for at, sums in list(journal.tiles.items()):
-            if at not in windows or checksum_of(target, self.plan.part(*windows[at].tile)) != sums[0]:
+            if at not in windows or checksum_of(target, plan.part(*windows[at].tile)) != sums[0]:
                 del journal.tiles[at]  # it was not the disk's yet
         for at, (_, given) in journal.tiles.items():
             # Times of files do not tell: clocks tick too slowly, or are set, and maps are written late.
-            if _checksum(*self._read(*windows[at].pieces(self.plan.sides))) != given:
-                journal.refuse(["source" if self.weights is None else "source or weights"])
+            if _checksum(*self._read(*windows[at].pieces(plan.sides))) != given:
+                given_beside = ["weights"] * (self.weights is not None) + ["background"] * (plan.background is None)
+                journal.refuse([" or ".join(["source", *given_beside])])
 
     def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
         """Tiles, what holds for all of them, and the halo; a single tile is `solve`, and asks nothing else."""
@@ -295,22 +319,35 @@ class Job:
     def _find(self) -> Found:
         """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
         plan = self.plan
-        sample, weights = zip(*[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True)
+        sample, weights, around = zip(
+            *[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True
+        )
         squares = None
         if plan.needs_squares:
-            each = (self._read([rows], [cols]) for rows, cols in weighing.cells(plan.sides))
+            each = (self._read([rows], [cols])[:2] for rows, cols in weighing.cells(plan.sides))
             squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
-        return plan.found(list(sample), None if self.weights is None else list(weights), squares)
+        return plan.found(
+            list(sample), None if self.weights is None else list(weights), squares,
+            None if around[0] is None else list(around),
+        )  # fmt: skip
 
-    def _read(self, rows: list[slice], cols: list[slice]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Planes of a place in pieces, and of its weights."""
+    def _read(self, rows: list[slice], cols: list[slice]) -> tuple[np.ndarray, np.ndarray | None, Any]:
+        """Planes of a place in pieces, of its weights, and its background if that is not subtracted here."""
         planes = self._joined(self.source, rows, cols)
         check_pixels(planes, rows, cols)
+        around = self.background
+        if not isinstance(around, float):
+            around = self._joined(around, rows, cols)
+            check_weights(around, rows, cols, "background")
+        if self.plan.options.data != "poisson":
+            if not isinstance(around, float) or around:
+                planes = planes - np.asarray(around, planes.dtype)
+            around = None
         if self.weights is None:
-            return planes, None
+            return planes, None, around
         weights = self._joined(self.weights, rows, cols)
         check_weights(weights, rows, cols)
-        return planes, weights
+        return planes, weights, around
 
     def _joined(self, readable: Readable, rows: list[slice], cols: list[slice]) -> np.ndarray:
         pieces = [[self._piece(readable, row, col) for col in cols] for row in rows]
@@ -335,9 +372,9 @@ class Job:
         plan = self.plan
         todo = list(windows.items())
 
-        def read(window: Window) -> tuple[np.ndarray, np.ndarray | None, int]:
-            planes, weights = self._read(*window.pieces(plan.sides))
-            return planes, weights, 0 if journal is None else _checksum(planes, weights)
+        def read(window: Window) -> tuple[np.ndarray, np.ndarray | None, Any, int]:
+            given = self._read(*window.pieces(plan.sides))
+            return *given, 0 if journal is None else _checksum(*given)
 
         def write(at: tuple[int, int], place: Any, tile: np.ndarray, given: int) -> None:
             pixels = plan.joined(tile)
@@ -355,11 +392,11 @@ class Job:
             ahead = reader.submit(read, todo[0][1]) if todo else None
             for k, (at, window) in enumerate(todo):
                 assert ahead is not None
-                planes, weights, given = ahead.result()
+                planes, weights, around, given = ahead.result()
                 ahead = reader.submit(read, todo[k + 1][1]) if k + 1 < len(todo) else None
-                tile, result = solver(planes, weights, window)
+                tile, result = solver(planes, weights, window, around)
                 tile = tile.copy()  # not the whole window's memory
-                del planes, weights
+                del planes, weights, around
                 account.add(result)
                 del result
                 if written is not None:
@@ -375,11 +412,15 @@ class Job:
             "found": None if found is None else asdict(found),
             "source": self.source.identity,
             "weights": None if self.weights is None else self.weights.identity,
+            "background": self.background.identity if self.plan.background is None else self.plan.background,
             "grid": [list(steps) for steps in grid.steps],
             **self.plan.identity(),
         }
 
 
-def _checksum(planes: np.ndarray, weights: np.ndarray | None) -> int:
-    """Of what a tile is computed from."""
-    return checksum(planes) if weights is None else checksum(weights, checksum(planes))
+def _checksum(planes: np.ndarray, *others: Any) -> int:
+    """Of what a tile is computed from: its pixels, weights and background, those that are images."""
+    total = checksum(planes)
+    for each in others:
+        total = checksum(each, total) if isinstance(each, np.ndarray) else total
+    return total

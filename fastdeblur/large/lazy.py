@@ -22,7 +22,7 @@ from .windows import Grid, grid_of
 KEPT = 4
 
 
-def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any]) -> Any:
+def deblur(source: Any, psf: Any, out: Any, weights: Any, background: Any, asked: dict[str, Any]) -> Any:
     """A Dask array of the restored image; its chunks are the tiles."""
     import dask.array as da
 
@@ -33,7 +33,8 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
     _check_chunks("source", source)
-    plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, **asked)
+    plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, background=background, **asked)
+    source, level = _without(source, background, plan)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
     first = plan.first_halo(half_of(tile))
@@ -44,21 +45,16 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, asked: dict[str, Any])
     source = source.rechunk(_chunks_of(plan, grid))
     others = []
     if weights is not None:
-        if not isinstance(weights, da.Array):
-            checks.unmasked("weights", weights)
-            if isinstance(weights, (str, os.PathLike)):
-                raise TypeError(f"weights must be an array for a Dask array; got {type(weights).__name__}")
-            weights = da.asarray(weights if in_parts(weights) else checks.real_array("weights", weights))
-        _check_chunks("weights", weights)
+        weights = _as_dask("weights", weights)
         plan.check_weights(weights.shape)
         if weights.ndim < source.ndim:
             weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
         others = [weights.rechunk(source.chunks)]
-    found = da.from_delayed(_found(plan, grid, reach, source, others), (), object)
+    found = da.from_delayed(_found(plan, grid, reach, source, others, level), (), object)
     depth = dict(enumerate(plan.with_axis(list(reach), 0)))
     around = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
     windows = [da.overlap.overlap(each, depth, around) for each in (source, *others)]
-    solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach)
+    solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level)
     meta = np.empty((0,) * source.ndim, plan.working)
     return da.map_blocks(solve, *windows, found, chunks=source.chunks, dtype=plan.working, meta=meta)
 
@@ -69,6 +65,45 @@ def _check_chunks(name: str, array: Any) -> None:
         raise TypeError(f"{name} must have chunks that are NumPy's arrays; they are {type(array._meta)}")
     checks.unmasked(name, array._meta)
     checks.real_kind(name, array)
+
+
+def _as_dask(name: str, value: Any) -> Any:
+    """A Dask array of what goes with the source."""
+    import dask.array as da
+
+    if not isinstance(value, da.Array):
+        checks.unmasked(name, value)
+        if isinstance(value, (str, os.PathLike)):
+            raise TypeError(f"{name} must be an array for a Dask array; got {type(value).__name__}")
+        value = da.asarray(value if in_parts(value) else checks.real_array(name, value))
+    _check_chunks(name, value)
+    return value
+
+
+def _without(source: Any, background: Any, plan: Plan) -> tuple[Any, float | None]:
+    """The source without its background, or, for photons, as it is, and the background, which is then a number."""
+    if plan.background is not None:
+        level = plan.background
+        if plan.options.data == "poisson":
+            return source, level
+        return (source if level == 0 else source.astype(plan.working) - np.full((), level, plan.working)[()]), None
+    if plan.options.data == "poisson":
+        raise ValueError("background must be a number for a Dask array with data='poisson'; got an array")
+    import dask.array as da
+
+    around = _as_dask("background", background)
+    plan.check_weights(around.shape, "background")
+    if around.ndim < source.ndim:
+        around = da.expand_dims(around, plan.axis)
+    around = around.astype(plan.working).map_blocks(_checked_background, dtype=plan.working)
+    return source.astype(plan.working) - around, None
+
+
+def _checked_background(block: np.ndarray) -> np.ndarray:
+    """Refuse a part of a background that is none."""
+    if not (np.isfinite(block) & (block >= 0)).all():
+        raise ValueError("background must be finite and at least 0")
+    return block
 
 
 def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
@@ -86,7 +121,9 @@ def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
     return plan.with_axis(sides, (plan.channels,))
 
 
-def _found(plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, weights: list[Any]) -> Any:
+def _found(
+    plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, weights: list[Any], around: float | None
+) -> Any:
     """What holds for all tiles: one task, after one for each crop."""
     import dask
 
@@ -100,7 +137,7 @@ def _found(plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, weights:
             dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)])
             for place in weighing.cells(plan.sides)
         ]
-    return dask.delayed(_found_in)(plan, reach, *crops, squares=squares)
+    return dask.delayed(_found_in)(plan, reach, *crops, squares=squares, around=around)
 
 
 def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -113,18 +150,27 @@ def _found_in(
     crops: list[np.ndarray],
     weights: list[np.ndarray] | None = None,
     squares: Any = None,
+    around: float | None = None,
 ) -> Found:
     planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
-    for each, check in zip(planes, (check_pixels, check_weights), strict=True):
+    refuse: tuple[Any, Any] = (check_pixels, check_weights)
+    for each, check in zip(planes, refuse, strict=True):
         for crop, (rows, cols) in zip(each, weighing.crops(plan.sides), strict=False):
             check(crop, [rows], [cols])
-    found = plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares))
+    levels = None if around is None else [around] * len(crops)
+    found = plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares), levels)
     plan.warn_of_seams(found, plan.last_halo(found, reach))
     return found
 
 
 def _solve(
-    pixels: np.ndarray, *others: Any, plan: Plan, grid: Grid, reach: tuple[int, int], block_info: Any = None
+    pixels: np.ndarray,
+    *others: Any,
+    plan: Plan,
+    grid: Grid,
+    reach: tuple[int, int],
+    level: float | None,
+    block_info: Any = None,
 ) -> np.ndarray:
     """The restored tile of a block with what lies around it; `others` are weights, if any, and what was found."""
     *weights, found = others
@@ -154,7 +200,7 @@ def _solve(
     if weights:
         weighed = inside(weights[0])
         check_weights(weighed, rows, cols)
-    tile, _ = _solver_for(plan, found)(planes, weighed, window)
+    tile, _ = _solver_for(plan, found)(planes, weighed, window, level)
     return np.ascontiguousarray(plan.joined(tile))
 
 

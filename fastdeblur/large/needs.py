@@ -83,9 +83,20 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     axis, whole = deblurrer._channel_axis, deblurrer.shape
     planes = (1, *whole) if axis is None else (whole[axis], *np.delete(whole, axis).tolist())
     working, boundary = checks.working_dtype(np.empty(0, dtype)), options.get("boundary", "unknown")
+    background = deblurrer._background if isinstance(deblurrer._background, float) else None
     return of_solve(
-        deblurrer._options, deblurrer.psfs, planes, working, boundary, weighted or options.get("weights") is not None
-    )
+        deblurrer._options, deblurrer.psfs, planes, working, boundary, weighted or options.get("weights") is not None,
+        images_beside(deblurrer._options, background),
+    )  # fmt: skip
+
+
+def images_beside(options: Options, background: float | None) -> int:
+    """How many more of the image a solve keeps for a background, a number, or None for an image, and read noise.
+
+    The image without it, and, of photons, with it again; an image is copied, and scaled for photons.
+    """
+    photons, image = options.data == "poisson", background is None
+    return (background != 0) + (photons and (background != 0 or options.read_noise > 0)) + image * (1 + photons)
 
 
 def of_solve(
@@ -95,8 +106,9 @@ def of_solve(
     dtype: np.dtype[Any],
     boundary: str,
     weighted: bool,
+    beside: int = 0,
 ) -> int:
-    """The same for checked options and planes of an image."""
+    """The same for checked options and planes of an image; it keeps so many images more `beside`."""
     planes, frame = shape[0], (shape[1], shape[2])
     taps = (max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs))
     grown = frame[0] + taps[0] - 1, frame[1] + taps[1] - 1
@@ -127,4 +139,4 @@ def of_solve(
     if auto:
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
-    return int(total + MIDDLE * MIDDLE * LOOKED_AT)
+    return int(total + beside * planes * math.prod(frame) * size + MIDDLE * MIDDLE * LOOKED_AT)

@@ -18,7 +18,8 @@ from ..hygiene import warn_of
 from ..sources import readable
 from ..units import check_unscaled
 from . import halo, weighing
-from .needs import of_solve
+from .needs import images_beside, of_solve
+from .reading import is_image
 from .tiles import Solver
 from .weighing import Found
 from .windows import Grid
@@ -60,6 +61,8 @@ class Plan:
     halo: tuple[int, int] | None
     memory: int
     weighted: bool
+    #: A number, or None if it is an image.
+    background: float | None
     #: Bytes that reading takes beside tiles.
     reading: int = 0
     sides: tuple[int, int] = field(init=False)
@@ -68,11 +71,12 @@ class Plan:
         rows, cols = (size for at, size in enumerate(self.shape) if at != self.axis)
         self.sides = rows, cols
 
-    def check_weights(self, shape: tuple[int, ...]) -> None:
-        """Refuse weights of another shape."""
+    def check_weights(self, shape: tuple[int, ...], name: str = "weights") -> None:
+        """Refuse weights, or a background, of another shape."""
         if shape not in (self.shape, self.sides):
             one = "" if self.axis is None else f", or {self.sides} for all channels"
-            raise ValueError(f"weights must have the source's shape {self.shape}{one}; their shape is {shape}")
+            whose = "their" if name == "weights" else "its"
+            raise ValueError(f"{name} must have the source's shape {self.shape}{one}; {whose} shape is {shape}")
 
     @property
     def channels(self) -> int:
@@ -231,10 +235,11 @@ class Plan:
         shape, asked = (self.channels, *window), self.options
         if not alone:
             asked = replace(asked, mu=0.0, data="squares" if asked.data == "root" else asked.data)
-        solves = [of_solve(asked, self.psfs, shape, self.working, each, self.weighted) for each in boundaries]
+        beside = images_beside(asked, self.background)
+        solves = [of_solve(asked, self.psfs, shape, self.working, each, self.weighted, beside) for each in boundaries]
         pixels = math.prod(shape)
-        # A window that is solved, one that is read, its tile as it is written; weights twice too.
-        around = pixels * self.working.itemsize * (5 + 2 * self.weighted)
+        # A window that is solved, one that is read, its tile as it is written; weights twice too, and backgrounds.
+        around = pixels * self.working.itemsize * (5 + 2 * self.weighted + 2 * (self.background is None))
         return int(max(solves) + around + CODE + self.reading)
 
     def solver(self, found: Found | None, kept: int) -> Solver:
@@ -251,10 +256,10 @@ class Plan:
             given |= {"max_iter": found.max_iter, "tol": 0.0}
         return Solver(self.psf, self.boundary, found.level, given, kept)
 
-    def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any) -> Found:
+    def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any) -> Found:
         """What holds for all tiles."""
         given = {"psf": self.psf, "options": self.given}
-        return weighing.found(sample, weights, self.psfs, self.options, given, squares)
+        return weighing.found(sample, weights, self.psfs, self.options, given, squares, around)
 
     def identity(self) -> dict[str, Any]:
         """What tells this job from others, in what JSON has."""
@@ -263,6 +268,7 @@ class Plan:
         return {
             "psf": hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest(),
             "data": asked.data, "prior": prior, "mu": asked.mu, "bounds": asked.bounds and [*asked.bounds],
+            "read_noise": asked.read_noise,
             "max_iter": asked.max_iter, "tol": asked.tol, "boundary": self.boundary, "path": self.given["path"],
             "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
             "max_memory": self.memory if self.tile is None else None,
@@ -275,11 +281,11 @@ def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int
 
 def plan_of(
     shape: tuple[int, ...], dtype: np.dtype[Any], psf: Any, *, data: Any, prior: Any, mu: Any, boundary: Any,
-    weighted: bool, bounds: Any, channel_axis: Any, max_iter: Any, tol: Any, path: Any, workers: Any, max_memory: Any,
-    tile: Any, halo: Any, progress: Any,
+    weighted: bool, background: Any = 0, bounds: Any, read_noise: Any, channel_axis: Any, max_iter: Any, tol: Any,
+    path: Any, workers: Any, max_memory: Any, tile: Any, halo: Any, progress: Any,
 ) -> Plan:  # fmt: skip
     """The plan for a source of that shape and dtype."""
-    asked = options.checked(data, prior, mu, bounds, "auto", None, max_iter, tol, None, progress)
+    asked = options.checked(data, prior, mu, bounds, "auto", None, max_iter, tol, None, progress, read_noise)
     if asked.method not in ("exact", "splits", "lucy"):
         raise ValueError(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
@@ -309,13 +315,14 @@ def plan_of(
     # Norms of the whole are what "root" differs in; every tile is then a problem of squares.
     given = {
         "data": "poisson" if asked.data == "poisson" else "squares", "prior": denoiser or asked.prior,
-        "bounds": asked.bounds, "max_iter": max_iter, "tol": asked.tol, "path": path,
+        "bounds": asked.bounds, "read_noise": asked.read_noise, "max_iter": max_iter, "tol": asked.tol, "path": path,
         "workers": checks.workers(workers), "channel_axis": 0,
     }  # fmt: skip
     return Plan(
         shape=shape, axis=axis, working=checks.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs, options=asked,
         boundary=boundary, given=given, tile=tile, halo=halo, memory=checks.memory_size("max_memory", max_memory),
         weighted=weighted,
+        background=None if is_image(background) else checks.real("background", background, "at least 0"),
     )  # fmt: skip
 
 
@@ -359,13 +366,13 @@ def check_pixels(planes: np.ndarray, rows: list[slice], cols: list[slice]) -> No
         )
 
 
-def check_weights(weights: np.ndarray, rows: list[slice], cols: list[slice]) -> None:
-    """Refuse weights that are none."""
+def check_weights(weights: np.ndarray, rows: list[slice], cols: list[slice], name: str = "weights") -> None:
+    """Refuse weights, or a background, that are none."""
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         place = np.argwhere(wrong)[0]
         raise ValueError(
-            f"weights must be finite and at least 0; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
+            f"{name} must be finite and at least 0; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
         )
 
 

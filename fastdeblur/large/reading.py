@@ -240,6 +240,13 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     return Sliced(array, name, path or zarrs.folder_of(array))
 
 
+def is_image(background: Any) -> bool:
+    """Whether a background is more than a number."""
+    if isinstance(background, (str, os.PathLike)):
+        return True
+    return len(background.shape if hasattr(background, "shape") else np.shape(background)) > 0
+
+
 def in_parts(array: Any) -> bool:
     """Whether an object has a shape, slices and a dtype of NumPy's (Torch's tensors have one of their own)."""
     return (

@@ -48,7 +48,7 @@ class Solver:
         self._turn = threading.Lock()
 
     def __call__(
-        self, planes: np.ndarray, weights: np.ndarray | None, window: Window
+        self, planes: np.ndarray, weights: np.ndarray | None, window: Window, background: Any = None
     ) -> tuple[np.ndarray, Result | None]:
         """The restored tile of a window, channels first, and how it went; nothing did where no pixel counts.
 
@@ -61,7 +61,7 @@ class Solver:
         if not counts(planes, weights) and planes[inner].shape != planes.shape:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
         boundary = self._boundary if any(window.edges) else "unknown"
-        result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights)
+        result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights, background=background)
         return result.image[inner], result
 
     def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Deblurrer:

@@ -159,8 +159,11 @@ def found(
     options: Options,
     given: dict[str, Any],
     squares: np.ndarray | None = None,
+    around: list[Any] | None = None,
 ) -> Found:
     """What holds for all tiles, from a sample of crops, channels first, and for roots from `squares` of all tiles.
+
+    Photons were counted `around` crops, too: backgrounds that have not been subtracted.
 
     `given` are the options for a Deblurrer.
     """
@@ -175,6 +178,11 @@ def found(
         given_mu = given_mu if squares is None else root_ridge(squares, psfs, given_mu)
         return Found(given_mu, None, given_mu if options.prior == "gradient" else likely_ridge(psfs), 0.0)
     planes = np.concatenate([sample[k] for k in kept])
+    shift = None
+    if around is not None:
+        shift = np.concatenate([np.broadcast_to(np.asarray(around[k], planes.dtype), sample[k].shape) for k in kept])
+        planes -= shift
+        shift += planes.dtype.type(options.read_noise**2)
     chosen = None if weights is None else np.concatenate([weights[k] for k in kept])
     filled, chosen, factor = weighed(planes, chosen, 0)
     check_unscaled(psfs, filled, "a large image", "source")
@@ -183,7 +191,10 @@ def found(
     mu, max_iter = options.mu, None
     if options.method == "lucy":
         tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
-        max_iter = _steps([sample[k] for k in tried], None if weights is None else [weights[k] for k in tried], given)
+        some = None if weights is None else [weights[k] for k in tried]
+        max_iter = _steps(
+            [sample[k] for k in tried], some, None if around is None else [around[k] for k in tried], given
+        )
     elif options.prior == "gradient" and options.data == "root" and mu is not None:
         assert squares is not None
         tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
@@ -192,17 +203,20 @@ def found(
     elif mu is None and options.prior == "gradient":
         mu = ridge
     elif mu is None:
-        mu = seen.weight_of(str(options.prior), options.data) * factor
+        mu = seen.weight_of(str(options.prior), options.data, shift) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
     return Found(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
 
 
-def _steps(sample: list[np.ndarray], weights: list[np.ndarray] | None, given: dict[str, Any]) -> int:
+def _steps(
+    sample: list[np.ndarray], weights: list[np.ndarray] | None, around: list[Any] | None, given: dict[str, Any]
+) -> int:
     """How many steps Richardson-Lucy takes on a sample."""
     taken = []
     for k, crop in enumerate(sample):
         deblurrer = Quiet(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
-        taken.append(deblurrer.solve(crop, weights=None if weights is None else weights[k]).n_iter)
+        weight, background = (None if each is None else each[k] for each in (weights, around))
+        taken.append(deblurrer.solve(crop, weights=weight, background=background).n_iter)
     return max(statistics.median_low(taken), 1)
 
 

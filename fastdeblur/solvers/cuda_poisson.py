@@ -22,7 +22,7 @@ from ..frames import spread_out
 from .descent import PATIENCE
 from .poisson import ROUNDING, Course
 
-STOP_REASONS = {lucy.TOLERANCE: "tolerance", lucy.STEPS: "max_iter"}
+STOP_REASONS = {lucy.TOLERANCE: "tolerance", lucy.NOISE: "noise", lucy.STEPS: "max_iter"}
 
 
 class CudaLucy:
@@ -87,11 +87,15 @@ class CudaLucy:
         scalars[lucy.CHANGE], scalars[lucy.LIKELIHOOD] = 1.0, math.inf
         self._scalars[...] = device.put(scalars)
 
+    def shift(self, shift: Any) -> None:
+        """Enter what is added to the blurred estimate; see `poisson.Workspace.shift`."""
+        self._kept_shift, self._shift = shift, view(shift)
+
     def _asks(self, tol: float = 0.0, allowed: float = 0.0, max_iter: int = 0) -> tuple[float, ...]:
         """What is asked, as kernels take it."""
         step, asked = self.step, [0.0] * lucy.ASKED
         asked[lucy.UNIT], asked[lucy.LOW], asked[lucy.HIGH] = step["unit"], step["low"], step["high"]
-        asked[lucy.FLOOR], asked[lucy.LEAST], asked[lucy.MEASURED] = step["floor"], step["least"], step["measured"]
+        asked[lucy.LEAST], asked[lucy.MEASURED] = step["least"], step["measured"]
         asked[lucy.TOL], asked[lucy.ALLOWED], asked[lucy.MAX_ITER] = tol, allowed, max_iter
         asked[lucy.ROUNDING] = ROUNDING
         return tuple(map(float, asked))
@@ -101,7 +105,7 @@ class CudaLucy:
         self._operator.forward(self.estimate, self._blurred)
         blocks, threads, run = self._there
         launch(
-            self._kernels.ratio, blocks, threads, self._blurred_view, self._image, self._weights,
+            self._kernels.ratio, blocks, threads, self._blurred_view, self._shift, self._image, self._weights,
             asked or self._asks(), run, self._partials,
         )  # fmt: skip
 
@@ -158,10 +162,14 @@ class CudaLucy:
             self._history_view,
         )  # fmt: skip
 
-    def misfit(self, image: Any, weights: Any) -> float:
+    def misfit(self, image: Any, weights: Any, shift: Any) -> float:
         """The objective of the current estimate."""
         self._operator.forward(self.estimate, self._blurred)
         blocks, threads, run = self._there
-        launch(lucy.misfit, blocks, threads, self._blurred_view, view(image), view(weights), True, run, self._partials)
+        shift = device.zeros((1, 1, image.shape[2]), image.dtype) if shift is None else shift
+        launch(
+            lucy.misfit, blocks, threads, self._blurred_view, view(shift), view(image), view(weights), True, run,
+            self._partials,
+        )  # fmt: skip
         launch(total, 1, ADDERS, self._partials, self._there_blocks, 1, self._totals_view)
         return float(device.to_host(self._totals)[0, 0])

@@ -72,6 +72,7 @@ class CudaSplits:
         # For each step the sums of `settle` and those of `meet`.
         self._history, self._steps = device.zeros((LOOK, 2, SUMS), np.float64), 0
         self._totals = [[view(self._history[k, of : of + 1]) for of in (0, 1)] for k in range(LOOK)]
+        self.shift(None)
 
     def _find_spectra(self) -> Any:
         """Those of the psfs, from transforms in double precision."""
@@ -91,6 +92,11 @@ class CudaSplits:
         stands = [view(table) for at, size in zip(standing, sizes, strict=True) for table in places(at, size)]
         tables = [view(device.put(at.astype(np.int32))) for at in standing]
         return tables, stands, device.put(np.outer(*counts).astype(self.dtype))
+
+    def shift(self, shift: Any) -> None:
+        """Enter what photons have beside the blurred estimate; see `Splits.shift`."""
+        self._shift = device.zeros((1, 1, self.image.shape[2]), self.dtype) if shift is None else shift
+        self._views["shift"] = view(self._shift)
 
     def planes_of(self, name: str) -> Any:
         """Planes of the domain."""
@@ -151,7 +157,7 @@ class CudaSplits:
         (blocks, threads, run), views = self._sweep, self._views
         launch(
             self._kernels.follow, blocks, threads, self._moved_view, views["split"], views["settled"], views["data"],
-            views["asked"], views["image"], views["weights"], self._asks(), *self.domain.estimate_shape,
+            views["asked"], views["shift"], views["image"], views["weights"], self._asks(), *self.domain.estimate_shape,
             *self.blur.frame_corner, run, self._partials,
         )  # fmt: skip
         self._add_up(self._blocks, SPLIT_SUMS, self._totals[self._steps][0])
@@ -211,8 +217,10 @@ class CudaSplits:
         blurred, views = device.zeros(self.image.shape, self.dtype), self._views
         self._operator.forward(device.arrays().ascontiguousarray(self.estimate), blurred)
         blocks, threads, run = self._frame_sweep
-        launch(lucy.misfit, blocks, threads, view(blurred), views["image"], views["weights"], poisson, run,
-               self._partials)  # fmt: skip
+        launch(
+            lucy.misfit, blocks, threads, view(blurred), views["shift"], views["image"], views["weights"], poisson, run,
+            self._partials,
+        )  # fmt: skip
         self._add_up(self._frame_blocks, 1, self._totals[0][0])
         blocks, threads, run = self._sweep
         estimate = views["copied"] if self.has_pixels else view(self._moved[0])

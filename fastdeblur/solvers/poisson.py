@@ -35,7 +35,7 @@ from ..objective import misfit
 from ..result import Result
 from ..runtime import Task
 from .descent import Buffers
-from .shared import State, bar, unit_of, wants_stop
+from .shared import State, bar, noise_of, unit_of, wants_stop
 
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
 LEAST_START = 1e-2
@@ -71,6 +71,14 @@ class Workspace(Buffers):
         runtime.launch(single_pass.address(), self._crew.ctypes.data, self.slots)
         totals: np.ndarray = self.scratch.sums.sum(axis=0)
         return totals
+
+    def shift(self, shift: np.ndarray) -> None:
+        """Enter what is added to the blurred estimate: as many planes and rows as there are, or one, all columns."""
+        step, itemsize = self.step, shift.itemsize
+        self._shift, step["shift"] = shift, shift.ctypes.data
+        step["shift_plane"], step["shift_pitch"] = (
+            shift.strides[axis] // itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
+        )
 
     def ratio(self) -> np.ndarray:
         """Divide the image by the blurred estimate; returns the sums of the likelihood and of the misfit."""
@@ -110,12 +118,12 @@ class Workspace(Buffers):
         self.estimate[...] = self.last
         self.fill_halo()
 
-    def misfit(self, image: np.ndarray, weights: np.ndarray) -> float:
+    def misfit(self, image: np.ndarray, weights: np.ndarray, shift: np.ndarray | None) -> float:
         """The objective of the current estimate."""
         blurred = np.empty_like(self.unweighted)
         for k, (pixels, result) in enumerate(zip(np.ascontiguousarray(self.estimate), blurred, strict=True)):
             self._blurs[k % len(self._blurs)].run(pixels, result)
-        return misfit("poisson", blurred, image, weights)
+        return misfit("poisson", blurred, image, weights, shift)
 
     def ascend(
         self,
@@ -143,7 +151,7 @@ class Workspace(Buffers):
             likelihoods.append(like)
             show(iteration)
             if tol > 0 and iteration and (change <= tol or residual <= allowed):
-                stop_reason = "tolerance"
+                stop_reason = "tolerance" if change <= tol else "noise"
             elif iteration == max_iter:
                 stop_reason = "max_iter"
             elif stops and iteration and stops(iteration, like, change):
@@ -181,6 +189,7 @@ def minimise(
     start: Callable[[np.ndarray], None] | None,
     *,
     least: float,
+    shift: np.ndarray | None = None,
     bounds: tuple[float, float] | None,
     max_iter: int,
     tol: float,
@@ -189,6 +198,8 @@ def minimise(
 ) -> Result:
     """Maximise the likelihood of photon counts over planes of pixels.
 
+    With a `shift`, which has all columns and one or as many planes and rows as the image, that was subtracted from
+    the image, and is added to it and the blurred estimate again.
     Without a `start` it is what a step makes of an even one: any noise that a start has would stay in it.
     Stops too when the residual's norm, weighted, is at most `least`.  Everything else is as in `api.solve`,
     and has been checked there; so is the result, but for its image, which is planes too.
@@ -196,7 +207,7 @@ def minimise(
     entered, step = time.perf_counter(), work.step
     weights = work.weigh(weights)
     low, high = bounds or (0.0, math.inf)
-    darkest = LEAST_START * float(image.mean(dtype=np.float64))
+    darkest = LEAST_START * float((image if shift is None else image.clip(0)).mean(dtype=np.float64))
     if start is not None:
         work.begin(start)
     else:
@@ -210,13 +221,18 @@ def minimise(
             work.estimate[unseen] = filled[unseen]
     work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
     work.fill_halo()
+    if shift is not None:
+        image = (image + shift).clip(0)
     work.take(image, weights)
     work.last[...] = work.estimate
     brightest = float(image.max())
     unit = unit_of(brightest)
     step["unit"], step["low"], step["high"] = unit, low, high
-    step["floor"], step["least"], step["measured"] = max(FLOOR * brightest, 1e-37), 0.0, True
+    step["least"], step["measured"] = 0.0, True
+    work.shift(max(FLOOR * brightest, 1e-37) + (module_of(image).zeros_like(image[:1, :1]) if shift is None else shift))
     allowed = (least * unit) ** 2
+    if shift is not None and least > 0:  # what is not negative cannot follow the noise of a dark ground as far as that
+        allowed = max(allowed, (noise_of(image) * unit) ** 2 * float(weights.sum(dtype=np.float64)))
     counts = photons(image, weights)
 
     def objective(like: float) -> float:
@@ -228,7 +244,7 @@ def minimise(
     with bar(progress, max_iter) as show:
         course = work.ascend(tol, allowed, max_iter, show, stops if callback else None)
     history = [objective(like) for like in course.likelihoods]
-    history[-1] = work.misfit(image, weights)
+    history[-1] = work.misfit(image, weights, shift)
     return Result(
         image=work.frame.copy(),
         objective=history[-1],
@@ -254,7 +270,8 @@ def lucy(work: Workspace, image: np.ndarray, num_iter: int, least: float) -> np.
     work.begin(lambda out: out.fill(0.5))
     work.take(image, work.unweighted)
     step["unit"], step["low"], step["high"] = 1.0, -math.inf, math.inf
-    step["floor"], step["least"], step["measured"], step["rate"] = FLOOR, least, False, 0.0
+    step["least"], step["measured"], step["rate"] = least, False, 0.0
+    work.shift(np.full_like(image[:1, :1], FLOOR))
     with np.errstate(over="ignore"):  # of sums that nobody asks for
         for _ in range(num_iter):
             work.ratio()

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import module_of
 from ..frames import typical
 from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
@@ -35,7 +34,7 @@ from ..result import Result
 from ..spectrum import spread
 from ..splits import Splits
 from .poisson import photons
-from .shared import State, bar, unit_of, wants_stop
+from .shared import State, bar, noise_of, unit_of, wants_stop
 
 # Exponents of the priors: how a prior grows with the image's brightness.
 EXPONENTS = {"tv": 1.0, "gradient": 2.0, "sparse": POWER, "denoiser": 2.0}
@@ -49,11 +48,12 @@ THRESHOLD = 0.03
 STEADY, GROWTH, GROWN = 18, 1.6, 1.6**25
 # What is steady: at most so much change in a step, or so many steps.
 STEADY_CHANGE, MOST_STEADY = 0.15, 200
-# Splits are loose where the estimate is further from its copy, or its blur from that's split, than so many times what is
-# left of the image (squared); the latter counts where that is so many times the noise, of which an image has at least
-# some share of its range.  Loose penalties are made this many times larger, wait, and grow slower.  (Stars on a dark ground
-# within bounds: penalties that grew at once froze them at ten to a hundred times the least objective.)
-LOOSE_COPY, LOOSE_MISFIT, LOOSE_BLUR, LEAST_SEEN, TIGHTER, SLOWER = 0.5, 1.1, 0.1, 1e-3, 10.0, 1.25
+# Splits are loose where the estimate is further from its copy, or its blur from that's split, than so many times what
+# is left of the image (squared); the latter counts where that is so many times the noise, of which an image has at
+# least some share of its range.  Loose penalties are made this many times larger, wait, and grow slower.  (Stars on a
+# dark ground within bounds: penalties that grew at once froze them at ten to a hundred times the least objective.)
+LOOSE_COPY, TIGHT_COPY, LOOSE_MISFIT, LOOSE_BLUR, LEAST_SEEN = 0.1, 0.01, 1.1, 0.1, 1e-3
+TIGHTER, SLOWER = 10.0, 1.25
 # Roots: how often the ridge follows the estimate, once the splits have settled that far.
 RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 # The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
@@ -131,6 +131,7 @@ def minimise(
     ridge: float | None,
     bounds: tuple[float, float] | None,
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
+    shift: np.ndarray | None = None,
     max_iter: int,
     tol: float,
     callback: Callable[[State], Any] | None,
@@ -141,10 +142,10 @@ def minimise(
     `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an
     array; `ridge` is about that of roots; `denoiser` takes and returns planes of the estimate.  Everything
     else is as in `api.solve`, and has been checked there; so is the result, but for its image, which is
-    planes too.
+    planes too.  `shift` is as in `poisson.minimise`.
     """
     entered = time.perf_counter()
-    solve = Solve(work, image, weights, start, data, mu, ridge, bounds, denoiser)
+    solve = Solve(work, image, weights, start, data, mu, ridge, bounds, denoiser, shift)
     history: list[float] = []
     stop_reason, iteration = "", 0
     # To look at sums is to wait for them: what they decide is decided then.
@@ -200,17 +201,17 @@ class Solve:
         ridge: float | None,
         bounds: tuple[float, float] | None,
         denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
+        shift: np.ndarray | None,
     ):
         self._work, self._data, self._mu, self._denoiser = work, data, mu, denoiser
         low, high = bounds or (-math.inf, math.inf)
         # How far bounds keep the estimate away from an image, all of which is beyond them.
         forced = max(low - float(image.max()), float(image.min()) - high, 0.0)
-        self._begin(image, weights, start, forced)
+        self._begin(image, weights, start, forced, shift)
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
         self._scaled_mu = mu if data == "poisson" else mu * unit ** (2 - exponent)
         self._bounds = None if bounds is None else (bounds[0] * unit, bounds[1] * unit)
-        self._spread = max(spread(work.image), forced * unit, LEAST_SPREAD)
         if kind == "denoiser":
             self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
         heaviness = self._heaviness = typical(weights)
@@ -236,12 +237,19 @@ class Solve:
         self.objective, self.optimality = math.nan, 1.0
 
     def _begin(
-        self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None], forced: float
+        self,
+        image: np.ndarray,
+        weights: np.ndarray | None,
+        start: Callable[[np.ndarray], None],
+        forced: float,
+        shift: np.ndarray | None,
     ) -> None:
         work = self._work
         work.image[...] = image
         work.weights[...] = 1 if weights is None else weights
         brightest = max(float(work.image.max()), -float(work.image.min()))
+        if shift is not None:
+            brightest = max(brightest, float((work.image + shift).max()))
 
         def scaled(out: np.ndarray) -> None:
             start(out)
@@ -250,14 +258,17 @@ class Solve:
 
         work.begin(scaled)
         work.image *= work.dtype.type(self._unit)
+        self._spread = max(spread(work.image), forced * self._unit, LEAST_SPREAD)
+        if shift is not None:  # photons were counted with it
+            shift = shift * work.dtype.type(self._unit)
+            work.image += shift
+            work.image.clip(0, out=work.image)
+        work.shift(shift)
         self._counts = photons(work.image, work.weights)
 
     def _energy_of_noise(self) -> float:
-        """About the square of the noise's norm, weighted: of photons as many as there are, else from differences."""
-        if self._data == "poisson":
-            return self._unit * self._counts
-        least = LEAST_SEEN * self._spread
-        noise = max(roughness_of_noise(self._work.image), least)
+        """About the square of the noise's norm, weighted, from differences."""
+        noise = max(noise_of(self._work.image), LEAST_SEEN * self._spread)
         return noise**2 * float(self._work.weights.sum(dtype=np.float64))
 
     def settle(self, iteration: int) -> None:
@@ -374,7 +385,7 @@ class Solve:
         blur, copy = (float(self._sums[k]) * self._heaviness for k in (0, 2 * OF_SPLIT))
         left = max(self._misfit, self._noise)
         counts = self._tightened or self._misfit > LOOSE_MISFIT * self._noise
-        return copy > LOOSE_COPY * left or (counts and blur > LOOSE_BLUR * left)
+        return copy > (TIGHT_COPY if self._tightened else LOOSE_COPY) * left or (counts and blur > LOOSE_BLUR * left)
 
     def _own_ridge(self) -> float:
         """The ridge of which the estimate would be the minimiser."""
@@ -410,13 +421,6 @@ class Solve:
     def final_objective(self) -> float:
         """The objective of the copy of the estimate."""
         return self._value(*self._work.parts(self._data == "poisson"))
-
-
-def roughness_of_noise(planes: np.ndarray) -> float:
-    """About the noise's standard deviation, by the median of mixed second differences, which a blur leaves little of."""
-    mixed = planes[:, 1:, 1:] - planes[:, :-1, 1:] - planes[:, 1:, :-1] + planes[:, :-1, :-1]
-    xp = module_of(planes)
-    return float(xp.median(xp.abs(mixed))) / (2 * 0.6745) if mixed.size else 0.0
 
 
 def _ratio(part: Any, whole: Any) -> float:
