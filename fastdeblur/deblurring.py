@@ -31,7 +31,8 @@ DESCRIPTION = """\
 IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, gray or RGB, with or without alpha, which is
 kept as it is.  Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
-and files of weights and starts mean that scale.  Metadata and colour profiles are not carried over.
+and files of weights and starts mean that scale; --background and --read-noise are in
+IMAGE's own units.  Metadata and colour profiles are not carried over.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page.
@@ -108,6 +109,18 @@ def add(commands: Any) -> None:
     solve.add_argument(
         "--bounds", type=_bound, nargs=2, metavar=("LOW", "HIGH"), help="between which pixels must be; none is no bound"
     )
+    solve.add_argument(
+        "--background",
+        type=_background,
+        metavar="VALUE|FILE",
+        help="what there was beside the blurred image, as the sky: a number, or an image for all pages",
+    )
+    solve.add_argument(
+        "--read-noise",
+        type=float,
+        metavar="SIGMA",
+        help="standard deviation of what reading added to counts of photons",
+    )
 
     how = parser.add_argument_group("how")
     how.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
@@ -133,6 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
+        options |= _background_of(arguments, source.dtype, most)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
         if not _fits(arguments, source, psf, options, most):
             _tile_by_tile(arguments, source, psf, options, most, dtype)
@@ -206,6 +220,23 @@ def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
     return {**options, "progress": arguments.progress}
 
 
+def _background_of(arguments: argparse.Namespace, dtype: np.dtype[Any], most: int) -> dict[str, Any]:
+    """The options of a background and of read noise, for an image whose pixels have become real numbers.
+
+    Counts that are divided by `white` have a variance that is so many times smaller than they, not than its square.
+    """
+    options: dict[str, Any] = {}
+    background, noise, white = arguments.background, arguments.read_noise, pixels.white(dtype)
+    if isinstance(background, str):
+        image = pixels.colours(files.read(background, most))
+        options["background"] = image.astype(checks.working_dtype(image)) / white
+    elif background is not None:
+        options["background"] = checks.real("background", background, "at least 0") / white
+    if noise is not None:
+        options["read_noise"] = checks.real("read_noise", noise, "at least 0") / math.sqrt(white)
+    return options
+
+
 def _page_by_page(
     arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], dtype: np.dtype[Any]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -277,6 +308,13 @@ def _mu(text: str) -> float | str:
     with contextlib.suppress(ValueError):
         return text if text == "auto" else float(text)
     raise argparse.ArgumentTypeError(f"must be a number of at least 0, or auto; got {text.strip()!r}")
+
+
+def _background(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _bound(text: str) -> float | None:

@@ -37,10 +37,14 @@ def to_real(image: np.ndarray, alpha: bool = True) -> np.ndarray:
     """
     real = colours(image) if alpha else image
     if image.dtype.kind != "f":
-        largest = 1 if image.dtype.kind == "b" else np.iinfo(image.dtype).max
         real = real.astype(checks.working_dtype(image))
-        real /= largest
+        real /= white(image.dtype)
     return real
+
+
+def white(dtype: np.dtype[Any]) -> int:
+    """What `to_real` divides pixels of that dtype by."""
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else 1
 
 
 @dataclass

@@ -147,6 +147,9 @@ def deblur(
                     f"{weights.shape}"
                 )
             weighed = Unsaturated(real, checks.real("level", level, "any"), weights)
+        background = options.pop("background", 0)
+        if not isinstance(background, (int, float)):
+            background = reading.of_array(background, "background")
         asked = DEFAULTS | {name: value for name, value in options.items() if name not in WHOLE_ONLY}
         asked |= {"channel_axis": None if len(real.shape) == 2 else -1, "max_memory": most - beside}
 
@@ -158,7 +161,7 @@ def deblur(
             with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
                 yield Stored(target, stored, whole, out, dtype)
 
-        job = Job(real, weighed, psf, asked)
+        job = Job(real, weighed, psf, asked, background=background)
         if not pictured:
             targets.check(out, [stored], stored.shape, dtype, None)
         return job.run(target_for)[1]

@@ -174,6 +174,12 @@ def draw_case(draw):
     options["max_iter"] = draw([None, 1, 3, 20])
     if draw.often(0.15) and "solver" in options:
         options["path"] = draw(["direct", "separable", "fft"])
+    if draw.often(0.1):
+        one = full if axis is None or draw.often(0.5) else tuple(np.delete(full, axis).tolist())
+        level = draw.array(one, draw(DTYPES), draw.scale(0.3))
+        options["background"] = draw([np.abs(level) if level.dtype.kind != "b" else level, abs(draw.scale(0.3))])
+    if data == "poisson" and draw.often(0.1):
+        options["read_noise"] = draw.scale(0.3)
     psf = draw.psf(taps)
     if data == "poisson":
         psf = np.abs(psf)
@@ -214,8 +220,8 @@ def with_blur(draw, image, psf, options):
 
 
 def large(draw, image, psf, options):
-    known = ("data", "prior", "mu", "boundary", "weights", "bounds", "channel_axis", "max_iter", "tol", "workers")
-    options = {name: value for name, value in options.items() if name in known}
+    missing = ("solver", "learning_rate", "init", "seed")
+    options = {name: value for name, value in options.items() if name not in missing}
     return fd.deblur_large(image, psf, tile=draw([16, 64, "auto"]), **options)
 
 

@@ -12,6 +12,7 @@ from samples import but_for_clipping, lines, one_error
 
 import fastdeblur as fd
 from fastdeblur import checks, cli, deblurring, files
+from fastdeblur.large import plan
 
 PSF = "gaussian:5:1"
 
@@ -57,6 +58,12 @@ def test_every_option_of_solve_is_a_flag():
         ("--weights mask.png", {"weights": "mask"}),
         ("--saturated 0.8", {"weights": "saturated"}),
         ("--data poisson --prior none", {"data": "poisson", "prior": None}),
+        ("--background 0.1", {"background": 0.1}),
+        ("--background start.npy --prior tv", {"background": "start", "prior": "tv"}),
+        (
+            "--data poisson --prior none --background 0.1 --read-noise 0.2",
+            {"data": "poisson", "prior": None, "background": 0.1, "read_noise": 0.2},
+        ),
     ],
 )
 def test_flags_are_the_options_of_solve(folder, monkeypatch, words, options):
@@ -94,6 +101,31 @@ def test_levels_are_of_the_scale_whose_1_is_white(folder, monkeypatch):
     assert (restored.min(), restored.max()) == (51, 153)
 
 
+@pytest.mark.parametrize("sky", ["500", "sky.npy"])
+@pytest.mark.parametrize("memory", ["1GB", "2MB"])
+def test_background_and_read_noise_are_in_the_units_of_the_file(tmp_path, monkeypatch, capsys, sky, memory):
+    """Counts are divided by the largest of their type: what is restored must be that of the counts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "CODE", 0)
+    shape = (200, 220)
+    random = np.random.default_rng(3)
+    stars = np.zeros(shape)
+    stars[10::20, 10::20] = 2e4
+    psf = fd.psf.gaussian(5, 1)
+    counts = random.poisson(np.maximum(fd.convolve(stars, psf), 0) + 500) + 8 * random.standard_normal(shape)
+    counts = counts.round().astype(np.uint16)
+    files.write("counts.tif", counts)
+    np.save("sky.npy", np.full(shape, 500, np.uint16))
+    words = ["deblur", "counts.tif", "--psf", PSF, "-o", "out.tif", "--dtype", "float32", "--data", "poisson"]
+    words += ["--prior", "none", "--max-iter", "20", "--tol", "0", "--json"]
+    assert cli.main([*words, "--background", sky, "--read-noise", "8", "--max-memory", memory]) == 0
+    figures = json.loads(lines(capsys)[0][0])
+    assert (figures.get("tiles", 1) > 1) == (memory == "2MB")
+    options = {"data": "poisson", "prior": None, "background": 500, "read_noise": 8, "max_iter": 20, "tol": 0}
+    expected = fd.deblur(counts, psf, **options)
+    assert abs(files.read("out.tif") - expected).max() < 1e-3 * expected.max()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -107,6 +139,11 @@ def test_levels_are_of_the_scale_whose_1_is_white(folder, monkeypatch):
         ("--weights colour.npy --saturated 0.5", "weights must have the image's shape"),
         ("--saturated nan", "level must be"),
         ("--saturated 0", "weights must not be all zero"),
+        ("--background -1", "background must be a finite number at least 0; got -1.0"),
+        ("--background missing.npy", "cannot read missing.npy: No such file"),
+        ("--background colour.npy", "background must be a number, or have the image's shape"),
+        ("--read-noise -1", "read_noise must be a finite number at least 0; got -1.0"),
+        ("--read-noise 1", "read_noise goes with data='poisson'"),
         ("--max-memory 3kB", "max_memory must be at least 9"),
         ("--max-memory lots", "max_memory must be a number of bytes"),
     ],
@@ -189,8 +226,12 @@ def test_levels_beyond_white_are_a_mistake(folder, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--mu", "--learning-rate", "--tol", "--seed", "--max-iter", "--workers", "--saturated"]
-)
+    "flag",
+    [
+        "--mu", "--learning-rate", "--tol", "--seed", "--max-iter", "--workers", "--saturated", "--background",
+        "--read-noise",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("number", ["-1e-3", "-inf", "-1", "-.5"])
 def test_negative_numbers_are_numbers_however_they_are_written(folder, monkeypatch, capsys, flag, number):
     """They are refused, or not, for what they are: not as flags that nobody knows."""
