@@ -38,6 +38,8 @@ KNOTS = np.log([0.3, 0.6, 1.0, 1.4, 1.8, 2.3, 3.0, 4.44])
 SLOPE, CURVATURE = (-2.5, 0.5), (0.25, 0.2)
 # By how much spectra differ from such a model whatever the number of frequencies.
 MISFIT = 0.35
+# Frequencies from here on are the noise's alone: radians a pixel.
+FINE = math.log(1.4)
 # From knot to knot the noise's logarithm changes by about FLAT where the blur passes (there noise cannot be told
 # from signal), and by LOOSE more for each decade that |h|² is below DARK.  It hardly rises.
 FLAT, LOOSE, DARK, RISE = 0.1, 0.25, 10**-1.5, 0.1
@@ -130,6 +132,9 @@ class Spectra:
         Of each class: how many frequencies, and their means; the power is that of a channel.
     signal, noise : ndarray
         The fitted spectra: ``power`` is about ``response signal + noise``.
+    level : float
+        Standard deviation of the noise, without what it has more at frequencies below FINE: an error of the psf adds
+        to those.
     scale : float
         What |psf|² was divided by.
     """
@@ -150,13 +155,17 @@ class Spectra:
         self.count = sums[0, some] / len(psfs)
         self.radius, self.power, self.response, self.laplacian, leaked = means
         self.power *= len(psfs) / len(planes)
-        self.signal = self.noise = np.zeros_like(self.power)
+        self.signal, self.noise, self.level = np.zeros_like(self.power), np.zeros_like(self.power), 0.0
         if self.power.sum() > 0:
             fitted = _fitted(self.count, self.radius, self.power / range_**2, np.maximum(leaked, 1e-12))
-            self.signal, self.noise = (spectrum * range_**2 for spectrum in fitted)
+            self.signal, self.noise, fine = (spectrum * range_**2 for spectrum in fitted)
+            self.level = math.sqrt(np.average(fine, weights=self.count))
 
-    def ridge(self) -> float:
-        """The ridge whose solution is expected to be nearest to the sharp image, for a psf whose sum is 1."""
+    def ridge(self, noisier: float = 1.0) -> float:
+        """The ridge whose solution is expected to be nearest to the sharp image, for a psf whose sum is 1.
+
+        `noisier` is by how much more noise there was than has been seen.
+        """
         ridges = RIDGES[:, None]
         passed = self.response * self.signal / (self.response * self.signal + self.noise)
         # Where there is more signal than noise it is known better than from the model.
@@ -164,7 +173,7 @@ class Spectra:
         signal = passed**2 * known + (1 - passed**2) * self.signal
         strength = self.response + ridges * self.laplacian
         bias = (ridges * self.laplacian / strength) ** 2 * signal
-        risk = (self.count * (bias + self.response / strength**2 * self.noise)).sum(axis=1)
+        risk = (self.count * (bias + noisier * self.response / strength**2 * self.noise)).sum(axis=1)
         return float(RIDGES[np.argmin(risk)])
 
     def amplified(self, ridge: float) -> float:
@@ -174,16 +183,16 @@ class Spectra:
         return float((gain * self.noise).sum()) / total if total > 0 else 0.0
 
 
-def _fitted(count: np.ndarray, radius: np.ndarray, power: np.ndarray, response: np.ndarray) -> tuple[Any, Any]:
-    """Signal and noise of each class.
+def _fitted(count: np.ndarray, radius: np.ndarray, power: np.ndarray, response: np.ndarray) -> tuple[Any, Any, Any]:
+    """Signal and noise of each class, and the noise if there were no more of it below FINE than there.
 
     Powers of waves are about exponentially distributed; those of neighbours are not independent, by the window.
     By Fisher scoring, damped as Levenberg and Marquardt do, in the logarithms: both spectra stay positive.
     """
     power = power + LEAST_NOISE**2
     count = count / (2 + count * MISFIT**2)
-    place = np.clip(np.interp(radius, KNOTS, np.arange(len(KNOTS))), 0, len(KNOTS) - 1)
-    knots = np.maximum(1 - np.abs(place[:, None] - np.arange(len(KNOTS))), 0)
+    place = np.interp(radius, KNOTS, np.arange(len(KNOTS)))
+    knots = _hats(place)
     centred = radius - math.log(0.5)
     parabola = np.stack([np.ones_like(centred), centred, -(centred**2)], axis=1)
     differences = np.diff(np.eye(len(KNOTS)), axis=0)
@@ -239,7 +248,13 @@ def _fitted(count: np.ndarray, radius: np.ndarray, power: np.ndarray, response: 
         found, done, last, damping = new, last - value < 1e-3, value, max(damping / 5, 1e-6)
         if done:
             break
-    return spectra(found)
+    fine = _hats(np.interp(np.maximum(radius, FINE), KNOTS, np.arange(len(KNOTS))))
+    return (*spectra(found), np.exp(fine @ found[3:]))
+
+
+def _hats(place: np.ndarray) -> np.ndarray:
+    """The matrix that interpolates linearly between knots."""
+    return np.asarray(np.maximum(1 - np.abs(place[:, None] - np.arange(len(KNOTS))), 0))
 
 
 def _looseness(count: np.ndarray, place: np.ndarray, response: np.ndarray) -> np.ndarray:

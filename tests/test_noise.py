@@ -9,6 +9,7 @@ from scipy import ndimage
 from skimage import color, data
 
 import fastdeblur as fd
+from fastdeblur.frames import weighed
 from fastdeblur.weight import Seen
 
 SIDE, MARGIN = 144, 24
@@ -98,3 +99,16 @@ def test_small_images_have_a_weight(shape, rng):
         seen = Seen(image[None], [fd.psf.box(3)], None)
         assert np.isfinite([seen.ridge, seen.noise, seen.weight_of("tv", "squares")]).all()
         assert seen.ridge > 0
+
+
+@pytest.mark.parametrize("missing", [0.2, 0.5])
+@pytest.mark.parametrize("psf", PSFS)
+def test_missing_pixels_hardly_move_the_weight(psf, missing, rng):
+    image = (blurred(psf)[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
+    whole = Seen(image[None], [PSFS[psf]], None)
+    planes, weights, _ = weighed(np.where(rng.random(image.shape) < missing, np.nan, image)[None], None, None)
+    part = Seen(planes, [PSFS[psf]], weights)
+    assert part.noise == pytest.approx(whole.noise, rel=0.2)
+    for prior in ("tv", "sparse"):
+        assert part.weight_of(prior, "squares") == pytest.approx(whole.weight_of(prior, "squares"), rel=0.5)
+    assert part.ridge == pytest.approx(whole.ridge, rel=0.6)
