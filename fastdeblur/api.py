@@ -269,7 +269,10 @@ def solve(
         If the objective is not finite or grows without bound, or the image does.  The last finite estimate, or the
         start, is returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` or a larger `mu` helps.
     UserWarning
-        If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.
+        If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  If the result should
+        not be trusted: the residual looks like the image, as with a wrong psf; or it is more than three
+        times what noise allows, or values are far beyond the image's on both sides, with a weight that was found;
+        or a solve whose `max_iter` is not yours ends at more than ten times `tol`.
 
     Notes
     -----

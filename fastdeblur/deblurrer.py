@@ -171,6 +171,8 @@ class Deblurrer:
         -----
         RuntimeWarning
             If the objective or the restored image is not finite, as `fastdeblur.solve`.
+        UserWarning
+            If the result should not be trusted, as `fastdeblur.solve`.
         """
         began = time.perf_counter()
         with self._place.current(image):
@@ -181,6 +183,9 @@ class Deblurrer:
             if background is not None:
                 background = checked_background(background, self.shape, self._channel_axis)
             return self._solve(image, planes, start, weights, background, called("callback", callback), out, began)
+
+    def _tell(self, doubts: list[str]) -> None:
+        checks.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)
 
     def _solve(
         self,
@@ -213,8 +218,11 @@ class Deblurrer:
         if tools is None:
             kind = _tools_for(place)
             tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
-        result = restore(tools, planes, weights, factor, start, seen, tools.denoiser(place, image), shift)
+        denoiser = tools.denoiser(place, image)
+        result, doubts = restore(tools, planes, weights, factor, start, seen, denoiser, shift)
         result = finite(result, planes, start)
+        if doubts and result.stop_reason not in ("callback", "diverged"):
+            self._tell(doubts)
         whole = place.handed_back(result.image, image, out, axis)
         return replace(result, image=whole, seconds=time.perf_counter() - began)
 

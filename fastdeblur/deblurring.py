@@ -202,6 +202,7 @@ def _tile_by_tile(
     squares = " of squares" if roots and account.tiles > 1 else ""
     print(
         f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, mu {account.mu:.3g}{squares}, "
+        f"noise {account.noise:.2g}, misfit {account.misfit:.2g}, "
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
     )
@@ -298,6 +299,9 @@ def _print(
     of = f"mu {results[0]['mu']:.3g}" if pages is None else f"{pages} pages"
     if source.alpha and source.shape[2:] in ((2,), (4,)):  # or did somebody mean a stack?
         of = f"alpha as it was, {of}"
+    worst = max(results, key=lambda result: result["misfit"] or 0.0)
+    if worst["misfit"] is not None:
+        of += f", noise {worst['noise']:.2g}, misfit {worst['misfit']:.2g}"
     print(
         f"{arguments.out}: {of}, path {results[0]['path']}, "
         f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"

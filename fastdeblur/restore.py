@@ -17,6 +17,7 @@ from .solvers import poisson, sparse
 from .solvers.shared import State, largest
 from .tools import Tools
 from .units import Units, scaled, scaled_array, units_of
+from .verdict import judged
 from .weight import Seen
 
 
@@ -29,8 +30,8 @@ def restore(
     callback: Callable[[State], Any] | None,
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
     shift: np.ndarray | None = None,
-) -> Result:
-    """Restore planes without holes, whose pixels' weights have been divided by `factor`.
+) -> tuple[Result, list[str]]:
+    """Restore planes without holes, whose pixels' weights have been divided by `factor`; and what is to be doubted.
 
     `shift` is what photons were counted beside them: the background that was subtracted, and read noise's variance.
     """
@@ -58,8 +59,13 @@ def restore(
             denoiser = _in_units(denoiser, units.estimate)
     if callback is not None and units != Units(0, 0, 0):
         callback = _seen_in_units(callback, units, options, planes, weights, shift)
-    result = Solve(tools, here, planes, weights, start, callback, denoiser, shift)(here.mu)
-    return result if units == Units(0, 0, 0) else units.returned(result, options, planes, weights, shift)
+    solve = Solve(tools, here, planes, weights, start, callback, denoiser, shift)
+    result = solve(here.mu)
+    noise, misfit, doubts = judged(result, planes, weights, psfs, solve.seen, here)
+    result = replace(result, noise=math.ldexp(noise, -units.image), misfit=misfit)
+    if units != Units(0, 0, 0):
+        result = units.returned(result, options, planes, weights, shift)
+    return result, doubts
 
 
 def _in_units(denoiser: Callable[[np.ndarray, float], np.ndarray], exponent: int) -> Any:
@@ -100,6 +106,7 @@ class Solve:
         self._tools, self._options = tools, options
         self._planes, self._weights, self._from_image = planes, weights, start is from_image
         self._denoiser, self._shift = denoiser, shift
+        self.seen: Seen | None = None
         self._begin = lambda out: start(planes, out)
         self._common: dict[str, Any] = {
             "max_iter": self._options.max_iter, "tol": self._options.tol,
@@ -118,7 +125,9 @@ class Solve:
 
     def _seen(self) -> Seen:
         """What the image says of noise and weight."""
-        return Seen(self._planes, [blur.psf for blur in self._tools.blurs], self._weights)
+        if self.seen is None:
+            self.seen = Seen(self._planes, [blur.psf for blur in self._tools.blurs], self._weights)
+        return self.seen
 
     def _exact(self, mu: float | None) -> Result:
         with self._tools.exact(self._weights is not None) as work:

@@ -218,7 +218,7 @@ class Look:
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], ridge: float):
         total, count = 0.0, 0
-        self._squares, self._blocks = np.zeros(3), [np.zeros((2, 0))]
+        self._squares, self._blocks = np.zeros(3), [np.zeros((3, 0))]
         xp = module_of(planes)
         rows, cols = planes.shape[1:]
         top, left = max(rows - LARGE, 0) // 2, max(cols - LARGE, 0) // 2
@@ -235,32 +235,38 @@ class Look:
             lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
             total, count = total + float(lengths.sum()), count + lengths.size
             band, lacking = beside(_band(*shape), plane), padded.waves * padded.left
-            left_over, coarse, details = (
-                padded.inverse(waves)[inner] for waves in (lacking, lacking * band, padded.waves * band)
+            left_over, coarse, details, bright = (
+                padded.inverse(waves)[inner]
+                for waves in (lacking, lacking * band, padded.waves * band, padded.waves - lacking)
             )
-            self._add(left_over, coarse, details)
+            self._add(left_over, coarse, details, bright)
         self.steepness = total / max(count, 1)
         coarse_sum, detail_sum, pixels = self._squares
         self.detail = math.sqrt(detail_sum / max(pixels, 1))
         self.unexplained = math.sqrt(coarse_sum / detail_sum) if detail_sum > 0 else 0.0
         self.contrast = self._contrast()
 
-    def _add(self, residual: np.ndarray, coarse: np.ndarray, details: np.ndarray) -> None:
+    def _add(self, residual: np.ndarray, coarse: np.ndarray, details: np.ndarray, bright: np.ndarray) -> None:
         """One more plane."""
         self._squares += [float((coarse**2).sum()), float((details**2).sum()), details.size]
         xp = module_of(details)
         slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
-        sums = [on_host(_block_means(image)).ravel() for image in (residual[:-1, :-1] ** 2, slopes)]
+        sums = [on_host(_block_means(image)).ravel() for image in (residual[:-1, :-1] ** 2, slopes, bright[:-1, :-1])]
         self._blocks.append(np.stack(sums))
 
     def _contrast(self) -> float:
-        residual, slopes = np.concatenate(self._blocks, axis=1)
-        quarter = residual.size // 4
-        if quarter < 4:
+        """Between squares that are about as bright, for noise may grow with brightness."""
+        residual, slopes, bright = np.concatenate(self._blocks, axis=1)
+        if residual.size < 64:
             return 1.0
-        order = np.argsort(slopes)
-        least, most = residual[order[:quarter]].mean(), residual[order[-quarter:]].mean()
-        return math.sqrt(most / least) - 1 / math.sqrt(residual.size) if least > 0 else 1.0
+        found = []
+        for alike in np.array_split(np.argsort(bright), 4):
+            order = alike[np.argsort(slopes[alike])]
+            quarter = len(order) // 4
+            least, most = residual[order[:quarter]].mean(), residual[order[-quarter:]].mean()
+            if least > 0:
+                found.append(math.log(most / least) / 2)
+        return math.exp(np.mean(found)) - 1 / math.sqrt(residual.size) if found else 1.0
 
 
 def _block_means(image: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from skimage import color, data
 
 import fastdeblur as fd
+from fastdeblur import options
 from fastdeblur.frames import weighed
 from fastdeblur.weight import Seen
 
@@ -112,3 +113,27 @@ def test_missing_pixels_hardly_move_the_weight(psf, missing, rng):
     for prior in ("tv", "sparse"):
         assert part.weight_of(prior, "squares") == pytest.approx(whole.weight_of(prior, "squares"), rel=0.5)
     assert part.ridge == pytest.approx(whole.ridge, rel=0.6)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.003])
+@pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (14.4, 30), (21.6, 30)])
+def test_a_wrong_psf_is_told(wrong, noise, rng):
+    true = fd.psf.motion(18, 30)
+    scene = color.rgb2gray(data.astronaut())[60:280, 150:370]
+    image = fd.convolve(scene, true, boundary="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    image += noise * rng.standard_normal(image.shape)
+    right = fd.solve(image, true)  # and no warning
+    with pytest.warns(UserWarning, match="residual looks like the image"):
+        found = fd.solve(image, fd.psf.motion(*wrong))
+    assert right.noise == pytest.approx(noise, rel=0.15)
+    assert right.misfit < 1.1
+    assert found.misfit > 1.3 * right.misfit
+
+
+def test_an_unsettled_solve_is_told(rng, monkeypatch):
+    image = (blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
+    monkeypatch.setitem(options.MOST_STEPS, "splits", 3)
+    with pytest.warns(UserWarning, match="after 3 iterations.*larger max_iter"):
+        fd.solve(image, PSFS["disk"], prior="tv")
+    fd.solve(image, PSFS["disk"], prior="tv", max_iter=3)  # the caller knows
+    fd.solve(image, PSFS["disk"], prior="tv", tol=0)

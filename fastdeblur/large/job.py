@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..result import Result
 from ..solvers.shared import bar
 from . import reading, scratch, targets, weighing
@@ -113,7 +114,8 @@ def deblur_large(
     -----
     UserWarning
         If seams may show, since a larger halo than half a tile would be needed; if the file system of `out` has no
-        locks; and as `solve`.  Of a Dask array, when the weight has been found: on a cluster a worker says it.
+        locks; and as `solve`, where a
+        quarter of the tiles should not be trusted (of a Dask array nothing is said of tiles).  Of a Dask array, when the weight has been found: on a cluster a worker says it.
 
     Notes
     -----
@@ -164,6 +166,9 @@ def deblur_large(
         return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
 
 
+# The share of tiles from which on their doubts are told.
+WORTH_SAYING = 0.25
+
 # What `deblur_large` is asked where its caller says nothing, as `Job` takes it.
 DEFAULTS: dict[str, Any] = {
     name: each.default
@@ -189,7 +194,7 @@ class Account:
     tile, halo : (int, int)
     tiles : int
         How many; `resumed` of them had been done by an earlier run, and `empty` ones have no pixel that counts.
-    n_iter, n_products, optimality
+    n_iter, n_products, optimality, noise, misfit
         The largest of a tile.
     stop_reasons : list of str
     seconds : float
@@ -204,6 +209,8 @@ class Account:
     n_iter: int = 0
     n_products: float = 0.0
     optimality: float = 0.0
+    noise: float = 0.0
+    misfit: float = 0.0
     stop_reasons: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -215,6 +222,7 @@ class Account:
         self.n_iter = max(self.n_iter, result.n_iter)
         self.n_products = max(self.n_products, result.n_products)
         self.optimality = max(self.optimality, result.optimality)
+        self.noise, self.misfit = np.fmax([self.noise, self.misfit], [result.noise, result.misfit]).tolist()
         self.stop_reasons = sorted({*self.stop_reasons, result.stop_reason})
         if self.tiles == 1:
             self.mu = result.mu
@@ -274,11 +282,15 @@ class Job:
                 journal.begin()
                 account.resumed = len(journal.tiles)
             left = {at: window for at, window in windows.items() if journal is None or at not in journal.tiles}
-            self._tiles(left, plan.solver(found, 1), target, journal, account)
+            solver = plan.solver(found, 1)
+            self._tiles(left, solver, target, journal, account)
             if journal is not None:
                 journal.check_held()
                 target.check((plan.part(*window.tile), journal.tiles[at][0]) for at, window in windows.items())
             whole = target.finish()
+        for doubt, tiles in solver.doubts.items():
+            if tiles >= WORTH_SAYING * account.tiles:
+                checks.warn(f"the result may be wrong, in {tiles} of {account.tiles} tiles: {doubt}", UserWarning)
         account.seconds = time.monotonic() - began
         return whole, account
 

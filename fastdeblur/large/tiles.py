@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,15 @@ def counts(planes: np.ndarray, weights: np.ndarray | None) -> bool:
 class Quiet(Deblurrer):
     """One that does not say again what has been said of the psf."""
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.doubts: list[str] = []
+
     def _hint(self, psf: np.ndarray) -> None:
         pass
+
+    def _tell(self, doubts: list[str]) -> None:
+        self.doubts += doubts
 
 
 class Solver:
@@ -44,8 +52,9 @@ class Solver:
     def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], kept: int):
         self._most = kept
         self._psf, self._boundary, self._level, self._options = psf, boundary, level, options
-        self._kept: dict[Any, Deblurrer] = {}
+        self._kept: dict[Any, Quiet] = {}
         self._turn = threading.Lock()
+        self.doubts: Counter[str] = Counter()
 
     def __call__(
         self, planes: np.ndarray, weights: np.ndarray | None, window: Window, background: Any = None
@@ -61,10 +70,14 @@ class Solver:
         if not counts(planes, weights) and planes[inner].shape != planes.shape:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
         boundary = self._boundary if any(window.edges) else "unknown"
-        result = self._deblurrer(planes.shape, boundary).solve(planes, weights=weights, background=background)
+        deblurrer = self._deblurrer(planes.shape, boundary)
+        result = deblurrer.solve(planes, weights=weights, background=background)
+        with self._turn:
+            self.doubts.update(deblurrer.doubts)
+            deblurrer.doubts.clear()
         return result.image[inner], result
 
-    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Deblurrer:
+    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Quiet:
         with self._turn:
             found = self._kept.pop((shape, boundary), None)
             if found is None:
