@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ class Spectra:
         for response, power in zip(seen.response, seen.power, strict=True):
             step = xp.clip(-2 * xp.log10(response + 1e-12), 0, STEPS - 1).astype(np.intp)
             values = (1.0, radius, power, response, seen.laplacian, _leaked(response, cols))
-            sums += _sums_of_classes((ring + step).ravel(), [seen.times * value for value in values], RINGS * STEPS)
+            sums += _sums_of_classes((ring + step).ravel(), (seen.times * value for value in values), RINGS * STEPS)
         some = sums[0] > 0
         means = sums[1:, some] / sums[0, some]
         self.count = sums[0, some] / len(psfs)
@@ -285,7 +286,7 @@ def _leaked(response: np.ndarray, cols: int) -> np.ndarray:
     return mixed
 
 
-def _sums_of_classes(index: np.ndarray, images: list[np.ndarray], classes: int) -> list[np.ndarray]:
+def _sums_of_classes(index: np.ndarray, images: Iterable[np.ndarray], classes: int) -> list[np.ndarray]:
     """Sums of images over the pixels of each class."""
     if module_of(index) is np:
         return [np.bincount(index, image.ravel(), classes) for image in images]

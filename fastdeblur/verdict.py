@@ -12,10 +12,10 @@ from .boundary import reduced
 from .options import Options
 from .result import Result
 from .spectrum import spread
-from .weight import LARGE, Seen
+from .weight import Seen
 
-# Side of the part of an image in which noise is measured where no weight is to be found.
-ENOUGH = 512
+# Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
+ENOUGH = 256
 # The share of the image's details that the residual may have for the psf's sake: measured ones leave 0.01 to 0.03.
 PSF_ERROR = 0.025
 # A misfit from which on a result is doubted, and how far beyond the image's range, in its own, on both sides.
@@ -79,7 +79,7 @@ def judged(
 def residual(restored: np.ndarray, planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.ndarray]) -> float:
     """The root mean square of A x - b where no pixel beyond the frame counts, in the middle; NaN if that is nowhere."""
     xp, fft = module_of(planes), transforms_of(planes)
-    part = part_of(planes, LARGE)
+    part = part_of(planes, ENOUGH)
     total, count = 0.0, 0.0
     for k, (x, plane) in enumerate(zip(restored[part], planes[part], strict=True)):
         psf = psfs[k % len(psfs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def segments(values, order, first, totals):
     adders_sums(own, 1, totals, here)
 
 
-def sums(index: Any, images: list[Any], classes: int) -> list[np.ndarray]:
+def sums(index: Any, images: Iterable[Any], classes: int) -> list[np.ndarray]:
     """For images on the device and the class of each pixel, the sums on the host."""
     xp = device.arrays()
     order = xp.argsort(index)

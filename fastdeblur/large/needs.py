@@ -12,7 +12,7 @@ from ..cosine import applies
 from ..deblurrer import Deblurrer
 from ..options import Options
 from ..preconditioner import memory_of_ends
-from ..weight import MIDDLE
+from ..verdict import ENOUGH
 
 # (python -m benchmarks.estimates sets all of this beside what is measured.)
 # Images of the estimate's size that each method keeps at its peak, its result among them: those of one dtype.
@@ -28,7 +28,7 @@ ENDS = 1.4
 # Beside those, for splits that need the estimate a second time.
 TWICE = 2.3
 # Bytes a pixel of what is looked at to find a weight: one plane of it at a time, in float64.
-LOOKED_AT = 46
+LOOKED_AT = 80
 # What of that is still there when the solve is at its peak; it has given back the rest.  Cosines come to theirs sooner.
 STAYS, STAYS_BESIDE_COSINES = 0.12, 0.5
 # And, for "root", to see whether the minimum is a constant image: all planes in float64, from about some weight on.
@@ -139,4 +139,4 @@ def of_solve(
     if auto:
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
-    return int(total + beside * planes * math.prod(frame) * size + MIDDLE * MIDDLE * LOOKED_AT)
+    return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * LOOKED_AT)
