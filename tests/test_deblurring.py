@@ -81,7 +81,8 @@ def test_an_image_becomes_sharper_and_keeps_its_type(tmp_path, capsys, sharp, bl
     assert len(said) == 1
     assert re.fullmatch(
         re.escape(f"{out}: {'alpha as it was, ' if kind in ('LA', 'RGBA') else ''}")
-        + r"mu \S+, noise \S+, misfit \S+, path separable, \d+ iterations, stop reason (max_iter|tolerance), \d+\.\d\d s",
+        + r"mu \S+, noise \S+, misfit \S+, path separable, \d+ iterations, "
+        + r"stop reason (max_iter|tolerance), \d+\.\d\d s",
         said[0],
     )
     assert sorted(os.listdir(tmp_path)) == [source.name, out.name]
