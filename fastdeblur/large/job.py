@@ -114,8 +114,8 @@ def deblur_large(
     -----
     UserWarning
         If seams may show, since a larger halo than half a tile would be needed; if the file system of `out` has no
-        locks; and as `solve`, where a
-        quarter of the tiles should not be trusted (of a Dask array nothing is said of tiles).  Of a Dask array, when the weight has been found: on a cluster a worker says it.
+        locks; and as `solve`, where a quarter of the tiles should not be trusted (of a Dask array that is not told).
+        Of a Dask array, when the weight has been found: on a cluster a worker says it.
 
     Notes
     -----
