@@ -28,6 +28,8 @@ LARGE = 1024
 EDGE = 0.05
 # How often holes are filled anew from a new ridge, and how often with each.
 ROUNDS, REFILLS = 3, 5
+# Into how many parts a side is cut to look for a rectangle without holes; its sides are NARROW pixels at least.
+GRID, NARROW = 32, 32
 # Side of the squares in which the residual is compared with the image's details.
 BLOCK = 7
 # What residuals have of details at most where the psf is right, and by how much more there is where the image has
@@ -74,10 +76,13 @@ class Seen:
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], weights: np.ndarray | None):
-        self._planes, self._psfs = planes, psfs
         self._heaviness = typical(weights)
         self._brightness = max(abs(float(planes.max())), abs(float(planes.min()))) or 1.0
         holes = None if weights is None else weights == 0
+        whole = None if holes is None else _whole_part(holes, psfs)
+        if whole is not None:
+            planes, holes = planes[whole], None
+        self._planes, self._psfs = planes, psfs
         there = 1.0 if holes is None else 1 - float(holes.sum()) / holes.size
         seen = Spectra(planes, psfs, spread(planes))
         if holes is not None and there < 1:
@@ -139,6 +144,40 @@ class Seen:
         return self._look.unexplained > UNEXPLAINED and self._look.contrast > CONTRAST
 
 
+def _whole_part(holes: np.ndarray, psfs: list[np.ndarray]) -> tuple[slice, slice, slice] | None:
+    """The largest rectangle without holes, if it is large enough to stand for the image.
+
+    (What fills a saturated lamp is never quite what the blur makes there, and is taken for noise.)
+    """
+    if not holes.any():
+        return None
+    frame = holes.shape[1:]
+    edges = [np.unique(np.linspace(0, size, min(size, GRID) + 1).astype(int)) for size in frame]
+    some = on_host(holes.any(axis=0))
+    for axis in (0, 1):
+        some = np.logical_or.reduceat(some, edges[axis][:-1], axis=axis)
+    counts = np.pad(some.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    (rows, cols), best, found = some.shape, 0, None
+    height, width = 1, cols
+    while height <= rows and width:  # the higher, the narrower
+        inside = counts[height:, width:] - counts[:-height, width:] - counts[height:, :-width]
+        free = np.argwhere(inside + counts[:-height, :-width] == 0)
+        if not len(free):
+            width -= 1
+            continue
+        if height * width > best:
+            best, (top, left) = height * width, free[0]
+            found = slice(*edges[0][[top, top + height]].tolist()), slice(*edges[1][[left, left + width]].tolist())
+        height += 1
+    if found is None:
+        return None
+    sides = [part.stop - part.start for part in found]
+    least = [max(NARROW, 2 * max(psf.shape[axis] for psf in psfs)) for axis in (0, 1)]
+    if sides[0] < least[0] or sides[1] < least[1] or math.prod(sides) < min(math.prod(frame) / 4, LARGE**2 / 4):
+        return None
+    return slice(None), *found
+
+
 def _ridge(seen: Spectra, there: float) -> float:
     """The ridge for an image of whose pixels only a share is there; what fills the others has no noise.
 
@@ -148,18 +187,30 @@ def _ridge(seen: Spectra, there: float) -> float:
 
 
 def _refilled(planes: np.ndarray, holes: np.ndarray, psfs: list[np.ndarray], ridge: float) -> np.ndarray:
-    """Planes whose holes have what the blurred ridge solution has there, after some repetitions.
+    """Planes whose holes have what the blurred ridge solution has there, about, by conjugate gradients.
 
-    (Steps at the holes' edges are what no blur makes; they would be taken for noise.)
+    (Steps and kinks at the holes' edges are what no blur makes; they would be taken for noise.  What the blurred
+    solution has, put there again and again, is where these end too, but after hundreds of times in a hole larger than
+    the psf.)
     """
     planes = planes.copy()
     for k, (plane, hole) in enumerate(zip(planes, holes, strict=True)):
+        padded = Padded(plane, psfs[k % len(psfs)], ridge)
+        filled = plane[hole].astype(np.float64)
+        residual = padded.blurred(padded.waves)[hole] - filled
+        step, squares = residual, float(residual @ residual)
         for _ in range(REFILLS):
-            padded = Padded(plane, psfs[k % len(psfs)], ridge)
-            blurred = padded.inverse(padded.waves * (1 - padded.left))
-            down, across = padded.margins
-            frame = blurred[down : down + plane.shape[0], across : across + plane.shape[1]]
-            plane[hole] = frame[hole]
+            if not squares > 0:
+                break
+            image = beside(np.zeros(plane.shape), plane)
+            image[hole] = step
+            product = step - padded.blurred(padded.transformed(image))[hole]
+            length = squares / max(float(step @ product), 1e-12 * float(step @ step))
+            filled += length * step
+            residual = residual - length * product
+            last, squares = squares, float(residual @ residual)
+            step = residual + squares / last * step
+        plane[hole] = filled
     return planes
 
 
@@ -195,6 +246,19 @@ class Padded:
         self.strength = xp.abs(self.response) ** 2 + rough
         self.strength[0, 0] += ridge  # where the psf's sum is 0
         self.left = rough / self.strength
+        self._part = slice(down, down + plane.shape[0]), slice(across, across + plane.shape[1])
+
+    def transformed(self, plane: np.ndarray) -> np.ndarray:
+        """Coefficients of a plane with zeros around."""
+        padded = module_of(plane).zeros(self.shape)
+        padded[self._part] = plane
+        with forks.unforked():
+            waves: np.ndarray = self._fft.rfft2(padded)
+        return waves
+
+    def blurred(self, waves: np.ndarray) -> np.ndarray:
+        """What the blurred ridge solution has in the plane."""
+        return self.inverse(waves * (1 - self.left))[self._part]
 
     def inverse(self, waves: np.ndarray) -> np.ndarray:
         """Pixels of the padded plane."""

@@ -115,6 +115,29 @@ def test_missing_pixels_hardly_move_the_weight(psf, missing, rng):
     assert part.ridge == pytest.approx(whole.ridge, rel=0.6)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("kind", ["lamp", "frame", "corner", "half"])
+def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
+    """Not even one with something very bright in it, whose surroundings no fill explains."""
+    _, image = blurred("gaussian")
+    down, across = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    hole = {
+        "lamp": np.hypot(down, across) < 6,
+        "frame": np.maximum(abs(down), abs(across)) > 0.4 * SIDE,
+        "corner": down + across < -SIDE // 2,
+        "half": across > 0,
+    }[kind]
+    if kind == "lamp":
+        image = image + 30 * np.exp(-(down**2 + across**2) / 8)
+    image = (image + noise * rng.standard_normal(image.shape)).astype(np.float32)
+    whole = Seen((blurred("gaussian")[1] + noise * rng.standard_normal((SIDE, SIDE)))[None], [PSFS["gaussian"]], None)
+    planes, weights, _ = weighed(np.where(hole, np.nan, image)[None], None, None)
+    part = Seen(planes, [PSFS["gaussian"]], weights)
+    assert part.noise == pytest.approx(whole.noise, rel=0.3)
+    # That of what is left, which may have fewer edges.
+    assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2
+
+
 @pytest.mark.parametrize("noise", [0.001, 0.003])
 @pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (14.4, 30), (21.6, 30)])
 def test_a_wrong_psf_is_told(wrong, noise, rng):
