@@ -38,7 +38,7 @@ class Options:
     read_noise : float
         Standard deviation.
     patient : bool
-        Whether a solve should settle: the limit of iterations is not the caller's, nor a prior of its own.
+        Whether a solve should settle: neither limit of iterations nor denoiser is the caller's.
     method : str
         "exact", "splits" or "lucy", or a rule of gradient descent.
     """
@@ -113,7 +113,7 @@ def checked(
         method=method,
         learning_rate=learning_rate,
         max_iter=most if max_iter is None else checks.integer("max_iter", max_iter, 1, 2**53),
-        patient=max_iter is None and (method not in RULES or prior is not None),
+        patient=max_iter is None and denoiser is None and (method not in RULES or prior is not None),
         tol=checks.real("tol", tol, "at least 0"),
         callback=called("callback", callback),
         progress=bool(progress),

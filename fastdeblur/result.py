@@ -40,6 +40,12 @@ class Result:
         a step of Richardson-Lucy changes the estimate.
     mu : float
         The weight used (0 without a prior; for a denoiser the noise's variance).
+    path : str
+        How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
+    device : {"cpu", "cuda"}
+        Where it was computed.
+    seconds : float
+        Time that `solve` took.
     noise : float
         Standard deviation of the noise in the blurred image, in its units, estimated from its spectrum: with a `mu` of
         yours from its middle.  What an error of the psf adds at low frequencies does not count.
@@ -47,12 +53,6 @@ class Result:
         Root mean square of the residual ``Ax - b``, in the middle of the frame, over that of what the noise and an
         error of the psf may leave: ``hypot(noise, 0.025 d)``, where d is the standard deviation of the image's
         details (of 1.5 to 5 pixels).  Somewhat less than 1 is right; NaN where the frame is smaller than the psf.
-    path : str
-        How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
-    device : {"cpu", "cuda"}
-        Where it was computed.
-    seconds : float
-        Time that `solve` took.
 
     Examples
     --------

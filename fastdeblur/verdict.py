@@ -7,15 +7,22 @@ import math
 import numpy as np
 
 from . import forks
-from .arrays import beside, module_of, transforms_of
+from .arrays import beside, module_of, on_host, transforms_of
 from .boundary import reduced
 from .options import Options
 from .result import Result
 from .spectrum import spread
-from .weight import Seen
+from .weight import Padded, Seen, part_of
 
 # Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
-ENOUGH = 256
+ENOUGH = 192
+# Side of the squares in which the residual is compared with the image's details.
+BLOCK = 7
+# What residuals have of details at most where the psf is right, and by how much more there is where the image has
+# details.  (Fifteen scenes, six psfs, nine kinds of noise: both are passed in 19 of 810 images, 15 of them with JPEG's
+# errors at quality 75 or 95 or smoothed noise; and, with noise of up to 0.3 %, by nine in ten motions of 18 pixels that
+# are 10 degrees or 20 % off.  With 1 % half of those are told.)
+UNEXPLAINED, CONTRAST = 0.05, 1.2
 # The share of the image's details that the residual may have for the psf's sake: measured ones leave 0.01 to 0.03.
 PSF_ERROR = 0.025
 # A misfit from which on a result is doubted, and how far beyond the image's range, in its own, on both sides.
@@ -34,13 +41,6 @@ RANGE = (
 STEPS = "after {} iterations the optimality, {:.1g}, is still far above tol={:g} (try a larger max_iter or mu)"
 
 
-def part_of(planes: np.ndarray, side: int) -> tuple[slice, slice, slice]:
-    """The middle of planes, of at most so many pixels a side."""
-    rows, cols = planes.shape[1:]
-    top, left = max(rows - side, 0) // 2, max(cols - side, 0) // 2
-    return slice(None), slice(top, top + side), slice(left, left + side)
-
-
 def judged(
     result: Result,
     planes: np.ndarray,
@@ -56,15 +56,16 @@ def judged(
     if seen is None:
         part = part_of(planes, ENOUGH)
         seen = Seen(planes[part], psfs, None if weights is None else weights[part])
-    allowed = math.hypot(seen.noise, PSF_ERROR * seen.detail)
+    details = Details(seen)
+    allowed = math.hypot(seen.noise, PSF_ERROR * details.detail)
     rms = residual(result.image, planes, weights, psfs)
     misfit = rms / allowed if allowed > 0 else math.nan
     doubts = []
     # The noise of photons looks like the image too.
-    if options.data != "poisson" and seen.doubts_psf():
+    if options.data != "poisson" and details.unexplained > UNEXPLAINED and details.contrast > CONTRAST:
         doubts.append(PSF)
     if options.mu is None:
-        if misfit > DOUBTED:
+        if misfit > DOUBTED and (options.patient or result.stop_reason != "max_iter"):
             doubts.append(RESIDUAL.format(misfit))
         low, high = float(result.image.min()), float(result.image.max())
         beyond = BEYOND * spread(planes)
@@ -96,3 +97,68 @@ def residual(restored: np.ndarray, planes: np.ndarray, weights: np.ndarray | Non
         there = xp.ones_like(squares) if weights is None else weights[part][k][inner] > 0
         total, count = total + float((squares * there).sum()), count + float(there.sum())
     return math.sqrt(total / count) if count else math.nan
+
+
+class Details:
+    """What an image's ridge solution leaves of its details, in the middle.
+
+    Attributes
+    ----------
+    detail, unexplained : float
+        Standard deviation of the image's details, of a few pixels' size, and what share of it the residual's is.
+    contrast : float
+        How much more residual there is where the image has most detail than where it has least, less what chance adds.
+    """
+
+    def __init__(self, seen: Seen):
+        self._squares, self._blocks = np.zeros(3), [np.zeros((3, 0))]
+        for k, plane in enumerate(seen.planes[part_of(seen.planes, ENOUGH)]):
+            padded = Padded(plane, seen.psfs[k % len(seen.psfs)], seen.bare)
+            waves, left, inner = padded.waves, padded.left, padded.inner
+            band = beside(_band(*padded.shape), plane)
+            bright = padded.inverse(waves - waves * left)[inner]
+            details = padded.inverse(waves * band)[inner]
+            waves *= left
+            residual = padded.inverse(waves)[inner]
+            waves *= band
+            self._add(residual, padded.inverse(waves)[inner], details, bright)
+        coarse_sum, detail_sum, pixels = self._squares
+        self.detail = math.sqrt(detail_sum / max(pixels, 1))
+        self.unexplained = math.sqrt(coarse_sum / detail_sum) if detail_sum > 0 else 0.0
+        self.contrast = self._contrast()
+
+    def _add(self, residual: np.ndarray, coarse: np.ndarray, details: np.ndarray, bright: np.ndarray) -> None:
+        """One more plane."""
+        self._squares += [float((coarse**2).sum()), float((details**2).sum()), details.size]
+        xp = module_of(details)
+        slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
+        sums = [on_host(_block_means(image)).ravel() for image in (residual[:-1, :-1] ** 2, slopes, bright[:-1, :-1])]
+        self._blocks.append(np.stack(sums))
+
+    def _contrast(self) -> float:
+        """Between squares that are about as bright, for noise may grow with brightness."""
+        residual, slopes, bright = np.concatenate(self._blocks, axis=1)
+        if residual.size < 64:
+            return 1.0
+        found = []
+        for alike in np.array_split(np.argsort(bright), 4):
+            order = alike[np.argsort(slopes[alike])]
+            quarter = len(order) // 4
+            least, most = residual[order[:quarter]].mean(), residual[order[-quarter:]].mean()
+            if least > 0:
+                found.append(math.log(most / least) / 2)
+        return math.exp(np.mean(found)) - 1 / math.sqrt(residual.size) if found else 1.0
+
+
+def _block_means(image: np.ndarray) -> np.ndarray:
+    """Means over squares of BLOCK pixels a side."""
+    rows, cols = (size // BLOCK for size in image.shape)
+    blocks = image[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
+    return np.asarray(blocks.mean(axis=(1, 3))) if module_of(image) is np else blocks.mean(axis=(1, 3))
+
+
+def _band(rows: int, cols: int) -> np.ndarray:
+    """The transfer of details: a Gaussian of 1.5 pixels less one of 5."""
+    down, across = 2 * np.pi * np.fft.fftfreq(rows)[:, None], 2 * np.pi * np.fft.rfftfreq(cols)
+    squares = down**2 + across**2
+    return np.asarray(np.exp(-0.5 * 1.5**2 * squares) - np.exp(-0.5 * 5.0**2 * squares))

@@ -9,7 +9,6 @@ and from how much noise it leaves, and how steep the solution is, the weights of
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 
@@ -30,12 +29,6 @@ EDGE = 0.05
 ROUNDS, REFILLS = 3, 5
 # Into how many parts a side is cut to look for a rectangle without holes; its sides are NARROW pixels at least.
 GRID, NARROW = 32, 32
-# Side of the squares in which the residual is compared with the image's details.
-BLOCK = 7
-# What residuals have of details at most where the psf is right, and by how much more there is where the image has
-# details.  (Of noise and JPEG's errors the first is less than 0.03 unless there is much noise, and then the second is
-# less than 1.1; a motion of 18 pixels that is 10 degrees or 20 % off leaves 0.06 to 0.2 and 1.15 to 4.)
-UNEXPLAINED, CONTRAST = 0.05, 1.1
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and
 # noise of 0.3, 1 and 3 %: they lose 0.03 and 0.06 dB to the best weight, at most 0.2 and 0.3.)
 RULES = {"tv": (1.9, 1.04), "sparse": (2.1, 1.35)}
@@ -73,6 +66,8 @@ class Seen:
         That of the gradient prior.
     noise : float
         Standard deviation of the noise, whatever its spectrum, without what an error of the psf adds.
+    planes, psfs, bare
+        The part of the image that was looked at, its psfs, and the ridge for weights of 1.
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], weights: np.ndarray | None):
@@ -82,21 +77,21 @@ class Seen:
         whole = None if holes is None else _whole_part(holes, psfs)
         if whole is not None:
             planes, holes = planes[whole], None
-        self._planes, self._psfs = planes, psfs
+        self.planes, self.psfs = planes, psfs
         there = 1.0 if holes is None else 1 - float(holes.sum()) / holes.size
         seen = Spectra(planes, psfs, spread(planes))
         if holes is not None and there < 1:
             for _ in range(ROUNDS):
                 planes = _refilled(planes, holes, psfs, _ridge(seen, there) * seen.scale)
                 seen = Spectra(planes, psfs, spread(planes))
-            self._planes = planes
+            self.planes = planes
         if not seen.power.sum() > 0:
-            self.ridge, self.noise, self._used, self._bare = seen.scale * self._heaviness, 0.0, 1.0, seen.scale
+            self.ridge, self.noise, self._used, self.bare = seen.scale * self._heaviness, 0.0, 1.0, seen.scale
             self._left = 0.0
             return
         best = _ridge(seen, there)
-        self._bare = best * seen.scale
-        self.ridge = there * self._bare * self._heaviness
+        self.bare = best * seen.scale
+        self.ridge = there * self.bare * self._heaviness
         # What counts of the noise is what the solution has of it: other frequencies' does not.
         left, variance = seen.amplified(best) / there, seen.level**2 / there
         self.noise, self._left = math.sqrt(variance), math.sqrt(left)
@@ -109,15 +104,15 @@ class Seen:
         Were differences d distributed as ``exp(-|d|/s)``, total variation's weight would be noise²/s; s is their mean
         in the ridge solution, for as many of them as the image determines.  (See RULES for how far that holds.)
         """
-        noise = max(self._left, LEAST_NOISE * spread(self._planes))
+        noise = max(self._left, LEAST_NOISE * spread(self.planes))
         if prior == "denoiser":
             return noise**2 * self._heaviness
         factor, power = RULES[prior]
-        slope = factor * noise * (noise * self._used / max(self._look.steepness, 1e-3 * noise)) ** power
+        slope = factor * noise * (noise * self._used / max(self._steepness(), 1e-3 * noise)) ** power
         if data == "poisson":
             slope *= self._curvature(shift)
         if prior == "sparse":  # the slope there where edges begin
-            slope /= POWER * (EDGE * spread(self._planes)) ** (POWER - 1)
+            slope /= POWER * (EDGE * spread(self.planes)) ** (POWER - 1)
         return float(slope * self._heaviness)
 
     def _curvature(self, shift: np.ndarray | None) -> float:
@@ -125,23 +120,36 @@ class Seen:
 
         The first is right for photon noise, the second for noise that is the same everywhere.
         """
-        counts = self._planes if shift is None else (self._planes + shift).clip(min=0)
+        counts = self.planes if shift is None else (self.planes + shift).clip(min=0)
         mean = max(float(counts.mean(dtype=np.float64)), 1e-6 * self._brightness)
         inverse = float((1 / counts.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
 
-    @cached_property
-    def _look(self) -> Look:
-        return Look(self._planes, self._psfs, self._bare)
+    def _steepness(self) -> float:
+        """Mean length of the ridge solution's first differences, in the middle of the image."""
+        total, count = 0.0, 0
+        xp = module_of(self.planes)
+        part = part_of(self.planes, LARGE)
+        for k, plane in enumerate(self.planes[part]):
+            padded = Padded(plane, self.psfs[k % len(self.psfs)], self.bare)
+            waves = padded.waves
+            waves *= padded.response.conj()
+            waves /= padded.strength
+            whole = padded.inverse(waves)
+            # Shifted by the psf's centre, which changes no mean but that of the border.
+            x = whole[padded.inner]
+            if min(x.shape) < 2:
+                x = whole
+            lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
+            total, count = total + float(lengths.sum()), count + lengths.size
+        return total / max(count, 1)
 
-    @property
-    def detail(self) -> float:
-        """Standard deviation of the image's details, of a few pixels' size."""
-        return self._look.detail
 
-    def doubts_psf(self) -> bool:
-        """Whether the residual has too much of the image for the psf to be right."""
-        return self._look.unexplained > UNEXPLAINED and self._look.contrast > CONTRAST
+def part_of(planes: np.ndarray, side: int) -> tuple[slice, slice, slice]:
+    """The middle of planes, of at most so many pixels a side."""
+    rows, cols = planes.shape[1:]
+    top, left = max(rows - side, 0) // 2, max(cols - side, 0) // 2
+    return slice(None), slice(top, top + side), slice(left, left + side)
 
 
 def _whole_part(holes: np.ndarray, psfs: list[np.ndarray]) -> tuple[slice, slice, slice] | None:
@@ -221,6 +229,8 @@ class Padded:
     ----------
     margins : (int, int)
         By how much it is larger than the plane, on each side: the psf's size.
+    inner : (slice, slice)
+        The pixels that the border hardly changes.
     waves, response : ndarray
         Of the padded plane and the psf.
     left : ndarray
@@ -246,6 +256,8 @@ class Padded:
         self.strength = xp.abs(self.response) ** 2 + rough
         self.strength[0, 0] += ridge  # where the psf's sum is 0
         self.left = rough / self.strength
+        # Where nothing that fades counts, even of what is shifted by the psf's centre.
+        self.inner = slice(2 * down, -2 * down or None), slice(2 * across, -2 * across or None)
         self._part = slice(down, down + plane.shape[0]), slice(across, across + plane.shape[1])
 
     def transformed(self, plane: np.ndarray) -> np.ndarray:
@@ -265,83 +277,3 @@ class Padded:
         with forks.unforked():
             pixels: np.ndarray = self._fft.irfft2(waves, self.shape)
         return pixels
-
-
-class Look:
-    """The ridge solution of the middle of an image, and what it leaves.
-
-    Attributes
-    ----------
-    steepness : float
-        Mean length of the solution's first differences.
-    detail, unexplained : float
-        Standard deviation of the image's details, and what share of it the residual's is.
-    contrast : float
-        How much more residual there is where the image has most detail than where it has least, less what chance adds.
-    """
-
-    def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], ridge: float):
-        total, count = 0.0, 0
-        self._squares, self._blocks = np.zeros(3), [np.zeros((3, 0))]
-        xp = module_of(planes)
-        rows, cols = planes.shape[1:]
-        top, left = max(rows - LARGE, 0) // 2, max(cols - LARGE, 0) // 2
-        for k, plane in enumerate(planes[:, top : top + LARGE, left : left + LARGE]):
-            psf = psfs[k % len(psfs)]
-            padded = Padded(plane, psf, ridge)
-            (down, across), shape = padded.margins, padded.shape
-            whole = padded.inverse(padded.waves * padded.response.conj() / padded.strength)
-            # Shifted by the psf's centre, which changes no mean but that of the border.
-            inner = slice(2 * down, -2 * down or None), slice(2 * across, -2 * across or None)
-            x = whole[inner]
-            if min(x.shape) < 2:
-                x = whole
-            lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
-            total, count = total + float(lengths.sum()), count + lengths.size
-            band, lacking = beside(_band(*shape), plane), padded.waves * padded.left
-            left_over, coarse, details, bright = (
-                padded.inverse(waves)[inner]
-                for waves in (lacking, lacking * band, padded.waves * band, padded.waves - lacking)
-            )
-            self._add(left_over, coarse, details, bright)
-        self.steepness = total / max(count, 1)
-        coarse_sum, detail_sum, pixels = self._squares
-        self.detail = math.sqrt(detail_sum / max(pixels, 1))
-        self.unexplained = math.sqrt(coarse_sum / detail_sum) if detail_sum > 0 else 0.0
-        self.contrast = self._contrast()
-
-    def _add(self, residual: np.ndarray, coarse: np.ndarray, details: np.ndarray, bright: np.ndarray) -> None:
-        """One more plane."""
-        self._squares += [float((coarse**2).sum()), float((details**2).sum()), details.size]
-        xp = module_of(details)
-        slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
-        sums = [on_host(_block_means(image)).ravel() for image in (residual[:-1, :-1] ** 2, slopes, bright[:-1, :-1])]
-        self._blocks.append(np.stack(sums))
-
-    def _contrast(self) -> float:
-        """Between squares that are about as bright, for noise may grow with brightness."""
-        residual, slopes, bright = np.concatenate(self._blocks, axis=1)
-        if residual.size < 64:
-            return 1.0
-        found = []
-        for alike in np.array_split(np.argsort(bright), 4):
-            order = alike[np.argsort(slopes[alike])]
-            quarter = len(order) // 4
-            least, most = residual[order[:quarter]].mean(), residual[order[-quarter:]].mean()
-            if least > 0:
-                found.append(math.log(most / least) / 2)
-        return math.exp(np.mean(found)) - 1 / math.sqrt(residual.size) if found else 1.0
-
-
-def _block_means(image: np.ndarray) -> np.ndarray:
-    """Means over squares of BLOCK pixels a side."""
-    rows, cols = (size // BLOCK for size in image.shape)
-    blocks = image[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
-    return np.asarray(blocks.mean(axis=(1, 3))) if module_of(image) is np else blocks.mean(axis=(1, 3))
-
-
-def _band(rows: int, cols: int) -> np.ndarray:
-    """The transfer of details: a Gaussian of 1.5 pixels less one of 5."""
-    down, across = 2 * np.pi * np.fft.fftfreq(rows)[:, None], 2 * np.pi * np.fft.rfftfreq(cols)
-    squares = down**2 + across**2
-    return np.asarray(np.exp(-0.5 * 1.5**2 * squares) - np.exp(-0.5 * 5.0**2 * squares))

@@ -114,7 +114,7 @@ def deblur_large(
     -----
     UserWarning
         If seams may show, since a larger halo than half a tile would be needed; if the file system of `out` has no
-        locks; and as `solve`, where a quarter of the tiles should not be trusted (of a Dask array that is not told).
+        locks; and as `solve`, where a third of the tiles should not be trusted (of a Dask array that is not told).
         Of a Dask array, when the weight has been found: on a cluster a worker says it.
 
     Notes
@@ -167,7 +167,7 @@ def deblur_large(
 
 
 # The share of tiles from which on their doubts are told.
-WORTH_SAYING = 0.25
+WORTH_SAYING = 1 / 3
 
 # What `deblur_large` is asked where its caller says nothing, as `Job` takes it.
 DEFAULTS: dict[str, Any] = {

@@ -28,8 +28,11 @@ ENDS = 1.4
 # Beside those, for splits that need the estimate a second time.
 TWICE = 2.3
 # Bytes a pixel of what is looked at to find a weight: one plane of it at a time, in float64.
-LOOKED_AT = 80
-# What of that is still there when the solve is at its peak; it has given back the rest.  Cosines come to theirs sooner.
+LOOKED_AT = 46
+# And of what is looked at to judge the result, when the solve's own memory is idle but still there.
+JUDGED = 70
+# What of what is looked at for a weight is still there when the solve is at its peak; it has given back the rest.
+# Cosines come to theirs sooner.
 STAYS, STAYS_BESIDE_COSINES = 0.12, 0.5
 # And, for "root", to see whether the minimum is a constant image: all planes in float64, from about some weight on.
 CONSTANT, HEAVY = 33, 3.0
@@ -139,4 +142,4 @@ def of_solve(
     if auto:
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
-    return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * LOOKED_AT)
+    return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)
