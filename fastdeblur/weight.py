@@ -80,12 +80,12 @@ class Seen:
         self.planes, self.psfs = planes, psfs
         there = 1.0 if holes is None else 1 - float(holes.sum()) / holes.size
         seen = Spectra(planes, psfs, spread(planes))
-        if holes is not None and there < 1:
+        if holes is not None and there < 1 and seen.power.sum() > 0:
             for _ in range(ROUNDS):
                 planes = _refilled(planes, holes, psfs, _ridge(seen, there) * seen.scale)
                 seen = Spectra(planes, psfs, spread(planes))
             self.planes = planes
-        if not seen.power.sum() > 0:
+        if not (seen.power.sum() > 0 and seen.response.sum() > 0):
             self.ridge, self.noise, self._used, self.bare = seen.scale * self._heaviness, 0.0, 1.0, seen.scale
             self._left = 0.0
             return
