@@ -272,7 +272,8 @@ def solve(
         If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  If the result should
         not be trusted: the residual looks like the image, as with a wrong psf; or it is more than three
         times what noise allows, or values are far beyond the image's on both sides, with a weight that was found;
-        or a solve whose `max_iter` is not yours ends at more than ten times `tol`.
+        or a solve whose `max_iter` is not yours ends at more than ten times `tol`.  Not of images with a
+        side of less than 48 pixels.
 
     Notes
     -----

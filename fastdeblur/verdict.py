@@ -23,6 +23,8 @@ BLOCK = 7
 # errors at quality 75 or 95 or smoothed noise; and, with noise of up to 0.3 %, by nine in ten motions of 18 pixels that
 # are 10 degrees or 20 % off.  With 1 % half of those are told.)
 UNEXPLAINED, CONTRAST = 0.05, 1.2
+# The least side of an image that says enough for doubts.
+TELLING = 48
 # The share of the image's details that the residual may have for the psf's sake: measured ones leave 0.01 to 0.03.
 PSF_ERROR = 0.025
 # A misfit from which on a result is doubted, and how far beyond the image's range, in its own, on both sides.
@@ -60,7 +62,9 @@ def judged(
     allowed = math.hypot(seen.noise, PSF_ERROR * details.detail)
     rms = residual(result.image, planes, weights, psfs)
     misfit = rms / allowed if allowed > 0 else math.nan
-    doubts = []
+    doubts: list[str] = []
+    if min(planes.shape[1:]) < TELLING or not seen.noise > 0:
+        return seen.noise, misfit, doubts
     # The noise of photons looks like the image too.
     if options.data != "poisson" and details.unexplained > UNEXPLAINED and details.contrast > CONTRAST:
         doubts.append(PSF)
