@@ -61,7 +61,8 @@ def restore(
         callback = _seen_in_units(callback, units, options, planes, weights, shift)
     solve = Solve(tools, here, planes, weights, start, callback, denoiser, shift)
     result = solve(here.mu)
-    noise, misfit, doubts = judged(result, planes, weights, psfs, solve.seen, here)
+    with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
+        noise, misfit, doubts = judged(result, planes, weights, psfs, solve.seen, here)
     result = replace(result, noise=math.ldexp(noise, -units.image), misfit=misfit)
     if units != Units(0, 0, 0):
         result = units.returned(result, options, planes, weights, shift)

@@ -23,6 +23,8 @@ BLOCK = 7
 # errors at quality 75 or 95 or smoothed noise; and, with noise of up to 0.3 %, by nine in ten motions of 18 pixels that
 # are 10 degrees or 20 % off.  With 1 % half of those are told.)
 UNEXPLAINED, CONTRAST = 0.05, 1.2
+# The share of the details from which on they are noise, and of missing pixels up to which the residual is the image's.
+ONLY_NOISE, FEW_HOLES = 0.7, 0.02
 # The least side of an image that says enough for doubts.
 TELLING = 48
 # The share of the image's details that the residual may have for the psf's sake: measured ones leave 0.01 to 0.03.
@@ -65,8 +67,11 @@ def judged(
     doubts: list[str] = []
     if min(planes.shape[1:]) < TELLING or not seen.noise > 0:
         return seen.noise, misfit, doubts
-    # The noise of photons looks like the image too.
-    if options.data != "poisson" and details.unexplained > UNEXPLAINED and details.contrast > CONTRAST:
+    # The noise of photons looks like the image too, and so does what holes are filled with; where the image has hardly
+    # more than noise there is nothing to look like.
+    holes = 0.0 if weights is None else float((weights[part_of(weights, ENOUGH)] == 0).mean())
+    tells = options.data != "poisson" and holes <= FEW_HOLES and details.unexplained < ONLY_NOISE
+    if tells and details.unexplained > UNEXPLAINED and details.contrast > CONTRAST:
         doubts.append(PSF)
     if options.mu is None:
         if misfit > DOUBTED and (options.patient or result.stop_reason != "max_iter"):

@@ -37,7 +37,8 @@ def saved(path, array):
     else:
         import zarr
 
-        zarr.open_array(str(path), mode="w", shape=array.shape, dtype=array.dtype, chunks=(32, 32))[...] = array
+        chunks = (32, 32, *array.shape[2:])
+        zarr.open_array(str(path), mode="w", shape=array.shape, dtype=array.dtype, chunks=chunks)[...] = array
     return path
 
 

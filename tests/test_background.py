@@ -72,6 +72,7 @@ def test_flux_of_stars_on_a_sky(prior):
         assert result.stop_reason == "noise"
 
 
+@pytest.mark.filterwarnings("ignore:the result may be wrong. after 300 iterations")  # as it says
 @pytest.mark.parametrize("taps", [(fd.psf.gaussian(13, 2.0)), fd.psf.disk(4)], ids=["gaussian", "disk"])
 def test_sparse_within_bounds_ends_below_the_truth_on_stars(taps):
     """The truth is a feasible point; the image wraps, so that its objective is known."""

@@ -260,7 +260,8 @@ def test_a_second_image_allocates_only_its_result(rng):
     tracemalloc.start()
     try:
         deblurrer(image)
-        assert tracemalloc.get_traced_memory()[1] < 1.9 * image.nbytes
+        # And, whatever the image's size, what noise and misfit of its middle are measured in.
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * image.nbytes + 3.7e6
     finally:
         tracemalloc.stop()
 

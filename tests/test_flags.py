@@ -185,6 +185,8 @@ def test_figures_as_json(folder, capsys, monkeypatch):
         "stop_reason": "max_iter",
         "optimality": pytest.approx(result.optimality, rel=1e-3),
         "mu": 0.1,
+        "noise": pytest.approx(result.noise, rel=1e-3),
+        "misfit": pytest.approx(result.misfit, rel=1e-3),
         "path": result.path,
         "device": "cpu",
     }
