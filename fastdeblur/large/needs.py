@@ -30,7 +30,7 @@ TWICE = 2.3
 # Bytes a pixel of what is looked at to find a weight: one plane of it at a time, in float64.
 LOOKED_AT = 46
 # And of what is looked at to judge the result, when the solve's own memory is idle but still there.
-JUDGED = 70
+JUDGED = 60
 # What of what is looked at for a weight is still there when the solve is at its peak; it has given back the rest.
 # Cosines come to theirs sooner.
 STAYS, STAYS_BESIDE_COSINES = 0.12, 0.5
