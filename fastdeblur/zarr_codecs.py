@@ -131,10 +131,12 @@ def _name(codec: Any) -> str:
 
 @functools.cache
 def _register() -> None:
-    """Make the codec known to numcodecs, and to Zarr 3."""
+    """Make the codec known to numcodecs, and to Zarr."""
     import numcodecs
     from numcodecs.abc import Codec
     from numcodecs.compat import ensure_bytes, ndarray_copy
+    from zarr.abc.codec import BytesBytesCodec
+    from zarr.registry import register_codec
 
     class Limited(Codec):  # type: ignore[misc]
         codec_id = NAME
@@ -149,11 +151,6 @@ def _register() -> None:
             return ndarray_copy(expansion.of_zarr(self.codec, ensure_bytes(buf), self.most), out)
 
     numcodecs.register_codec(Limited)
-    try:
-        from zarr.abc.codec import BytesBytesCodec
-        from zarr.registry import register_codec
-    except ImportError:  # Zarr 2
-        return
 
     class LimitedBytes(BytesBytesCodec):  # type: ignore[misc]
         is_fixed_size = False

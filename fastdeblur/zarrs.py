@@ -7,7 +7,6 @@ import json
 import math
 import os
 import stat
-from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -160,13 +159,9 @@ def _array(folder: Path) -> tuple[Any, int]:
     if zarr_codecs.shard_chunks(described) > MOST_CHUNKS:
         raise ValueError(f"its shards have more than {MOST_CHUNKS} chunks, and are not read")
     limited = zarr_codecs.limited(described, dtype)
-    if zarr.__version__ >= "3":
-        from zarr.storage import LocalStore, StorePath
+    from zarr.storage import LocalStore, StorePath
 
-        array = zarr.Array.from_dict(StorePath(LocalStore(folder, read_only=True)), limited)
-    else:
-        store = ChainMap({".zarray": json.dumps(limited).encode()}, zarr.DirectoryStore(str(folder)))
-        array = zarr.open_array(store, mode="r")
+    array = zarr.Array.from_dict(StorePath(LocalStore(folder, read_only=True)), limited)
     return array, chunked.memory(tuple(map(int, array.chunks)), np.dtype(array.dtype).itemsize)
 
 
@@ -187,8 +182,7 @@ def _check_chunk_shape(described: dict[str, Any]) -> None:
 
 def _description(folder: Path) -> dict[str, Any]:
     """That of an array; of two, the newer format's."""
-    known = 3 if require().__version__ >= "3" else 2
-    found = [each for each in _described(folder) if _is_array(each) and int(each.get("zarr_format") or 0) <= known]
+    found = [each for each in _described(folder) if _is_array(each) and int(each.get("zarr_format") or 0) <= 3]
     if not found:
         raise ValueError("it is not an array that this version of the package zarr reads")
     return found[-1]
