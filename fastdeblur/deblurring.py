@@ -155,6 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         written, results = _page_by_page(arguments, source, psf, options, dtype)
     shape = [*([] if source.pages is None else [source.pages]), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
+    _warn_of_lost(arguments, source)
     _print(arguments, figures, results, source)
 
 
@@ -193,6 +194,7 @@ def _tile_by_tile(
     account = tilewise.deblur(
         source, Path(arguments.image), Path(arguments.out), psf, arguments.saturated, options, most, dtype
     )
+    _warn_of_lost(arguments, source)
     if arguments.json:
         figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name}
         figures |= {name: _number(value) for name, value in asdict(account).items()}
@@ -206,6 +208,14 @@ def _tile_by_tile(
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
     )
+
+
+def _warn_of_lost(arguments: argparse.Namespace, source: Source) -> None:
+    """Name in one line what of the file's metadata the output has no place for."""
+    format = files.format_of(Path(arguments.out))
+    lost = [] if source.metadata is None else source.metadata.lost(format)
+    if lost:
+        checks.warn(f"{arguments.out} does not keep {', '.join(lost)}: {format} has no place for that", UserWarning)
 
 
 def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
@@ -251,7 +261,7 @@ def _page_by_page(
     )
     written, result = next(restored)
     results = [_figures(result)]
-    with files.saving(arguments.out, written, source.pages) as put:
+    with files.saving(arguments.out, written, source.pages, source.metadata) as put:
         put(written)
         for page, result in restored:
             put(page)

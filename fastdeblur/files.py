@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import npys, pictures, pixels, tiffs, zarrs
+from .metadata import Metadata
 from .sources import Source
 from .whole import beside, locked, whole, whole_folder
 
@@ -160,7 +161,9 @@ def check_place(path: Path) -> None:
 
 
 @contextmanager
-def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[Callable[[np.ndarray], None]]:
+def saving(
+    path: str | Path, image: Any, pages: int | None = None, metadata: Metadata | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an image, or a stack page after page, whole or not at all.
 
     Parameters
@@ -170,6 +173,8 @@ def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[C
         What has the shape and the dtype of a page as it is written.
     pages : int or None
         How many there are; None is a single image.
+    metadata : Metadata or None
+        What else is written, as far as the format has a place for it; `Metadata.lost` says what it has none for.
 
     Yields
     ------
@@ -202,7 +207,7 @@ def saving(path: str | Path, image: Any, pages: int | None = None) -> Iterator[C
                 elif format == "TIFF":
                     writer = tiffs.saving(file, shape, dtype, pages)
                 else:
-                    writer = pictures.saving(file, format)
+                    writer = pictures.saving(file, format, metadata)
                 with writer as put:
                     yield lambda page: put(np.ascontiguousarray(page, dtype).reshape(shape))
 
@@ -224,7 +229,7 @@ def recover(path: str | Path) -> None:
             pass
 
 
-def write(path: str | Path, image: np.ndarray) -> None:
+def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None) -> None:
     """Write an image in the format of the path's suffix, whole or not at all.
 
     Parameters
@@ -232,8 +237,10 @@ def write(path: str | Path, image: np.ndarray) -> None:
     path : str or Path
     image : ndarray, shape (rows, cols) or (rows, cols, channels)
         Written in its own dtype; `check_out` says what goes where.
+    metadata : Metadata or None
+        As for `saving`.
     """
-    with saving(path, image) as put:
+    with saving(path, image, metadata=metadata) as put:
         put(image)
 
 

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from .metadata import Metadata
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -138,10 +139,13 @@ def _trusted() -> Iterator[None]:
 
 
 @contextmanager
-def saving(file: IO[bytes], format: str) -> Iterator[Callable[[np.ndarray], None]]:
+def saving(file: IO[bytes], format: str, metadata: Metadata | None = None) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an image as PNG or JPEG."""
     from PIL import Image
 
     # Colours at full resolution: fine detail is what was restored.
-    options = {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
+    if metadata is not None and format == "JPEG":
+        kept = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
+        options |= {name: value for name, value in kept.items() if value}
     yield lambda pixels: Image.fromarray(pixels).save(file, format, **options)

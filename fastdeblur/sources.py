@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import pixels
+from .metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Source:
         Bytes that reading a small part of `array` takes beside the part itself.
     alpha : bool
         Whether the last of 2 or 4 channels is alpha.
+    metadata : Metadata or None
+        What the file says beside its pixels; None if nothing is known of it.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +47,7 @@ class Source:
     array: Any = None
     part: int = 0
     alpha: bool = True
+    metadata: Metadata | None = None
 
     def check_size(self, most: int) -> None:
         """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""

@@ -17,6 +17,7 @@ from .large import reading, scratch, targets
 from .large.job import DEFAULTS, Account, Job
 from .large.reading import Part, Readable
 from .large.writing import Identity, Writable, checksum
+from .metadata import Metadata
 from .sources import Source, readable
 
 # Options of `solve` that a tile can have no say in.
@@ -73,8 +74,17 @@ class Unsaturated:
 class Stored:
     """What is written in the dtype that was read, with its alpha; see `pixels.from_real`."""
 
-    def __init__(self, target: Writable, stored: Readable, whole: np.ndarray | None, path: Path, dtype: np.dtype[Any]):
+    def __init__(
+        self,
+        target: Writable,
+        stored: Readable,
+        whole: np.ndarray | None,
+        path: Path,
+        dtype: np.dtype[Any],
+        metadata: Metadata | None,
+    ):
         self._target, self._stored, self._whole, self._path = target, stored, whole, path
+        self._metadata = metadata
         self._clipped, self._dtype = pixels.Clipped(), dtype
         self.journal, self.flush = target.journal, target.flush
         self.abandon, self.close = target.abandon, target.close
@@ -93,7 +103,7 @@ class Stored:
     def finish(self) -> Any:
         whole = self._target.finish()
         if self._whole is not None:  # a picture is encoded at once
-            files.write(self._path, self._whole)
+            files.write(self._path, self._whole, self._metadata)
         self._clipped.warn(self._dtype)
         return whole
 
@@ -159,7 +169,7 @@ def deblur(
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
             with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
-                yield Stored(target, stored, whole, out, dtype)
+                yield Stored(target, stored, whole, out, dtype, source.metadata)
 
         job = Job(real, weighed, psf, asked, background=background)
         if not pictured:

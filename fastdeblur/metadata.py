@@ -1,0 +1,67 @@
+"""What an image file says beside its pixels, and what of that each format has a place for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# The fields of `Metadata` that have a place in a format.  What is `own` has one in the format that it comes from.
+KEEPS: dict[str, frozenset[str]] = {
+    "PNG": frozenset(),
+    "JPEG": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "TIFF": frozenset(),
+    "NPY": frozenset(),
+    "Zarr": frozenset(),
+}
+WORDS = {
+    "icc": "the colour profile (ICC)",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "dpi": "the resolution in dpi",
+    "text": "text",
+    "description": "the description",
+}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels.
+
+    Attributes
+    ----------
+    format : str
+        The format that it was read from, as in `files.FORMATS`.
+    icc, exif, xmp : bytes or None
+        As they stand in files.  EXIF begins with the header of its TIFF, and its orientation is upright.
+    dpi : (float, float) or None
+        Pixels an inch, across and down.
+    text : mapping of str to str
+        By keyword, as PNG has it.
+    description : str or None
+        What the picture shows.
+    own : object
+        What only the same format can write again; its reader and writer know what it is.
+    own_words : tuple of str
+        What that is, in words, for the message that says that another format has no place for it.
+    unread : tuple of str
+        What no format keeps, in words, since it holds for the file that was read alone.
+    """
+
+    format: str
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    text: Mapping[str, str] = field(default_factory=dict)
+    description: str | None = None
+    own: Any = None
+    own_words: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def lost(self, format: str) -> list[str]:
+        """What a format cannot keep of it, in words."""
+        kept = KEEPS.get(format, frozenset())
+        words = [word for name, word in WORDS.items() if getattr(self, name) and name not in kept]
+        words += [] if format == self.format else self.own_words
+        return list(dict.fromkeys([*words, *self.unread]))
