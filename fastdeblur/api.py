@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import checks, runtime
+from . import annotated, checks, runtime
 from .blur import DEVICES, Blur, convolved
 from .deblurrer import Deblurrer
 from .filters import PATHS
@@ -100,7 +101,7 @@ def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
     Returns
     -------
     ndarray
-        The restored image, of the image's shape, float32 or float64, not clipped.
+        The restored image, of the image's shape, float32 or float64, not clipped; see `Result.image` for other kinds.
 
     Raises
     ------
@@ -168,7 +169,8 @@ def solve(
     image : array_like, shape (rows, cols), or with a channel axis
         The blurred image, finite; pixels that are NaN are missing ones, and ignored.  Its dtype decides:
         float32 and float64 are kept, float16 and integers of at most 16 bits become float32, wider
-        integers float64, with values unscaled.
+        integers float64, with values unscaled.  NumPy's masked arrays and astropy's NDData, CCDData, Masked and
+        Quantity are taken too: masked pixels are missing ones, and numbers are in the image's unit.
     psf : array_like, shape (taps_down, taps_across), with the image's channel axis if each channel has its own, or Blur
         The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells when
         its sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  A `Blur` brings its
@@ -197,8 +199,9 @@ def solve(
         where they are wrong, the restored image rings at its border.
     weights : array_like of the image's shape, or of one channel's, or None
         At least 0, for instance the inverse of the noise's variance, relative to `mu`; 0 ignores a pixel, see
-        `saturated`.  None is 1.  Far inside a hole of such pixels, where the blur brings nothing from others, the
-        result is a smooth continuation of what surrounds it.
+        `saturated`, and so does NaN where the image is NaN (or masked); elsewhere that is an error.  None is 1.  Far
+        inside a hole of such pixels, where the blur brings nothing from others, the result is a smooth continuation
+        of what surrounds it.
     bounds : (low, high) or None
         Between which x must be; either may be None.
     background : number, or array_like of the image's shape, or of one channel's; at least 0
@@ -343,6 +346,7 @@ def solve(
     place = PLACES[checks.choice("device", device, DEVICES)]
     if not isinstance(psf, Blur):
         checks.psf_dimensions(psf, channel_axis)
+    image, wrap = annotated.numbers("image", image)
     with place.current(image):
         planes = place.planes("image", image, channel_axis)
     deblurrer = Deblurrer(
@@ -353,7 +357,8 @@ def solve(
         device=device, workers=workers, callback=callback, progress=progress,
     )  # fmt: skip
     with place.current(image):
-        return deblurrer._solve(image, planes, deblurrer._start, None, None, None, None, began)
+        result = deblurrer._solve(image, planes, deblurrer._start, None, None, None, None, began)
+    return replace(result, image=wrap(result.image))
 
 
 def warmup() -> None:

@@ -114,7 +114,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
         # (Psfs are prepared on the host; not all that takes an image takes a device.)
         instead = "" if name == "psf" else "pass device='cuda' to what takes it, or "
         raise TypeError(f"{name} is in a GPU's memory: {instead}copy it to the host")
-    unmasked(name, value)
+    unannotated(name, value)
     try:
         array = np.asarray(value)
     except (ValueError, RuntimeError) as error:  # nested lists of unequal lengths, tensors with a gradient
@@ -123,22 +123,32 @@ def real_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def unmasked(name: str, value: Any) -> None:
-    """Refuse what has masked pixels, which NumPy would take for any others."""
+def unannotated(name: str, value: Any) -> None:
+    """Refuse what has masked pixels, which NumPy would take for any others, or a unit, which it would forget."""
     parts = value if isinstance(value, (list, tuple)) else (value,)
-    if any(hasattr(part, "mask") and _is_masked(part) for part in parts):
+    if any(hasattr(part, "mask") and is_masked(part) for part in parts):
         raise TypeError(f"{name} must not be a masked array: fill its masked pixels, and pass weights that are 0 there")
+    units = [unit for unit in map(unit_of, parts) if unit]
+    if units:
+        raise TypeError(f"{name} must be plain numbers, without a unit; got one in {units[0]} (pass its value)")
 
 
-def _is_masked(value: Any) -> bool:
-    """Whether an object with an attribute `mask` is masked: NumPy's masked arrays, astropy's data, and their like.
+def is_masked(value: Any) -> bool:
+    """Whether an object is masked: NumPy's masked arrays, astropy's data, and their like.
 
-    Not if it is a method, as of pandas' tables, or a name that the object looks up in what it holds, as of a column.
+    Not if its attribute `mask` is a method, as of pandas' tables, or a name that the object looks up in what it holds,
+    as of a column.
     """
     if isinstance(value, np.ma.MaskedArray):
         return True
     own = inspect.getattr_static(value, "mask", None)
     return own is not None and value.mask is not None and not callable(value.mask)
+
+
+def unit_of(value: Any) -> str:
+    """The unit of an object with one, such as astropy's quantities; empty where there is none."""
+    own = inspect.getattr_static(value, "unit", None)
+    return "" if own is None or callable(own) or value.unit is None else str(value.unit)
 
 
 def real_kind(name: str, array: Any) -> None:
@@ -191,7 +201,11 @@ def psf_dimensions(value: Any, channel_axis: Any = None) -> None:
     array = real_array("psf", value)
     if array.ndim != 2 and (channel_axis is None or array.ndim != 3):
         or_channels = "" if channel_axis is None else ", or three with the image's channel axis"
-        raise ValueError(f"psf must have two dimensions{or_channels}; its shape is {array.shape}")
+        raise ValueError(
+            f"psf must have two dimensions{or_channels}; its shape is {array.shape}"
+            + (". Volumes are not supported: for planes of a volume pass the plane of the psf that is in focus")
+            * (array.ndim > 2)
+        )
 
 
 def psf(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray:
@@ -259,6 +273,16 @@ def pixels(name: str, value: Any, dimensions: int) -> np.ndarray:
 def ndim(name: str, array: Any, wanted: int, hint: str = "") -> None:
     """Refuse arrays of other dimensions, and empty ones."""
     if array.ndim != wanted:
-        raise ValueError(f"{name} must have {wanted} dimensions{hint}; its shape is {tuple(array.shape)}")
+        shape = tuple(array.shape)
+        raise ValueError(
+            f"{name} must have {wanted} dimensions{hint}; its shape is {shape}{no_volumes(array.ndim, wanted)}"
+        )
     if array.size == 0:
         raise ValueError(f"{name} must not be empty; its shape is {tuple(array.shape)}")
+
+
+def no_volumes(dimensions: int, wanted: int) -> str:
+    """What an error says to those who have a volume."""
+    if dimensions <= wanted:
+        return ""
+    return ". Volumes are not supported: restore their planes one by one, which leaves the blur along the depth"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import annotated, checks
 from .arrays import module_of
 from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
@@ -175,6 +175,7 @@ class Deblurrer:
             If the result should not be trusted, as `fastdeblur.solve`.
         """
         began = time.perf_counter()
+        image, wrap = annotated.numbers("image", image)
         with self._place.current(image):
             planes = self._place.planes("image", image, self._channel_axis)
             if np.shape(image) != self.shape:
@@ -182,7 +183,9 @@ class Deblurrer:
             start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
             if background is not None:
                 background = checked_background(background, self.shape, self._channel_axis)
-            return self._solve(image, planes, start, weights, background, called("callback", callback), out, began)
+            seen = called("callback", callback)
+            result = self._solve(image, planes, start, weights, background, seen, out, began)
+        return replace(result, image=wrap(result.image))
 
     def _tell(self, doubts: list[str]) -> None:
         checks.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)

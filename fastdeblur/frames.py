@@ -113,8 +113,8 @@ def weighed(
         given = module_of(planes).ones_like(planes)
     else:
         given, factor = _weights(weights, planes, channel_axis)
-    if missing:
-        given[module_of(planes).isnan(planes)] = 0
+    if missing or weights is not None:
+        _leave_out(given, planes, channel_axis)
     empty = given == 0
     if empty.all():
         raise ValueError("weights and NaN pixels of image must leave some pixel; none is left")
@@ -132,13 +132,32 @@ def checked_weights(value: Any, shape: tuple[int, ...], channel_axis: int | None
     if array.shape not in (shape, one):
         wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
         raise ValueError(f"weights must have the image's shape {wanted}; its shape is {array.shape}")
-    checks.finite("weights", array)
-    if array.min() < 0:
-        place = tuple(np.argwhere(on_host(array) < 0)[0].tolist())
-        raise ValueError(f"weights must be at least 0; at index {place} it is {array[place]}")
-    if array.max() == 0:
+    # NaN may be where the image's are, which need not be known yet.
+    least, largest = array.min(), array.max()
+    if np.isnan(largest) and array.dtype.kind == "f":
+        known = array[~module_of(array).isnan(array)]
+        if known.size == 0:
+            raise ValueError("weights must not be all NaN")
+        least, largest = known.min(), known.max()
+    if least < 0 or np.isinf(largest):
+        wrong = (on_host(array) < 0) | np.isinf(on_host(array))
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise ValueError(f"weights must be finite and at least 0; at index {place} it is {array[place]}")
+    if largest == 0:
         raise ValueError("weights must not be all zero")
     return array
+
+
+def _leave_out(given: np.ndarray, planes: np.ndarray, channel_axis: int | None) -> None:
+    """Give missing pixels of an image the weight 0; weights may be NaN there, and nowhere else."""
+    xp = module_of(planes)
+    for weight, plane in zip(given, planes, strict=True):
+        missing = xp.isnan(plane)
+        if (xp.isnan(weight) & ~missing).any():
+            wrong = on_host(xp.isnan(given) & ~xp.isnan(planes))
+            place = tuple(np.argwhere(joined(wrong, channel_axis))[0].tolist())
+            raise ValueError(f"weights must not be NaN where the image is not; at index {place} they are (use 0 there)")
+        weight[missing] = 0
 
 
 def checked_background(value: Any, shape: tuple[int, ...], channel_axis: int | None) -> Any:
@@ -169,11 +188,12 @@ def planes_of_background(background: Any, planes: np.ndarray, channel_axis: int 
 
 def _weights(array: np.ndarray, planes: np.ndarray, channel_axis: int | None) -> tuple[np.ndarray, float]:
     """Planes of weights, divided by a factor."""
-    mantissa, exponent = math.frexp(float(array.max()))
+    xp = module_of(planes)
+    array = beside(array, planes)
+    mantissa, exponent = math.frexp(float(xp.nanmax(array)))
     exponent -= mantissa == 0.5  # ones, and powers of four, become ones
     exponent += exponent % 2
-    xp = module_of(planes)
-    given = xp.ldexp(beside(array, planes).astype(np.float64), -exponent)
+    given = xp.ldexp(array.astype(np.float64), -exponent)
     if array.ndim == 3 and channel_axis is not None:
         given = xp.moveaxis(given, channel_axis, 0)
     return xp.array(xp.broadcast_to(given, planes.shape), planes.dtype, order="C"), math.ldexp(1.0, exponent)

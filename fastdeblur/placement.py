@@ -32,7 +32,7 @@ class OnHost:
 
     def taken(self, value: Any) -> np.ndarray:
         """What a caller's function returned."""
-        checks.unmasked("prior's result", value)
+        checks.unannotated("prior's result", value)
         return np.asarray(value)
 
     def check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:

@@ -16,7 +16,8 @@ class Result:
     ----------
     image : ndarray
         The restored image, of the shape of the blurred one, float32 or float64, not clipped.  With a GPU, an array in
-        its memory of the kind that the blurred image was.
+        its memory of the kind that the blurred image was.  Of an image with a unit, and of astropy's NDData and
+        CCDData, an object of its kind, with its unit, mask, coordinates and metadata, but without its uncertainty.
     objective : float
         Objective of `image`; what it is a sum of says `solve`.  With a denoiser the data's part alone.
     history : ndarray of float64, shape (n_iter + 1,)

@@ -154,15 +154,16 @@ TAKERS = {
     "weights ": lambda array: fd.deblur_large(SMALL, PSF, mu=0.1, max_iter=2, weights=array),
     "prior's result": lambda array: fd.solve(SMALL, PSF, mu=0.1, max_iter=2, prior=lambda *_: array, boundary="wrap"),
 }  # fmt: skip
+MASKABLE = ("image", " image")  # those of a solve
 TAKEN = [name for name in TAKERS if name != "array"]  # which must show a star
 
 
 @pytest.mark.parametrize(
     "masked",
     [np.ma.masked_array, Masked, attributed, astropys, astropys_plain, astropys_masked],
-    ids=lambda f: f.__name__,
+    ids=lambda each: each.__name__,
 )
-@pytest.mark.parametrize("argument", TAKERS)
+@pytest.mark.parametrize("argument", [name for name in TAKERS if name not in MASKABLE])
 @pytest.mark.filterwarnings("ignore:psf")
 def test_masks_are_refused_and_not_overlooked(argument, masked):
     with pytest.raises(TypeError, match=f"^{argument.strip()} must not be a masked array: fill .* pass weights"):
@@ -174,9 +175,71 @@ def test_masks_are_refused_and_not_overlooked(argument, masked):
 def test_other_things_called_mask_are_not_masks(argument):
     arrays = [SMALL.view(Table), Masked(SMALL, None), Labelled(SMALL, None)]
     if importlib.util.find_spec("astropy"):
-        arrays.append(astropys(SMALL, None))
+        from astropy.nddata import CCDData
+
+        arrays.append(CCDData(SMALL, unit=""))
     for array in arrays:
         TAKERS[argument](array)
+
+
+MASKED = [np.ma.masked_array, Masked, attributed, astropys, astropys_plain, astropys_masked]
+
+
+@pytest.mark.parametrize("argument", MASKABLE)
+@pytest.mark.parametrize("masked", MASKED, ids=lambda f: f.__name__)
+def test_masked_pixels_of_an_image_are_missing_ones(masked, argument):
+    mask, hidden = SMALL < 0.1, SMALL.copy()
+    hidden[mask] = np.inf  # what is below a mask is never looked at
+    given = masked(hidden, mask)
+    found = np.asarray(getattr(TAKERS[argument](given).image, "data", None))
+    np.testing.assert_array_equal(found, TAKERS[argument](np.where(mask, np.nan, SMALL)).image)
+    assert np.isinf(hidden[mask]).all()
+    counts = np.arange(56).reshape(7, 8).astype(np.uint8)
+    found = np.asarray(getattr(TAKERS[argument](masked(counts, mask)).image, "data", None))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, TAKERS[argument](np.where(mask, np.nan, counts.astype(np.float32))).image)
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(
+        ValueError, match=r"image must have a mask of its own shape \(7, 8\); its mask's shape is \(7,\)"
+    ):
+        fd.solve(Masked(SMALL, np.ones(7, bool)), PSF)
+
+
+def test_results_have_the_image_s_unit_mask_coordinates_and_metadata():
+    nddata, units = pytest.importorskip("astropy.nddata"), pytest.importorskip("astropy.units")
+    wcs = pytest.importorskip("astropy.wcs").WCS(naxis=2)
+    single = SMALL.astype(np.float32)
+    wanted = fd.deblur(single, PSF, mu=0.1)
+    uncertainty = nddata.StdDevUncertainty(np.ones_like(single))
+    given = nddata.CCDData(single, unit="electron", wcs=wcs, meta={"OBJECT": "M 31"}, uncertainty=uncertainty)
+    found = fd.deblur(given, PSF, mu=0.1)
+    assert type(found) is nddata.CCDData
+    assert (found.unit, dict(found.meta), found.mask, found.uncertainty) == (units.electron, given.meta, None, None)
+    assert found.wcs.wcs.compare(wcs.wcs)
+    assert found.data.dtype == np.float32
+    np.testing.assert_array_equal(found.data, wanted)
+    mask = SMALL < 0.1
+    masked = fd.Deblurrer(PSF, SMALL.shape, mu=0.1)(nddata.NDData(single, mask=mask))
+    assert type(masked) is nddata.NDData
+    np.testing.assert_array_equal(masked.mask, mask)
+    assert masked.mask is not mask
+    quantity = fd.deblur(single * units.Jy, PSF, mu=0.1)
+    assert quantity.unit == units.Jy
+    assert quantity.dtype == np.float32
+    np.testing.assert_array_equal(quantity.value, wanted)
+    both = fd.deblur(astropys_masked(single * units.Jy, mask), PSF, mu=0.1)
+    assert type(both) is units.Quantity
+    assert both.unit == units.Jy
+
+
+@pytest.mark.parametrize("argument", [name for name in TAKERS if name not in MASKABLE])
+@pytest.mark.filterwarnings("ignore:psf")
+def test_units_are_refused_and_not_forgotten(argument):
+    units = pytest.importorskip("astropy.units")
+    with pytest.raises(TypeError, match=f"^{argument.strip()} must be plain numbers, without a unit; got one in Jy"):
+        TAKERS[argument](SMALL * units.Jy)
 
 
 def test_masked_rows_in_a_list_are_refused():
@@ -292,5 +355,14 @@ VOLUME = np.ones((6, 7, 3))
 )  # fmt: skip
 @pytest.mark.parametrize("image", [IMAGE, VOLUME], ids=["gray", "volume"])
 def test_a_psf_of_three_dimensions_is_what_is_wrong(call, image):
-    with pytest.raises(ValueError, match=r"^psf must have two dimensions; its shape is \(3, 3, 3\)"):
+    wanted = r"^psf must have two dimensions; its shape is \(3, 3, 3\). Volumes are not supported: .* in focus"
+    with pytest.raises(ValueError, match=wanted):
         call(image, np.ones((3, 3, 3)) / 27)
+
+
+@pytest.mark.parametrize("call", [fd.solve, fd.deblur, fd.convolve, fd.deblur_large, fd.richardson_lucy])
+def test_of_a_volume_it_is_said_that_there_are_none(call):
+    with pytest.raises(
+        ValueError, match=r"shape is \(6, 7, 3\). Volumes are not supported: restore their planes one by"
+    ):
+        call(VOLUME, PSF)

@@ -161,3 +161,41 @@ def test_weights_of_one_call_are_gone_in_the_next(options, rng):
     weighted = deblurrer.solve(image, weights=weights).image
     assert not np.array_equal(weighted, expected)
     assert np.array_equal(deblurrer(image), expected)
+
+
+@pytest.mark.parametrize("kind", ["gray", "colour"])
+def test_weights_may_be_nan_where_the_image_is(kind, rng):
+    """As an inverse variance is, of what was never seen; everywhere, and tile by tile."""
+    shape, options = ((150, 140), {}) if kind == "gray" else ((60, 50, 3), {"channel_axis": -1})
+    image, weights = rng.random(shape), rng.uniform(0.5, 2, shape)
+    image[20:30, 10:25] = np.nan
+    zeros, nans = np.where(np.isnan(image), 0, weights), np.where(np.isnan(image), np.nan, weights)
+    options |= {"mu": 0.1, "data": "squares", "max_iter": 8}
+    wanted = fd.solve(image, PSF, weights=zeros, **options).image
+    found = [
+        fd.solve(image, PSF, weights=nans, **options).image,
+        fd.Deblurrer(PSF, shape, weights=nans, **options).solve(image).image,
+        fd.Deblurrer(PSF, shape, **options).solve(image, weights=nans).image,
+    ]
+    for each in found:
+        np.testing.assert_array_equal(each, wanted)
+    large = {"tile": 40, "halo": 10, **options}
+    wanted = fd.deblur_large(image, PSF, weights=zeros, **large)
+    np.testing.assert_array_equal(fd.deblur_large(image, PSF, weights=nans, **large), wanted)
+    da = pytest.importorskip("dask.array")
+    for given in (nans, da.from_array(nans, chunks=40)):
+        lazy = fd.deblur_large(da.from_array(image, chunks=40), PSF, weights=given, **large).compute()
+        np.testing.assert_allclose(lazy, wanted, atol=1e-12)
+    assert np.isnan(nans[20, 10]).all()  # the caller's stay
+
+
+def test_weights_must_not_be_nan_elsewhere(rng):
+    image, weights = rng.random((20, 30)), np.ones((20, 30))
+    weights[3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"weights must not be NaN where the image is not; at index \(3, 4\) they are"):
+        fd.solve(image, PSF, weights=weights, mu=0.1)
+    image[3, 4] = np.nan
+    fd.solve(image, PSF, weights=weights, mu=0.1)
+    colour = np.stack([image, np.ones((20, 30))], -1)
+    with pytest.raises(ValueError, match=r"must not be NaN .* at index \(3, 4, 1\)"):
+        fd.solve(colour, PSF, weights=weights, mu=0.1, channel_axis=-1)

@@ -71,7 +71,7 @@ def deblur_large(
         found from the image's spectrum in one more pass over it, and tiles are solved as "squares" with that; with
         ``mu="auto"`` no such pass is needed.
     weights : array, path or None
-        As `source`, of its shape or of one channel's.
+        As `source`, of its shape or of one channel's.  They may be NaN where the source is.
     background : number, array or path
         As `solve`; an array or a file is read as `source` is, of its shape or of one channel's.
     read_noise : float
@@ -357,8 +357,7 @@ class Job:
             around = None
         if self.weights is None:
             return planes, None, around
-        weights = self._joined(self.weights, rows, cols)
-        check_weights(weights, rows, cols)
+        weights = check_weights(self._joined(self.weights, rows, cols), rows, cols, planes=planes)
         return planes, weights, around
 
     def _joined(self, readable: Readable, rows: list[slice], cols: list[slice]) -> np.ndarray:

@@ -63,7 +63,7 @@ def _check_chunks(name: str, array: Any) -> None:
     """Refuse chunks that are no NumPy arrays of real numbers."""
     if checks.on_gpu(array._meta):
         raise TypeError(f"{name} must have chunks that are NumPy's arrays; they are {type(array._meta)}")
-    checks.unmasked(name, array._meta)
+    checks.unannotated(name, array._meta)
     checks.real_kind(name, array)
 
 
@@ -72,7 +72,7 @@ def _as_dask(name: str, value: Any) -> Any:
     import dask.array as da
 
     if not isinstance(value, da.Array):
-        checks.unmasked(name, value)
+        checks.unannotated(name, value)
         if isinstance(value, (str, os.PathLike)):
             raise TypeError(f"{name} must be an array for a Dask array; got {type(value).__name__}")
         value = da.asarray(value if in_parts(value) else checks.real_array(name, value))
@@ -141,7 +141,10 @@ def _found(
 
 
 def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    return weighing.root_squares(plan.planes(pixels), None if weights is None else plan.planes(weights), plan.psfs)
+    planes = plan.planes(pixels)
+    if weights is not None:
+        weights = np.where(np.isnan(planes), 0, plan.planes(weights)).astype(planes.dtype)
+    return weighing.root_squares(planes, weights, plan.psfs)
 
 
 def _found_in(
@@ -152,13 +155,16 @@ def _found_in(
     squares: Any = None,
     around: float | None = None,
 ) -> Found:
-    planes = [[plan.planes(crop) for crop in each] for each in (crops, weights or [])]
-    refuse: tuple[Any, Any] = (check_pixels, check_weights)
-    for each, check in zip(planes, refuse, strict=True):
-        for crop, (rows, cols) in zip(each, weighing.crops(plan.sides), strict=False):
-            check(crop, [rows], [cols])
+    planes, weighed, places = [plan.planes(crop) for crop in crops], None, weighing.crops(plan.sides)
+    for plane, (rows, cols) in zip(planes, places, strict=True):
+        check_pixels(plane, [rows], [cols])
+    if weights is not None:
+        weighed = [
+            check_weights(plan.planes(weight), [rows], [cols], planes=plane)
+            for weight, plane, (rows, cols) in zip(weights, planes, places, strict=True)
+        ]
     levels = None if around is None else [around] * len(crops)
-    found = plan.found(planes[0], planes[1] or None, None if squares is None else sum(squares), levels)
+    found = plan.found(planes, weighed, None if squares is None else sum(squares), levels)
     plan.warn_of_seams(found, plan.last_halo(found, reach))
     return found
 
@@ -198,8 +204,7 @@ def _solve(
     check_pixels(planes, rows, cols)
     weighed = None
     if weights:
-        weighed = inside(weights[0])
-        check_weights(weighed, rows, cols)
+        weighed = check_weights(inside(weights[0]), rows, cols, planes=planes)
     tile, _ = _solver_for(plan, found)(planes, weighed, window, level)
     return np.ascontiguousarray(plan.joined(tile))
 

@@ -300,6 +300,7 @@ def plan_of(
     if len(shape) != wanted or 0 in shape:
         raise ValueError(
             f"source must have {wanted} dimensions{checks.planes_hint(channel_axis)}, none empty; its shape is {shape}"
+            + checks.no_volumes(len(shape), wanted)
         )
     axis = None if channel_axis is None else checks.integer("channel_axis", channel_axis, -3, 2) % 3
     psfs = psfs_of(psf, shape, axis)
@@ -366,14 +367,22 @@ def check_pixels(planes: np.ndarray, rows: list[slice], cols: list[slice]) -> No
         )
 
 
-def check_weights(weights: np.ndarray, rows: list[slice], cols: list[slice], name: str = "weights") -> None:
-    """Refuse weights, or a background, that are none."""
+def check_weights(
+    weights: np.ndarray, rows: list[slice], cols: list[slice], name: str = "weights", planes: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights, 0 where they are NaN as `planes` of the image are; refuses those, or a background, that are none."""
     wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any() and planes is not None:
+        missing = np.isnan(planes) & np.isnan(weights)
+        wrong &= ~missing
+        weights = np.where(missing, weights.dtype.type(0), weights)
     if wrong.any():
         place = np.argwhere(wrong)[0]
+        allowed = "at least 0" if planes is None else "at least 0, or NaN where the source is"
         raise ValueError(
-            f"{name} must be finite and at least 0; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
+            f"{name} must be finite and {allowed}; at {_named(place, rows, cols)} it is {weights[tuple(place)]}"
         )
+    return weights
 
 
 def _named(place: np.ndarray, rows: list[slice], cols: list[slice]) -> str:

@@ -228,7 +228,7 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     """
     if checks.on_gpu(array):
         raise TypeError(f"{name} is in a GPU's memory; deblur it with solve(..., device='cuda')")
-    checks.unmasked(name, array)
+    checks.unannotated(name, array)
     if not in_parts(array):
         array = checks.real_array(name, array)
     checks.real_kind(name, array)
