@@ -28,8 +28,8 @@ from .result import Result
 from .sources import Source, readable
 
 DESCRIPTION = """\
-IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, gray or RGB, with or without alpha, which is
-kept as it is.  Pixels are written in the type that they were read in, booleans in 8 bits.
+IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, of any number of channels where the format has room.
+What the file calls alpha is kept as it is, all other channels are deblurred.  Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
 and files of weights and starts mean that scale; --background and --read-noise are in
 IMAGE's own units.  Metadata and colour profiles are not carried over.
@@ -227,7 +227,7 @@ def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
         value = getattr(arguments, name)
         if value is not None:
             named = name == "init" and value in STARTS
-            options[name] = value if named else pixels.to_real(files.read(value, most))
+            options[name] = value if named else pixels.to_real(files.read_colours(value, most))
     return {**options, "progress": arguments.progress}
 
 
@@ -239,7 +239,7 @@ def _background_of(arguments: argparse.Namespace, dtype: np.dtype[Any], most: in
     options: dict[str, Any] = {}
     background, noise, white = arguments.background, arguments.read_noise, pixels.white(dtype)
     if isinstance(background, str):
-        image = pixels.colours(files.read(background, most))
+        image = files.read_colours(background, most)
         options["background"] = image.astype(checks.working_dtype(image)) / white
     elif background is not None:
         options["background"] = checks.real("background", background, "at least 0") / white
@@ -253,7 +253,9 @@ def _page_by_page(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Restore and write all pages; returns one that was written, and the figures of each."""
     first, clipped = source.page(0), pixels.Clipped()
-    files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages)
+    files.check_out(
+        arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha
+    )
     rest = (source.page(number) for number in range(1, source.pages or 1))
     restored = (
         (pixels.from_real(result.image, image, clipped, dtype), result)
@@ -261,7 +263,7 @@ def _page_by_page(
     )
     written, result = next(restored)
     results = [_figures(result)]
-    with files.saving(arguments.out, written, source.pages, source.metadata) as put:
+    with files.saving(arguments.out, written, source.pages, source.metadata, alpha=source.alpha) as put:
         put(written)
         for page, result in restored:
             put(page)
@@ -307,7 +309,7 @@ def _print(
         return
     reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
     of = f"mu {results[0]['mu']:.3g}" if pages is None else f"{pages} pages"
-    if source.alpha and source.shape[2:] in ((2,), (4,)):  # or did somebody mean a stack?
+    if source.alpha:
         of = f"alpha as it was, {of}"
     worst = max(results, key=lambda result: result["misfit"] or 0.0)
     if worst["misfit"] is not None:

@@ -47,8 +47,8 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     Yields
     ------
     Source
-        Its pages are boolean, integer or floating point, whichever the file holds, with 1 to 4 channels: gray,
-        gray and alpha, RGB, RGB and alpha.  Palettes are RGB; a photograph is turned as its orientation mark says.
+        Its pages are boolean, integer or floating point, whichever the file holds, with any number of channels, of
+        which the last may be alpha.  Palettes are RGB; a photograph is turned as its orientation mark says.
 
     Raises
     ------
@@ -70,10 +70,20 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
 def read(path: str | Path, most: int | None = None) -> np.ndarray:
     """Read the one image that a file holds, see `opened`, unless reading takes more than `most` bytes."""
     with opened(path) as source:
-        check_size(path, source, most)
-        if source.pages is not None:
-            raise ValueError(f"cannot read {path}: it must be one image, not a stack; it has {source.pages} pages")
-        return source.page(0)
+        return _only_page(path, source, most)
+
+
+def read_colours(path: str | Path, most: int | None = None) -> np.ndarray:
+    """`read`, without alpha."""
+    with opened(path) as source:
+        return pixels.colours(_only_page(path, source, most), source.alpha)
+
+
+def _only_page(path: str | Path, source: Source, most: int | None) -> np.ndarray:
+    check_size(path, source, most)
+    if source.pages is not None:
+        raise ValueError(f"cannot read {path}: it must be one image, not a stack; it has {source.pages} pages")
+    return source.page(0)
 
 
 def check_kind(path: Path) -> None:
@@ -114,7 +124,7 @@ def explained(path: Path) -> Iterator[None]:
         raise ValueError(f"cannot read {path}: it is damaged ({type(error).__name__}: {error})") from error
 
 
-def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
+def check_out(path: str | Path, image: Any, pages: int | None = None, *, alpha: bool = False) -> None:
     """See whether `image`, once deblurred, can be written to `path`, before any work is done.
 
     Parameters
@@ -124,6 +134,8 @@ def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
         What has the shape and the dtype of a page.
     pages : int or None
         How many there are; None is a single image.
+    alpha : bool
+        Whether the last channel is alpha.
 
     Raises
     ------
@@ -135,9 +147,9 @@ def check_out(path: str | Path, image: Any, pages: int | None = None) -> None:
         format = format_of(path)
     except ValueError as error:
         raise ValueError(f"cannot write {path}: {error}") from None
-    if not _holds(format, image, pages):
-        fitting = [suffix for suffix, other in FORMATS.items() if _holds(other, image, pages)]
-        what = pixels.described(tuple(image.shape), image.dtype)
+    if not _holds(format, image, pages, alpha):
+        fitting = [suffix for suffix, other in FORMATS.items() if _holds(other, image, pages, alpha)]
+        what = pixels.described(tuple(image.shape), image.dtype, alpha)
         what = what if pages is None else f"a stack of {pages} pages, {what}"
         raise ValueError(f"cannot write {path}: {format} cannot hold {what}; {_either(fitting)} would do")
     check_place(path)
@@ -162,7 +174,7 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def saving(
-    path: str | Path, image: Any, pages: int | None = None, metadata: Metadata | None = None
+    path: str | Path, image: Any, pages: int | None = None, metadata: Metadata | None = None, *, alpha: bool = False
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an image, or a stack page after page, whole or not at all.
 
@@ -175,6 +187,8 @@ def saving(
         How many there are; None is a single image.
     metadata : Metadata or None
         What else is written, as far as the format has a place for it; `Metadata.lost` says what it has none for.
+    alpha : bool
+        Whether the last channel is alpha.
 
     Yields
     ------
@@ -187,7 +201,7 @@ def saving(
         If the disk is full, or what else writing may raise.
     """
     path = Path(path)
-    check_out(path, image, pages)
+    check_out(path, image, pages, alpha=alpha)
     format = format_of(path)
     shape, dtype = tuple(image.shape), image.dtype.newbyteorder("=")
     if format not in ("NPY", "Zarr") and shape[2:] == (1,):
@@ -205,7 +219,7 @@ def saving(
                 if format == "NPY":
                     writer = npys.saving(file, every, dtype)
                 elif format == "TIFF":
-                    writer = tiffs.saving(file, shape, dtype, pages)
+                    writer = tiffs.saving(file, shape, dtype, pages, alpha)
                 else:
                     writer = pictures.saving(file, format, metadata)
                 with writer as put:
@@ -229,7 +243,7 @@ def recover(path: str | Path) -> None:
             pass
 
 
-def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None) -> None:
+def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None, *, alpha: bool = False) -> None:
     """Write an image in the format of the path's suffix, whole or not at all.
 
     Parameters
@@ -239,8 +253,10 @@ def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None)
         Written in its own dtype; `check_out` says what goes where.
     metadata : Metadata or None
         As for `saving`.
+    alpha : bool
+        Whether the last channel is alpha.
     """
-    with saving(path, image, metadata=metadata) as put:
+    with saving(path, image, metadata=metadata, alpha=alpha) as put:
         put(image)
 
 
@@ -251,10 +267,12 @@ def format_of(path: Path) -> str:
         raise ValueError(f"the suffix must be one of {', '.join(FORMATS)}; it is {path.suffix!r}") from None
 
 
-def _holds(format: str, image: Any, pages: int | None) -> bool:
+def _holds(format: str, image: Any, pages: int | None, alpha: bool) -> bool:
     """Whether a format keeps such pixels as they are (JPEG: nearly)."""
     dtype = pixels.written_dtype(image.dtype).newbyteorder("=")
     channels = pixels.channels(image.shape)
+    if format in ("PNG", "JPEG") and (channels, alpha) not in pixels.KINDS:
+        return False
     if format in ("PNG", "JPEG") and pages is not None:
         return False
     if format == "PNG":  # 16-bit colour exists, but Pillow does not write it

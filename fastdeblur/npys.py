@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .sources import Source, of_array
+from .sources import Source, check_unnamed, of_array
 
 # NumPy's own limit to what it parses as Python.
 LONGEST_HEADER = 10_000
@@ -19,7 +19,9 @@ LONGEST_HEADER = 10_000
 @contextmanager
 def opened(path: Path, stack: bool) -> Iterator[Source]:
     """The image, or stack, of a file."""
-    yield of_array(mapped(path), stack)
+    array = mapped(path)
+    check_unnamed(array.shape, stack)
+    yield of_array(array, stack)
 
 
 def mapped(path: Path) -> np.ndarray:

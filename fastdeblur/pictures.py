@@ -58,12 +58,16 @@ def of_picture(picture: PIL.Image.Image) -> Source:
         raise ValueError(f"it must be gray or RGB; it is {picture.mode}")
     code, channels, stored = MODES[picture.mode]
     held = 2 * stored  # the picture, and a copy of it, converted or turned
-    if "transparency" in picture.info and picture.mode in ("1", "L", "RGB"):  # a colour of it becomes alpha
+    key = "transparency" in picture.info
+    if key and picture.mode in ("1", "L", "RGB"):  # a colour of it becomes alpha
         channels, held = channels + 1, stored + 4 + 4
+    alpha = picture.mode in ("LA", "RGBA", "PA") or (key and picture.mode in ("1", "L", "RGB", "P"))
+    channels -= picture.mode == "P" and not alpha
     dtype, shape = np.dtype(code if channels == 1 or code != "?" else "u1"), (picture.height, picture.width)
     # And what NumPy is given, and the array.
     takes = picture.width * picture.height * (held + 2 * channels * dtype.itemsize)
-    return Source(shape if channels == 1 else (*shape, channels), dtype, None, lambda _: _pixels(picture), takes)
+    shape = shape if channels == 1 else (*shape, channels)
+    return Source(shape, dtype, None, lambda _: _pixels(picture), takes, alpha=alpha)
 
 
 def _pixels(picture: PIL.Image.Image) -> np.ndarray:

@@ -10,32 +10,29 @@ import numpy as np
 
 from . import checks
 
-KINDS = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGB with alpha"}
+KINDS = {(1, False): "gray", (2, True): "gray with alpha", (3, False): "RGB", (4, True): "RGB with alpha"}
 
 
 def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Refuse what is not one image of real numbers."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"it must hold real numbers of at most 64 bits; its dtype is {dtype}")
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in KINDS):
-        raise ValueError(
-            f"it must be one image, rows x columns or rows x columns x 1 to 4 channels; its shape is {shape}"
-        )
+    if len(shape) not in (2, 3):
+        raise ValueError(f"it must be one image, rows x columns or rows x columns x channels; its shape is {shape}")
     if 0 in shape:
         raise ValueError(f"it must not be empty; its shape is {shape}")
 
 
-def colours(image: np.ndarray) -> np.ndarray:
-    """The image without its alpha channel, if it has one."""
-    return image[..., :-1] if image.ndim == 3 and image.shape[2] in (2, 4) else image
+def colours(image: np.ndarray, alpha: bool) -> np.ndarray:
+    """The image without its last channel, if that is alpha."""
+    return image[..., :-1] if alpha else image
 
 
-def to_real(image: np.ndarray, alpha: bool = True) -> np.ndarray:
-    """What is to be deblurred: the image without alpha, integers divided by the largest of their dtype.
-
-    With ``alpha=False`` the last of 2 or 4 channels is no alpha.
+def to_real(image: np.ndarray, alpha: bool = False) -> np.ndarray:
+    """What is to be deblurred: the image without its last channel, if that is alpha, integers divided by the largest
+    of their dtype.
     """
-    real = colours(image) if alpha else image
+    real = colours(image, alpha)
     if image.dtype.kind != "f":
         real = real.astype(checks.working_dtype(image))
         real /= white(image.dtype)
@@ -153,9 +150,11 @@ def channels(shape: tuple[int, ...]) -> int:
     return shape[2] if len(shape) == 3 else 1
 
 
-def described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+def described(shape: tuple[int, ...], dtype: np.dtype[Any], alpha: bool = False) -> str:
     """An image in words, for messages."""
-    return f"{written_dtype(dtype).name} {KINDS[channels(shape)]} of {shape[0]}x{shape[1]}"
+    count = channels(shape)
+    kind = KINDS.get((count, alpha), f"of {count} channels" + (", the last of them alpha," if alpha else ""))
+    return f"{written_dtype(dtype).name} {kind} of {shape[0]}x{shape[1]}"
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -13,6 +13,11 @@ from . import pixels
 from .metadata import Metadata
 
 
+STACK = " (is it a stack? --stack)"
+# More channels than these are only believed of a file that names no axes if rows and columns are more.
+FEW_CHANNELS = 4
+
+
 @dataclass(frozen=True)
 class Source:
     """An image in a file, or a stack of them, of which only the header has been read.
@@ -34,7 +39,7 @@ class Source:
     part : int
         Bytes that reading a small part of `array` takes beside the part itself.
     alpha : bool
-        Whether the last of 2 or 4 channels is alpha.
+        Whether the last channel is alpha: only if the file says so.  Otherwise all channels are data.
     metadata : Metadata or None
         What the file says beside its pixels; None if nothing is known of it.
     """
@@ -46,7 +51,7 @@ class Source:
     takes: int
     array: Any = None
     part: int = 0
-    alpha: bool = True
+    alpha: bool = False
     metadata: Metadata | None = None
 
     def check_size(self, most: int) -> None:
@@ -73,7 +78,7 @@ def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
     try:
         pixels.check(page, dtype)
     except ValueError as error:
-        hint = " (is it a stack? --stack)" if not stack and len(shape) in (3, 4) and 0 not in shape else ""
+        hint = STACK if not stack and len(shape) in (3, 4) and 0 not in shape else ""
         raise ValueError(f"{error}{hint}") from None
     return Source(
         shape=page,
@@ -84,6 +89,16 @@ def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
         array=array,
         part=extra,
     )
+
+
+def check_unnamed(shape: tuple[int, ...], stack: bool) -> None:
+    """Refuse an array without names of its axes that is more likely a stack than one image of many channels."""
+    page = shape[1:] if stack else shape
+    if len(page) == 3 and FEW_CHANNELS < page[2] >= min(page[:2]) > 0:
+        raise ValueError(
+            f"it must be one image, rows x columns x channels, or a stack of them; its shape is {shape}"
+            + ("" if stack else STACK)
+        )
 
 
 def readable(size: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import files, pixels, psf
+from . import files, psf
 
 
 def read_psf(spec: str, most: int | None = None) -> np.ndarray:
@@ -71,7 +71,7 @@ def psf_of_point(path: str, most: int | None = None) -> np.ndarray:
 
 
 def _from_file(path: str, most: int | None, build: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    image = pixels.colours(files.read(path, most))
+    image = files.read_colours(path, most)
     try:
         return build(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
     except ValueError as error:

@@ -41,17 +41,18 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         count, takes = _all_pages(tiff)
         planes = 1 if count > 1 else _planes(tiff)
         shape, dtype = _kind(first)
+        alpha = len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,))
         if first.photometric in PLAIN:
             pixels.check(shape, dtype)
         if planes > 1:
-            yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes)
+            yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes, alpha=alpha)
             return
         pages = count if stack or count > 1 else None
         array = None
         if pages is None and first.photometric in (1, 2) and first.axes in ("YX", "YXS") and _orientation(first) == 1:
             array = _in_parts(path, tiff)
         part = array.takes if isinstance(array, Chunks) else 0
-        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part)
+        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part, alpha)
 
 
 def _check_chain(path: Path) -> None:
@@ -269,8 +270,9 @@ def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     # Palettes, and compressions that tifffile leaves to another package: Pillow knows many of them.
     with pictures.page_of_tiff(path, number) as source:
         array = source.page(0)
-    if page.photometric in PLAIN and array.dtype.newbyteorder("=") != page.dtype:
-        raise ValueError(f"{array.dtype.name} is all that can be read of it without the package imagecodecs")
+    if page.photometric in PLAIN and (array.dtype.newbyteorder("="), array.shape) != (page.dtype, _kind(page)[0]):
+        found = array.dtype.name + (f" with {pixels.channels(array.shape)} channels" if array.ndim == 3 else "")
+        raise ValueError(f"{found} is all that can be read of it without the package imagecodecs")
     return array
 
 
@@ -293,19 +295,21 @@ def _shown(page: Any, array: np.ndarray) -> np.ndarray:
     return pixels.turned(array, _orientation(page))
 
 
-def meaning(channels: int) -> dict[str, Any]:
+def meaning(channels: int, alpha: bool = False) -> dict[str, Any]:
     """What tifffile is told of the channels of what it writes."""
+    colours = channels - alpha
+    extra = ["unspecified"] * (0 if colours == 3 else colours - 1) + ["unassalpha"] * alpha
     return {
-        "photometric": "rgb" if channels in (3, 4) else "minisblack",
+        "photometric": "rgb" if colours == 3 else "minisblack",
         "planarconfig": "contig" if channels > 1 else None,
-        "extrasamples": ["unassalpha"] if channels in (2, 4) else None,
+        "extrasamples": extra or None,
         "metadata": None,
     }
 
 
 @contextmanager
 def saving(
-    file: IO[bytes], page: tuple[int, ...], dtype: np.dtype[Any], pages: int | None
+    file: IO[bytes], page: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, alpha: bool
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write images of this shape to a file, one a page; a BigTIFF if it takes more than 4 GB."""
     import tifffile
@@ -315,6 +319,6 @@ def saving(
     with tifffile.TiffWriter(file, bigtiff=size > CLASSIC_MOST) as tiff:
 
         def put(image: np.ndarray) -> None:
-            tiff.write(np.ascontiguousarray(image, dtype), **meaning(channels))
+            tiff.write(np.ascontiguousarray(image, dtype), **meaning(channels, alpha))
 
         yield put

@@ -81,10 +81,11 @@ class Stored:
         whole: np.ndarray | None,
         path: Path,
         dtype: np.dtype[Any],
+        alpha: bool,
         metadata: Metadata | None,
     ):
         self._target, self._stored, self._whole, self._path = target, stored, whole, path
-        self._metadata = metadata
+        self._alpha, self._metadata = alpha, metadata
         self._clipped, self._dtype = pixels.Clipped(), dtype
         self.journal, self.flush = target.journal, target.flush
         self.abandon, self.close = target.abandon, target.close
@@ -103,7 +104,7 @@ class Stored:
     def finish(self) -> Any:
         whole = self._target.finish()
         if self._whole is not None:  # a picture is encoded at once
-            files.write(self._path, self._whole, self._metadata)
+            files.write(self._path, self._whole, self._metadata, alpha=self._alpha)
         self._clipped.warn(self._dtype)
         return whole
 
@@ -135,7 +136,7 @@ def deblur(
             f"{path} needs more than {readable(most)} at once, and tile by tile there is no "
             f"--{' or --'.join(name.replace('_', '-') for name in refused)} (raise --max-memory)"
         )
-    files.check_out(out, replace(source, dtype=dtype))
+    files.check_out(out, replace(source, dtype=dtype), alpha=source.alpha)
     with _opened(source, path, out, most) as stored:
         pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
         # What is in memory at once: a picture that is to be encoded, one that was decoded, a strip or tile of others.
@@ -168,8 +169,8 @@ def deblur(
             axis = None if len(stored.shape) == 2 else 2
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
-            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole) as target:
-                yield Stored(target, stored, whole, out, dtype, source.metadata)
+            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole, source.alpha) as target:
+                yield Stored(target, stored, whole, out, dtype, source.alpha, source.metadata)
 
         job = Job(real, weighed, psf, asked, background=background)
         if not pictured:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import chunked, zarr_codecs
-from .sources import Source, of_array
+from .sources import Source, check_unnamed, of_array
 
 # What an array or a group is described in.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
@@ -63,6 +63,7 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
     described = _found(path)
     if any(_is_array(each) for each in described):
         array, extra = _array(path)
+        check_unnamed(tuple(map(int, array.shape)), stack)
         source = of_array(array, stack, extra)
         _check_chunks(array, source.shape, stack)
         axes = list(range(stack, len(array.shape)))
@@ -279,8 +280,6 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
         hint = "" if stack or len(others) > 1 else " (is it a stack? --stack)"
         raise ValueError(f"it must be one image; it has the axes {said}{hint}")
     channels = sizes.get("c", 1)
-    if channels > 4:
-        raise ValueError(f"it must have 1 to 4 channels; it has {channels}")
     if 0 in shape:
         raise ValueError(f"it must not be empty; its shape is {shape}")
     kept = [axes.index(name) for name in ("y", "x", *(["c"] if channels > 1 else []))]
@@ -293,7 +292,7 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     pages = (sizes[others[0]] if others else 1) if stack else None
     _check_chunks(array, tuple(1 if name in others else sizes[name] for name in axes), False)
     shown = None if stack else Shown(inner, array, kept)
-    return replace(whole, pages=pages, page=page, array=shown, alpha=False)
+    return replace(whole, pages=pages, page=page, array=shown)
 
 
 @contextmanager

@@ -59,13 +59,14 @@ def as_kind(image, kind, dtype):
         (".tif", "i2", "gray"),
         (".tif", "f4", "RGB"),
         (".npy", "f8", "gray"),
-        (".npy", "u4", "LA"),
+        (".npy", "u4", "gray"),
+        (".tif", "u1", "LA"),
     ],
 )
 def test_an_image_becomes_sharper_and_keeps_its_type(tmp_path, capsys, sharp, blurred, suffix, dtype, kind):
     before, truth = as_kind(blurred, kind, dtype), as_kind(sharp, kind, dtype)
     source, out = tmp_path / f"blurred{suffix}", tmp_path / f"restored{suffix}"
-    files.write(source, before)
+    files.write(source, before, alpha=kind in ("LA", "RGBA"))
     assert cli.main(["deblur", str(source), "--psf", PSF, "-o", str(out), "--mu", "0.01", "--max-iter", "100"]) == 0
     after = files.read(out)
     assert after.dtype == before.dtype
@@ -160,7 +161,7 @@ def folder(tmp_path):
     np.save(tmp_path / "words.npy", np.array([["a"]]))
     np.save(tmp_path / "zero.npy", np.zeros((3, 3)))
     files.write(tmp_path / "deep.tif", np.zeros((12, 12, 3), np.uint16))
-    files.write(tmp_path / "clear.png", np.zeros((12, 12, 4), np.uint8))
+    files.write(tmp_path / "clear.png", np.zeros((12, 12, 4), np.uint8), alpha=True)
     (tmp_path / "text.png").write_text("not a picture\nat all")
     (tmp_path / "text.tif").write_text("not a picture\nat all")
     return tmp_path

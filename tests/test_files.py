@@ -24,7 +24,7 @@ EXACT = [
 @pytest.mark.parametrize(("suffix", "dtype", "kind"), EXACT)
 def test_what_was_written_is_read(tmp_path, suffix, dtype, kind):
     image = noise(SHAPES[kind], dtype)
-    files.write(tmp_path / f"image{suffix}", image)
+    files.write(tmp_path / f"image{suffix}", image, alpha=kind in ("LA", "RGBA"))
     back = files.read(tmp_path / f"image{suffix}")
     assert back.dtype.newbyteorder("=") == image.dtype.newbyteorder("=")
     np.testing.assert_array_equal(back, image)
@@ -40,7 +40,7 @@ def test_other_programs_read_what_was_written(tmp_path):
         np.testing.assert_array_equal(np.array(picture), deep)
     for kind, mode in (("gray", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA")):
         image = noise(SHAPES[kind], "u1")
-        files.write(tmp_path / "image.tif", image)
+        files.write(tmp_path / "image.tif", image, alpha=kind in ("LA", "RGBA"))
         with Image.open(tmp_path / "image.tif") as picture:
             assert picture.mode == mode
             np.testing.assert_array_equal(np.array(picture), image)
@@ -72,7 +72,7 @@ def test_one_channel_is_gray(tmp_path, suffix):
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1), (1, 9, 3), (9, 1, 4), (1, 1, 2)])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
 def test_thin_images_keep_their_shape(tmp_path, shape, suffix):
-    files.write(tmp_path / f"thin{suffix}", noise(shape, "u1"))
+    files.write(tmp_path / f"thin{suffix}", noise(shape, "u1"), alpha=shape[2:] in ((2,), (4,)))
     np.testing.assert_array_equal(files.read(tmp_path / f"thin{suffix}"), noise(shape, "u1"))
 
 
@@ -93,7 +93,7 @@ def test_formats_that_cannot_hold_an_image(tmp_path, suffix, dtype, kind, fittin
     path = tmp_path / f"image{suffix}"
     for action in (files.check_out, files.write):
         with pytest.raises(ValueError, match=f"{fitting} would do$"):
-            action(path, noise(SHAPES[kind], dtype))
+            action(path, noise(SHAPES[kind], dtype), alpha=kind in ("LA", "RGBA"))
     assert os.listdir(tmp_path) == []
 
 

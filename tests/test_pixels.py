@@ -11,7 +11,7 @@ from fastdeblur import pixels
 @pytest.mark.parametrize("kind", SHAPES)
 def test_pixels_survive_the_way_to_real_numbers_and_back(dtype, kind):
     image = noise(SHAPES[kind], dtype)
-    real = pixels.to_real(image)
+    real = pixels.to_real(image, kind in ("LA", "RGBA"))
     assert real.shape == {"LA": (9, 14, 1), "RGBA": (9, 14, 3)}.get(kind, image.shape)
     back = pixels.from_real(real.astype(np.float32 if image.dtype == np.float16 else real.dtype), image)
     assert back.dtype == image.dtype
@@ -82,9 +82,9 @@ def test_floats_keep_the_units_of_integers(dtype):
         assert back.dtype == wanted
         np.testing.assert_allclose(back, image, rtol=1e-6)
     with_alpha = np.stack([image, image], axis=-1)
-    back = pixels.from_real(pixels.to_real(with_alpha) * 2, with_alpha, None, np.dtype(np.float32))
+    back = pixels.from_real(pixels.to_real(with_alpha, True) * 2, with_alpha, None, np.dtype(np.float32))
     np.testing.assert_allclose(back, with_alpha * [2.0, 1.0], rtol=1e-6)
-    bytes_ = pixels.from_real(pixels.to_real(with_alpha), with_alpha, None, np.dtype(np.uint8))
+    bytes_ = pixels.from_real(pixels.to_real(with_alpha, True), with_alpha, None, np.dtype(np.uint8))
     np.testing.assert_array_equal(bytes_[0, 2], [255, 255])
     with pytest.raises(ValueError, match="dtype must be of floats for a file of float32"):
         pixels.output_dtype(np.dtype(np.float32), np.dtype(np.uint8))

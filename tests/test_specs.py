@@ -69,7 +69,7 @@ def test_psfs_in_files(tmp_path):
     colour = noise((3, 5, 4), "u1")
     files.write(tmp_path / "gray.png", gray)
     files.write(tmp_path / "gray.npy", gray.astype(np.float32))
-    files.write(tmp_path / "colour.png", colour)
+    files.write(tmp_path / "colour.png", colour, alpha=True)
     np.testing.assert_allclose(specs.read_psf(str(tmp_path / "gray.png")), gray / gray.sum(), rtol=1e-6)
     assert specs.read_psf(str(tmp_path / "gray.npy")).dtype == np.float32
     mean = colour[..., :3].mean(axis=-1)

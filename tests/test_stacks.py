@@ -17,10 +17,10 @@ PAGES = noise((3, 14, 17), "u2")
 OPTIONS = ["--psf", "gaussian:5:1", "--max-iter", "3"]
 
 
-def deblurred(pages):
+def deblurred(pages, alpha=False):
     psf = fd.psf.gaussian(5, 1)
     axis = -1 if pages[0].ndim == 3 else None
-    real = [fd.deblur(pixels.to_real(page), psf, max_iter=3, channel_axis=axis) for page in pages]
+    real = [fd.deblur(pixels.to_real(page, alpha), psf, max_iter=3, channel_axis=axis) for page in pages]
     return np.stack([pixels.from_real(*pair) for pair in zip(real, pages, strict=True)])
 
 
@@ -66,11 +66,19 @@ def test_a_stack_is_deblurred_page_by_page(tmp_path, capsys):
 
 def test_a_stack_in_colour_keeps_its_alpha(tmp_path, capsys):
     pages = noise((2, 14, 17, 4), "u1")
-    np.save(tmp_path / "stack.npy", pages)
-    out = tmp_path / "out.tif"
-    assert cli.main(["deblur", str(tmp_path / "stack.npy"), "-o", str(out), "--stack", *OPTIONS]) == 0
-    np.testing.assert_array_equal(tifffile.imread(out), deblurred(pages))
+    source, out = tmp_path / "stack.tif", tmp_path / "out.tif"
+    tifffile.imwrite(source, pages, photometric="rgb", extrasamples=["unassalpha"])
+    assert cli.main(["deblur", str(source), "-o", str(out), "--stack", *OPTIONS]) == 0
+    np.testing.assert_array_equal(tifffile.imread(out), deblurred(pages, alpha=True))
     assert "out.tif: alpha as it was, 2 pages, " in lines(capsys)[0][0]
+
+
+def test_four_channels_that_nobody_calls_alpha_are_data(tmp_path, capsys):
+    pages = noise((2, 14, 17, 4), "u1")
+    np.save(tmp_path / "stack.npy", pages)
+    assert cli.main(["deblur", str(tmp_path / "stack.npy"), "-o", str(tmp_path / "o.tif"), "--stack", *OPTIONS]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), deblurred(pages))
+    assert "alpha" not in lines(capsys)[0][0]
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])

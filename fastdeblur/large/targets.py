@@ -49,16 +49,17 @@ def opened(
     tile: tuple[int, int],
     identity: Identity,
     room: np.ndarray | None = None,
+    alpha: bool = False,
 ) -> Iterator[Writable]:
     """What an `out` that has been checked means: None is a new array, or `room`.
 
-    `identity` tells what is to be done from other jobs.
+    `identity` tells what is to be done from other jobs.  The last channel may be `alpha`.
     """
     if out is None:
         yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
     with ExitStack() as stack:
-        target = _with_journal(out, shape, dtype, axis, tile, identity, stack)
+        target = _with_journal(out, shape, dtype, axis, tile, identity, stack, alpha)
         journal = target.journal
         try:
             yield target
@@ -78,6 +79,7 @@ def _with_journal(
     tile: tuple[int, int],
     identity: Identity,
     stack: ExitStack,
+    alpha: bool,
 ) -> Writable:
     """A target for something on the disk, or whatever takes parts."""
     if isinstance(out, (str, os.PathLike)):
@@ -87,7 +89,7 @@ def _with_journal(
             if files.format_of(path) == "Zarr":
                 new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal)
             else:
-                new = IntoNewFile(path, shape, dtype, axis, journal)
+                new = IntoNewFile(path, shape, dtype, axis, journal, alpha)
         stack.callback(new.close)
         return Named(new, path)
     if isinstance(out, np.memmap):

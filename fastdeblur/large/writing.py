@@ -167,7 +167,15 @@ class IntoMap(IntoFile):
 class IntoNewFile(IntoFile):
     """Into a .npy or TIFF that takes the place of another at the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, journal: Journal):
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int | None,
+        journal: Journal,
+        alpha: bool = False,
+    ):
         self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
         self._partial = beside(self._target, "partial")
         # A run that ended early has left both.
@@ -178,7 +186,7 @@ class IntoNewFile(IntoFile):
                 file.close()
             journal.clear()
             remove(self._partial)
-            file, offset = _empty(self._partial, self._format, shape, dtype, axis)
+            file, offset = _empty(self._partial, self._format, shape, dtype, axis, alpha)
         super().__init__(file, offset, shape, dtype, journal)
 
     def abandon(self) -> None:
@@ -277,7 +285,7 @@ def _unfinished(path: Path) -> IO[bytes] | None:
 
 
 def _empty(
-    path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None
+    path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool
 ) -> tuple[IO[bytes], int]:
     """Make a file that has room for all pixels; returns it, open, and the first pixel's place."""
     file: Any = path.open("x+b", buffering=0)
@@ -286,7 +294,7 @@ def _empty(
             npys.write_header(file, shape, dtype)
             offset = file.tell()
         else:
-            offset = _empty_tiff(file, shape, dtype, axis)
+            offset = _empty_tiff(file, shape, dtype, axis, alpha)
         size = offset + math.prod(shape) * dtype.itemsize
         file.truncate(size)
         if hasattr(os, "posix_fallocate"):  # a disk that is too small says so now
@@ -303,13 +311,15 @@ def _empty(
     return file, offset
 
 
-def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> int:
+def _empty_tiff(
+    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool
+) -> int:
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
     shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
-        file, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels),
+        file, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels, alpha),
         bigtiff=math.prod(shape) * dtype.itemsize > tiffs.CLASSIC_MOST,
     )  # fmt: skip
     return int(offset)
