@@ -29,7 +29,8 @@ from .sources import Source, readable
 
 DESCRIPTION = """\
 IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, of any number of channels where the format has room.
-What the file calls alpha is kept as it is, all other channels are deblurred.  Pixels are written in the type that they were read in, booleans in 8 bits.
+What the file calls alpha is kept as it is, all other channels are deblurred.
+Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
 and files of weights and starts mean that scale; --background and --read-noise are in
 IMAGE's own units.  Metadata and colour profiles are not carried over.
@@ -253,9 +254,7 @@ def _page_by_page(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Restore and write all pages; returns one that was written, and the figures of each."""
     first, clipped = source.page(0), pixels.Clipped()
-    files.check_out(
-        arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha
-    )
+    files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha)
     rest = (source.page(number) for number in range(1, source.pages or 1))
     restored = (
         (pixels.from_real(result.image, image, clipped, dtype), result)

@@ -66,8 +66,9 @@ def of_picture(picture: PIL.Image.Image) -> Source:
     dtype, shape = np.dtype(code if channels == 1 or code != "?" else "u1"), (picture.height, picture.width)
     # And what NumPy is given, and the array.
     takes = picture.width * picture.height * (held + 2 * channels * dtype.itemsize)
-    shape = shape if channels == 1 else (*shape, channels)
-    return Source(shape, dtype, None, lambda _: _pixels(picture), takes, alpha=alpha)
+    return Source(
+        shape if channels == 1 else (*shape, channels), dtype, None, lambda _: _pixels(picture), takes, alpha=alpha
+    )
 
 
 def _pixels(picture: PIL.Image.Image) -> np.ndarray:

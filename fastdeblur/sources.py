@@ -12,7 +12,6 @@ import numpy as np
 from . import pixels
 from .metadata import Metadata
 
-
 STACK = " (is it a stack? --stack)"
 # More channels than these are only believed of a file that names no axes if rows and columns are more.
 FEW_CHANNELS = 4

@@ -270,8 +270,11 @@ def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     # Palettes, and compressions that tifffile leaves to another package: Pillow knows many of them.
     with pictures.page_of_tiff(path, number) as source:
         array = source.page(0)
-    if page.photometric in PLAIN and (array.dtype.newbyteorder("="), array.shape) != (page.dtype, _kind(page)[0]):
-        found = array.dtype.name + (f" with {pixels.channels(array.shape)} channels" if array.ndim == 3 else "")
+    shape = _kind(page)[0]
+    if page.photometric in PLAIN and (array.dtype.newbyteorder("="), array.shape) != (page.dtype, shape):
+        found = array.dtype.name
+        if array.shape != shape:
+            found += f" with {pixels.channels(array.shape)} of {pixels.channels(shape)} channels"
         raise ValueError(f"{found} is all that can be read of it without the package imagecodecs")
     return array
 

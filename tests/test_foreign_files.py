@@ -96,7 +96,7 @@ def lzw(content):
 def test_compressed_tiff_is_read_in_full_or_not(tmp_path, kind, dtype):
     image = noise(SHAPES[kind], dtype)
     path = tmp_path / "image.tif"
-    files.write(path, image)
+    files.write(path, image, alpha=kind == "RGBA")
     strip = lzw(image.tobytes())
     with path.open("ab") as file:
         offset = file.tell()

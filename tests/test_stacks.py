@@ -182,7 +182,7 @@ def test_an_error_in_a_late_page_leaves_what_was_there(tmp_path, capsys):
         ),
         ("none.npy", "out.npy", "must not be empty; its shape is (0, 4, 5)"),
         ("flat.npy", "out.npy", "must not be empty; its shape is (0, 5)"),
-        ("bands.npy", "out.npy", "its shape is (4, 5, 6)"),
+        ("bands.npy", "out.npy", "its shape is (2, 4, 5, 6)"),
     ],
 )
 def test_what_is_no_stack_and_what_holds_none(tmp_path, capsys, name, out, message):

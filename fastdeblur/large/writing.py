@@ -311,9 +311,7 @@ def _empty(
     return file, offset
 
 
-def _empty_tiff(
-    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool
-) -> int:
+def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool) -> int:
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
