@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, files, pixels, specs, tilewise
+from . import checks, files, missing, pixels, specs, tilewise
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
@@ -89,6 +89,13 @@ def add(commands: Any) -> None:
         choices=DTYPES,
         help="type of the pixels that are written (default: as in IMAGE); floats keep what integers must clip",
     )
+    parser.add_argument(
+        "--nodata",
+        type=_nodata,
+        metavar="VALUE",
+        help="pixels of this value are missing, beside those that IMAGE calls so; none: all but NaN are there",
+    )
+    parser.add_argument("--fill", action="store_true", help="write estimates of missing pixels instead of the pixels")
     parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
 
@@ -143,6 +150,7 @@ def run(arguments: argparse.Namespace) -> None:
     psf = specs.read_psf(arguments.psf, most) if arguments.psf else specs.psf_of_point(arguments.psf_from, most)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:
+        source = _with_nodata(arguments, source)
         if arguments.saturated is not None and arguments.saturated > 1 and source.dtype.kind in "iu":
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
@@ -167,7 +175,7 @@ def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, option
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
     asked = {name: value for name, value in options.items() if name not in ("weights", "init", "seed", "device")}
-    weighed = "weights" in options or arguments.saturated is not None
+    weighed = "weights" in options or arguments.saturated is not None or source.missing is not None
     axis = None if len(shape) == 2 else -1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when it is solved
@@ -193,7 +201,15 @@ def _tile_by_tile(
 ) -> None:
     """Deblur an image that does not fit into the memory, and print how it went."""
     account = tilewise.deblur(
-        source, Path(arguments.image), Path(arguments.out), psf, arguments.saturated, options, most, dtype
+        source,
+        Path(arguments.image),
+        Path(arguments.out),
+        psf,
+        arguments.saturated,
+        options,
+        most,
+        dtype,
+        arguments.fill,
     )
     _warn_of_lost(arguments, source)
     if arguments.json:
@@ -257,8 +273,8 @@ def _page_by_page(
     files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha)
     rest = (source.page(number) for number in range(1, source.pages or 1))
     restored = (
-        (pixels.from_real(result.image, image, clipped, dtype), result)
-        for image, result in _restored(itertools.chain([first], rest), source.alpha, psf, arguments.saturated, options)
+        (_stored(result.image, image, None if arguments.fill else mask, source, clipped, dtype), result)
+        for image, mask, result in _restored(itertools.chain([first], rest), source, psf, arguments.saturated, options)
     )
     written, result = next(restored)
     results = [_figures(result)]
@@ -272,17 +288,33 @@ def _page_by_page(
 
 
 def _restored(
-    images: Iterable[np.ndarray], alpha: bool, psf: np.ndarray, level: float | None, options: dict[str, Any]
-) -> Iterator[tuple[np.ndarray, Result]]:
-    """Images of one shape, and how each was restored."""
+    images: Iterable[np.ndarray], source: Source, psf: np.ndarray, level: float | None, options: dict[str, Any]
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, Result]]:
+    """Images of one shape, where their pixels are missing, and how each was restored."""
     deblurrer = None
-    for image in images:
-        real = pixels.to_real(image, alpha)
+    for number, image in enumerate(images):
+        everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
+        mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
+        real = missing.hidden(pixels.to_real(image, source.alpha), mask)
         if deblurrer is None:
             deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
         weights = None if level is None else tilewise.unsaturated(real, level, options.get("weights"))
         result = deblurrer.solve(real, weights=weights)
-        yield image, result
+        yield image, mask, result
+
+
+def _stored(
+    restored: np.ndarray,
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    source: Source,
+    clipped: pixels.Clipped,
+    dtype: np.dtype[Any],
+) -> np.ndarray:
+    """A restored page as it is written; missing pixels stay what they are."""
+    shown = pixels.from_real(missing.blank(restored, mask), image, clipped, dtype)
+    missing.put_back(shown, image, mask, source.missing)
+    return shown
 
 
 def _figures(result: Result) -> dict[str, Any]:
@@ -317,6 +349,23 @@ def _print(
         f"{arguments.out}: {of}, path {results[0]['path']}, "
         f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"
     )
+
+
+def _nodata(text: str) -> float | str:
+    with contextlib.suppress(ValueError):
+        return text if text == "none" else float(text)
+    raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")
+
+
+def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
+    """A source of which pixels of the value that was given are missing, too."""
+    if arguments.nodata is None:
+        return source
+    if arguments.nodata == "none":
+        return replace(source, missing=None)
+    if missing.as_stored(arguments.nodata, source.dtype) is None:
+        raise ValueError(f"nodata must be a value that {source.dtype.name} holds; got {arguments.nodata:g}")
+    return replace(source, missing=missing.Missing(values=(arguments.nodata,)) | source.missing)
 
 
 def _mu(text: str) -> float | str:

@@ -116,17 +116,21 @@ def from_real(
         return shown
     joined = np.empty(image.shape, dtype)
     joined[..., :-1] = shown
-    joined[..., -1] = _alpha(image[..., -1], dtype)
+    joined[..., -1] = converted(image[..., -1], dtype)
     return joined
 
 
-def _alpha(alpha: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Alpha in another dtype: in the same units for floats, with the same share of the largest for integers."""
-    if alpha.dtype.kind == "b":
-        alpha = alpha * np.uint8(255)
-    if dtype.kind == "f" or alpha.dtype.newbyteorder("=") == dtype:
-        return alpha.astype(dtype)
-    return np.rint(alpha / np.iinfo(alpha.dtype).max * np.iinfo(dtype).max).astype(dtype)
+def converted(stored: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Pixels in another dtype that are not restored, such as alpha: in the same units for floats, with the same share
+    of the largest for integers.
+    """
+    if stored.dtype.kind == "b":
+        stored = stored * np.uint8(255)
+    if dtype.kind == "f" or stored.dtype.newbyteorder("=") == dtype.newbyteorder("="):
+        return stored.astype(dtype)
+    limits = np.iinfo(dtype)
+    share = np.rint(stored / np.iinfo(stored.dtype).max * limits.max)
+    return np.clip(share, limits.min, limits.max).astype(dtype)
 
 
 def output_dtype(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> np.dtype[Any]:

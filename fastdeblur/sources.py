@@ -11,6 +11,7 @@ import numpy as np
 
 from . import pixels
 from .metadata import Metadata
+from .missing import Missing
 
 STACK = " (is it a stack? --stack)"
 # More channels than these are only believed of a file that names no axes if rows and columns are more.
@@ -41,6 +42,8 @@ class Source:
         Whether the last channel is alpha: only if the file says so.  Otherwise all channels are data.
     metadata : Metadata or None
         What the file says beside its pixels; None if nothing is known of it.
+    missing : Missing or None
+        Which pixels are none, beside those that are NaN.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +55,7 @@ class Source:
     part: int = 0
     alpha: bool = False
     metadata: Metadata | None = None
+    missing: Missing | None = None
 
     def check_size(self, most: int) -> None:
         """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import pictures, pixels
 from .expansion import STREAMS, check_packbits, of_imagecodecs
+from .missing import Missing
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
 STREAMED = {8: "zlib", 32946: "zlib", 34925: "lzma"}
 BY_IMAGECODECS = {5: "lzw", 34926: "zstd", 50000: "zstd", 32773: "packbits"}
 PACKBITS = 32773
+GDAL_NODATA = 42113
 
 
 @contextmanager
@@ -42,17 +44,22 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         planes = 1 if count > 1 else _planes(tiff)
         shape, dtype = _kind(first)
         alpha = len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,))
+        missing = _missing(first)
         if first.photometric in PLAIN:
             pixels.check(shape, dtype)
         if planes > 1:
-            yield Source(shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes, alpha=alpha)
+            yield Source(
+                shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes, alpha=alpha, missing=missing
+            )
             return
         pages = count if stack or count > 1 else None
         array = None
         if pages is None and first.photometric in (1, 2) and first.axes in ("YX", "YXS") and _orientation(first) == 1:
             array = _in_parts(path, tiff)
         part = array.takes if isinstance(array, Chunks) else 0
-        yield Source(shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part, alpha)
+        yield Source(
+            shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part, alpha, missing=missing
+        )
 
 
 def _check_chain(path: Path) -> None:
@@ -96,6 +103,17 @@ def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if _orientation(page) > 4:
         shape = (shape[1], shape[0], *shape[2:])
     return shape, np.dtype(page.dtype)
+
+
+def _missing(page: Any) -> Missing | None:
+    """What GDAL's tag calls no data."""
+    text = page.tags.valueof(GDAL_NODATA)
+    if not isinstance(text, str):
+        return None
+    try:
+        return Missing(values=(float(text.strip(" \0")),))
+    except ValueError:
+        raise ValueError(f"it is damaged: its no-data value is {text[:40]!r}, which is no number") from None
 
 
 def _orientation(page: Any) -> int:

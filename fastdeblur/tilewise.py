@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, files, pixels
+from . import checks, files, missing, pixels
 from .frames import saturated
 from .large import reading, scratch, targets
 from .large.job import DEFAULTS, Account, Job
 from .large.reading import Part, Readable
 from .large.writing import Identity, Writable, checksum
-from .metadata import Metadata
 from .sources import Source, readable
 
 # Options of `solve` that a tile can have no say in.
@@ -25,23 +24,29 @@ WHOLE_ONLY = ("solver", "learning_rate", "init", "seed", "device")
 
 
 class Real:
-    """The real numbers of a file's pixels, without alpha; see `pixels.to_real`."""
+    """The real numbers of a file's pixels, without alpha, NaN where they are missing; see `pixels.to_real`."""
 
     place: tuple[Path, int] | None = None
     chunks: tuple[int, ...] | None = None
     takes = 0
 
-    def __init__(self, stored: Readable, alpha: bool):
-        self._stored, self._alpha = stored, alpha
+    def __init__(self, stored: Readable, source: Source, fill: bool):
+        self._stored, self._alpha, self.missing, self._fill = stored, source.alpha, source.missing, fill
+        alpha = source.alpha
         one = pixels.to_real(np.zeros((1, 1, *stored.shape[2:]), stored.dtype), alpha)
         self.shape, self.dtype = (*stored.shape[:2], *one.shape[2:]), one.dtype
 
     @property
     def identity(self) -> dict[str, Any]:
-        return self._stored.identity
+        found = self._stored.identity
+        if self.missing is not None:
+            found = found | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
+        return found | {"fill": True} if self._fill else found
 
     def read(self, part: Part) -> np.ndarray:
-        return pixels.to_real(self._stored.read((*part[:2], *_all(self._stored.shape))), self._alpha)
+        stored = self._stored.read((*part[:2], *_all(self._stored.shape)))
+        mask = missing.mask_of(self.missing, stored, self._alpha, (part[0], part[1]))
+        return missing.hidden(pixels.to_real(stored, self._alpha), mask)
 
 
 def unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
@@ -81,19 +86,22 @@ class Stored:
         whole: np.ndarray | None,
         path: Path,
         dtype: np.dtype[Any],
-        alpha: bool,
-        metadata: Metadata | None,
+        source: Source,
+        fill: bool,
     ):
         self._target, self._stored, self._whole, self._path = target, stored, whole, path
-        self._alpha, self._metadata = alpha, metadata
+        self._source, self._fill = source, fill
         self._clipped, self._dtype = pixels.Clipped(), dtype
         self.journal, self.flush = target.journal, target.flush
         self.abandon, self.close = target.abandon, target.close
 
     def write(self, part: Part, pixels_: np.ndarray) -> None:
         there = (*part[:2], *_all(self._stored.shape))
-        stored = self._stored.read(there)
-        self._target.write(there, pixels.from_real(pixels_, stored, self._clipped, self._dtype))
+        stored, source = self._stored.read(there), self._source
+        mask = None if self._fill else missing.mask_of(source.missing, stored, source.alpha, (part[0], part[1]))
+        shown = pixels.from_real(missing.blank(pixels_, mask), stored, self._clipped, self._dtype)
+        missing.put_back(shown, stored, mask, source.missing)
+        self._target.write(there, shown)
 
     def sum(self, part: Part) -> int:
         return self._target.sum((*part[:2], *_all(self._stored.shape)))
@@ -104,7 +112,7 @@ class Stored:
     def finish(self) -> Any:
         whole = self._target.finish()
         if self._whole is not None:  # a picture is encoded at once
-            files.write(self._path, self._whole, self._metadata, alpha=self._alpha)
+            files.write(self._path, self._whole, self._source.metadata, alpha=self._source.alpha)
         self._clipped.warn(self._dtype)
         return whole
 
@@ -123,8 +131,12 @@ def deblur(
     options: dict[str, Any],
     most: int,
     dtype: np.dtype[Any],
+    fill: bool = False,
 ) -> Account:
-    """Restore a file into another, whose pixels have the given dtype, with at most about `most` bytes."""
+    """Restore a file into another, whose pixels have the given dtype, with at most about `most` bytes.
+
+    Pixels that are missing stay so, or get their estimates with `fill`.
+    """
     defaults = ("auto", "cpu", "image")
     refused = [
         name
@@ -148,7 +160,7 @@ def deblur(
                 f"{path} needs {readable(beside)} to be read and written, beside what its tiles take; --max-memory "
                 f"allows {readable(most)}"
             )
-        real = Real(stored, source.alpha)
+        real = Real(stored, source, fill)
         weights = options.pop("weights", None)
         weighed: Any = None if weights is None else reading.of_array(weights, "weights")
         if level is not None:
@@ -170,7 +182,7 @@ def deblur(
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
             with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole, source.alpha) as target:
-                yield Stored(target, stored, whole, out, dtype, source.alpha, source.metadata)
+                yield Stored(target, stored, whole, out, dtype, source, fill)
 
         job = Job(real, weighed, psf, asked, background=background)
         if not pictured:

@@ -241,7 +241,12 @@ class Job:
         background: Any = 0,
     ):
         self.plan: Plan = plan_of(
-            source.shape, source.dtype, psf, weighted=weights is not None, background=background, **asked
+            source.shape,
+            source.dtype,
+            psf,
+            weighted=weights is not None or getattr(source, "missing", None) is not None,
+            background=background,
+            **asked,
         )
         self._progress = bool(asked["progress"])
         if weights is not None:
