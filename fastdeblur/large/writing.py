@@ -233,6 +233,12 @@ class IntoNewZarr(IntoArray):
                 raise
         super().__init__(array, journal)
 
+    def write(self, part: Part, pixels: np.ndarray) -> None:
+        try:
+            super().write(part, pixels)
+        except RuntimeError as error:  # of a codec: a chunk of which this is a part has been damaged
+            raise _changed() from error
+
     def _there(self, mode: str) -> Any:
         """The array that is on the disk; None if it is damaged, or another."""
         with suppress(Exception):
