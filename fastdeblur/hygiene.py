@@ -36,10 +36,18 @@ def normalise(psf: Any) -> np.ndarray:
     array([[0.25, 0.5 , 0.25]])
     """
     array = checks.psf(psf)
-    total = float(array.sum(dtype=np.float64))
-    if abs(total) <= 1e-12 * float(np.abs(array).sum(dtype=np.float64)):
+    # The sum of values next to the largest of their type is beyond it.
+    with np.errstate(all="ignore"):
+        total, size = (float(each.sum(dtype=np.float64)) for each in (array, np.abs(array)))
+        divisor = array.dtype.type(total)
+        normalised = np.asarray(array / divisor)
+    if np.isfinite(size) and abs(total) <= 1e-12 * size:
         raise ValueError(f"psf must not sum to zero to be normalised; its sum is {total}")
-    return np.asarray(array / array.dtype.type(total))
+    if not (np.isfinite(divisor) and np.isfinite(normalised).all()):
+        raise ValueError(
+            f"psf must have a sum that {array.dtype} can divide by, to be normalised; it is {total:g} (scale the psf)"
+        )
+    return normalised
 
 
 def centre(psf: Any) -> np.ndarray:

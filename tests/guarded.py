@@ -72,9 +72,10 @@ def descent():
     memory.zeros = solver.zeros = guarded
     memory.arena = guarded_arena
     rng = np.random.default_rng(0)
-    cases = itertools.product(SHAPES, ["float32", "float64"], PATHS)
+    # Half of the shapes at either end.
+    cases = list(itertools.product(["float32", "float64"], PATHS, SHAPES[POSITION == "end" :: 2]))
     cycles = map(itertools.cycle, (PSFS, RULES, BOUNDARIES))
-    for (shape, dtype, path), psf_shape, rule, boundary in zip(cases, *cycles, strict=False):
+    for (dtype, path, shape), psf_shape, rule, boundary in zip(cases, *cycles, strict=False):
         KEEP.clear()
         direction.STREAMED = 2**25 - direction.STREAMED  # every other result goes past the caches
         image, psf = copy(rng.random(shape).astype(dtype)), copy(rng.random(psf_shape))
@@ -88,7 +89,7 @@ def descent():
         assert np.isfinite(result.image).all()
         stack = copy(np.stack([image, image, out]))
         fd.solve(stack, blur, mu=0.2, solver="gd", channel_axis=0, max_iter=1, tol=0)
-    print(len(SHAPES) * 2 * len(PATHS), "cases")
+    print(len(cases), "cases")
 
 
 # Images whose preconditioner is one block, and images with ends and corners: one row or column, and rows and

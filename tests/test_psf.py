@@ -151,6 +151,12 @@ def test_airy():
     assert psf[15, 16] / psf[15, 15] == pytest.approx((2 * scipy.special.j1(v) / v) ** 2)
 
 
+@pytest.mark.parametrize("value", [np.float64(1e308), np.float32(3e38)])
+def test_normalise_refuses_a_sum_beyond_the_dtype(value):
+    with pytest.raises(ValueError, match=r"psf must have a sum that float\d\d can divide by"):
+        fd.psf.normalise(np.full((1, 3), value))
+
+
 def test_normalise_keeps_float32():
     psf = fd.psf.normalise(np.ones((2, 2), np.float32))
     assert psf.dtype == np.float32

@@ -33,14 +33,16 @@ class Span:
 
     def ridge_step(self, ridge: float) -> np.ndarray:
         """Minimiser of ``‖r + A Z y‖² + ridge ‖D(x + Z y)‖²``."""
-        matrix = self.aa + ridge * self.dd
-        scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-        matrix = matrix * scale[:, None] * scale[None, :]
+        with np.errstate(all="ignore"):  # what is not finite then is no step
+            matrix = self.aa + ridge * self.dd
+            scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+            matrix = matrix * scale[:, None] * scale[None, :]
+            slope = scale * (self.a + ridge * self.d)
         # Directions that depend on each other cost nothing but this.
         matrix[np.diag_indices_from(matrix)] += 1e-14
-        if not np.isfinite(matrix).all():
+        if not (np.isfinite(matrix).all() and np.isfinite(slope).all()):
             return np.full(len(matrix), math.nan)
-        step: np.ndarray = -scale * np.linalg.solve(matrix, scale * (self.a + ridge * self.d))
+        step: np.ndarray = -scale * np.linalg.solve(matrix, slope)
         return step
 
     def root_step(self, mu: float) -> np.ndarray:
