@@ -70,7 +70,7 @@ ARGUMENTS = [
     ("out", "no/out.npy", ValueError, "^cannot write no/out.npy: there is no folder "),
     ("weights", IMAGE[:50], ValueError, r"weights must have the source's shape.* is \(50, 70\)"),
     ("weights", with_value(np.ones((60, 70)), -1), ValueError, "weights must be .* at row 50, column 7 it is -1"),
-    ("weights", with_value(np.ones((60, 70)), np.nan), ValueError, "weights must be .*, or NaN where the source is; at row"),
+    ("weights", with_value(np.ones((60, 70)), np.nan), ValueError, "weights must be .*, or NaN where the source is"),
     ("weights", IMAGE.astype(complex), TypeError, "weights must hold real numbers"),
     ("weights", "missing.npy", ValueError, "^cannot read missing.npy: No such file or directory$"),
     ("data", "counts", ValueError, "data must be one of"),
