@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, files, missing, pixels, specs, tilewise
+from . import __version__, checks, files, missing, pixels, specs, tilewise
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
 from .filters import PATHS
 from .frames import STARTS
 from .large.needs import estimate_memory
+from .metadata import Metadata
 from .objective import DATA
 from .options import SOLVERS
 from .result import Result
 from .sources import Source, readable
 
 DESCRIPTION = """\
-IMAGE and OUT are PNG, JPEG, TIFF, .npy or .zarr, of any number of channels where the format has room.
+IMAGE and OUT are PNG, JPEG, TIFF, FITS, .npy or .zarr, of any number of channels where the format has room.
 What the file calls alpha is kept as it is, all other channels are deblurred.
 Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
@@ -37,6 +38,10 @@ IMAGE's own units.  Metadata and colour profiles are not carried over.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page.
+Of a FITS file the first image HDU is read, or that of image.fits[1], image.fits[SCI] or image.fits[SCI,2];
+axes beyond two count pages.  A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
+integers become floats there.  Rows come in the order of the file.
+
 Of an OME-Zarr group the first dataset is read; what is written is a plain array.
 
 An image that would need more than --max-memory is deblurred tile by tile, all with one weight.  If that is
@@ -151,6 +156,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack) as source:
         source = _with_nodata(arguments, source)
+        source = replace(source, metadata=_with_history(arguments, source.metadata))
         if arguments.saturated is not None and arguments.saturated > 1 and source.dtype.kind in "iu":
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
@@ -225,6 +231,18 @@ def _tile_by_tile(
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
     )
+
+
+def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> Metadata:
+    """Metadata that says what was done."""
+    words = [f"fastdeblur {__version__} deblur"]
+    for name in ("psf", "psf_from", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
+        value = getattr(arguments, name)
+        if value is not None and name not in ("path", "device", "workers"):
+            said = " ".join(map(str, value)) if isinstance(value, list) else value
+            words.append(f"--{name.replace('_', '-')} {said}")
+    metadata = metadata or Metadata(files.format_of(Path(arguments.image)))
+    return replace(metadata, history=" ".join(words))
 
 
 def _warn_of_lost(arguments: argparse.Namespace, source: Source) -> None:

@@ -1,6 +1,6 @@
-"""Images in files, PNG, JPEG, TIFF, .npy and .zarr, for the command line.
+"""Images in files, PNG, JPEG, TIFF, FITS, .npy and .zarr, for the command line.
 
-Pillow and tifffile, which come with scikit-image, and Zarr decode and encode; here and in the modules
+Pillow and tifffile, which come with scikit-image, astropy and Zarr decode and encode; here and in the modules
 of the formats it is decided what their pixels mean, and what is refused instead of being changed in silence.
 """
 
@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from . import npys, pictures, pixels, tiffs, zarrs
+from . import fits, npys, pictures, pixels, tiffs, zarrs
 from .metadata import Metadata
 from .sources import Source
 from .whole import beside, locked, whole, whole_folder
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
+    **dict.fromkeys(fits.SUFFIXES, "FITS"),
 }  # fmt: skip
 OPENERS: dict[str, Callable[[Path, bool], Any]] = {
     "PNG": pictures.opened_png,
@@ -30,6 +31,7 @@ OPENERS: dict[str, Callable[[Path, bool], Any]] = {
     "TIFF": tiffs.opened,
     "NPY": npys.opened,
     "Zarr": zarrs.opened,
+    "FITS": fits.opened,
 }
 
 
@@ -40,7 +42,8 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, .npy or .zarr file; its suffix decides.
+        A PNG, JPEG, TIFF, FITS, .npy or .zarr file; its suffix decides.  ``image.fits[1]`` and ``image.fits[SCI]``
+        choose an HDU.
     stack : bool
         Whether the first axis of a .npy or .zarr counts pages.  TIFFs know that themselves.
 
@@ -88,7 +91,8 @@ def _only_page(path: str | Path, source: Source, most: int | None) -> np.ndarray
 
 def check_kind(path: Path) -> None:
     """Refuse what is no file where one is expected: a pipe would never end, nor would a device."""
-    if format_of(path) != "Zarr" and path.exists() and not path.is_file():
+    path, format = fits.split(path)[0], format_of(path)
+    if format != "Zarr" and path.exists() and not path.is_file():
         raise ValueError("it is not a file")
 
 
@@ -147,6 +151,11 @@ def check_out(path: str | Path, image: Any, pages: int | None = None, *, alpha: 
         format = format_of(path)
     except ValueError as error:
         raise ValueError(f"cannot write {path}: {error}") from None
+    if fits.split(path)[1] is not None:
+        raise ValueError(
+            f"cannot write {path}: the output is a file, without an HDU in brackets (that of the image is replaced, "
+            "all others are kept)"
+        )
     if not _holds(format, image, pages, alpha):
         fitting = [suffix for suffix, other in FORMATS.items() if _holds(other, image, pages, alpha)]
         what = pixels.described(tuple(image.shape), image.dtype, alpha)
@@ -162,6 +171,8 @@ def check_place(path: Path) -> None:
         raise ValueError(f"cannot write {path}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise ValueError(f"cannot write {path}: the folder {target.parent} is read-only")
+    if format == "FITS":
+        fits.require()
     if format == "Zarr":
         zarrs.require()
         if target.exists() and not zarrs.is_array(target):
@@ -220,6 +231,8 @@ def saving(
                     writer = npys.saving(file, every, dtype)
                 elif format == "TIFF":
                     writer = tiffs.saving(file, shape, dtype, pages, alpha)
+                elif format == "FITS":
+                    writer = fits.saving(file, shape, dtype, pages, metadata)
                 else:
                     writer = pictures.saving(file, format, metadata)
                 with writer as put:
@@ -261,6 +274,7 @@ def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None,
 
 
 def format_of(path: Path) -> str:
+    path = fits.split(path)[0]
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
@@ -273,6 +287,8 @@ def _holds(format: str, image: Any, pages: int | None, alpha: bool) -> bool:
     channels = pixels.channels(image.shape)
     if format in ("PNG", "JPEG") and (channels, alpha) not in pixels.KINDS:
         return False
+    if format == "FITS":
+        return not alpha and fits.holds(dtype)
     if format in ("PNG", "JPEG") and pages is not None:
         return False
     if format == "PNG":  # 16-bit colour exists, but Pillow does not write it

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import pixels
 from .metadata import Metadata
+from .missing import Missing, as_written
 from .sources import Source
 
 SUFFIXES = (".fits", ".fit", ".fts", ".fz")
@@ -89,11 +90,12 @@ class Coding:
         found = raw.astype(self.stored.newbyteorder("="))
         return _shifted(found).view(self.dtype) if self.shifted else found
 
-    def missing(self, raw: np.ndarray) -> np.ndarray:
-        """Whether each pixel is missing."""
-        if raw.dtype.kind == "f":
-            return np.isnan(raw)
-        return np.zeros(raw.shape, bool) if self.blank is None else raw == self.blank
+    @property
+    def missing(self) -> Missing | None:
+        """Of integers that are not scaled, the value that means a missing pixel."""
+        if self.blank is None or self.scaled:
+            return None
+        return Missing(values=(self.blank + (int(self.zero) if self.shifted else 0),))
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """The stored numbers of values that are not scaled."""
@@ -193,7 +195,7 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         hdus = _hdus(file)
         hdu = _chosen(hdus, chosen)
         sizes = hdu.sizes
-        header, compression, raw = hdu.header, None, None
+        header, compression = hdu.header, None
         if hdu.compressed:
             image = _compressed(path, hdu, closing)
             header, compression = image.header, _compression(image, hdu.header)
@@ -201,9 +203,8 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         count, shape = math.prod(sizes[:-2]), sizes[-2:]
         planes = (count, *shape)
         size = math.prod(sizes) * coding.stored.itemsize
-        if hdu.compressed:
-            raw = _Decoded(image, planes, coding)
-        else:
+        raw: Any = _Decoded(image, planes) if hdu.compressed else None
+        if raw is None:
             raw = np.memmap(path, coding.stored, "r", hdu.data, planes)
         pixels.check(shape, coding.dtype)
         one = count == 1 and not stack
@@ -217,6 +218,7 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
             array=Parts(raw, coding) if one and not hdu.compressed else None,
             alpha=False,
             metadata=_metadata(file, hdus, hdu, header, compression),
+            missing=coding.missing,
         )
 
 
@@ -224,7 +226,8 @@ class Parts:
     """Values of any part of an image that lies in a file, one copy each."""
 
     def __init__(self, raw: np.memmap, coding: Coding):
-        self._raw, self._coding = raw[0], coding
+        self._raw: np.ndarray = raw[0]
+        self._coding = coding
         self.shape, self.dtype = self._raw.shape, coding.dtype
         # What has been read is not to count as memory, see large.reading.give_back.
         self._mmap, self.mode = raw._mmap, raw.mode  # type: ignore[attr-defined]
@@ -236,8 +239,8 @@ class Parts:
 class _Decoded:
     """Planes of a compressed image, all of which are decoded at once."""
 
-    def __init__(self, image: Any, planes: tuple[int, ...], coding: Coding):
-        self._image, self._planes, self._coding = image, planes, coding
+    def __init__(self, image: Any, planes: tuple[int, ...]):
+        self._image, self._planes = image, planes
         self._found: np.ndarray | None = None
 
     def __getitem__(self, number: int) -> np.ndarray:
@@ -250,7 +253,8 @@ class _Decoded:
 def _hdus(file: IO[bytes]) -> list[Hdu]:
     """All HDUs of a file; what follows the last one, and is none, is left alone."""
     fits = require()
-    size, start, found = file.seek(0, 2), 0, []
+    found: list[Hdu] = []
+    size, start = file.seek(0, 2), 0
     while start < size:
         file.seek(start)
         first = file.read(9)
@@ -333,7 +337,7 @@ def _chosen(hdus: list[Hdu], chosen: str | None) -> Hdu:
     if chosen.isascii() and chosen.isdigit():
         found = [hdu for hdu in hdus if hdu.number == int(chosen)]
     else:
-        found = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip().lower() == name.lower()]
+        found = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip().lower() == name.lower() != ""]
         if version:
             found = [hdu for hdu in found if str(hdu.header.get("EXTVER", 1)) == version]
         if name.lower() == "primary" and not found:
@@ -371,9 +375,7 @@ def _compression(image: Any, header: Any) -> dict[str, Any]:
     return given
 
 
-def _metadata(
-    file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compression: dict[str, Any] | None
-) -> Metadata:
+def _metadata(file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compression: dict[str, Any] | None) -> Metadata:
     words = ["the FITS header", *["other HDUs"] * (len(hdus) > 1)]
     untrue = tuple(name for name in UNTRUE if name in header)
     return Metadata("FITS", own=Kept(file, hdu, header, compression), own_words=tuple(words), unread=untrue)
@@ -381,16 +383,17 @@ def _metadata(
 
 @contextmanager
 def saving(
-    file: Any, shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, metadata: Metadata | None, history: str
+    file: Any, shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, metadata: Metadata | None
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write pages of that shape, channels as planes, in the place of the image that was read, or to a file of their own."""
+    """Write pages of that shape, channels as planes: in the place of the image that was read, among its other HDUs."""
     kept = metadata.own if metadata is not None and metadata.format == "FITS" else None
-    header, coding = header_for(kept, shape, dtype, pages, history)
+    header, coding = header_for(kept, shape, dtype, pages, metadata.history if metadata is not None else "")
+    hole = _hole(kept, coding)
     if kept is not None:
         _copy(kept.file, file, 0, kept.hdu.start)
     if kept is not None and kept.compression is not None:
         found: list[np.ndarray] = []
-        yield found.append
+        yield lambda page: found.append(_with_holes(page, hole))
         file.write(_compress(np.stack(found), header, kept, dtype))
     else:
         file.write(_text(header))
@@ -400,7 +403,7 @@ def saving(
             nonlocal written
             planes = np.moveaxis(page, -1, 0) if page.ndim == 3 else page[None]
             for plane in planes:
-                file.write(coding.numbers(plane).data)
+                file.write(coding.numbers(_with_holes(plane, hole)).data)
                 written += plane.size * coding.stored.itemsize
 
         yield put
@@ -425,6 +428,7 @@ def header_for(
         for name in UNTRUE:
             header.remove(name, ignore_missing=True)
     before = None if kept is None else coding_of(header)
+    blank = None if before is None or before.missing is None else before.missing.values[0]
     if before is not None and before.dtype == coding.dtype and not before.scaled:
         coding = before
     else:
@@ -433,8 +437,26 @@ def header_for(
             header.remove(name, ignore_missing=True)
         if coding.shifted:
             header["BSCALE"], header["BZERO"] = 1, int(coding.zero)
-    header.add_history(history.encode("ascii", "backslashreplace").decode())
+        if (
+            before is not None and blank is not None and coding.dtype.kind != "f"
+        ):  # missing pixels have become another number
+            header["BLANK"] = int(coding.numbers(as_written(blank, before.dtype, coding.dtype)[None])[0])
+    if history:
+        header.add_history(history.encode("ascii", "backslashreplace").decode())
     return header, coding
+
+
+def _hole(kept: Kept | None, coding: Coding) -> Any:
+    """The number that missing pixels have become where they are to be NaN; None if there is none."""
+    before = None if kept is None else coding_of(kept.header)
+    if before is None or before.missing is None or coding.dtype.kind != "f":
+        return None
+    return as_written(before.missing.values[0], before.dtype, coding.dtype)
+
+
+def _with_holes(page: np.ndarray, hole: Any) -> np.ndarray:
+    """Pixels, NaN where they have that number."""
+    return page if hole is None else np.where(page == hole, page.dtype.type(np.nan), page)
 
 
 def _text(header: Any) -> bytes:

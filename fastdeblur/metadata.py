@@ -13,6 +13,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "TIFF": frozenset(),
     "NPY": frozenset(),
     "Zarr": frozenset(),
+    "FITS": frozenset(),
 }
 WORDS = {
     "icc": "the colour profile (ICC)",
@@ -46,6 +47,8 @@ class Metadata:
         What that is, in words, for the message that says that another format has no place for it.
     unread : tuple of str
         What no format keeps, in words, since it holds for the file that was read alone.
+    history : str
+        What was done to the pixels, for formats that note it.
     """
 
     format: str
@@ -58,6 +61,7 @@ class Metadata:
     own: Any = None
     own_words: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    history: str = ""
 
     def lost(self, format: str) -> list[str]:
         """What a format cannot keep of it, in words."""

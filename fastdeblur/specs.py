@@ -42,9 +42,11 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
             return kernel
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"psf {spec!r} is not {form}: {error}") from error
-    if Path(spec).suffix.lower() not in files.FORMATS:
+    try:
+        files.format_of(Path(spec))
+    except ValueError:
         forms = ", ".join(form for form, _, _ in BUILDERS.values())
-        raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})")
+        raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})") from None
     return _from_file(spec, most, psf.normalise)
 
 

@@ -117,6 +117,50 @@ def pictures():
     }
 
 
+def header_of(**cards):
+    """A block of a FITS header."""
+    lines = [f"{name.replace('_', '-'):8}= {value:>20}" for name, value in cards.items()]
+    text = "".join(line.ljust(80) for line in [*lines, "END"])
+    return text.ljust(-(-len(text) // 2880) * 2880).encode()
+
+
+def fitses():
+    """FITS files by name."""
+    plain = {"SIMPLE": "T", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 30, "NAXIS2": 24}
+    extension = {"XTENSION": "'BINTABLE'", **plain, "PCOUNT": 0, "GCOUNT": 1, "TFIELDS": 1, "TFORM1": "'30B'"}
+    del extension["SIMPLE"]
+    packed = {
+        **extension,
+        "NAXIS1": 8,
+        "NAXIS2": 24,
+        "PCOUNT": 720,
+        "TFORM1": "'1PB(30)'",
+        "TTYPE1": "'COMPRESSED_DATA'",
+    }
+    packed |= {"ZIMAGE": "T", "ZCMPTYPE": "'RICE_1'", "ZBITPIX": 8, "ZNAXIS": 2, "ZNAXIS1": 30, "ZNAXIS2": 24}
+    tiles = {"ZTILE1": 30, "ZTILE2": 1}
+    good, empty = header_of(**plain) + PIXELS.ljust(2880, b"\0"), header_of(SIMPLE="T", BITPIX=8, NAXIS=0)
+    return {
+        "empty.fits": b"",
+        "text.fits": b"no picture",
+        "half.fits": good[: 2880 + 360],
+        "endless.fits": (header_of(**plain).replace(b"END", b"   "), SPARSE),
+        "huge.fits": header_of(**plain | {"NAXIS1": 2**40, "NAXIS2": 2**40}),
+        "sparse.fits": (header_of(**plain | {"NAXIS1": 2**16 - 1, "NAXIS2": 2**15}), 2**31 + 2880),
+        "axes.fits": header_of(**plain | {"NAXIS": 10**6}),
+        "negative.fits": header_of(**plain | {"NAXIS1": -30}) + PIXELS,
+        "words.fits": header_of(**plain | {"NAXIS1": "'many'"}) + PIXELS,
+        "bits.fits": header_of(**plain | {"BITPIX": 12}) + PIXELS,
+        "line.fits": header_of(SIMPLE="T", BITPIX=8, NAXIS=1, NAXIS1=720) + PIXELS,
+        "table.fits": empty + header_of(**extension) + PIXELS.ljust(2880, b"\0"),
+        "scale.fits": header_of(**plain | {"BSCALE": 0.0}) + PIXELS.ljust(2880, b"\0"),
+        "packed.fits": empty + header_of(**packed | tiles) + bytes(2880),
+        "bomb.fits": empty + header_of(**packed | {"ZNAXIS1": 2**17, "ZNAXIS2": 2**17} | tiles) + bytes(2880),
+        "bomb-tile.fits": empty + header_of(**packed | {"ZTILE1": 2**31, "ZTILE2": 2**31}) + bytes(2880),
+        "many.fits": empty + header_of(XTENSION="'IMAGE'", BITPIX=8, NAXIS=0, PCOUNT=0, GCOUNT=1) * 5000,
+    }
+
+
 CODES = {"B": 1, "H": 3, "I": 4, "q": 17, "Q": 16, "h": 8, "i": 9}
 
 
@@ -407,9 +451,9 @@ def zarrs():
 
 def make(folder, with_zarr=True):
     """Write them all; returns their names."""
-    made = {f"pipe{suffix}": PIPE for suffix in (".png", ".jpg", ".tif", ".npy", ".zarr")}
+    made = {f"pipe{suffix}": PIPE for suffix in (".png", ".jpg", ".tif", ".npy", ".zarr", ".fits")}
     made |= {f"device{suffix}": Path("/dev/zero") for suffix in (".png", ".tif", ".npy")}
-    made |= pictures() | tiffs() | npys() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
+    made |= pictures() | tiffs() | npys() | fitses() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
     for name, content in made.items():
         parts = content if isinstance(content, dict) else {"": content}
         for part, inner in parts.items():
@@ -422,6 +466,9 @@ def make(folder, with_zarr=True):
             elif isinstance(inner, int):
                 path.touch()
                 os.truncate(path, inner)
+            elif isinstance(inner, tuple):  # what a file begins with, and its size
+                path.write_bytes(inner[0])
+                os.truncate(path, inner[1])
             else:
                 path.write_bytes(inner.encode() if isinstance(inner, str) else inner)
     return list(made)

@@ -1,0 +1,299 @@
+"""FITS files, read back by astropy: pixels, headers, coordinates, other HDUs."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from samples import noise, one_error
+
+from fastdeblur import cli, files
+
+QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--max-iter", "2", "--mu", "0.1"]
+
+
+def test_without_the_package_it_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "astropy.io", None)
+    np.save(tmp_path / "image.npy", np.ones((4, 5)))
+    (tmp_path / "image.fits").write_bytes(b"SIMPLE  = ")
+    for source, out in (("image.npy", "out.fits"), ("image.fits", "out.npy")):
+        said = one_error(capsys, "deblur", tmp_path / source, "-o", tmp_path / out, *QUICK)
+        assert 'pip install "fastdeblur[fits]"' in said
+
+
+fits = pytest.importorskip("astropy.io.fits")
+wcs = pytest.importorskip("astropy.wcs")
+table = pytest.importorskip("astropy.table")
+
+SHAPE = (24, 30)
+DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"]
+
+
+def sky(**cards):
+    """A header with coordinates, a long card, a comment, and names of an observatory's own."""
+    header = fits.Header()
+    header["OBJECT"] = ("M 31", "what was looked at")
+    header["EXPTIME"] = 1.50
+    header["HIERARCH ESO TEL AIRM"] = 1.25
+    header["LONG"] = "x" * 100
+    header["COMMENT"] = "a comment"
+    header["HISTORY"] = "bias subtracted"
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    header["CRVAL1"], header["CRVAL2"], header["CRPIX1"], header["CRPIX2"] = 10.7, 41.3, 15.5, 12.5
+    header["CD1_1"], header["CD1_2"], header["CD2_1"], header["CD2_2"] = -1e-4, 1e-6, 1e-6, 1e-4
+    for name, value in cards.items():
+        header[name] = value
+    return header
+
+
+def several(path, image, kind=fits.ImageHDU, **options):
+    """A file of an observatory: an empty primary HDU, a table, the image, its error, and another table."""
+    rows = table.Table({"x": np.arange(5), "name": ["a", "b", "c", "d", "e"]})
+    hdus = [
+        fits.PrimaryHDU(header=fits.Header({"TELESCOP": "tube"})),
+        fits.BinTableHDU(rows, name="CAT"),
+        kind(image, sky(), name="SCI", **options),
+        fits.ImageHDU(np.full(SHAPE, 0.5, np.float32), name="ERR"),
+        fits.TableHDU.from_columns([fits.Column("n", "I4", array=np.arange(3))], name="LOG"),
+    ]
+    fits.HDUList(hdus).writeto(path)
+
+
+def run(*words):
+    assert cli.main(["deblur", *map(str, words)]) == 0
+
+
+def cards(header, *without):
+    return [card for card in map(str, header.cards) if not card.startswith(("HISTORY", *without))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_was_written_is_read_by_others_and_here(tmp_path, dtype):
+    image = noise(SHAPE, dtype)
+    files.write(tmp_path / "image.fits", image)
+    with fits.open(tmp_path / "image.fits") as hdus:
+        hdus.verify("exception")
+        found = hdus[0].data
+        assert len(hdus) == 1
+        assert found.dtype.newbyteorder("=") == image.dtype
+        np.testing.assert_array_equal(found, image)
+    assert (tmp_path / "image.fits").stat().st_size % 2880 == 0
+    again = files.read(tmp_path / "image.fits")
+    assert again.dtype == image.dtype
+    np.testing.assert_array_equal(again, image)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_header_coordinates_and_other_hdus_stay(tmp_path, capsys, dtype, kind):
+    if (kind, dtype) == (fits.CompImageHDU, "i8") or (kind, dtype) == (fits.CompImageHDU, "i1"):
+        pytest.skip("astropy compresses no such integers")
+    image = noise(SHAPE, dtype)
+    source, out = tmp_path / "image.fits", tmp_path / "out.fits"
+    several(source, image, kind)
+    before = source.read_bytes()
+    run(f"{source}[SCI]", "-o", out, *QUICK)
+    said = capsys.readouterr()
+    assert said.err == ""
+    run(f"{source}[2]", "-o", tmp_path / "out.npy", *QUICK)
+    assert source.read_bytes() == before
+    with fits.open(source) as one, fits.open(out) as other:
+        other.verify("exception")
+        assert [type(hdu) for hdu in one] == [type(hdu) for hdu in other]
+        assert [hdu.name for hdu in other] == ["PRIMARY", "CAT", "SCI", "ERR", "LOG"]
+        for number in (0, 1, 3, 4):
+            assert one[number].header.tostring() == other[number].header.tostring()
+            if one[number].data is not None:
+                assert one[number].data.tobytes() == other[number].data.tobytes()
+        first, second = one["SCI"], other["SCI"]
+        assert cards(first.header) == cards(second.header)
+        bias, ours, *_ = second.header["HISTORY"]
+        assert bias == "bias subtracted"
+        assert ours.startswith("fastdeblur ")
+        assert "--psf gaussian:5:1" in str(second.header["HISTORY"])
+        assert wcs.WCS(first.header).wcs.compare(wcs.WCS(second.header).wcs)
+        assert second.data.dtype == first.data.dtype
+        if dtype[0] in "iu" or kind is fits.ImageHDU:  # compressed floats are rounded
+            np.testing.assert_array_equal(second.data, np.load(tmp_path / "out.npy"))
+        else:
+            np.testing.assert_allclose(second.data, np.load(tmp_path / "out.npy"), atol=0.2)
+        assert (second.data != first.data).any()
+
+
+def test_the_first_image_is_the_default(tmp_path):
+    image = noise(SHAPE, "f4")
+    several(tmp_path / "image.fits", image)
+    np.testing.assert_array_equal(files.read(tmp_path / "image.fits"), image)
+    for chosen in ("2", "SCI", "sci", "SCI,1", " SCI "):
+        np.testing.assert_array_equal(files.read(f"{tmp_path}/image.fits[{chosen}]"), image)
+    assert (files.read(f"{tmp_path}/image.fits[ERR]") == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("7", r"it has no HDU '7'; its HDUs are 0, 1 \(CAT\), 2 \(SCI\), 3 \(ERR\), 4 \(LOG\)"),
+        ("DQ", "it has no HDU 'DQ'"),
+        ("SCI,2", "it has no HDU 'SCI,2'"),
+        ("CAT", r"its HDU 1 \(CAT\) is no image of two or more axes"),
+        ("0", "its HDU 0 is no image"),
+        ("", "it has no HDU ''"),
+    ],
+)
+def test_hdus_that_are_none(tmp_path, chosen, message):
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    with pytest.raises(ValueError, match=message):
+        files.read(f"{tmp_path}/image.fits[{chosen}]")
+
+
+def test_an_output_is_a_file(tmp_path, capsys):
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    said = one_error(capsys, "deblur", tmp_path / "image.fits", "-o", tmp_path / "image.fits[SCI]", *QUICK)
+    assert "the output is a file, without an HDU in brackets" in said
+
+
+def test_in_place_nothing_else_changes(tmp_path):
+    path = tmp_path / "image.fits"
+    several(path, noise(SHAPE, "i2"))
+    before = path.read_bytes()
+    run(f"{path}[SCI]", "-o", path, *QUICK)
+    with fits.open(path) as hdus:
+        start, data, after = (hdus["SCI"].fileinfo()[name] for name in ("hdrLoc", "datLoc", "datSpan"))
+    found = path.read_bytes()
+    assert found[:start] == before[:start]
+    assert found[data + after :] == before[-len(found[data + after :]) :]
+    assert len(found) - len(before) in (0, 2880)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_scaled_values_are_those_that_astropy_reads_and_become_floats(tmp_path, dtype):
+    raw = noise(SHAPE, dtype)
+    hdu = fits.PrimaryHDU(raw, sky())
+    hdu.header["BSCALE"], hdu.header["BZERO"] = 0.25, -3.5
+    with warnings.catch_warnings(action="ignore"):
+        hdu.writeto(tmp_path / "image.fits")
+    # What writing makes of it is astropy's business: the numbers that the file has are what counts.
+    with fits.open(tmp_path / "image.fits") as hdus:
+        wanted = hdus[0].data.astype(hdus[0].data.dtype.newbyteorder("="))
+    found = files.read(tmp_path / "image.fits")
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (1, 1)])
+def test_axes_of_length_1_stay(tmp_path, axes):
+    """As radio interferometers have them: polarisation and frequency."""
+    image = noise((*axes, *SHAPE), "f4")
+    fits.PrimaryHDU(image, sky()).writeto(tmp_path / "image.fits")
+    with files.opened(tmp_path / "image.fits") as source:
+        assert (source.shape, source.pages) == (SHAPE, None)
+        np.testing.assert_array_equal(source.array[3:7, 5:], image.reshape(SHAPE)[3:7, 5:])
+    run(tmp_path / "image.fits", "-o", tmp_path / "out.fits", *QUICK)
+    with fits.open(tmp_path / "out.fits") as hdus:
+        assert hdus[0].data.shape == image.shape
+
+
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_cubes_are_stacks_and_stay_cubes(tmp_path, kind):
+    cube = noise((3, *SHAPE), "f8" if kind is fits.ImageHDU else "i4")
+    several(tmp_path / "cube.fits", cube, kind)
+    with files.opened(tmp_path / "cube.fits") as source:
+        assert (source.shape, source.pages) == (SHAPE, 3)
+        np.testing.assert_array_equal(source.page(1), cube[1])
+    run(tmp_path / "cube.fits", "-o", tmp_path / "out.fits", *QUICK)
+    np.save(tmp_path / "cube.npy", cube)
+    run(tmp_path / "cube.npy", "--stack", "-o", tmp_path / "out.npy", *QUICK)
+    with fits.open(tmp_path / "out.fits") as hdus:
+        assert type(hdus["SCI"]) is kind
+        np.testing.assert_array_equal(hdus["SCI"].data, np.load(tmp_path / "out.npy"))
+
+
+def test_other_formats_become_fits_and_back(tmp_path, capsys):
+    image = noise((*SHAPE, 3), "u1")
+    np.save(tmp_path / "image.npy", image)
+    words = [tmp_path / "image.npy", *QUICK, "--bounds", "0", "1"]
+    run(*words, "-o", tmp_path / "out.npy")
+    run(*words, "-o", tmp_path / "out.fits")
+    with fits.open(tmp_path / "out.fits") as hdus:
+        np.testing.assert_array_equal(hdus[0].data, np.moveaxis(np.load(tmp_path / "out.npy"), -1, 0))
+    capsys.readouterr()
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    run(tmp_path / "image.fits", "-o", tmp_path / "out.tif", *QUICK)
+    assert "out.tif does not keep the FITS header, other HDUs: TIFF has no place for that" in capsys.readouterr().err
+
+
+def test_what_fits_cannot_hold_is_refused(tmp_path, capsys):
+    np.save(tmp_path / "half.npy", noise(SHAPE, "f2"))
+    said = one_error(capsys, "deblur", tmp_path / "half.npy", "-o", tmp_path / "out.fits", *QUICK)
+    assert "FITS cannot hold float16 gray of 24x30; .tif" in said
+
+
+def test_another_dtype_changes_how_numbers_are_stored(tmp_path):
+    several(tmp_path / "image.fits", noise(SHAPE, "u2"))
+    run(tmp_path / "image.fits", "-o", tmp_path / "out.fits", "--dtype", "float32", *QUICK)
+    with fits.open(tmp_path / "out.fits") as hdus:
+        hdus.verify("exception")
+        header, before = hdus["SCI"].header, fits.getheader(tmp_path / "image.fits", "SCI")
+        assert (header["BITPIX"], "BZERO" in header, "BSCALE" in header) == (-32, False, False)
+        assert cards(header, "BITPIX") == cards(before, "BITPIX", "BSCALE", "BZERO")
+        assert 1000 < hdus["SCI"].data.mean() < 65535  # in the units of the file
+
+
+def test_checksums_that_would_be_wrong_are_left_out_and_named(tmp_path, capsys):
+    hdu = fits.PrimaryHDU(noise(SHAPE, "f4"), sky(DATAMAX=4.0))
+    hdu.writeto(tmp_path / "image.fits", checksum=True)
+    run(tmp_path / "image.fits", "-o", tmp_path / "out.fits", *QUICK)
+    assert "out.fits does not keep CHECKSUM, DATASUM, DATAMAX" in capsys.readouterr().err
+    fits.open(tmp_path / "out.fits", checksum=True).close()
+    assert not {"CHECKSUM", "DATASUM", "DATAMAX"} & set(fits.getheader(tmp_path / "out.fits"))
+
+
+def test_what_follows_the_last_hdu_stays(tmp_path):
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    with (tmp_path / "image.fits").open("ab") as file:
+        file.write(b"special records" * 192)
+    run(tmp_path / "image.fits", "-o", tmp_path / "out.fits", *QUICK)
+    assert (tmp_path / "out.fits").read_bytes().endswith(b"special records" * 192)
+
+
+def test_a_psf_may_be_a_fits_file(tmp_path):
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    fits.PrimaryHDU(np.ones((3, 5))).writeto(tmp_path / "psf.fits")
+    quick = ["--workers", "1", "--max-iter", "2", "--mu", "0.1"]
+    run(tmp_path / "image.fits", "-o", tmp_path / "one.npy", "--psf", f"{tmp_path}/psf.fits[0]", *quick)
+    run(tmp_path / "image.fits", "-o", tmp_path / "other.npy", "--psf", "box:3x5", *quick)
+    np.testing.assert_allclose(np.load(tmp_path / "one.npy"), np.load(tmp_path / "other.npy"), atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize("dtype", ["i2", "u2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_missing_pixels_are_ignored_and_come_back(tmp_path, dtype, kind, fill):
+    """Those that are NaN, and those that have the number of BLANK."""
+    if (kind, dtype) == (fits.CompImageHDU, "f8"):
+        pytest.skip("floats are taken once")
+    image = np.random.default_rng(3).integers(1000, 3000, SHAPE).astype(dtype)
+    hole = np.zeros(SHAPE, bool)
+    hole[5:9, 10:14] = hole[0, 0] = True
+    blank = np.nan if dtype[0] == "f" else {"i2": -32768, "u2": 0, "i4": -999}[dtype]
+    image[hole] = blank
+    several(tmp_path / "image.fits", image, kind)
+    if dtype[0] != "f":  # the stored number
+        fits.setval(tmp_path / "image.fits", "BLANK", value=int(blank) - 32768 * (dtype == "u2"), ext="SCI")
+    words = [tmp_path / "image.fits", *QUICK, *["--fill"] * fill]
+    with warnings.catch_warnings(action="ignore"):
+        run(*words, "-o", tmp_path / "out.fits")
+        run(*words, "-o", tmp_path / "float.fits", "--dtype", "float32")
+        np.save(tmp_path / "image.npy", np.where(hole, np.nan, image / (1 if dtype[0] == "f" else np.iinfo(dtype).max)))
+        run(tmp_path / "image.npy", "-o", tmp_path / "wanted.npy", "--fill", *QUICK)
+    with fits.open(tmp_path / "out.fits", do_not_scale_image_data=True) as hdus:
+        raw = hdus["SCI"].data
+        stored = np.isnan(raw) if dtype[0] == "f" else raw == hdus["SCI"].header["BLANK"]
+        np.testing.assert_array_equal(stored, hole & (not fill))
+    wanted = np.load(tmp_path / "wanted.npy") * (1 if dtype[0] == "f" else np.iinfo(dtype).max)
+    with fits.open(tmp_path / "float.fits") as hdus:
+        assert "BLANK" not in hdus["SCI"].header
+        found = hdus["SCI"].data
+        np.testing.assert_array_equal(np.isnan(found), hole & (not fill))
+        there = ~np.isnan(found)
+        np.testing.assert_allclose(found[there], wanted[there], rtol=1e-3, atol=1)
