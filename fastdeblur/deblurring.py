@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, checks, files, missing, pixels, specs, tilewise
+from . import __version__, checks, files, missing, pixels, specs, tilewise, uncertainty
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
@@ -37,7 +37,8 @@ and files of weights and starts mean that scale; --background and --read-noise a
 IMAGE's own units.  Metadata and colour profiles are not carried over.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
-one after another, and written as a stack again.  --mu auto finds a weight for each page.
+one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
+one for all, on the first page.
 Of a FITS file the first image HDU is read, or that of image.fits[1], image.fits[SCI] or image.fits[SCI,2];
 axes beyond two count pages.  A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
 integers become floats there.  Rows come in the order of the file.
@@ -59,6 +60,9 @@ SAME = (
     "mu", "data", "boundary", "bounds", "solver", "learning_rate", "max_iter", "tol", "seed", "path", "device",
     "workers",
 )  # fmt: skip
+# The automatic weight of the first page, for all pages.
+ONCE = "auto-once"
+MU_HELP = "weight of the prior, auto, or auto-once: found on the first page, for all (default: %(default)s)"
 # What pixels may be written as.
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
@@ -105,7 +109,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
 
     solve = parser.add_argument_group("what is minimised")
-    solve.add_argument("--mu", type=_mu, default="auto", help="weight of the prior, or auto (default: %(default)s)")
+    solve.add_argument("--mu", type=_mu, default="auto", help=MU_HELP)
     solve.add_argument(
         "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
     )
@@ -117,6 +121,13 @@ def add(commands: Any) -> None:
     solve.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
     solve.add_argument(
         "--weights", metavar="FILE", help="an image of the pixels' weights, for all pages; 0 ignores a pixel"
+    )
+    solve.add_argument(
+        "--weights-are",
+        choices=uncertainty.KINDS,
+        default="weights",
+        help="what that image has: weights, or the noise's standard deviation or variance, of which weights are the "
+        "inverse (squared), 1 in the middle; pixels of 0 or NaN are ignored then (default: %(default)s)",
     )
     solve.add_argument("--saturated", type=float, metavar="LEVEL", help="ignore pixels that are at least this")
     solve.add_argument(
@@ -263,6 +274,12 @@ def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
         if value is not None:
             named = name == "init" and value in STARTS
             options[name] = value if named else pixels.to_real(files.read_colours(value, most))
+    if arguments.weights is not None:
+        options["weights"] = uncertainty.weights_of(options["weights"], arguments.weights_are, arguments.weights)
+    elif arguments.weights_are != "weights":
+        raise ValueError(f"weights-are must come with --weights FILE; got {arguments.weights_are} alone")
+    if arguments.mu == ONCE:
+        options["mu"] = "auto"
     return {**options, "progress": arguments.progress}
 
 
@@ -292,7 +309,7 @@ def _page_by_page(
     rest = (source.page(number) for number in range(1, source.pages or 1))
     restored = (
         (_stored(result.image, image, None if arguments.fill else mask, source, clipped, dtype), result)
-        for image, mask, result in _restored(itertools.chain([first], rest), source, psf, arguments.saturated, options)
+        for image, mask, result in _restored(itertools.chain([first], rest), source, psf, arguments, options)
     )
     written, result = next(restored)
     results = [_figures(result)]
@@ -306,10 +323,14 @@ def _page_by_page(
 
 
 def _restored(
-    images: Iterable[np.ndarray], source: Source, psf: np.ndarray, level: float | None, options: dict[str, Any]
+    images: Iterable[np.ndarray],
+    source: Source,
+    psf: np.ndarray,
+    arguments: argparse.Namespace,
+    options: dict[str, Any],
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, Result]]:
     """Images of one shape, where their pixels are missing, and how each was restored."""
-    deblurrer = None
+    deblurrer, level = None, arguments.saturated
     for number, image in enumerate(images):
         everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
         mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
@@ -318,6 +339,8 @@ def _restored(
             deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
         weights = None if level is None else tilewise.unsaturated(real, level, options.get("weights"))
         result = deblurrer.solve(real, weights=weights)
+        if number == 0 and arguments.mu == ONCE:
+            options, deblurrer = options | {"mu": result.mu}, None
         yield image, mask, result
 
 
@@ -357,7 +380,9 @@ def _print(
         print(json.dumps(figures, allow_nan=False))
         return
     reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
-    of = f"mu {results[0]['mu']:.3g}" if pages is None else f"{pages} pages"
+    of = f"mu {results[0]['mu']:.3g}"
+    if pages is not None:
+        of = f"{pages} pages" + f", {of} for all" * (arguments.mu == ONCE)
     if source.alpha:
         of = f"alpha as it was, {of}"
     worst = max(results, key=lambda result: result["misfit"] or 0.0)
@@ -388,8 +413,8 @@ def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
 
 def _mu(text: str) -> float | str:
     with contextlib.suppress(ValueError):
-        return text if text == "auto" else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number of at least 0, or auto; got {text.strip()!r}")
+        return text if text in ("auto", ONCE) else float(text)
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, auto, or {ONCE}; got {text.strip()!r}")
 
 
 def _background(text: str) -> float | str:

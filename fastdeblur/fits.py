@@ -23,7 +23,7 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fz")
 # A FITS file is in blocks of that many bytes; a header is in cards.
 BLOCK, CARD = 2880, 80
 # More than these are no astronomer's, and would take long to read.
-MOST_HEADER, MOST_HDUS = 2**22, 4096
+MOST_HEADER, MOST_HDUS = 2**22, 1000
 STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # Keywords that the restored pixels would make untrue.
 UNTRUE = ("CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX")

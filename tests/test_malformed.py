@@ -23,6 +23,9 @@ TRY = """
 import contextlib, io, json, sys, time
 from fastdeblur import cli
 
+with contextlib.suppress(ImportError):  # which takes a moment of its own
+    import astropy.io.fits
+
 def peak():  # getrusage's is never below that of the process that started this one
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 
