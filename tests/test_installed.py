@@ -27,7 +27,8 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_declared():
     tests = Path(__file__).resolve().parent
     project = tomllib.loads((tests.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    declared = map(Requirement, [*project["dependencies"], *extras["plot"], *extras["large"], *extras["test"]])
+    listed = [each for name in ("plot", "large", "fits", "test") for each in extras[name]]
+    declared = map(Requirement, [*project["dependencies"], *listed])
     floors = {each.name: set(map(str, each.specifier)) for each in declared if each.name != "fastdeblur"}
     lines = (tests / "oldest.txt").read_text(encoding="utf-8").splitlines()
     oldest = dict(line.split("==") for line in lines if not line.startswith("#"))

@@ -53,7 +53,7 @@ def test_the_middle_weight_is_1_and_what_is_not_known_has_none():
     with pytest.warns(UserWarning, match="1 pixels are ignored"):
         found = uncertainty.weights_of(sigma, "sigma")
     np.testing.assert_array_equal(found, np.array([[4, 1, 0.25], [0, 0, 0]], np.float32))
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="1 pixels are ignored"):
         found = uncertainty.weights_of(sigma * np.float32(1e-38), "variance")
     np.testing.assert_allclose(found, [[2, 1, 0.5], [0, 0, 0]], rtol=1e-6)
 
