@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, checks, files, missing, pixels, specs, tilewise, uncertainty
+from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, uncertainty
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
@@ -241,6 +241,7 @@ def _tile_by_tile(
         f"noise {account.noise:.2g}, misfit {account.misfit:.2g}, "
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
+        + _remarks(source)
     )
 
 
@@ -260,8 +261,9 @@ def _warn_of_lost(arguments: argparse.Namespace, source: Source) -> None:
     """Name in one line what of the file's metadata the output has no place for."""
     format = files.format_of(Path(arguments.out))
     lost = [] if source.metadata is None else source.metadata.lost(format)
-    if lost:
-        checks.warn(f"{arguments.out} does not keep {', '.join(lost)}: {format} has no place for that", UserWarning)
+    if source.metadata is not None and lost:
+        why = "" if format == source.metadata.format else f": {format} has no place for that"
+        checks.warn(f"{arguments.out} does not keep {', '.join(lost)}{why}", UserWarning)
 
 
 def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
@@ -391,7 +393,13 @@ def _print(
     print(
         f"{arguments.out}: {of}, path {results[0]['path']}, "
         f"{sum(result['n_iter'] for result in results)} iterations, stop reason {reasons}, {seconds:.2f} s"
+        + _remarks(source)
     )
+
+
+def _remarks(source: Source) -> str:
+    """What the printed line says of how the file was read."""
+    return "".join(f"; {each}" for each in source.notes)
 
 
 def _nodata(text: str) -> float | str:
@@ -402,6 +410,8 @@ def _nodata(text: str) -> float | str:
 
 def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
     """A source of which pixels of the value that was given are missing, too."""
+    if arguments.fill:
+        source = replace(source, metadata=tiff_layout.filled(source.metadata))
     if arguments.nodata is None:
         return source
     if arguments.nodata == "none":

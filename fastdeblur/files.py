@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import fits, npys, pictures, pixels, tiffs, zarrs
+from . import fits, npys, pictures, pixels, tiff_writing, tiffs, zarrs
 from .metadata import Metadata
 from .sources import Source
 from .whole import beside, locked, whole, whole_folder
@@ -217,7 +217,7 @@ def saving(
     shape, dtype = tuple(image.shape), image.dtype.newbyteorder("=")
     if format not in ("NPY", "Zarr") and shape[2:] == (1,):
         shape = shape[:2]
-    every = shape if pages is None else (pages, *shape)
+    every, folder = shape if pages is None else (pages, *shape), Path(os.path.realpath(path)).parent
     with write_errors(path):
         if format == "Zarr":
             with (
@@ -230,7 +230,7 @@ def saving(
                 if format == "NPY":
                     writer = npys.saving(file, every, dtype)
                 elif format == "TIFF":
-                    writer = tiffs.saving(file, shape, dtype, pages, alpha)
+                    writer = tiff_writing.saving(file, shape, dtype, pages, alpha, metadata, folder)
                 elif format == "FITS":
                     writer = fits.saving(file, shape, dtype, pages, metadata)
                 else:

@@ -10,7 +10,7 @@ from typing import Any
 KEEPS: dict[str, frozenset[str]] = {
     "PNG": frozenset(),
     "JPEG": frozenset({"icc", "exif", "xmp", "dpi"}),
-    "TIFF": frozenset(),
+    "TIFF": frozenset({"icc", "xmp", "dpi", "description"}),
     "NPY": frozenset(),
     "Zarr": frozenset(),
     "FITS": frozenset(),
@@ -49,6 +49,8 @@ class Metadata:
         What no format keeps, in words, since it holds for the file that was read alone.
     history : str
         What was done to the pixels, for formats that note it.
+    changed : tuple of str
+        What the same format writes otherwise, in words.
     """
 
     format: str
@@ -62,10 +64,11 @@ class Metadata:
     own_words: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     history: str = ""
+    changed: tuple[str, ...] = ()
 
     def lost(self, format: str) -> list[str]:
         """What a format cannot keep of it, in words."""
         kept = KEEPS.get(format, frozenset())
         words = [word for name, word in WORDS.items() if getattr(self, name) and name not in kept]
-        words += [] if format == self.format else self.own_words
+        words += self.changed if format == self.format else self.own_words
         return list(dict.fromkeys([*words, *self.unread]))

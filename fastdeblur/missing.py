@@ -100,7 +100,7 @@ def put_back(shown: np.ndarray, stored: np.ndarray, mask: np.ndarray | None, mis
     for value in () if missing is None else missing.values:
         written = as_written(value, stored.dtype, shown.dtype)
         if written is not None:
-            np.putmask(shown, shown == written, _beside(written))
+            np.putmask(shown, shown == written, beside(written))
     if mask is not None:
         colours = shown if mask.shape == shown.shape else shown[..., : mask.shape[-1]]
         was = stored if mask.shape == stored.shape else stored[..., : mask.shape[-1]]
@@ -113,7 +113,7 @@ def as_written(value: float, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Any
     return None if known is None else pixels.converted(np.array([known]), dtype)[0]
 
 
-def _beside(value: Any) -> Any:
+def beside(value: Any) -> Any:
     """The nearest value to one that pixels must not have."""
     dtype = value.dtype
     if dtype.kind == "f":

@@ -13,6 +13,7 @@ from . import pixels
 from .metadata import Metadata
 from .missing import Missing
 
+DEPTH = "planes one by one: depth stays blurred"
 STACK = " (is it a stack? --stack)"
 # More channels than these are only believed of a file that names no axes if rows and columns are more.
 FEW_CHANNELS = 4
@@ -44,6 +45,8 @@ class Source:
         What the file says beside its pixels; None if nothing is known of it.
     missing : Missing or None
         Which pixels are none, beside those that are NaN.
+    notes : tuple of str
+        What there is to say about how it was read.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +59,7 @@ class Source:
     alpha: bool = False
     metadata: Metadata | None = None
     missing: Missing | None = None
+    notes: tuple[str, ...] = ()
 
     def check_size(self, most: int) -> None:
         """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""

@@ -5,61 +5,108 @@ from __future__ import annotations
 import copy
 import math
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import pictures, pixels
 from .expansion import STREAMS, check_packbits, of_imagecodecs
 from .missing import Missing
-from .sources import Source
+from .sources import DEPTH, Source
+from .tiff_layout import GDAL_NODATA, PLAIN, Image, Layout, axes_of, images_of, layout_of, metadata_of
+from .tiff_writing import changed
 
 if TYPE_CHECKING:
     import tifffile
 
-# What offsets of 32 bits can address, less what tifffile keeps for its tables.
-CLASSIC_MOST = 2**32 - 2**25
-PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
 # Compressions of bytes that can be undone with a limit, with the package imagecodecs or without it.  Those of images,
 # such as JPEG, have sizes of their own within, and are left to Pillow, which keeps to the page's or refuses them.
 STREAMED = {8: "zlib", 32946: "zlib", 34925: "lzma"}
 BY_IMAGECODECS = {5: "lzw", 34926: "zstd", 50000: "zstd", 32773: "packbits"}
 PACKBITS = 32773
-GDAL_NODATA = 42113
 
 
 @contextmanager
 def opened(path: Path, stack: bool) -> Iterator[Source]:
-    """The pages of a TIFF, which must be alike; several of them are a stack."""
+    """The images of a TIFF, which must be alike; several of them are a stack."""
     import tifffile
 
     _check_chain(path)
-    # Not as OME: that may name other files, and says nothing that is needed here.
+    # Not as OME: that may name other files; what it says of axes is read apart.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
-        first = tiff.pages.first
-        count, takes = _all_pages(tiff)
-        planes = 1 if count > 1 else _planes(tiff)
+        images = images_of(tiff.pages)
+        first: Any = tiff.pages[images[0].place]
+        takes = _check_images(tiff, images)
         shape, dtype = _kind(first)
-        alpha = len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,))
-        missing = _missing(first)
         if first.photometric in PLAIN:
             pixels.check(shape, dtype)
+        turn = threading.Lock()
+        valid = _Masks(tiff, images, turn) if any(image.mask is not None for image in images) else None
+        layout = layout_of(tiff, images, valid)
+        planes = 1 if len(tiff.pages) > 1 else _planes(tiff)
+        count = planes if planes > 1 else len(images)
+        said = replace(metadata_of(tiff, layout), changed=changed(layout, dtype))
+        source = Source(
+            shape, dtype, count if stack or count > 1 else None, lambda number: _page(path, tiff, images[number].place),
+            first.nbytes if planes > 1 else takes,
+            alpha=len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,)),
+            metadata=said, missing=_missing(first, layout, valid), notes=_notes(first, count),
+        )  # fmt: skip
         if planes > 1:
-            yield Source(
-                shape, dtype, planes, lambda number: _plane(tiff, number), first.nbytes, alpha=alpha, missing=missing
-            )
-            return
-        pages = count if stack or count > 1 else None
-        array = None
-        if pages is None and first.photometric in (1, 2) and first.axes in ("YX", "YXS") and _orientation(first) == 1:
-            array = _in_parts(path, tiff)
-        part = array.takes if isinstance(array, Chunks) else 0
-        yield Source(
-            shape, dtype, pages, lambda number: _page(path, tiff, number), takes, array, part, alpha, missing=missing
-        )
+            source = replace(source, page=lambda number: _plane(tiff, number))
+        elif source.pages is None and first.photometric in (1, 2) and _orientation(first) == 1:
+            array = _in_parts(path, tiff, first, turn)
+            source = replace(source, array=array, part=array.takes if isinstance(array, (Chunks, Planes)) else 0)
+        yield source
+
+
+class _Masks:
+    """Where images have pixels, by the masks that belong to them."""
+
+    def __init__(self, tiff: tifffile.TiffFile, images: tuple[Image, ...], turn: threading.Lock):
+        self._tiff, self._images, self._turn = tiff, images, turn
+        for image in images:
+            if image.mask is not None:
+                page: Any = tiff.pages[image.mask]
+                if page.axes not in ("YX", "YXS") or page.dtype is None or page.dtype.kind not in "bu":
+                    raise ValueError("its transparency mask must hold one bit or byte a pixel")
+                if _decompressor(page.compression) is None:
+                    raise ValueError("its transparency mask is compressed in a way that needs the package imagecodecs")
+
+    def __call__(self, part: tuple[slice, slice], number: int) -> np.ndarray:
+        place = self._images[number].mask
+        if place is None:
+            return np.ones([each.stop - each.start for each in part], bool)
+        found = Chunks(self._tiff, self._tiff.pages[place], turn=self._turn)[part]
+        return np.asarray(found.reshape(*found.shape[:2], -1).all(axis=-1))
+
+
+def _missing(page: Any, layout: Layout, valid: _Masks | None) -> Missing | None:
+    """What GDAL's tag calls no data, and what masks leave out."""
+    text, found = page.tags.valueof(GDAL_NODATA), None
+    if isinstance(text, str):
+        try:
+            value = float(text.strip(" \0"))
+        except ValueError:
+            raise ValueError(f"it is damaged: its no-data value is {text[:40]!r}, which is no number") from None
+        if layout.turned_white and layout.dtype.kind == "u":
+            value = float(np.iinfo(layout.dtype).max) - value
+        found = Missing(values=(value,))
+    if valid is not None:
+        mask = Missing(lambda _, part, number: ~valid(part, number), (), ("mask",))
+        found = mask if found is None else found | mask
+    return found
+
+
+def _notes(page: Any, count: int) -> tuple[str, ...]:
+    """What there is to say of the axes of a stack."""
+    planes = axes_of(str(page.tags.valueof(270, default=""))).get("Z", 1)
+    return (DEPTH,) if planes > 1 and count % planes == 0 else ()
 
 
 def _check_chain(path: Path) -> None:
@@ -105,26 +152,16 @@ def _kind(page: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, np.dtype(page.dtype)
 
 
-def _missing(page: Any) -> Missing | None:
-    """What GDAL's tag calls no data."""
-    text = page.tags.valueof(GDAL_NODATA)
-    if not isinstance(text, str):
-        return None
-    try:
-        return Missing(values=(float(text.strip(" \0")),))
-    except ValueError:
-        raise ValueError(f"it is damaged: its no-data value is {text[:40]!r}, which is no number") from None
-
-
 def _orientation(page: Any) -> int:
     return int(page.tags.valueof("Orientation", default=1))
 
 
-def _all_pages(tiff: tifffile.TiffFile) -> tuple[int, int]:
-    """How many pages there are, of one shape and dtype, and what reading one takes; refuses those not all there."""
-    first, count, takes = tiff.pages.first, 0, 0
-    page: Any
-    for page in tiff.pages:
+def _check_images(tiff: tifffile.TiffFile, images: tuple[Image, ...]) -> int:
+    """What reading an image takes; refuses images that are not alike, or not all there."""
+    first: Any = tiff.pages[images[0].place]
+    takes = 0
+    for count, image in enumerate(images):
+        page: Any = tiff.pages[image.place]
         if (page.shape, page.dtype, page.photometric) != (first.shape, first.dtype, first.photometric):
             raise ValueError(
                 "its pages must be one image, or a stack of images of one shape and dtype; page 1 is "
@@ -133,8 +170,9 @@ def _all_pages(tiff: tifffile.TiffFile) -> tuple[int, int]:
         if page.dtype is not None:  # else it is refused
             _check_segments(tiff, page)
             takes = max(takes, _takes(page))
-        count += 1
-    return count, takes
+        if image.mask is not None:
+            _check_segments(tiff, tiff.pages[image.mask])
+    return takes
 
 
 def _planes(tiff: tifffile.TiffFile) -> int:
@@ -202,14 +240,17 @@ def _takes(page: Any) -> int:
     return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
 
 
-def _in_parts(path: Path, tiff: tifffile.TiffFile) -> np.ndarray | Chunks | None:
-    """The pixels of the one page, if parts of them can be read without the rest."""
-    page: Any = tiff.pages.first
-    if page.compression == 1 and page.is_contiguous:
+def _in_parts(
+    path: Path, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock
+) -> np.ndarray | Chunks | Planes | None:
+    """The pixels of a page, if parts of them can be read without the rest."""
+    if page.axes not in ("YX", "YXS", "SYX"):
+        return None
+    if page.compression == 1 and page.is_contiguous and page.axes != "SYX" and page.dtype.kind != "b":
         dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
         return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
-    if page.predictor in (1, 2) and _decompressor(page.compression) is not None:
-        return Chunks(tiff, page)
+    if page.predictor in (1, 2, 3) and _decompressor(page.compression) is not None:
+        return Planes(tiff, page, turn) if page.axes == "SYX" else Chunks(tiff, page, turn=turn)
     return None
 
 
@@ -219,8 +260,9 @@ class Chunks:
     `takes` are the bytes that this takes at most, beside the pixels that are asked for.
     """
 
-    def __init__(self, tiff: tifffile.TiffFile, page: Any, plane: int = 0):
+    def __init__(self, tiff: tifffile.TiffFile, page: Any, plane: int = 0, turn: threading.Lock | None = None):
         self._tiff, self._page, self._decompress = tiff, page, _decompressor(page.compression)
+        self._turn = threading.Lock() if turn is None else turn
         separate = page.axes == "SYX"
         self.shape, self.dtype = tuple(map(int, page.shape[separate:])), np.dtype(page.dtype)
         step_down, step_across = (int(side) for side in (page.chunks[-2:] if separate else page.chunks[:2]))
@@ -261,12 +303,31 @@ class Chunks:
         size = self._page.databytecounts[number]
         if not size:
             return None
-        self._tiff.filehandle.seek(self._page.dataoffsets[number])
-        # What is compressed may be larger than its pixels, but not much.
-        data = self._tiff.filehandle.read(min(size, 2 * self._most))
+        with self._turn:
+            self._tiff.filehandle.seek(self._page.dataoffsets[number])
+            # What is compressed may be larger than its pixels, but not much.
+            data = self._tiff.filehandle.read(min(size, 2 * self._most))
         assert self._decompress is not None
         segment: np.ndarray = self._decode(self._decompress(data, self._most), number)[0][0]
         return segment.reshape(*segment.shape[:2], *self.shape[2:])
+
+
+class Planes:
+    """The pixels of a page whose channels lie one after another, as `Chunks`."""
+
+    def __init__(self, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock):
+        planes = [Chunks(tiff, page, plane, turn) for plane in range(int(page.shape[0]))]
+        self._planes, self.dtype = planes, planes[0].dtype
+        self.shape = (*planes[0].shape, len(planes))
+        self.chunks = (*planes[0].chunks, len(planes))
+        self.takes = planes[0].takes
+
+    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
+        sizes = [len(range(*each.indices(size))) for each, size in zip(part[:2], self.shape[:2], strict=True)]
+        found = np.empty((*sizes, len(self._planes)), self.dtype)
+        for at, plane in enumerate(self._planes):
+            found[..., at] = plane[part[:2]]
+        return found[(slice(None), slice(None), *part[2:])]
 
 
 def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
@@ -314,32 +375,3 @@ def _shown(page: Any, array: np.ndarray) -> np.ndarray:
     if page.axes == "SYX":
         array = np.moveaxis(array, 0, -1)
     return pixels.turned(array, _orientation(page))
-
-
-def meaning(channels: int, alpha: bool = False) -> dict[str, Any]:
-    """What tifffile is told of the channels of what it writes."""
-    colours = channels - alpha
-    extra = ["unspecified"] * (0 if colours == 3 else colours - 1) + ["unassalpha"] * alpha
-    return {
-        "photometric": "rgb" if colours == 3 else "minisblack",
-        "planarconfig": "contig" if channels > 1 else None,
-        "extrasamples": extra or None,
-        "metadata": None,
-    }
-
-
-@contextmanager
-def saving(
-    file: IO[bytes], page: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, alpha: bool
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write images of this shape to a file, one a page; a BigTIFF if it takes more than 4 GB."""
-    import tifffile
-
-    channels = pixels.channels(page)
-    size = (pages or 1) * math.prod(page) * dtype.itemsize
-    with tifffile.TiffWriter(file, bigtiff=size > CLASSIC_MOST) as tiff:
-
-        def put(image: np.ndarray) -> None:
-            tiff.write(np.ascontiguousarray(image, dtype), **meaning(channels, alpha))
-
-        yield put

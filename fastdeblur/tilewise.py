@@ -181,7 +181,8 @@ def deblur(
             axis = None if len(stored.shape) == 2 else 2
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
-            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole, source.alpha) as target:
+            said = source.alpha, source.metadata
+            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole, *said) as target:
                 yield Stored(target, stored, whole, out, dtype, source, fill)
 
         job = Job(real, weighed, psf, asked, background=background)

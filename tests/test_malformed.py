@@ -163,4 +163,5 @@ def test_a_good_file_among_them_is_restored(tmp_path, capsys):
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as said:
             words = ["--psf", "box:3", "-o", str(path), "--max-iter", "1", "--bounds", "0", "1"]
             assert cli.main(["deblur", str(path), *words]) == 0, path
-        assert said.getvalue() == ""
+        without_codecs = path.stem in ("tiff_lzw", "packbits") and not importlib.util.find_spec("imagecodecs")
+        assert bool(said.getvalue()) == without_codecs, said.getvalue()

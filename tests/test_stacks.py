@@ -11,7 +11,7 @@ from PIL import Image
 from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
-from fastdeblur import cli, files, pixels, tiffs
+from fastdeblur import cli, files, pixels, tiff_writing
 
 PAGES = noise((3, 14, 17), "u2")
 OPTIONS = ["--psf", "gaussian:5:1", "--max-iter", "3"]
@@ -200,7 +200,7 @@ def test_a_hint_where_a_stack_is_not_expected(tmp_path, capsys):
 
 def test_large_tiffs_are_bigtiffs(tmp_path, monkeypatch):
     files.write(tmp_path / "small.tif", PAGES[0])
-    monkeypatch.setattr(tiffs, "CLASSIC_MOST", 2 * PAGES[0].nbytes)
+    monkeypatch.setattr(tiff_writing, "CLASSIC_MOST", 2 * PAGES[0].nbytes)
     files.write(tmp_path / "page.tif", PAGES[0])
     with files.saving(tmp_path / "stack.tif", PAGES[0], 3) as put:
         for page in PAGES:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, files, zarrs
+from ..metadata import Metadata
 from .reading import Readable, place_of
 from .writing import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Writable, journal_of
 
@@ -50,16 +51,18 @@ def opened(
     identity: Identity,
     room: np.ndarray | None = None,
     alpha: bool = False,
+    metadata: Metadata | None = None,
 ) -> Iterator[Writable]:
     """What an `out` that has been checked means: None is a new array, or `room`.
 
     `identity` tells what is to be done from other jobs.  The last channel may be `alpha`.
+    `metadata` is for TIFFs.
     """
     if out is None:
         yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
     with ExitStack() as stack:
-        target = _with_journal(out, shape, dtype, axis, tile, identity, stack, alpha)
+        target = _with_journal(out, shape, dtype, axis, tile, identity, stack, alpha, metadata)
         journal = target.journal
         try:
             yield target
@@ -80,6 +83,7 @@ def _with_journal(
     identity: Identity,
     stack: ExitStack,
     alpha: bool,
+    metadata: Metadata | None,
 ) -> Writable:
     """A target for something on the disk, or whatever takes parts."""
     if isinstance(out, (str, os.PathLike)):
@@ -89,7 +93,7 @@ def _with_journal(
             if files.format_of(path) == "Zarr":
                 new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal)
             else:
-                new = IntoNewFile(path, shape, dtype, axis, journal, alpha)
+                new = IntoNewFile(path, shape, dtype, axis, journal, alpha, metadata)
         stack.callback(new.close)
         return Named(new, path)
     if isinstance(out, np.memmap):

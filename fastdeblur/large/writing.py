@@ -18,7 +18,8 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from .. import files, locks, npys, tiffs, zarrs
+from .. import files, locks, npys, tiff_writing, zarrs
+from ..metadata import Metadata
 from ..whole import beside, put_in_place, recover, remove
 from .journal import Journal
 from .reading import Part, fill, give_back, runs
@@ -165,7 +166,10 @@ class IntoMap(IntoFile):
 
 
 class IntoNewFile(IntoFile):
-    """Into a .npy or TIFF that takes the place of another at the end."""
+    """Into a .npy or TIFF that takes the place of another at the end.
+
+    With `metadata` a TIFF is written as `tiff_writing` does, when all its pixels are there.
+    """
 
     def __init__(
         self,
@@ -175,8 +179,13 @@ class IntoNewFile(IntoFile):
         axis: int | None,
         journal: Journal,
         alpha: bool = False,
+        metadata: Metadata | None = None,
     ):
         self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
+        self._alpha, self._metadata = alpha, metadata
+        self._encoded = self._format == "TIFF" and metadata is not None
+        if self._encoded:  # tiles cannot be compressed where they will lie: pixels wait as they are
+            self._format = "NPY"
         self._partial = beside(self._target, "partial")
         # A run that ended early has left both.
         file = _unfinished(self._partial) if journal.tiles else None
@@ -200,9 +209,14 @@ class IntoNewFile(IntoFile):
             raise _changed()
         super().check(sums)
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> Any:
         super().finish()
         files.check_place(self._path)
+        if self._encoded:
+            stored = np.memmap(self._partial, self.dtype, "r", self._offset, self.shape)
+            files.write(self._path, stored, self._metadata, alpha=self._alpha)
+            remove(self._partial)
+            return None
         if self._target.exists():
             shutil.copymode(self._target, self._partial)
         os.replace(self._partial, self._target)
@@ -323,8 +337,8 @@ def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], a
     channels = 1 if axis is None else shape[axis]
     shape = shape if channels > 1 else shape[:2]
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
-        file, shape=shape, dtype=dtype, returnoffset=True, **tiffs.meaning(channels, alpha),
-        bigtiff=math.prod(shape) * dtype.itemsize > tiffs.CLASSIC_MOST,
+        file, shape=shape, dtype=dtype, returnoffset=True, **tiff_writing.meaning(channels, alpha),
+        bigtiff=math.prod(shape) * dtype.itemsize > tiff_writing.CLASSIC_MOST,
     )  # fmt: skip
     return int(offset)
 

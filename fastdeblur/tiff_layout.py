@@ -1,0 +1,262 @@
+"""What a TIFF says beside its pixels: which pages are images, how they lie in the file, and their tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .metadata import Metadata
+
+REDUCED, MASK = 1, 4  # bits of NewSubfileType
+PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
+GDAL_NODATA, GDAL_METADATA, ICC, XMP, DESCRIPTION = 42113, 42112, 34675, 700, 270
+RESOLUTION = (282, 283, 296)
+EXIF, GPS = 34665, 34853
+# What the writer says of its own, or what holds for the pixels that were read alone: sizes, places of strips and
+# tiles, types, palettes, smallest and largest values, places in the file that was read.
+STRUCTURAL = frozenset(
+    (
+        254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293,
+        317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 400, 512, 513, 514, 515, 517, 518,
+        519, 520, 521, 529, 530, 531, 532, 32997, 32998, 34412, 50674, 50838, 50839, *RESOLUTION, EXIF, GPS, 40965,
+    )
+) - {50838, 50839}  # fmt: skip
+# Tags with places in the file as their values mean nothing in another.
+POINTERS = (13, 18)
+LOST = {34412: "Zeiss LSM's table", EXIF: "EXIF", GPS: "GPS positions"}
+OWN = {
+    33550: "the georeference", 33922: "the georeference", 34264: "the georeference", 34735: "the georeference",
+    GDAL_METADATA: "GDAL's metadata", GDAL_NODATA: "the no-data value", 50838: "ImageJ's metadata", 270: "",
+    306: "the date", 315: "the artist", 33432: "the copyright",
+}  # fmt: skip
+# Bytes of tags, of all pages together, that are read at most.
+MOST_TAGS = 2**28
+
+Tag = tuple[int, int, int, Any, bool]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A page at full resolution, and what belongs to it: places in the chain of pages.
+
+    Attributes
+    ----------
+    place : int
+    mask : int or None
+        The page that says where it has pixels.
+    overviews : tuple of (int, int)
+        Rows and columns of its reduced copies.
+    """
+
+    place: int
+    mask: int | None = None
+    overviews: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pages of a TIFF lie in the file, and what it says beside their pixels.
+
+    Attributes
+    ----------
+    byteorder : str
+        "<" or ">".
+    bigtiff : bool
+    photometric, planar, extra
+        What the samples are: 0 white is zero, 1 black is zero, 2 RGB, others as they were; whether each has a plane
+        of its own; ExtraSamples.
+    samples : int
+    dtype : dtype
+        Of what was read.
+    tile : (int, int) or None
+    rows : int
+        Of a strip.
+    compression, predictor : int
+    images : tuple of Image
+    nested : bool
+        Whether overviews are SubIFDs.
+    tags : callable
+        The tags of the image of that number that are written again as they are.
+    resolution : callable
+        Its resolution, as tifffile takes it.
+    valid : callable or None
+        Where an image has pixels, by its mask: of a part of the image of that number.
+    """
+
+    byteorder: Any
+    bigtiff: bool
+    photometric: int
+    planar: bool
+    extra: tuple[int, ...]
+    samples: int
+    dtype: np.dtype[Any]
+    tile: tuple[int, int] | None
+    rows: int
+    compression: int
+    predictor: int
+    images: tuple[Image, ...]
+    nested: bool
+    tags: Callable[[int], list[Tag]]
+    resolution: Callable[[int], dict[str, Any]]
+    valid: Callable[[tuple[slice, slice], int], np.ndarray] | None = None
+
+    @property
+    def turned_white(self) -> bool:
+        """Whether the reader has turned white, 0, into the largest value."""
+        return self.photometric == 0 and self.dtype.kind in "bu"
+
+
+def images_of(pages: Any) -> tuple[Image, ...]:
+    """The pages at full resolution of a chain; masks and overviews belong to the one before them."""
+    found: list[Image] = []
+    for place, page in enumerate(pages):
+        kind, shape = _kind_of(page), (int(page.imagelength), int(page.imagewidth))
+        if not found or not kind & (REDUCED | MASK):
+            if found and found[0].place == 0 and _kind_of(pages[0]) & REDUCED and len(found) == 1:
+                found = []  # a thumbnail was first
+            found.append(Image(place))
+        elif kind & MASK and not kind & REDUCED:
+            first = pages[found[-1].place]
+            if found[-1].mask is not None or shape != (int(first.imagelength), int(first.imagewidth)):
+                raise ValueError("it has a transparency mask that belongs to none of its images")
+            found[-1] = Image(found[-1].place, place, found[-1].overviews)
+        elif not kind & MASK:
+            found[-1] = Image(found[-1].place, found[-1].mask, (*found[-1].overviews, shape))
+    return tuple(found)
+
+
+def _kind_of(page: Any) -> int:
+    """NewSubfileType, or what the older tag says."""
+    old = {2: REDUCED}.get(page.tags.valueof(255) or 0, 0)
+    new = page.tags.valueof(254)
+    return int(new) if isinstance(new, int) else old
+
+
+def layout_of(tiff: Any, images: tuple[Image, ...], valid: Any) -> Layout:
+    """The layout of an open file."""
+    first = tiff.pages[images[0].place]
+    nested = not images[0].overviews and bool(first.subifds)
+    if nested:
+        sizes = [(int(each.imagelength), int(each.imagewidth)) for each in first.pages if _kind_of(each) & REDUCED]
+        images = tuple(Image(each.place, each.mask, tuple(sizes)) for each in images)
+    planar = int(first.planarconfig or 1) == 2
+    return Layout(
+        byteorder=tiff.byteorder,
+        bigtiff=bool(tiff.is_bigtiff),
+        photometric=int(first.photometric),
+        planar=planar and int(first.samplesperpixel) > 1,
+        extra=tuple(map(int, first.extrasamples)),
+        samples=int(first.samplesperpixel),
+        dtype=np.dtype(first.dtype),
+        tile=(int(first.tilelength), int(first.tilewidth)) if first.is_tiled else None,
+        rows=int(first.rowsperstrip or 0),
+        compression=int(first.compression),
+        predictor=int(first.predictor),
+        images=images,
+        nested=nested,
+        # Images behind a single page have none of their own.
+        tags=lambda number: list(_tags(tiff, tiff.pages[images[number].place])) if number < len(images) else [],
+        resolution=lambda number: _resolution(tiff.pages[images[min(number, len(images) - 1)].place]),
+        valid=valid,
+    )
+
+
+def _tags(tiff: Any, page: Any) -> Iterator[Tag]:
+    """What is written again as it is, byte for byte."""
+    room = MOST_TAGS
+    for tag in getattr(page, "aspage", lambda: page)().tags:
+        code, dtype, count = int(tag.code), int(tag.dtype), int(tag.count)
+        if code in STRUCTURAL or dtype in POINTERS:
+            continue
+        size = count * _size(dtype)
+        room -= size
+        if room < 0:
+            raise ValueError("it is damaged: its tags are larger than images are")
+        yield code, dtype, count, _raw(tiff, tag, size), False
+
+
+def _size(dtype: int) -> int:
+    """Bytes of one value of a type of TIFF's."""
+    return {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8}.get(dtype, 1)
+
+
+def _raw(tiff: Any, tag: Any, size: int) -> bytes:
+    tiff.filehandle.seek(tag.valueoffset)
+    content: bytes = tiff.filehandle.read(size)
+    if len(content) < size:
+        raise ValueError(f"it is truncated, or damaged: its tag {tag.code} lies beyond the end of the file")
+    return content
+
+
+def _resolution(page: Any) -> dict[str, Any]:
+    """What tifffile is told of it."""
+    tags = getattr(page, "aspage", lambda: page)().tags
+    values, unit = [tags.valueof(code) for code in RESOLUTION[:2]], tags.valueof(RESOLUTION[2])
+    if not all(isinstance(each, tuple) and len(each) == 2 and each[1] for each in values):
+        return {}
+    return {"resolution": tuple(values), "resolutionunit": int(unit) if unit in (1, 2, 3) else 2}
+
+
+def metadata_of(tiff: Any, layout: Layout) -> Metadata:
+    """What a file says, by what other formats call it too, and its layout."""
+    page = tiff.pages[layout.images[0].place]
+    present = {int(tag.code): tag for tag in page.tags}
+
+    def raw(code: int) -> bytes | None:
+        tag = present.get(code)
+        return None if tag is None else _raw(tiff, tag, min(int(tag.count) * _size(int(tag.dtype)), MOST_TAGS))
+
+    text = (raw(DESCRIPTION) or b"").rstrip(b"\0").decode(errors="replace")
+    kind = "OME-XML" if "<OME" in text else "ImageJ's description" if text.startswith("ImageJ=") else None
+    if text.startswith('{"shape"'):  # by tifffile, of its own
+        text = ""
+    found = layout.resolution(0)
+    dpi = None
+    if found and found["resolutionunit"] in (2, 3):
+        scale = 1 if found["resolutionunit"] == 2 else 2.54
+        across, down = (float(Fraction(*each)) * scale for each in found["resolution"])
+        dpi = (across, down)
+    words = [kind] if kind else []
+    words += ["the pixel size"] if found and dpi is None and found["resolution"] != ((1, 1), (1, 1)) else []
+    words += [word for code, word in OWN.items() if code in present and word]
+    words += [f"tag {code}" for code in present if code > 50000 and code not in OWN and code not in STRUCTURAL]
+    words += ["overviews"] if layout.images[0].overviews else []
+    words += ["the transparency mask"] if layout.valid is not None else []
+    unread = [word for code, word in LOST.items() if code in present]
+    if _is_cloud_optimised(tiff):
+        unread.append("the order of a cloud-optimised file")
+    return Metadata(
+        format="TIFF", icc=raw(ICC), xmp=raw(XMP), dpi=dpi, description=None if kind else text or None, own=layout,
+        own_words=tuple(dict.fromkeys(words)), unread=tuple(unread),
+    )  # fmt: skip
+
+
+def filled(metadata: Metadata | None) -> Metadata | None:
+    """What is said of an image whose missing pixels have got estimates: it has no mask."""
+    if metadata is None or not isinstance(metadata.own, Layout):
+        return metadata
+    return replace(metadata, own=replace(metadata.own, valid=None))
+
+
+def _is_cloud_optimised(tiff: Any) -> bool:
+    tiff.filehandle.seek(0)
+    return b"GDAL_STRUCTURAL_METADATA_SIZE" in tiff.filehandle.read(64)
+
+
+def axes_of(description: str) -> dict[str, int]:
+    """How many planes there are along T, C and Z, as OME-XML or ImageJ say; empty if they say nothing."""
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]{0,4000}>", description)
+    if pixels is not None:
+        sizes = re.findall(r"\bSize([TCZ])\s*=\s*[\"'](\d{1,9})[\"']", pixels[0])
+        return {axis: int(size) for axis, size in sizes}
+    if description.startswith("ImageJ="):
+        named = {"frames": "T", "channels": "C", "slices": "Z"}
+        return {
+            named[key]: int(size) for key, size in re.findall(r"^(frames|channels|slices)=(\d{1,9})", description, re.M)
+        }
+    return {}

@@ -1,0 +1,411 @@
+"""TIFFs as the ones that were read: the same layout and tags around other pixels."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from . import missing, pixels
+from .metadata import Metadata
+from .tiff_layout import DESCRIPTION, GDAL_NODATA, ICC, MASK, REDUCED, XMP, Layout
+
+# What offsets of 32 bits can address, less what tifffile keeps for its tables.
+CLASSIC_MOST = 2**32 - 2**25
+# Compressions that keep every pixel, and what they are called; deflate takes the place of others.
+DEFLATE = 8
+LOSSLESS = {1: 1, 5: 5, 8: 8, 32946: 8, 32773: 32773, 34925: 34925, 34926: 50000, 50000: 50000}
+NAMES = {5: "LZW", 7: "JPEG", 6: "JPEG", 32773: "PackBits", 34925: "LZMA", 34926: "Zstandard", 50000: "Zstandard"}
+# Bytes of a strip or tile at most; larger ones are cut.
+LARGEST = 2**25
+STRIP = 2**18
+# An overview up to so many bytes is kept in memory while the next smaller one is made of it.
+IN_MEMORY = 2**22
+# Rows and columns of an overview that are made at once.
+BLOCK = 256
+# OME's names of types.
+OME_TYPES = {"float32": "float", "float64": "double"}
+
+
+def meaning(channels: int, alpha: bool = False) -> dict[str, Any]:
+    """What tifffile is told of the channels of what it writes."""
+    colours = channels - alpha
+    extra = ["unspecified"] * (0 if colours == 3 else colours - 1) + ["unassalpha"] * alpha
+    return {
+        "photometric": "rgb" if colours == 3 else "minisblack",
+        "planarconfig": "contig" if channels > 1 else None,
+        "extrasamples": extra or None,
+        "metadata": None,
+    }
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one image is written.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of the image, rows and columns first; in the file's byte order.
+    said : dict
+        What tifffile is told of its samples.
+    planar, white : bool
+        Whether samples have planes of their own; whether 0 is white.
+    tile, rows
+        Of tiles, or strips.
+    compression, predictor : int
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    said: dict[str, Any]
+    planar: bool = False
+    white: bool = False
+    tile: tuple[int, int] | None = None
+    rows: int = 0
+    compression: int = 1
+    predictor: int = 1
+
+
+def form_of(layout: Layout | None, shape: tuple[int, ...], dtype: np.dtype[Any], alpha: bool) -> Form:
+    """How images of a shape and dtype are written, in the layout of what was read as far as that can be."""
+    channels = pixels.channels(shape)
+    shape = shape if channels > 1 else shape[:2]
+    if layout is None:
+        return Form(shape, dtype, meaning(channels, alpha))
+    dtype = dtype.newbyteorder(layout.byteorder)
+    said, white = meaning(channels, alpha), False
+    if channels == layout.samples and layout.photometric in (0, 1, 2):
+        white = layout.turned_white and dtype.kind == "u"
+        said["photometric"] = 0 if white else layout.photometric or 1
+        colours = 3 if layout.photometric == 2 else 1
+        said["extrasamples"] = (layout.extra or (0,) * (channels - colours)) or None
+    planar = layout.planar and channels > 1
+    if channels > 1:
+        said["planarconfig"] = "separate" if planar else "contig"
+    compression, predictor = _packing(layout, dtype)
+    row = shape[1] * dtype.itemsize * (1 if planar else channels)
+    rows = min(layout.rows or shape[0], shape[0])
+    if compression != 1 and rows * row > LARGEST:
+        rows = max(1, STRIP // row)
+    tile = layout.tile
+    if tile is not None and (tile[0] % 16 or tile[1] % 16 or math.prod(tile) * dtype.itemsize * channels > LARGEST):
+        tile = (256, 256)
+    return Form(shape, dtype, said, planar, white, tile, rows, compression, predictor)
+
+
+def _packing(layout: Layout, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Compression and predictor: those of the file if nothing is lost, and they can be written."""
+    compression = LOSSLESS.get(layout.compression, DEFLATE)
+    if compression == 1:
+        return 1, 1
+    if not _writes(compression, 1, dtype.newbyteorder("=")):
+        compression = DEFLATE
+    predictor = layout.predictor if layout.predictor in (2, 3) else 1
+    if predictor > 1:
+        predictor = 3 if dtype.kind == "f" else 2
+    return compression, predictor if _writes(compression, predictor, dtype.newbyteorder("=")) else 1
+
+
+@functools.cache
+def _writes(compression: int, predictor: int, dtype: np.dtype[Any]) -> bool:
+    """Whether tifffile, with the packages that there are, writes and reads such pixels."""
+    import tifffile
+
+    if compression == 1:
+        return True
+    try:
+        image = np.arange(256, dtype=np.uint8).reshape(16, 16).astype(dtype)
+        file = io.BytesIO()
+        tifffile.imwrite(file, image, compression=compression, predictor=predictor if predictor > 1 else None)
+        file.seek(0)
+        return bool((tifffile.imread(file) == image).all())
+    except Exception:  # noqa: BLE001 -- whatever a codec that is missing raises
+        return False
+
+
+def changed(layout: Layout, dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """What of the layout cannot be written again, in words."""
+    compression, _ = _packing(layout, dtype)
+    if LOSSLESS.get(layout.compression) == compression:
+        return ()
+    name = NAMES.get(layout.compression, f"number {layout.compression}")
+    why = "which loses detail" if layout.compression not in LOSSLESS else "which needs the package imagecodecs"
+    return (f"the compression {name}, {why} (deflate instead)",)
+
+
+@contextmanager
+def saving(
+    file: IO[bytes],
+    page: tuple[int, ...],
+    dtype: np.dtype[Any],
+    pages: int | None,
+    alpha: bool,
+    metadata: Metadata | None = None,
+    folder: Path | None = None,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write images of this shape to a file, one a page; a BigTIFF if it takes more than 4 GB.
+
+    Overviews that do not fit into memory lie in `folder` for a while.
+    """
+    import tifffile
+
+    layout = None if metadata is None or not isinstance(metadata.own, Layout) else metadata.own
+    form = form_of(layout, page, dtype, alpha)
+    size = (pages or 1) * math.prod(page) * dtype.itemsize
+    if layout is not None and layout.images[0].overviews:
+        size += size // 2
+    big = size > CLASSIC_MOST or (layout is not None and layout.bigtiff)
+    order = None if layout is None else layout.byteorder
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder=order, ome=False, shaped=False) as tiff:
+        number = 0
+
+        def put(image: np.ndarray) -> None:
+            nonlocal number
+            _Page(tiff, form, layout, metadata, number, folder).write(image)
+            number += 1
+
+        yield put
+
+
+class _Page:
+    """One image with its mask, its overviews and its tags."""
+
+    def __init__(
+        self,
+        tiff: Any,
+        form: Form,
+        layout: Layout | None,
+        metadata: Metadata | None,
+        number: int,
+        folder: Path | None,
+    ):
+        self._tiff, self._form, self._layout, self._metadata = tiff, form, layout, metadata
+        self._number, self._folder = number, folder
+        image = None if layout is None else layout.images[min(number, len(layout.images) - 1)]
+        self._overviews = () if image is None else image.overviews
+        self._valid = layout.valid if layout is not None and image is not None and image.mask is not None else None
+
+    def write(self, image: np.ndarray) -> None:
+        """Write an array, which may be mapped, of the form's shape."""
+        layout, form = self._layout, self._form
+        nested = layout is not None and layout.nested and bool(self._overviews)
+        told: dict[str, Any] = {"extratags": self._tags(), "software": False}
+        told |= {} if layout is None else layout.resolution(self._number)
+        if layout is None and self._metadata is not None and self._metadata.dpi:
+            told |= {"resolution": self._metadata.dpi, "resolutionunit": 2}
+        self._put(image, form, **told, **({"subifds": len(self._overviews)} if nested else {}))
+        if self._valid is not None and not nested:
+            self._put_mask(form.shape[:2], 1, MASK)
+        self._put_overviews(image)
+
+    def _put(self, image: np.ndarray, form: Form, **told: Any) -> None:
+        for name in ("tile", "compression", "predictor"):
+            value = getattr(form, name)
+            if value not in (None, 1):
+                told[name] = value
+        shape = (form.shape[2], *form.shape[:2]) if form.planar else form.shape
+        if form.tile is None:
+            told["rowsperstrip"] = form.rows or form.shape[0]
+        chunks = _tiles(image, form) if form.tile is not None else _strips(image, form)
+        self._tiff.write(chunks, shape=shape, dtype=form.dtype, **form.said, **told)
+
+    def _put_mask(self, shape: tuple[int, ...], step: int, kind: int) -> None:
+        """The mask of an image, or of every `step`-th of its pixels."""
+        assert self._valid is not None
+        full = self._form.shape[:2]
+        valid = self._valid((slice(0, full[0]), slice(0, full[1])), self._number)
+        rows, cols = (np.minimum(np.arange(size) * step, most - 1) for size, most in zip(shape, full, strict=True))
+        mask = valid[np.ix_(rows, cols)] if step > 1 else valid
+        tile = self._form.tile
+        self._tiff.write(
+            mask, photometric="mask", subfiletype=kind, compression=DEFLATE, metadata=None, software=False,
+            **({} if tile is None else {"tile": tile}),
+        )  # fmt: skip
+
+    def _put_overviews(self, image: np.ndarray) -> None:
+        form = self._form
+        before, sizes = image, form.shape[:2]
+        with tempfile.TemporaryDirectory(prefix=".overviews-", dir=self._folder) as folder:
+            for at, shape in enumerate(self._overviews):
+                smaller = replace(form, shape=(*shape, *form.shape[2:]), rows=min(form.rows, shape[0]))
+                room = _room(smaller, Path(folder) / f"{at}")
+                _reduce(before, room, self._absent)
+                self._put(room, smaller, subfiletype=REDUCED, software=False)
+                if self._valid is not None and self._layout is not None and not self._layout.nested:
+                    self._put_mask(shape, max(1, round(form.shape[0] / shape[0])), REDUCED | MASK)
+                before, sizes = room, shape
+            del before, sizes
+
+    @property
+    def _absent(self) -> Any:
+        """The value, as it is written, of pixels that are missing."""
+        tags = [] if self._layout is None else self._layout.tags(self._number)
+        value = next((_nodata_written(tag[3], self._layout, self._form) for tag in tags if tag[0] == GDAL_NODATA), None)
+        return ~value if self._form.white and value is not None else value
+
+    def _tags(self) -> list[Any]:
+        metadata = self._metadata
+        if self._layout is not None:
+            found = []
+            for code, dtype, count, value, once in self._layout.tags(self._number):
+                if code == GDAL_NODATA and self._layout.dtype.newbyteorder("=") != self._form.dtype.newbyteorder("="):
+                    written = _nodata_written(value, self._layout, self._form)
+                    if written is None:
+                        continue
+                    value = _text(written)
+                if code == DESCRIPTION and b"<OME" in value:
+                    value = _retyped(value, self._layout.dtype, self._form.dtype)
+                found.append((code, dtype, len(value) if dtype == 2 else count, value, once))
+            return found
+        if metadata is None:
+            return []
+        tags: list[Any] = [(code, 7, len(value), value, True) for code, value in
+                           ((ICC, metadata.icc), (XMP, metadata.xmp)) if value]  # fmt: skip
+        if metadata.description:
+            tags.append((DESCRIPTION, 2, 0, metadata.description.encode(), True))
+        return tags
+
+
+def _nodata_written(value: bytes, layout: Layout | None, form: Form) -> Any:
+    """What the value of a no-data tag is in the pixels that are written; None if that is none."""
+    if layout is None:
+        return None
+    try:
+        number = float(value.rstrip(b"\0 ").decode())
+    except ValueError:
+        return None
+    return missing.as_written(number, layout.dtype, form.dtype.newbyteorder("="))
+
+
+def _text(value: Any) -> bytes:
+    """A no-data value as GDAL writes it."""
+    return (repr(float(value)) if value.dtype.kind == "f" else str(int(value))).encode() + b"\0"
+
+
+def _retyped(xml: bytes, before: np.dtype[Any], after: np.dtype[Any]) -> bytes:
+    """OME-XML whose pixels have another type."""
+    name = after.newbyteorder("=").name
+    if before.newbyteorder("=").name == name:
+        return xml
+    said = OME_TYPES.get(name, name).encode()
+    return re.sub(
+        rb"<(?:\w+:)?Pixels\b[^>]*>",
+        lambda found: re.sub(
+            rb"\s+SignificantBits=\"\d+\"", b"", re.sub(rb"(\bType=[\"'])[^\"']*", rb"\g<1>" + said, found[0])
+        ),
+        xml,
+    )
+
+
+def _part(image: np.ndarray, form: Form, plane: int | None, rows: slice, cols: slice) -> np.ndarray:
+    """Pixels as they are in the file."""
+    found = image[rows, cols] if plane is None else image[rows, cols, plane]
+    found = np.ascontiguousarray(found, form.dtype)
+    _give_back(image)
+    return ~found if form.white else found
+
+
+def _give_back(image: np.ndarray) -> None:
+    """Let the pages of a mapped array that were touched count as memory no more."""
+    import mmap
+
+    mapped = getattr(image, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _planes(form: Form) -> list[int | None]:
+    return list(range(form.shape[2])) if form.planar else [None]
+
+
+def _tiles(image: np.ndarray, form: Form) -> Iterator[np.ndarray]:
+    """Tiles, those at the border filled up with zeros."""
+    assert form.tile is not None
+    down, across = form.tile
+    samples = form.shape[2:] if not form.planar else ()
+    for plane in _planes(form):
+        for top in range(0, form.shape[0], down):
+            for left in range(0, form.shape[1], across):
+                rows, cols = (slice(at, min(at + step, size)) for at, step, size in
+                              ((top, down, form.shape[0]), (left, across, form.shape[1])))  # fmt: skip
+                found = _part(image, form, plane, rows, cols)
+                if found.shape[:2] != form.tile:
+                    filled = np.zeros((*form.tile, *samples), form.dtype)
+                    filled[: found.shape[0], : found.shape[1]] = found
+                    found = filled
+                yield found
+
+
+def _strips(image: np.ndarray, form: Form) -> Iterator[bytes]:
+    """Strips as bytes, compressed."""
+    import tifffile
+
+    alone = form.compression == 1 and (form.rows or form.shape[0]) >= form.shape[0]
+    row = math.prod(form.shape[1:]) * form.dtype.itemsize
+    step = max(1, STRIP // row) if alone else form.rows or form.shape[0]
+    everywhere = slice(0, form.shape[1])
+    for plane in _planes(form):
+        for top in range(0, form.shape[0], step):
+            data: Any = _part(image, form, plane, slice(top, min(top + step, form.shape[0])), everywhere)
+            if form.predictor > 1:
+                data = tifffile.TIFF.PREDICTORS[form.predictor](data, axis=1)
+            yield data.tobytes() if form.compression == 1 else tifffile.TIFF.COMPRESSORS[form.compression](data)
+
+
+def _room(form: Form, path: Path) -> np.ndarray:
+    """An array for an overview."""
+    dtype = form.dtype.newbyteorder("=")
+    if math.prod(form.shape) * dtype.itemsize <= IN_MEMORY:
+        return np.empty(form.shape, dtype)
+    return np.memmap(path, dtype, "w+", 0, form.shape)
+
+
+def _reduce(image: np.ndarray, out: np.ndarray, absent: Any) -> None:
+    """The means of blocks of pixels, of those that are there; `absent` (and NaN) where none is."""
+    factors = [max(1, round(size / small)) for size, small in zip(image.shape[:2], out.shape[:2], strict=True)]
+    for top in range(0, out.shape[0], BLOCK):
+        for left in range(0, out.shape[1], BLOCK):
+            place = tuple(slice(at, min(at + BLOCK, size)) for at, size in zip((top, left), out.shape[:2], strict=True))
+            sums: Any = 0
+            counts: Any = 0
+            for down in range(factors[0]):
+                for across in range(factors[1]):
+                    rows, cols = (
+                        np.minimum(np.arange(at.start, at.stop) * factor + offset, size - 1)
+                        for at, factor, offset, size in
+                        zip(place, factors, (down, across), image.shape[:2], strict=True)
+                    )  # fmt: skip
+                    window = image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+                    found = window[np.ix_(rows - rows[0], cols - cols[0])].astype(np.float64)
+                    there = ~np.isnan(found)
+                    if absent is not None:
+                        there &= found != float(absent)
+                    sums, counts = sums + np.where(there, found, 0), counts + there
+            _give_back(image)
+            with np.errstate(invalid="ignore"):
+                means = sums / counts
+            if out.dtype.kind != "f":
+                means = np.rint(means)
+            gap = np.nan if absent is None else float(absent)
+            if absent is not None:
+                means = np.where(means == float(absent), float(missing.beside(absent)), means)
+            out[place] = np.where(counts > 0, means, gap if out.dtype.kind == "f" or absent is not None else 0).astype(
+                out.dtype
+            )
+    _give_back_written(out)
+
+
+def _give_back_written(image: np.ndarray) -> None:
+    if isinstance(image, np.memmap):
+        image.flush()
+        _give_back(image)

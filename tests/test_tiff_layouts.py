@@ -1,0 +1,300 @@
+"""TIFFs of other programs come back as they were, sharper: read back by rasterio and tifffile."""
+
+import importlib.util
+import os
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import tifffile
+from samples import but_for_clipping, lines
+
+import fastdeblur as fd
+from fastdeblur import cli, files
+from fastdeblur.large import plan
+
+PSF = fd.psf.gaussian(9, 1.5)
+WORDS = ["--psf", "gaussian:9:1.5", "--mu", "1e-3", "--data", "squares", "--max-iter", "12"]
+TILED = ["--max-memory", "6MB", "--boundary", "reflect"]
+HOW = pytest.mark.parametrize("how", [[], TILED], ids=["whole", "tiles"])
+CODECS = importlib.util.find_spec("imagecodecs") is not None
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(plan, "CODE", 0)
+
+
+def blurred(shape, bands, dtype, seed=0):
+    """Blurred noise of several bands, and what it was."""
+    sharp = np.random.default_rng(seed).random((bands, *shape)) * 0.5 + 0.25
+    image = np.stack([fd.convolve(band, PSF, boundary="reflect") for band in sharp])
+    unit = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    return (image * unit).astype(dtype), sharp * unit
+
+
+def placed(rasterio):
+    """A place on the earth."""
+    return {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 4600000)}
+
+
+def run(capsys, source, out, *words):
+    assert cli.main(["deblur", str(source), "-o", str(out), *map(str, [*WORDS, *words])]) == 0
+    said, err = but_for_clipping(lines(capsys))
+    return said[0], err
+
+
+def sharper(before, after, sharp):
+    """Whether an image is nearer to what it was, in each of its bands."""
+    errors = [((image.astype(float) - sharp) ** 2).mean(axis=(1, 2)) for image in (before, after)]
+    return errors[1] < 0.9 * errors[0]
+
+
+PROFILES = {
+    "near infrared": {"count": 4, "dtype": "uint16"},
+    "gray in strips": {"count": 1, "dtype": "uint8", "blockysize": 16},
+    "hundred bands": {"count": 100, "dtype": "uint8", "small": True, "compress": "deflate"},
+    "planar tiles": {"count": 3, "dtype": "int16", "interleave": "band", "tiled": True, "compress": "deflate",
+                     "predictor": 2},
+    "planar strips": {"count": 5, "dtype": "uint16", "interleave": "band", "compress": "deflate", "blockysize": 32},
+    "tiles": {"count": 4, "dtype": "uint16", "tiled": True, "compress": "deflate", "predictor": 2},
+    "big": {"count": 2, "dtype": "float32", "BIGTIFF": "YES", "tiled": True, "compress": "deflate"},
+    "big-endian": {"count": 2, "dtype": "uint16", "ENDIANNESS": "BIG", "tiled": True, "compress": "deflate"},
+    "white is zero": {"count": 1, "dtype": "uint8", "photometric": "miniswhite", "tiled": True, "compress": "deflate"},
+    "RGB and near infrared": {"count": 4, "dtype": "uint16", "photometric": "RGB", "ALPHA": "NO"},
+    "LZW": {"count": 3, "dtype": "uint8", "tiled": True, "compress": "lzw", "predictor": 2, "codecs": True},
+    "Zstandard": {"count": 3, "dtype": "uint16", "tiled": True, "compress": "zstd", "codecs": True},
+    "float predictor": {"count": 2, "dtype": "float32", "tiled": True, "compress": "deflate", "predictor": 3,
+                        "codecs": True},
+}  # fmt: skip
+
+
+@HOW
+@pytest.mark.parametrize("kind", PROFILES)
+def test_a_geotiff_is_what_it_was_but_sharper(tmp_path, capsys, kind, how):
+    rasterio = pytest.importorskip("rasterio")
+    profile = dict(PROFILES[kind])
+    if profile.pop("codecs", False) and not CODECS:
+        pytest.skip("needs the package imagecodecs")
+    shape = (40, 44) if profile.pop("small", False) else (230, 250)
+    if how and shape == (40, 44):
+        how = []
+    if profile.get("tiled"):
+        profile |= {"blockxsize": 64, "blockysize": 48}
+    image, sharp = blurred(shape, profile["count"], profile["dtype"])
+    profile |= {"driver": "GTiff", "height": shape[0], "width": shape[1], **placed(rasterio)}
+    source, out = tmp_path / "a.tif", tmp_path / "out.tif"
+    with rasterio.open(source, "w", **profile) as file:
+        file.write(image)
+        file.update_tags(MISSION="probe", TIFFTAG_DATETIME="2020:01:01 10:00:00")
+        for band in range(1, profile["count"] + 1):
+            file.set_band_description(band, f"band {band}")
+    said, err = run(capsys, source, out, *how)
+    assert err == []
+    assert "alpha" not in said
+    with rasterio.open(source) as before, rasterio.open(out) as after:
+        assert after.profile == before.profile
+        assert after.descriptions == before.descriptions
+        assert after.tags() == before.tags() | {
+            key: value for key, value in after.tags().items() if "RESOLUTION" in key
+        }
+        assert after.colorinterp == before.colorinterp
+        assert after.tags(ns="IMAGE_STRUCTURE") == before.tags(ns="IMAGE_STRUCTURE")
+        assert sharper(image, after.read(), sharp).all()
+    with tifffile.TiffFile(source) as before, tifffile.TiffFile(out) as after:
+        assert (after.byteorder, after.is_bigtiff) == (before.byteorder, before.is_bigtiff)
+        for name in ("compression", "predictor", "planarconfig", "photometric", "rowsperstrip", "tile"):
+            assert getattr(after.pages.first, name) == getattr(before.pages.first, name), name
+    assert sorted(os.listdir(tmp_path)) == ["a.tif", "out.tif"]
+
+
+@HOW
+def test_near_infrared_is_what_the_library_makes_of_it(tmp_path, capsys, how):
+    """Band 4 of 4 is data unless the file calls it alpha; in the library the file is read as it is."""
+    rasterio = pytest.importorskip("rasterio")
+    image, sharp = blurred((230, 250), 4, "uint16")
+    profile = {"driver": "GTiff", "height": 230, "width": 250, "count": 4, "dtype": "uint16", **placed(rasterio)}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(image)
+    run(capsys, tmp_path / "a.tif", tmp_path / "out.tif", *how)
+    found = tifffile.imread(tmp_path / "out.tif")
+    real = np.moveaxis(image, 0, -1) / np.float32(65535)
+    options = {"mu": 1e-3, "data": "squares", "max_iter": 12, "channel_axis": -1}
+    if how:
+        fd.deblur_large(tmp_path / "a.tif", PSF, tmp_path / "large.npy", boundary="reflect", **options)
+        wanted = np.load(tmp_path / "large.npy") / 65535
+    else:
+        wanted = fd.deblur(real, PSF, **options)
+    inside = (slice(20, -20), slice(20, -20), 3)
+    np.testing.assert_allclose(found[inside] / 65535, wanted[inside], atol=2e-2 if how else 2e-5)
+    assert sharper(image, np.moveaxis(found, -1, 0), sharp)[3]
+
+
+@HOW
+def test_masks_and_overviews_are_made_again(tmp_path, capsys, how):
+    rasterio = pytest.importorskip("rasterio")
+    shape = (230, 250)
+    image, _ = blurred(shape, 3, "uint8")
+    gone = np.add.outer(np.arange(shape[0]), np.arange(shape[1]) / 3) < 60
+    image[:, gone] = 0
+    source, out = tmp_path / "a.tif", tmp_path / "out.tif"
+    profile = {"height": shape[0], "width": shape[1], "count": 3, "dtype": "uint8", "driver": "GTiff", "tiled": True}
+    profile |= {"blockxsize": 64, "blockysize": 64, "compress": "deflate", "photometric": "RGB", **placed(rasterio)}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source, "w", **profile) as file:
+        file.write(image)
+        file.write_mask(~gone)
+        file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    how = ["--max-memory", "8MB", *how[2:]] if how else how
+    said, err = run(capsys, source, out, *how)
+    assert err == []
+    assert ("tiles of" in said) == bool(how)
+    with rasterio.open(out) as after:
+        np.testing.assert_array_equal(after.dataset_mask() == 0, gone)
+        assert after.overviews(1) == [2, 4]
+        full = after.read()
+        np.testing.assert_array_equal(full[:, gone], image[:, gone])
+        small = after.read(1, out_shape=(115, 125))
+        means = full[0].reshape(115, 2, 125, 2).mean(axis=(1, 3))
+    assert abs(small - means).max() <= 1
+    with rasterio.open(out, overview_level=0) as overview:
+        np.testing.assert_array_equal(overview.dataset_mask() > 0, ~gone[::2, ::2])
+    run(capsys, source, out, *how, "--fill")
+    with rasterio.open(out) as after:
+        assert (after.dataset_mask() > 0).all()
+        assert (after.read()[:, gone] > 0).all()
+
+
+@HOW
+def test_no_data_of_a_geotiff(tmp_path, capsys, how):
+    rasterio = pytest.importorskip("rasterio")
+    shape = (230, 250)
+    image, _ = blurred(shape, 2, "int16")
+    gone = np.add.outer(np.arange(shape[0]), np.arange(shape[1]) / 3) < 60
+    image[:, gone] = -9999
+    profile = {"height": shape[0], "width": shape[1], "count": 2, "dtype": "int16", "driver": "GTiff", "nodata": -9999}
+    with rasterio.open(tmp_path / "a.tif", "w", **placed(rasterio), **profile) as file:
+        file.write(image)
+        file.build_overviews([2], rasterio.enums.Resampling.average)
+    for more in ([], ["--dtype", "float32"]):
+        run(capsys, tmp_path / "a.tif", tmp_path / "out.tif", *how, *more)
+        with rasterio.open(tmp_path / "out.tif") as after:
+            assert after.nodata == -9999
+            assert after.dtypes[0] == (more[1] if more else "int16")
+            np.testing.assert_array_equal(after.read() == -9999, np.stack([gone, gone]))
+            small = after.read(1, out_shape=(115, 125))
+        np.testing.assert_array_equal(small == -9999, gone.reshape(115, 2, 125, 2).all(axis=(1, 3)))
+
+
+@HOW
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+def test_alpha_is_what_extra_samples_say(tmp_path, capsys, how, extra):
+    image, _ = blurred((230, 250), 4, "uint8")
+    image = np.moveaxis(image, 0, -1)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", extrasamples=[extra], metadata=None)
+    said, _ = run(capsys, tmp_path / "a.tif", tmp_path / "out.tif", *how)
+    found = tifffile.imread(tmp_path / "out.tif")
+    assert (found[..., 3] == image[..., 3]).all() == (extra != "unspecified")
+    if not how:
+        assert ("alpha as it was" in said) == (extra != "unspecified")
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        assert [each.name.lower() for each in tiff.pages.first.extrasamples] == [extra]
+
+
+STACKS = {
+    "OME": ({"ome": True, "metadata": {"axes": "TCYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm",
+             "PhysicalSizeY": 0.2, "PhysicalSizeYUnit": "µm", "Channel": {"Name": ["DAPI", "GFP"]},
+             "Plane": {"DeltaT": [0.0, 0.1, 1.0, 1.1, 2.0, 2.1]}}}, (3, 2)),
+    "OME, packed": ({"ome": True, "compression": "zlib", "tile": (16, 16), "metadata": {"axes": "ZCYX"}}, (3, 2)),
+    "ImageJ": ({"imagej": True, "resolution": (5, 5), "metadata": {"axes": "TCYX", "unit": "um", "finterval": 2.5,
+                "Labels": [f"plane {n}" for n in range(6)], "Info": "of a cell"}}, (3, 2)),
+    "ImageJ in depth": ({"imagej": True, "metadata": {"axes": "ZCYX", "spacing": 0.3, "unit": "um"}}, (3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STACKS)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_stacks_of_microscopes_keep_axes_and_pixel_sizes(tmp_path, capsys, kind, dtype):
+    options, planes = STACKS[kind]
+    image, sharp = blurred((40, 46), 6, "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", image.reshape(*planes, 40, 46), photometric="minisblack", **options)
+    said, err = run(capsys, tmp_path / "a.tif", tmp_path / "out.tif", *([] if dtype is None else ["--dtype", dtype]))
+    assert err == []
+    depth = "Z" in options["metadata"]["axes"]
+    assert ("depth stays blurred" in said) == depth
+    with tifffile.TiffFile(tmp_path / "a.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        assert after.series[0].axes == before.series[0].axes
+        assert after.series[0].shape == before.series[0].shape
+        assert after.imagej_metadata == before.imagej_metadata
+        if before.ome_metadata:
+            trees = [ElementTree.fromstring(each.ome_metadata) for each in (before, after)]
+            described = [[(each.tag, each.attrib) for each in tree.iter()] for tree in trees]
+            if dtype is not None:
+                for each in described[0]:
+                    if each[0].endswith("Pixels"):
+                        each[1]["Type"] = "float"
+                        each[1].pop("SignificantBits", None)
+            assert described[1] == described[0]
+        found = after.series[0].asarray()
+        assert found.dtype == np.dtype(dtype or "uint16")
+        tags = [each.pages.first.tags.valueof(282) for each in (before, after)]
+        assert tags[0] == tags[1]
+    assert sharper(image, found.reshape(image.shape), sharp).all()
+
+
+def test_pyramids_of_ome_are_made_again(tmp_path, capsys):
+    image, _ = blurred((128, 160), 1, "uint16")
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        options = {"photometric": "minisblack", "tile": (32, 32), "compression": "zlib"}
+        tiff.write(image[0], subifds=2, metadata={"axes": "YX"}, **options)
+        tiff.write(image[0, ::2, ::2], subfiletype=1, **options)
+        tiff.write(image[0, ::4, ::4], subfiletype=1, **options)
+    run(capsys, tmp_path / "a.ome.tif", tmp_path / "out.ome.tif")
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as tiff:
+        levels = [level.asarray() for level in tiff.series[0].levels]
+    assert [level.shape for level in levels] == [(128, 160), (64, 80), (32, 40)]
+    means = levels[0].reshape(64, 2, 80, 2).mean(axis=(1, 3))
+    assert abs(levels[1] - means).max() <= 0.5
+
+
+def test_profiles_and_descriptions_are_kept(tmp_path, capsys):
+    image, _ = blurred((40, 46), 3, "uint8")
+    tags = [(700, 1, 9, b"<x:xmp/>\n", True), (315, "s", 0, "a painter", True), (65000, "d", 2, (1.5, 2.5), True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.moveaxis(image, 0, -1), photometric="rgb", description="a cat", iccprofile=b"profile",
+        resolution=(300, 300), resolutionunit="inch", extratags=tags, metadata=None, software="camera",
+        datetime="2020:01:02 03:04:05",
+    )  # fmt: skip
+    _, err = run(capsys, tmp_path / "a.tif", tmp_path / "out.tif")
+    assert err == []
+    with tifffile.TiffFile(tmp_path / "a.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        for tag in before.pages.first.tags:
+            if tag.name not in ("StripOffsets", "StripByteCounts"):
+                assert after.pages.first.tags[tag.code].value == tag.value, tag.name
+    with files.opened(tmp_path / "a.tif") as source:
+        said = source.metadata
+    assert (said.icc, said.xmp, said.description) == (b"profile", b"<x:xmp/>\n", "a cat")
+    assert said.dpi == pytest.approx((300, 300))
+
+
+def test_what_another_format_cannot_keep_is_named_in_one_line(tmp_path, capsys):
+    rasterio = pytest.importorskip("rasterio")
+    image, _ = blurred((40, 46), 1, "uint8")
+    profile = {"driver": "GTiff", "height": 40, "width": 46, "count": 1, "dtype": "uint8", "nodata": 0}
+    with rasterio.open(tmp_path / "a.tif", "w", **placed(rasterio), **profile) as file:
+        file.write(image)
+        file.update_tags(KEY="value")
+    _, (warning,) = run(capsys, tmp_path / "a.tif", tmp_path / "out.png")
+    assert "does not keep the georeference, GDAL's metadata, the no-data value" in warning
+
+
+def test_a_thumbnail_is_no_page(tmp_path, capsys):
+    image, _ = blurred((40, 46), 3, "uint8")
+    image = np.moveaxis(image, 0, -1)
+    for name, order in (("after", (0, 1)), ("before", (1, 0))):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as tiff:
+            for each in order:
+                small = {"subfiletype": 1} if each else {}
+                tiff.write(image[::4, ::4] if each else image, photometric="rgb", metadata=None, **small)
+        with files.opened(tmp_path / f"{name}.tif") as source:
+            assert (source.shape, source.pages) == (image.shape, None)
+            np.testing.assert_array_equal(source.page(0), image)
