@@ -157,7 +157,9 @@ def check_out(path: str | Path, image: Any, pages: int | None = None, *, alpha: 
             "all others are kept)"
         )
     if not _holds(format, image, pages, alpha):
-        fitting = [suffix for suffix, other in FORMATS.items() if _holds(other, image, pages, alpha)]
+        # (Who does not have FITS files has no use for them.)
+        usual = [(suffix, other) for suffix, other in FORMATS.items() if other != "FITS"]
+        fitting = [suffix for suffix, other in usual if _holds(other, image, pages, alpha)]
         what = pixels.described(tuple(image.shape), image.dtype, alpha)
         what = what if pages is None else f"a stack of {pages} pages, {what}"
         raise ValueError(f"cannot write {path}: {format} cannot hold {what}; {_either(fitting)} would do")
