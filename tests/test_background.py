@@ -247,16 +247,32 @@ def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, 
     np.testing.assert_array_equal(found, fd.deblur_large(raw, PSF, background=np.array(sky), **options))
 
 
-def test_dask_takes_an_image_where_it_is_subtracted_only():
+@pytest.mark.parametrize("data", ["squares", "poisson"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_dask_takes_an_image_as_background(data, weighted):
     raw = sky_field((120, 110))[1]
     slope = np.linspace(150, 250, raw.size).reshape(raw.shape)
-    source, options = da.from_array(raw, chunks=60), {"mu": 0.1, "prior": "tv", "tile": 60, "halo": 30}
+    source, options = da.from_array(raw, chunks=60), {"prior": "tv", "data": data, "tile": 60, "halo": 30}
+    options |= {"max_iter": 20, "weights": np.linspace(0.5, 1, raw.size).reshape(raw.shape) if weighted else None}
     whole = fd.deblur_large(raw, PSF, background=slope, **options)
     for background in (slope, da.from_array(slope, chunks=50)):
         np.testing.assert_array_equal(fd.deblur_large(source, PSF, background=background, **options).compute(), whole)
-    with pytest.raises(ValueError, match="background must be a number for a Dask array with data='poisson'"):
-        fd.deblur_large(source, PSF, background=slope, data="poisson", **options)
     with pytest.raises(TypeError, match="background must be an array for a Dask array; got str"):
         fd.deblur_large(source, PSF, background="sky.npy", **options)
     with pytest.raises(ValueError, match="background must be finite and at least 0"):
         fd.deblur_large(source, PSF, background=-slope, **options).compute()
+
+
+@pytest.mark.parametrize("of_channels", [False, True])
+def test_dask_counts_photons_of_channels_on_a_background(of_channels):
+    raw = np.stack([sky_field((120, 110), seed=seed)[1] for seed in (0, 1)], axis=-1)
+    slope = np.linspace(150, 250, 120 * 110).reshape(120, 110)
+    if of_channels:
+        slope = np.stack([slope, slope[::-1]], axis=-1)
+    options = {"data": "poisson", "prior": None, "read_noise": 5, "channel_axis": -1, "tile": 60, "halo": 30}
+    whole = fd.deblur_large(raw, PSF, background=slope, **options)
+    source = da.from_array(raw, chunks=(60, 60, 1))
+    np.testing.assert_array_equal(fd.deblur_large(source, PSF, background=slope, **options).compute(), whole)
+    alone = fd.deblur_large(source, PSF, background=slope, **(options | {"tile": 120})).compute()
+    one = fd.solve(raw, PSF, background=slope, data="poisson", prior=None, read_noise=5, channel_axis=-1)
+    np.testing.assert_array_equal(alone, one.image)

@@ -34,7 +34,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, background: Any, asked
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
     _check_chunks("source", source)
     plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, background=background, **asked)
-    source, level = _without(source, background, plan)
+    source, level, around = _without(source, background, plan)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
     first = plan.first_halo(half_of(tile))
@@ -43,18 +43,14 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, background: Any, asked
     reach = (0, 0) if alone else first
     _check(plan, grid, reach)
     source = source.rechunk(_chunks_of(plan, grid))
-    others = []
+    others = {} if around is None else {"background": around.rechunk(source.chunks)}
     if weights is not None:
-        weights = _as_dask("weights", weights)
-        plan.check_weights(weights.shape)
-        if weights.ndim < source.ndim:
-            weights = da.broadcast_to(da.expand_dims(weights, plan.axis), source.shape)
-        others = [weights.rechunk(source.chunks)]
+        others["weights"] = _beside("weights", weights, source, plan).rechunk(source.chunks)
     found = da.from_delayed(_found(plan, grid, reach, source, others, level), (), object)
     depth = dict(enumerate(plan.with_axis(list(reach), 0)))
-    around = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
-    windows = [da.overlap.overlap(each, depth, around) for each in (source, *others)]
-    solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level)
+    ends = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
+    windows = [da.overlap.overlap(each, depth, ends) for each in (source, *others.values())]
+    solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level, names=tuple(others))
     meta = np.empty((0,) * source.ndim, plan.working)
     return da.map_blocks(solve, *windows, found, chunks=source.chunks, dtype=plan.working, meta=meta)
 
@@ -80,23 +76,32 @@ def _as_dask(name: str, value: Any) -> Any:
     return value
 
 
-def _without(source: Any, background: Any, plan: Plan) -> tuple[Any, float | None]:
-    """The source without its background, or, for photons, as it is, and the background, which is then a number."""
-    if plan.background is not None:
-        level = plan.background
-        if plan.options.data == "poisson":
-            return source, level
-        return (source if level == 0 else source.astype(plan.working) - np.full((), level, plan.working)[()]), None
-    if plan.options.data == "poisson":
-        raise ValueError("background must be a number for a Dask array with data='poisson'; got an array")
+def _beside(name: str, value: Any, source: Any, plan: Plan) -> Any:
+    """A Dask array of what goes with each pixel of the source, of its shape."""
     import dask.array as da
 
-    around = _as_dask("background", background)
-    plan.check_weights(around.shape, "background")
-    if around.ndim < source.ndim:
-        around = da.expand_dims(around, plan.axis)
+    array = _as_dask(name, value)
+    plan.check_weights(array.shape, name)
+    if array.ndim < source.ndim:
+        array = da.broadcast_to(da.expand_dims(array, plan.axis), source.shape)
+    return array
+
+
+def _without(source: Any, background: Any, plan: Plan) -> tuple[Any, float | None, Any]:
+    """The source without its background; or, for photons, as it is, and the background: a number, or an array."""
+    photons = plan.options.data == "poisson"
+    if plan.background is not None:
+        level = plan.background
+        if photons:
+            return source, level, None
+        if level != 0:
+            source = source.astype(plan.working) - np.full((), level, plan.working)[()]
+        return source, None, None
+    around = _beside("background", background, source, plan)
+    if photons:
+        return source, None, around
     around = around.astype(plan.working).map_blocks(_checked_background, dtype=plan.working)
-    return source.astype(plan.working) - around, None
+    return source.astype(plan.working) - around, None, None
 
 
 def _checked_background(block: np.ndarray) -> np.ndarray:
@@ -122,7 +127,7 @@ def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
 
 
 def _found(
-    plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, weights: list[Any], around: float | None
+    plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, others: dict[str, Any], level: float | None
 ) -> Any:
     """What holds for all tiles: one task, after one for each crop."""
     import dask
@@ -130,14 +135,19 @@ def _found(
     if grid.counts == (1, 1):
         return dask.delayed(None)
     places = weighing.crops(plan.sides)
-    crops = [[dask.delayed(each[plan.part(*place)]) for place in places] for each in (source, *weights)]
+
+    def crops(array: Any) -> list[Any]:
+        return [dask.delayed(array[plan.part(*place)]) for place in places]
+
     squares = None
     if plan.needs_squares:
+        weighed = [source, *(each for name, each in others.items() if name == "weights")]
         squares = [
-            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in (source, *weights)])
+            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in weighed])
             for place in weighing.cells(plan.sides)
         ]
-    return dask.delayed(_found_in)(plan, reach, *crops, squares=squares, around=around)
+    beside = {name: crops(each) for name, each in others.items()}
+    return dask.delayed(_found_in)(plan, reach, crops(source), **beside, squares=squares, level=level)
 
 
 def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -152,21 +162,31 @@ def _found_in(
     reach: tuple[int, int],
     crops: list[np.ndarray],
     weights: list[np.ndarray] | None = None,
+    background: list[np.ndarray] | None = None,
     squares: Any = None,
-    around: float | None = None,
+    level: float | None = None,
 ) -> Found:
-    planes, weighed, places = [plan.planes(crop) for crop in crops], None, weighing.crops(plan.sides)
-    for plane, (rows, cols) in zip(planes, places, strict=True):
-        check_pixels(plane, [rows], [cols])
-    if weights is not None:
-        weighed = [
-            check_weights(plan.planes(weight), [rows], [cols], planes=plane)
-            for weight, plane, (rows, cols) in zip(weights, planes, places, strict=True)
+    sample, places = [plan.planes(crop) for crop in crops], weighing.crops(plan.sides)
+    for planes, (rows, cols) in zip(sample, places, strict=True):
+        check_pixels(planes, [rows], [cols])
+
+    def beside(name: str, arrays: list[np.ndarray] | None) -> list[np.ndarray] | None:
+        return arrays and [
+            _beside_window(name, plan.planes(array), [rows], [cols], planes)
+            for array, planes, (rows, cols) in zip(arrays, sample, places, strict=True)
         ]
-    levels = None if around is None else [around] * len(crops)
-    found = plan.found(planes, weighed, None if squares is None else sum(squares), levels)
+
+    levels = beside("background", background) if level is None else [level] * len(crops)
+    found = plan.found(sample, beside("weights", weights), None if squares is None else sum(squares), levels)
     plan.warn_of_seams(found, plan.last_halo(found, reach))
     return found
+
+
+def _beside_window(
+    name: str, values: np.ndarray, rows: list[slice], cols: list[slice], planes: np.ndarray
+) -> np.ndarray:
+    """Weights or a background of a window, checked; weights may be NaN where the image is."""
+    return check_weights(values, rows, cols, name, planes if name == "weights" else None)
 
 
 def _solve(
@@ -176,10 +196,11 @@ def _solve(
     grid: Grid,
     reach: tuple[int, int],
     level: float | None,
+    names: tuple[str, ...],
     block_info: Any = None,
 ) -> np.ndarray:
-    """The restored tile of a block with what lies around it; `others` are weights, if any, and what was found."""
-    *weights, found = others
+    """The restored tile of a block with what lies around it; `others` have `names`, then comes what was found."""
+    *blocks, found = others
     at = [int(k) for axis, k in enumerate(block_info[0]["chunk-location"]) if axis != plan.axis]
     # Only now it is known how much of what is around is needed.
     halo = reach if found is None else plan.last_halo(found, reach)
@@ -202,10 +223,11 @@ def _solve(
 
     planes = inside(pixels)
     check_pixels(planes, rows, cols)
-    weighed = None
-    if weights:
-        weighed = check_weights(inside(weights[0]), rows, cols, planes=planes)
-    tile, _ = _solver_for(plan, found)(planes, weighed, window, level)
+    beside = {
+        name: _beside_window(name, inside(block), rows, cols, planes) for name, block in zip(names, blocks, strict=True)
+    }
+    around = beside.get("background", level)
+    tile, _ = _solver_for(plan, found)(planes, beside.get("weights"), window, around)
     return np.ascontiguousarray(plan.joined(tile))
 
 
