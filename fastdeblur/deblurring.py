@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, uncertainty
+from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, transfer, uncertainty
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .deblurrer import Deblurrer
@@ -34,7 +34,14 @@ What the file calls alpha is kept as it is, all other channels are deblurred.
 Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
 and files of weights and starts mean that scale; --background and --read-noise are in
-IMAGE's own units.  Metadata and colour profiles are not carried over.
+IMAGE's own units.  Photographs' values are no amounts of light, but are encoded by a curve,
+which is undone before they are deblurred, and done again (--transfer).  --bounds and
+--saturated then mean light, and --read-noise units of light of which white has as many as
+IMAGE's type; a start and a background are decoded as IMAGE is, weights never are.
+
+Pictures are turned as they are to be shown, which the line that is printed says: a psf's angle
+means that.  Colour profiles, EXIF, XMP, resolution and texts are kept where OUT's format has a
+place for them; a warning names what it has none for.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
@@ -85,6 +92,14 @@ def add(commands: Any) -> None:
         help="a picture of one star or bead: its background is taken away, and its centre found",
     )
     parser.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
+    parser.add_argument(
+        "--transfer",
+        type=_transfer,
+        default="auto",
+        metavar="CURVE",
+        help="how values follow from light: srgb, linear, a power such as 2.2, or auto, which is what the file says, "
+        "else srgb for JPEG, WebP and PNG in colour, and linear for all others (default: %(default)s)",
+    )
     parser.add_argument("--stack", action="store_true", help="the first axis of a .npy or .zarr counts pages")
     parser.add_argument(
         "--max-memory",
@@ -100,7 +115,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--nodata",
-        type=_nodata,
+        type=_number_or_none,
         metavar="VALUE",
         help="pixels of this value are missing, beside those that IMAGE calls so; none: all but NaN are there",
     )
@@ -129,9 +144,19 @@ def add(commands: Any) -> None:
         help="what that image has: weights, or the noise's standard deviation or variance, of which weights are the "
         "inverse (squared), 1 in the middle; pixels of 0 or NaN are ignored then (default: %(default)s)",
     )
-    solve.add_argument("--saturated", type=float, metavar="LEVEL", help="ignore pixels that are at least this")
     solve.add_argument(
-        "--bounds", type=_bound, nargs=2, metavar=("LOW", "HIGH"), help="between which pixels must be; none is no bound"
+        "--saturated",
+        type=_number_or_none,
+        metavar="LEVEL",
+        help="ignore pixels that are at least this (default: the largest of their type in any channel where --transfer "
+        "undoes a curve, else none)",
+    )
+    solve.add_argument(
+        "--bounds",
+        type=_bound,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="between which pixels must be; none is no bound (default: 0 none where --transfer undoes a curve)",
     )
     solve.add_argument(
         "--background",
@@ -168,11 +193,12 @@ def run(arguments: argparse.Namespace) -> None:
     with files.opened(arguments.image, arguments.stack) as source:
         source = _with_nodata(arguments, source)
         source = replace(source, metadata=_with_history(arguments, source.metadata))
-        if arguments.saturated is not None and arguments.saturated > 1 and source.dtype.kind in "iu":
+        if _is_number(arguments.saturated) and arguments.saturated > 1 and source.dtype.kind in "iu":
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
-        options |= _background_of(arguments, source.dtype, most)
+        source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
+        options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
         if not _fits(arguments, source, psf, options, most):
             _tile_by_tile(arguments, source, psf, options, most, dtype)
@@ -180,7 +206,7 @@ def run(arguments: argparse.Namespace) -> None:
         files.check_size(arguments.image, source, most)
         written, results = _page_by_page(arguments, source, psf, options, dtype)
     shape = [*([] if source.pages is None else [source.pages]), *written.shape]
-    figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name}
+    figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
     _warn_of_lost(arguments, source)
     _print(arguments, figures, results, source)
 
@@ -192,7 +218,7 @@ def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, option
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
     asked = {name: value for name, value in options.items() if name not in ("weights", "init", "seed", "device")}
-    weighed = "weights" in options or arguments.saturated is not None or source.missing is not None
+    weighed = "weights" in options or _level(arguments, source)[0] is not None or source.missing is not None
     axis = None if len(shape) == 2 else -1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when it is solved
@@ -222,7 +248,7 @@ def _tile_by_tile(
         Path(arguments.image),
         Path(arguments.out),
         psf,
-        arguments.saturated,
+        *_level(arguments, source),
         options,
         most,
         dtype,
@@ -230,14 +256,15 @@ def _tile_by_tile(
     )
     _warn_of_lost(arguments, source)
     if arguments.json:
-        figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name}
+        figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name, **_said(source)}
         figures |= {name: _number(value) for name, value in asdict(account).items()}
         print(json.dumps(figures, allow_nan=False))
         return
     roots = options.get("data") in (None, "root") and options.get("prior", "gradient") == "gradient"
     squares = " of squares" if roots and account.tiles > 1 else ""
     print(
-        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, mu {account.mu:.3g}{squares}, "
+        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, "
+        f"mu {account.mu:.3g}{squares}, "
         f"noise {account.noise:.2g}, misfit {account.misfit:.2g}, "
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
@@ -285,18 +312,45 @@ def _options(arguments: argparse.Namespace, most: int) -> dict[str, Any]:
     return {**options, "progress": arguments.progress}
 
 
-def _background_of(arguments: argparse.Namespace, dtype: np.dtype[Any], most: int) -> dict[str, Any]:
+def _in_light(arguments: argparse.Namespace, source: Source, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that differ where a curve is undone: light is not negative, and a start is as the image is."""
+    if source.curve == "linear":
+        return {}
+    found: dict[str, Any] = {}
+    # Without bounds there are methods that know none.
+    if arguments.bounds is None and arguments.solver != "exact" and arguments.path in (None, "auto", "fft"):
+        found["bounds"] = (0, None)
+    if isinstance(options.get("init"), np.ndarray):
+        found["init"] = transfer.decode(options["init"], source.curve, alpha=False)
+    return found
+
+
+def _level(arguments: argparse.Namespace, source: Source) -> tuple[float | None, bool]:
+    """From what on pixels are ignored, if any are, and whether with all of their channels."""
+    if arguments.saturated is None and source.curve != "linear" and source.dtype.kind in "iu":
+        return 1.0, True
+    return arguments.saturated if _is_number(arguments.saturated) else None, False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _background_of(arguments: argparse.Namespace, source: Source, most: int) -> dict[str, Any]:
     """The options of a background and of read noise, for an image whose pixels have become real numbers.
 
     Counts that are divided by `white` have a variance that is so many times smaller than they, not than its square.
     """
     options: dict[str, Any] = {}
-    background, noise, white = arguments.background, arguments.read_noise, pixels.white(dtype)
+    background, noise, white = arguments.background, arguments.read_noise, pixels.white(source.dtype)
     if isinstance(background, str):
         image = files.read_colours(background, most)
         options["background"] = image.astype(checks.working_dtype(image)) / white
     elif background is not None:
         options["background"] = checks.real("background", background, "at least 0") / white
+    if "background" in options and source.curve != "linear":
+        light = transfer.decode(options["background"], source.curve, alpha=False)
+        options["background"] = light if light.ndim else float(light)
     if noise is not None:
         options["read_noise"] = checks.real("read_noise", noise, "at least 0") / math.sqrt(white)
     return options
@@ -332,14 +386,18 @@ def _restored(
     options: dict[str, Any],
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, Result]]:
     """Images of one shape, where their pixels are missing, and how each was restored."""
-    deblurrer, level = None, arguments.saturated
+    deblurrer, (level, together) = None, _level(arguments, source)
     for number, image in enumerate(images):
         everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
         mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
-        real = missing.hidden(pixels.to_real(image, source.alpha), mask)
+        real = missing.hidden(pixels.to_real(image, source.alpha, source.curve), mask)
         if deblurrer is None:
             deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
-        weights = None if level is None else tilewise.unsaturated(real, level, options.get("weights"))
+        weights = None
+        if level is not None:
+            weights = tilewise.unsaturated(real, level, options.get("weights"), together)
+            if together and not weights.any():  # no pixel says how bright others were
+                weights = None
         result = deblurrer.solve(real, weights=weights)
         if number == 0 and arguments.mu == ONCE:
             options, deblurrer = options | {"mu": result.mu}, None
@@ -355,7 +413,7 @@ def _stored(
     dtype: np.dtype[Any],
 ) -> np.ndarray:
     """A restored page as it is written; missing pixels stay what they are."""
-    shown = pixels.from_real(missing.blank(restored, mask), image, clipped, dtype)
+    shown = pixels.from_real(missing.blank(restored, mask), image, clipped, dtype, source.curve)
     missing.put_back(shown, image, mask, source.missing)
     return shown
 
@@ -397,12 +455,25 @@ def _print(
     )
 
 
+def _said(source: Source) -> dict[str, Any]:
+    """What there is to say about how an image was read, for programs."""
+    return {"transfer": source.curve, "notes": list(source.notes)}
+
+
 def _remarks(source: Source) -> str:
     """What the printed line says of how the file was read."""
-    return "".join(f"; {each}" for each in source.notes)
+    curve = source.curve if isinstance(source.curve, str) else f"{source.curve:g}"
+    return "".join(f"; {each}" for each in (f"transfer {curve}", *source.notes))
 
 
-def _nodata(text: str) -> float | str:
+def _transfer(text: str) -> float | str:
+    with contextlib.suppress(ValueError):
+        if text in ("auto", "srgb", "linear") or 0 < float(text) < math.inf:
+            return text if text in ("auto", "srgb", "linear") else float(text)
+    raise argparse.ArgumentTypeError(f"must be auto, srgb, linear or a number above 0; got {text.strip()!r}")
+
+
+def _number_or_none(text: str) -> float | str:
     with contextlib.suppress(ValueError):
         return text if text == "none" else float(text)
     raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")

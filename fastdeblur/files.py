@@ -1,4 +1,4 @@
-"""Images in files, PNG, JPEG, TIFF, FITS, .npy and .zarr, for the command line.
+"""Images in files, PNG, JPEG, WebP, BMP, TIFF, FITS, .npy and .zarr, for the command line.
 
 Pillow and tifffile, which come with scikit-image, astropy and Zarr decode and encode; here and in the modules
 of the formats it is decided what their pixels mean, and what is refused instead of being changed in silence.
@@ -22,12 +22,15 @@ from .sources import Source
 from .whole import beside, locked, whole, whole_folder
 
 FORMATS = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".bmp": "BMP",
+    ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
     **dict.fromkeys(fits.SUFFIXES, "FITS"),
 }  # fmt: skip
 OPENERS: dict[str, Callable[[Path, bool], Any]] = {
-    "PNG": pictures.opened_png,
+    "PNG": pictures.opened,
     "JPEG": pictures.opened,
+    "WebP": pictures.opened_webp,
+    "BMP": pictures.opened_bmp,
     "TIFF": tiffs.opened,
     "NPY": npys.opened,
     "Zarr": zarrs.opened,
@@ -42,8 +45,8 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, FITS, .npy or .zarr file; its suffix decides.  ``image.fits[1]`` and ``image.fits[SCI]``
-        choose an HDU.
+        A PNG, JPEG, WebP, BMP, TIFF, FITS, .npy or .zarr file; its suffix decides.  ``image.fits[1]`` and
+        ``image.fits[SCI]`` choose an HDU.
     stack : bool
         Whether the first axis of a .npy or .zarr counts pages.  TIFFs know that themselves.
 
@@ -56,8 +59,7 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     Raises
     ------
     ValueError
-        If the file is missing, damaged or not such an image, or holds what the reader would lose: 16-bit
-        colour in a PNG.  Reading a page raises the same.
+        If the file is missing, damaged or not such an image.  Reading a page raises the same.
     """
     path = Path(path)
     with explained(path):
@@ -287,17 +289,19 @@ def _holds(format: str, image: Any, pages: int | None, alpha: bool) -> bool:
     """Whether a format keeps such pixels as they are (JPEG: nearly)."""
     dtype = pixels.written_dtype(image.dtype).newbyteorder("=")
     channels = pixels.channels(image.shape)
-    if format in ("PNG", "JPEG") and (channels, alpha) not in pixels.KINDS:
-        return False
     if format == "FITS":
         return not alpha and fits.holds(dtype)
-    if format in ("PNG", "JPEG") and pages is not None:
-        return False
-    if format == "PNG":  # 16-bit colour exists, but Pillow does not write it
-        return dtype == np.uint8 or (dtype == np.uint16 and channels == 1)
-    if format == "JPEG":
-        return dtype == np.uint8 and channels in (1, 3) and max(image.shape[:2]) <= pictures.JPEG_SIDE
-    return True
+    if format not in pictures.CHANNELS:
+        return True
+    side = pictures.SIDES.get(format, pictures.SIDE)
+    depths = (np.uint8, np.uint16) if format == "PNG" else (np.uint8,)
+    return (
+        pages is None
+        and dtype in depths
+        and channels in pictures.CHANNELS[format]
+        and (channels, alpha) in pixels.KINDS
+        and max(image.shape[:2]) <= side
+    )
 
 
 def _either(words: list[str]) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # The fields of `Metadata` that have a place in a format.  What is `own` has one in the format that it comes from.
 KEEPS: dict[str, frozenset[str]] = {
-    "PNG": frozenset(),
-    "JPEG": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "PNG": frozenset({"icc", "exif", "xmp", "dpi", "text", "description"}),
+    "JPEG": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
+    "WebP": frozenset({"icc", "exif", "xmp"}),
+    "BMP": frozenset({"dpi"}),
     "TIFF": frozenset({"icc", "xmp", "dpi", "description"}),
     "NPY": frozenset(),
     "Zarr": frozenset(),
     "FITS": frozenset(),
 }
+# What a format has no room for beyond so many bytes.
+ROOM = {"JPEG": {"exif": 65000, "xmp": 65000, "description": 65000}}
 WORDS = {
     "icc": "the colour profile (ICC)",
     "exif": "EXIF",
@@ -68,7 +72,18 @@ class Metadata:
 
     def lost(self, format: str) -> list[str]:
         """What a format cannot keep of it, in words."""
-        kept = KEEPS.get(format, frozenset())
-        words = [word for name, word in WORDS.items() if getattr(self, name) and name not in kept]
+        words = [word for name, word in WORDS.items() if getattr(self, name) and not self._fits(name, format)]
         words += self.changed if format == self.format else self.own_words
         return list(dict.fromkeys([*words, *self.unread]))
+
+    def kept(self, format: str) -> Metadata:
+        """What a format keeps of it."""
+        gone: dict[str, Any] = {name: {} if name == "text" else None for name in WORDS if not self._fits(name, format)}
+        return replace(self, **gone) if format == self.format else replace(self, own=None, **gone)
+
+    def _fits(self, name: str, format: str) -> bool:
+        """Whether a format has a place for a field."""
+        if name not in KEEPS.get(format, frozenset()):
+            return False
+        value, room = getattr(self, name), ROOM.get(format, {}).get(name)
+        return room is None or value is None or len(value.encode() if isinstance(value, str) else value) <= room

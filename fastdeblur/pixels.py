@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import checks, transfer
 
 KINDS = {(1, False): "gray", (2, True): "gray with alpha", (3, False): "RGB", (4, True): "RGB with alpha"}
 
@@ -28,11 +28,13 @@ def colours(image: np.ndarray, alpha: bool) -> np.ndarray:
     return image[..., :-1] if alpha else image
 
 
-def to_real(image: np.ndarray, alpha: bool = False) -> np.ndarray:
+def to_real(image: np.ndarray, alpha: bool = False, curve: str | float = "linear") -> np.ndarray:
     """What is to be deblurred: the image without its last channel, if that is alpha, integers divided by the largest
-    of their dtype.
+    of their dtype, and a curve undone (see `transfer.decode`).
     """
     real = colours(image, alpha)
+    if curve != "linear":
+        return transfer.decode(real, curve, alpha=False)
     if image.dtype.kind != "f":
         real = real.astype(checks.working_dtype(image))
         real /= white(image.dtype)
@@ -82,7 +84,11 @@ class Clipped:
 
 
 def from_real(
-    real: np.ndarray, image: np.ndarray, clipped: Clipped | None = None, dtype: np.dtype[Any] | None = None
+    real: np.ndarray,
+    image: np.ndarray,
+    clipped: Clipped | None = None,
+    dtype: np.dtype[Any] | None = None,
+    curve: str | float = "linear",
 ) -> np.ndarray:
     """The inverse of `to_real`: rounded and clipped to `dtype`, that of `image` unless given, with its alpha.
 
@@ -94,6 +100,8 @@ def from_real(
         raise ValueError(
             f"the restored image must be finite to be written; {(~np.isfinite(real)).sum()} pixels are not"
         )
+    if curve != "linear":
+        real = transfer.encode(real, curve, alpha=False)
     clipped = Clipped() if clipped is None else clipped
     if dtype.kind == "f":
         unit = np.iinfo(written_dtype(image.dtype)).max if image.dtype.kind != "f" else 1

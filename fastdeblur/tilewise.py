@@ -32,13 +32,15 @@ class Real:
 
     def __init__(self, stored: Readable, source: Source, fill: bool):
         self._stored, self._alpha, self.missing, self._fill = stored, source.alpha, source.missing, fill
-        alpha = source.alpha
+        alpha, self._curve = source.alpha, source.curve
         one = pixels.to_real(np.zeros((1, 1, *stored.shape[2:]), stored.dtype), alpha)
         self.shape, self.dtype = (*stored.shape[:2], *one.shape[2:]), one.dtype
 
     @property
     def identity(self) -> dict[str, Any]:
         found = self._stored.identity
+        if self._curve != "linear":
+            found = found | {"curve": self._curve}
         if self.missing is not None:
             found = found | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
         return found | {"fill": True} if self._fill else found
@@ -46,12 +48,14 @@ class Real:
     def read(self, part: Part) -> np.ndarray:
         stored = self._stored.read((*part[:2], *_all(self._stored.shape)))
         mask = missing.mask_of(self.missing, stored, self._alpha, (part[0], part[1]))
-        return missing.hidden(pixels.to_real(stored, self._alpha), mask)
+        return missing.hidden(pixels.to_real(stored, self._alpha, self._curve), mask)
 
 
-def unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None) -> np.ndarray:
-    """Weights that are 0 where the image is saturated, too."""
+def unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None, together: bool = False) -> np.ndarray:
+    """Weights that are 0 where the image is saturated, too; with `together` where any of its channels is."""
     kept = saturated(real, level)
+    if together and real.ndim == 3:
+        kept[...] = kept.min(axis=-1, keepdims=True)
     if weights is not None:
         kept *= weights[..., None] if weights.ndim < real.ndim else weights
     return kept
@@ -64,15 +68,20 @@ class Unsaturated:
     chunks: tuple[int, ...] | None = None
     takes = 0
 
-    def __init__(self, real: Real, level: float, weights: np.ndarray | None):
-        self._real, self._level, self._weights = real, level, weights
+    def __init__(self, real: Real, level: float, weights: np.ndarray | None, together: bool):
+        self._real, self._level, self._weights, self._together = real, level, weights, together
         self.shape, self.dtype = real.shape, np.dtype(np.float32)
         self.identity = {"saturated": level, "weights": None if weights is None else checksum(weights)}
+        if together:
+            self.identity["together"] = True
 
     def read(self, part: Part) -> np.ndarray:
         weights = self._weights
         return unsaturated(
-            self._real.read(part), self._level, None if weights is None else weights[part[: weights.ndim]]
+            self._real.read(part),
+            self._level,
+            None if weights is None else weights[part[: weights.ndim]],
+            self._together,
         )
 
 
@@ -99,7 +108,8 @@ class Stored:
         there = (*part[:2], *_all(self._stored.shape))
         stored, source = self._stored.read(there), self._source
         mask = None if self._fill else missing.mask_of(source.missing, stored, source.alpha, (part[0], part[1]))
-        shown = pixels.from_real(missing.blank(pixels_, mask), stored, self._clipped, self._dtype)
+        blank = missing.blank(pixels_, mask)
+        shown = pixels.from_real(blank, stored, self._clipped, self._dtype, source.curve)
         missing.put_back(shown, stored, mask, source.missing)
         self._target.write(there, shown)
 
@@ -128,6 +138,7 @@ def deblur(
     out: Path,
     psf: np.ndarray,
     level: float | None,
+    together: bool,
     options: dict[str, Any],
     most: int,
     dtype: np.dtype[Any],
@@ -169,7 +180,7 @@ def deblur(
                     f"weights must have the image's shape {real.shape[:2]}, or with its channels; their shape is "
                     f"{weights.shape}"
                 )
-            weighed = Unsaturated(real, checks.real("level", level, "any"), weights)
+            weighed = Unsaturated(real, checks.real("level", level, "any"), weights, together)
         background = options.pop("background", 0)
         if not isinstance(background, (int, float)):
             background = reading.of_array(background, "background")

@@ -15,6 +15,9 @@ EXACT = [
     *[(".png", "u1", kind) for kind in SHAPES],
     (".png", "u2", "gray"),
     (".png", ">u2", "gray"),
+    *[(".png", "u2", kind) for kind in ("LA", "RGB", "RGBA")],
+    *[(".webp", "u1", kind) for kind in ("RGB", "RGBA")],
+    *[(".bmp", "u1", kind) for kind in ("gray", "RGB")],
     *[(".tif", dtype, kind) for dtype in ("u1", "u2", "i2", ">u2", "f2", "f4", "f8") for kind in SHAPES],
     (".tiff", "i4", "gray"),
     *[(".npy", dtype, kind) for dtype in ("?", "i1", "u2", ">i4", "u8", "f4") for kind in SHAPES],
@@ -79,13 +82,13 @@ def test_thin_images_keep_their_shape(tmp_path, shape, suffix):
 @pytest.mark.parametrize(
     ("suffix", "dtype", "kind", "fitting"),
     [
-        (".png", "u2", "RGB", ".tif, .tiff, .npy or .zarr"),
-        (".png", "u2", "LA", ".tif, .tiff, .npy or .zarr"),
+        (".bmp", "u1", "RGBA", ".png, .webp, .tif, .tiff, .npy or .zarr"),
+        (".webp", "u1", "gray", ".png, .jpg, .jpeg, .bmp, .tif, .tiff, .npy or .zarr"),
         (".png", "i2", "gray", ".tif, .tiff, .npy or .zarr"),
         (".png", "f4", "gray", ".tif, .tiff, .npy or .zarr"),
         (".jpg", "f8", "RGB", ".tif, .tiff, .npy or .zarr"),
         (".jpg", "u2", "gray", ".png, .tif, .tiff, .npy or .zarr"),
-        (".jpeg", "u1", "RGBA", ".png, .tif, .tiff, .npy or .zarr"),
+        (".jpeg", "u1", "RGBA", ".png, .webp, .tif, .tiff, .npy or .zarr"),
         (".jpeg", "?", "LA", ".png, .tif, .tiff, .npy or .zarr"),
     ],
 )
@@ -98,16 +101,16 @@ def test_formats_that_cannot_hold_an_image(tmp_path, suffix, dtype, kind, fittin
 
 
 def test_a_jpeg_has_a_largest_side(tmp_path):
-    files.check_out(tmp_path / "image.jpg", np.zeros((2, pictures.JPEG_SIDE), np.uint8))
+    files.check_out(tmp_path / "image.jpg", np.zeros((2, pictures.SIDES["JPEG"]), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 gray of 65501x2; \.png, "):
-        files.check_out(tmp_path / "image.jpg", np.zeros((pictures.JPEG_SIDE + 1, 2), np.uint8))
+        files.check_out(tmp_path / "image.jpg", np.zeros((pictures.SIDES["JPEG"] + 1, 2), np.uint8))
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("image", "suffix must be one of .*; it is ''"),
-        ("image.bmp", r"suffix must be one of .*; it is '\.bmp'"),
+        ("image.gif", r"suffix must be one of .*; it is '\.gif'"),
         ("none/image.png", "there is no folder"),
         ("folder.png", "exists and is not a file"),
     ],

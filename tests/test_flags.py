@@ -189,6 +189,8 @@ def test_figures_as_json(folder, capsys, monkeypatch):
         "misfit": pytest.approx(result.misfit, rel=1e-3),
         "path": result.path,
         "device": "cpu",
+        "transfer": "linear",
+        "notes": [],
     }
 
 
