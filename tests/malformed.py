@@ -96,12 +96,15 @@ def pictures():
         "depth.png": png(30, 24, 3, content=rows),
         "colours.png": png(30, 24, 8, 5, content=rows),
         "deep-rgb.png": png(30, 24, 16, 2, content=rows),
+        "bomb-deep.png": png(12000, 12000, 16, 6, zeros(12000 * 96001)),
+        "half-gamma.png": png(30, 24, content=rows, before=[(b"gAMA", b"\0")]),
+        "half-key.png": png(30, 24, 8, 2, zlib.compress(bytes(24 * 91)), [(b"tRNS", b"\0")]),
         "bits.png": saved("PNG", Image.fromarray(GRAY > 99))[:-40],
         "no-palette.png": png(30, 24, 8, 3, content=zlib.compress(bytes(100))),
         "moving.png": moving,
         "bomb-profile.png": png(30, 24, content=rows, before=[(b"iCCP", b"a\0\0" + zeros(2**30))]),
-        "bomb-clear.png": png(9000, 9000, content=zeros(9000 * 9001), before=[(b"tRNS", b"\0\0")]),
-        "bomb-clear-rgb.png": png(7200, 7200, 8, 2, zeros(7200 * 21601), [(b"tRNS", bytes(6))]),
+        "bomb-clear.png": png(15000, 15000, content=zeros(15000 * 15001), before=[(b"tRNS", b"\0\0")]),
+        "bomb-clear-rgb.png": png(9000, 9000, 8, 2, zeros(9000 * 27001), [(b"tRNS", bytes(6))]),
         "gif.png": saved("GIF"),
         "webp.jpg": saved("WEBP"),
         "bmp.tif": saved("BMP"),
@@ -157,6 +160,37 @@ def fitses():
         "bomb.fits": empty + header_of(**packed | {"ZNAXIS1": 2**17, "ZNAXIS2": 2**17} | tiles) + bytes(2880),
         "bomb-tile.fits": empty + header_of(**packed | {"ZTILE1": 2**31, "ZTILE2": 2**31}) + bytes(2880),
         "many.fits": empty + header_of(XTENSION="'IMAGE'", BITPIX=8, NAXIS=0, PCOUNT=0, GCOUNT=1) * 1100,
+    }
+
+
+def photographs():
+    """WebPs and BMPs by name."""
+    webp, bmp = saved("WEBP", Image.fromarray(GRAY).convert("RGB"), lossless=True), saved("BMP")
+    moving = saved("WEBP", save_all=True, append_images=[Image.fromarray(255 - GRAY)])
+
+    def header(place, kind, value):
+        return bmp[:place] + struct.pack(kind, value) + bmp[place + struct.calcsize(kind) :]
+
+    return {
+        "empty.webp": b"",
+        "text.webp": b"no picture",
+        "half.webp": webp[: len(webp) // 2],
+        "header.webp": webp[:30],
+        "size.webp": webp[:4] + b"\xff\xff\xff\x7f" + webp[8:],
+        "large.webp": webp[:20] + b"\x2f\xff\xff\xff\x0f" + webp[25:],
+        "noise.webp": webp[:26] + PIXELS[:200],
+        "moving.webp": moving,
+        "png.webp": saved("PNG"),
+        "empty.bmp": b"",
+        "text.bmp": b"no picture",
+        "head.bmp": bmp[:20],
+        "half.bmp": bmp[: len(bmp) // 2],
+        "no-header.bmp": header(14, "<I", 3),
+        "flat.bmp": header(18, "<I", 0),
+        "huge.bmp": bmp[:18] + struct.pack("<ii", 2**30, 2**30) + bmp[26:],
+        "depth.bmp": header(28, "<H", 7),
+        "packed.bmp": header(30, "<I", 1)[:90],
+        "beyond.bmp": header(10, "<I", 2**31),
     }
 
 
@@ -452,7 +486,8 @@ def make(folder, with_zarr=True):
     """Write them all; returns their names."""
     made = {f"pipe{suffix}": PIPE for suffix in (".png", ".jpg", ".tif", ".npy", ".zarr", ".fits")}
     made |= {f"device{suffix}": Path("/dev/zero") for suffix in (".png", ".tif", ".npy")}
-    made |= pictures() | tiffs() | npys() | fitses() | (zarrs() | {"file.zarr": b"no folder"} if with_zarr else {})
+    made |= pictures() | photographs() | tiffs() | npys() | fitses()
+    made |= zarrs() | {"file.zarr": b"no folder"} if with_zarr else {}
     for name, content in made.items():
         parts = content if isinstance(content, dict) else {"": content}
         for part, inner in parts.items():

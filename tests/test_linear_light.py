@@ -90,15 +90,17 @@ def srgb_light(value):
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
 def test_tile_by_tile_too(tmp_path, capsys, monkeypatch, photograph):
     monkeypatch.setattr(plan, "CODE", 0)
-    seen = np.tile(photograph[1], (2, 2, 1))
+    seen = np.tile(photograph[1], (2, 1, 1))
     Image.fromarray(seen).save(tmp_path / "a.png")
-    words = ["--psf", "gaussian:3:0.7", "--mu", 0.02, "--prior", "tv", "--max-iter", 60]
-    whole, figures = deblurred(capsys, tmp_path / "a.png", *words)
-    assert "tiles" not in figures
-    tiles, figures = deblurred(capsys, tmp_path / "a.png", *words, "--max-memory", "6MB")
+    words = ["--psf", "gaussian:3:0.7", "--mu", 0.02, "--prior", "tv", "--max-iter", 10, "--max-memory", "4MB"]
+    found, figures = deblurred(capsys, tmp_path / "a.png", *words)
     assert figures["tiles"] > 1
     assert figures["transfer"] == "srgb"
-    assert np.abs(tiles.astype(int) - whole).max() <= 2
+    light = np.array([srgb_light(v / 255) for v in range(256)], np.float32)[seen]
+    weights = np.repeat((seen < 255).all(axis=-1, keepdims=True), 3, axis=-1).astype(np.float32)
+    options = {"weights": weights, "bounds": (0, None), "mu": 0.02, "prior": "tv", "max_iter": 10}
+    wanted = fd.deblur_large(light, specs.read_psf("gaussian:3:0.7"), channel_axis=-1, tile=figures["tile"], **options)
+    assert np.abs(found - 255 * srgb(wanted)).max() <= 1
 
 
 def test_starts_and_backgrounds_are_decoded_weights_are_not(tmp_path, capsys, photograph):
@@ -138,14 +140,13 @@ def magenta():
 
 
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
-@pytest.mark.parametrize("suffix", [".png", ".webp"])
-@pytest.mark.parametrize("memory", ["1GB", "5MB"])
+@pytest.mark.parametrize(("suffix", "memory"), [(".png", "1GB"), (".webp", "1GB"), (".png", "4MB")])
 def test_what_is_transparent_does_not_bleed(tmp_path, capsys, monkeypatch, suffix, memory):
     if memory != "1GB":
         monkeypatch.setattr(plan, "CODE", 0)
-    image = np.tile(magenta(), (1, 1, 1) if memory == "1GB" else (7, 7, 1))
+    image = np.tile(magenta(), (1, 1, 1) if memory == "1GB" else (5, 5, 1))
     files.write(tmp_path / f"a{suffix}", image, alpha=True)
-    words = ["--psf", "gaussian:7:1.2", "--mu", 0.05, "--prior", "tv", "--max-iter", 100, "--max-memory", memory]
+    words = ["--psf", "box:3", "--mu", 0.05, "--prior", "tv", "--max-iter", 5, "--max-memory", memory]
     restored, figures = deblurred(capsys, tmp_path / f"a{suffix}", *words)
     assert ("tiles" in figures) == (memory != "1GB")
     clear = image[..., 3] == 0

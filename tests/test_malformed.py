@@ -89,7 +89,7 @@ def test_other_files_that_it_reads_are_no_safer(folder, names, capsys, option, n
 def test_what_an_image_claims_to_be_is_said(folder, names, capsys):
     words = ["deblur", folder / "bomb-rgb.png", "--psf", "box:3", "-o", folder / "out.npy"]
     said = one_error(capsys, *words)
-    assert "it says that it has 30000x30000 pixels, which take 12.6 GB to read; at most 1 GB may be used" in said
+    assert "it says that it has 30000x30000 pixels, which take 9 GB to read; at most 1 GB may be used" in said
     assert "raise --max-memory" in said
     assert "at most 2.15 GB" in one_error(capsys, *words, "--max-memory", "2GiB")
 

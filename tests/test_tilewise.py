@@ -21,6 +21,7 @@ from fastdeblur.large import plan
 PSF = fd.psf.gaussian(3, 0.7)
 SPEC = "gaussian:3:0.7"
 WORDS = ["--psf", SPEC, "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0", "--max-memory", "3MB"]
+WORDS += ["--transfer", "linear"]
 OPTIONS = {"prior": "tv", "mu": 0.01, "max_iter": 2, "tol": 0}
 SHAPES = {"gray": (200, 210), "LA": (200, 210, 2), "RGB": (200, 210, 3), "RGBA": (200, 210, 4), "one": (200, 210, 1)}
 SHAPES |= {str(channels): (200, 210, channels) for channels in (2, 4, 6)}
