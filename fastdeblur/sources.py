@@ -43,8 +43,6 @@ class Source:
         Whether the last channel is alpha: only if the file says so.  Otherwise all channels are data.
     curve : {"linear", "srgb"} or float
         How values follow from light, as `transfer.decode` takes it.
-    notes : tuple of str
-        What there is to say about how it was read.
     metadata : Metadata or None
         What the file says beside its pixels; None if nothing is known of it.
     missing : Missing or None
@@ -62,7 +60,6 @@ class Source:
     part: int = 0
     alpha: bool = False
     curve: str | float = "linear"
-    notes: tuple[str, ...] = ()
     metadata: Metadata | None = None
     missing: Missing | None = None
     notes: tuple[str, ...] = ()

@@ -172,7 +172,7 @@ def test_the_line_says_what_was_done_and_one_what_was_lost(tmp_path, capsys):
     words = ["deblur", tmp_path / "a.jpg", "--psf", "box:1", "--mu", 0.1, "-o"]
     assert cli.main([*map(str, [*words, tmp_path / "b.webp"])]) == 0
     out, err = but_for_clipping(lines(capsys))
-    assert out[0].endswith(" s; transfer srgb, turned as its orientation 6 says")
+    assert out[0].endswith(" s; transfer srgb; turned as its orientation 6 says")
     assert err == [
         f"fastdeblur: warning: {tmp_path / 'b.webp'} does not keep the description: WebP has no place for that"
     ]

@@ -20,8 +20,8 @@ from fastdeblur.large import plan
 
 PSF = fd.psf.gaussian(3, 0.7)
 SPEC = "gaussian:3:0.7"
-WORDS = ["--psf", SPEC, "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0", "--max-memory", "3MB"]
-WORDS += ["--transfer", "linear"]
+WORDS = ["--psf", SPEC, "--transfer", "linear", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
+WORDS += ["--max-memory", "3MB"]
 OPTIONS = {"prior": "tv", "mu": 0.01, "max_iter": 2, "tol": 0}
 SHAPES = {"gray": (200, 210), "LA": (200, 210, 2), "RGB": (200, 210, 3), "RGBA": (200, 210, 4), "one": (200, 210, 1)}
 SHAPES |= {str(channels): (200, 210, channels) for channels in (2, 4, 6)}
@@ -35,6 +35,8 @@ def small(monkeypatch):
 
 def image_of(kind, dtype):
     image = blurred(SHAPES[kind], PSF, np.float64).clip(0, 1)
+    if kind in ("LA", "RGBA"):  # nothing is wholly transparent
+        image[..., -1] = image[..., -1].clip(0.1)
     dtype = np.dtype(dtype)
     return (image * (1 if dtype.kind == "f" else np.iinfo(dtype).max)).astype(dtype)
 
@@ -152,7 +154,7 @@ def test_figures(tmp_path, capsys):
     figures = run(capsys, tmp_path / "a.npy", tmp_path / "out.npy")
     assert set(figures) == {
         "out", "shape", "dtype", "mu", "tile", "halo", "tiles", "resumed", "empty", "n_iter", "n_products",
-        "optimality", "stop_reasons", "seconds", "noise", "misfit",
+        "optimality", "stop_reasons", "seconds", "noise", "misfit", "transfer", "notes",
     }  # fmt: skip
     assert (figures["mu"], figures["n_iter"], figures["stop_reasons"]) == (0.01, 2, ["max_iter"])
     assert cli.main(["deblur", str(tmp_path / "a.npy"), "-o", str(tmp_path / "out.npy"), *WORDS]) == 0
