@@ -16,7 +16,7 @@ from .result import Result
 from .solvers import poisson, sparse
 from .solvers.shared import State, largest
 from .tools import Tools
-from .units import Units, scaled, scaled_array, units_of
+from .units import Units, scaled, scaled_array, unit_of_psfs, units_of
 from .verdict import judged
 from .weight import Seen
 
@@ -62,7 +62,11 @@ def restore(
     solve = Solve(tools, here, planes, weights, start, callback, denoiser, shift)
     result = solve(here.mu)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
-        noise, misfit, doubts = judged(result, planes, weights, psfs, solve.seen, here)
+        # What takes psfs as they are may have one whose square is too large a number.
+        extreme = unit_of_psfs(psfs)
+        known = replace(result, image=scaled_array(result.image, -extreme)) if extreme else result
+        tame = [np.ldexp(psf.astype(np.float64), extreme) for psf in psfs] if extreme else psfs
+        noise, misfit, doubts = judged(known, planes, weights, tame, None if extreme else solve.seen, here)
     result = replace(result, noise=math.ldexp(noise, -units.image), misfit=misfit)
     if units != Units(0, 0, 0):
         result = units.returned(result, options, planes, weights, shift)

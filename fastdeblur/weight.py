@@ -104,7 +104,8 @@ class Seen:
         Were differences d distributed as ``exp(-|d|/s)``, total variation's weight would be noise²/s; s is their mean
         in the ridge solution, for as many of them as the image determines.  (See RULES for how far that holds.)
         """
-        noise = max(self._left, LEAST_NOISE * spread(self.planes))
+        # (Of an image far darker than its bounds, next to nothing is left.)
+        noise = max(self._left, LEAST_NOISE * spread(self.planes), 1e-150)
         if prior == "denoiser":
             return noise**2 * self._heaviness
         factor, power = RULES[prior]

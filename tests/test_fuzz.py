@@ -9,3 +9,9 @@ def test_hostile_numbers(first):
     wrong, refused = fuzz.run(first, 30)
     assert not wrong
     assert sum(refused.values()) < 15
+
+
+# Sums, squares and bounds beyond the largest number; an image of next to nothing beside its bounds.
+@pytest.mark.parametrize("number", [552, 728, 836, 1176, 1885, 2369])
+def test_cases_that_went_wrong(number):
+    assert fuzz.run(number, 1)[0] == {}

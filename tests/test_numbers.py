@@ -203,3 +203,16 @@ def test_command_keeps_the_file_if_nothing_finite_would_replace_it(dtype, memory
     )
     assert "finite" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_an_image_of_nothing_far_from_its_bounds():
+    image = np.full((7, 8), 5e-324)
+    result = finite(fd.solve(image, [[1.0]], prior="tv", bounds=(None, -1e-3), max_iter=20))
+    assert result.image.max() <= -1e-3
+
+
+def test_a_bound_beyond_float32_in_the_solver_s_units():
+    image = np.full((9, 9), 2e-38, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        finite(fd.solve(image, [[1.0]], prior="tv", bounds=(None, 25.5), mu=1e-40, max_iter=5))

@@ -211,7 +211,10 @@ class Solve:
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
         self._scaled_mu = mu if data == "poisson" else mu * unit ** (2 - exponent)
-        self._bounds = None if bounds is None else (bounds[0] * unit, bounds[1] * unit)
+        # A bound beyond all numbers of the image's dtype is none.
+        most = float(np.finfo(image.dtype).max)
+        ours = [bound * unit if abs(bound * unit) <= most else math.copysign(math.inf, bound) for bound in (low, high)]
+        self._bounds = None if bounds is None else (ours[0], ours[1])
         if kind == "denoiser":
             self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
         heaviness = self._heaviness = typical(weights)
