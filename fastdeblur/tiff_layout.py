@@ -36,6 +36,7 @@ OWN = {
 }  # fmt: skip
 # Bytes of tags, of all pages together, that are read at most.
 MOST_TAGS = 2**28
+MOST_OVERVIEWS = 64
 
 Tag = tuple[int, int, int, Any, bool]
 
@@ -141,7 +142,11 @@ def layout_of(tiff: Any, images: tuple[Image, ...], valid: Any) -> Layout:
     """The layout of an open file."""
     first = tiff.pages[images[0].place]
     nested = not images[0].overviews and bool(first.subifds)
+    _check_tags(tiff, first)
     if nested:
+        known = {int(first.offset), *map(int, first.subifds)}
+        if len(known) <= len(first.subifds) or len(known) > MOST_OVERVIEWS:
+            raise ValueError("it is damaged: its reduced images follow one another in a circle, or are too many")
         sizes = [(int(each.imagelength), int(each.imagewidth)) for each in first.pages if _kind_of(each) & REDUCED]
         images = tuple(Image(each.place, each.mask, tuple(sizes)) for each in images)
     planar = int(first.planarconfig or 1) == 2
@@ -178,6 +183,16 @@ def _tags(tiff: Any, page: Any) -> Iterator[Tag]:
         if room < 0:
             raise ValueError("it is damaged: its tags are larger than images are")
         yield code, dtype, count, _raw(tiff, tag, size), False
+
+
+def _check_tags(tiff: Any, page: Any) -> None:
+    """Refuse tags that are not all there, before any work is done."""
+    sizes = [(int(tag.valueoffset), int(tag.count) * _size(int(tag.dtype)), tag.code) for tag in page.tags]
+    for first, size, code in sizes:
+        if code not in STRUCTURAL and first + size > tiff.filehandle.size:
+            raise ValueError(f"it is truncated, or damaged: its tag {code} lies beyond the end of the file")
+    if sum(size for _, size, _ in sizes) > MOST_TAGS:
+        raise ValueError("it is damaged: its tags are larger than images are")
 
 
 def _size(dtype: int) -> int:

@@ -194,7 +194,7 @@ def photographs():
     }
 
 
-CODES = {"B": 1, "H": 3, "I": 4, "q": 17, "Q": 16, "h": 8, "i": 9}
+CODES = {"b": 2, "B": 1, "H": 3, "I": 4, "q": 17, "Q": 16, "h": 8, "i": 9}
 
 
 def tiff(pixels=PIXELS, big=False, loop=None, first=None, count=None, **tags):
@@ -231,6 +231,21 @@ def late_loop():
         after = start + page * (number if number < 150 else 99)
         content += struct.pack("<HHHIII", 1, 256, 4, 1, 30, after)
     return content
+
+
+def masked(*steps, dtype=np.uint8, compression=1):
+    """A TIFF with masks of every so many-th pixel."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(GRAY, metadata=None)
+        for step in steps:
+            writer.write(GRAY[::step, ::step].astype(dtype), photometric="minisblack", subfiletype=2, metadata=None)
+    file.seek(0)
+    with tifffile.TiffFile(file, mode="r+") as tiff:
+        for page in tiff.pages[1:]:
+            page.aspage().tags["NewSubfileType"].overwrite(4)
+            page.aspage().tags["Compression"].overwrite(compression)
+    return file.getvalue()
 
 
 def tiffs():
@@ -293,6 +308,14 @@ def tiffs():
         "pages.tif": pages.getvalue(),
         "big-head.tif": tiff(big=True)[:12],
         "big-beyond.tif": tiff(big=True, first=2**63 - 1),
+        "loop-reduced.tif": tiff(_330=("I", [728])),  # its own directory
+        "many-reduced.tif": tiff(_330=("I", [10**6, 10**6])),
+        "tag-beyond.tif": tiff(_65000=("B", bytes(9), 2**31)),
+        "no-data.tif": tiff(_42113=("b", b"nothing\0")),
+        "two-masks.tif": masked(1, 1),
+        "small-mask.tif": masked(2),
+        "packed-mask.tif": masked(1, compression=34712),
+        "wide-mask.tif": masked(1, dtype=np.float32),
         "big-loop.tif": tiff(big=True, loop=True),
         "big-huge.tif": tiff(big=True, _256=("Q", [2**62]), _257=("Q", [2**62])),
         "big-tags.tif": tiff(big=True, count=2**60),

@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from .. import checks, chunked, files, npys, tiffs, zarrs
+from ..missing import Missing, hidden, mask_of
 
 # Part of an array: a slice an axis.
 Part = tuple[slice, ...]
@@ -254,6 +255,26 @@ def in_parts(array: Any) -> bool:
     )
 
 
+class Present:
+    """The pixels of a file of which some are missing: real numbers, NaN where they are."""
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, stored: Readable, missing: Missing):
+        self._stored, self.missing = stored, missing
+        self.shape, self.chunks, self.takes = stored.shape, stored.chunks, stored.takes
+        self.dtype = checks.working_dtype(np.empty(0, stored.dtype))
+        self.path = getattr(stored, "path", None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._stored.identity | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
+
+    def read(self, part: Part) -> np.ndarray:
+        stored = self._stored.read(part)
+        return hidden(stored.astype(self.dtype), mask_of(self.missing, stored, False, (part[0], part[1])))
+
+
 @contextmanager
 def opened(value: Any, name: str = "source") -> Iterator[Readable]:
     """A reader of a caller's array, or of an image file: .npy, .zarr or TIFF."""
@@ -266,6 +287,7 @@ def opened(value: Any, name: str = "source") -> Iterator[Readable]:
 
 def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
     """A reader of a file."""
+    missing: Missing | None = None
     with files.explained(path):
         format = files.format_of(path)
         files.check_kind(path)
@@ -274,7 +296,8 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
         elif format == "Zarr":
             array = zarrs.in_parts(path)
         elif format == "TIFF":
-            array = stack.enter_context(tiffs.opened(path, False)).array
+            source = stack.enter_context(tiffs.opened(path, False))
+            array, missing = source.array, source.missing
             if array is None:
                 raise ValueError(
                     "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "
@@ -286,4 +309,9 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
         checks.real_kind(name, array)
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
-    return of_array(array, name, path)
+    found = of_array(array, name, path)
+    if missing is None:
+        return found
+    if isinstance(found, InFile):
+        stack.callback(found.close)
+    return Present(found, missing)
