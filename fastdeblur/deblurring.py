@@ -46,6 +46,8 @@ place for them; a warning names what it has none for.
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
 one for all, on the first page.
+A TIFF of a TIFF keeps layout, compression, tags, georeference, OME-XML, masks and overviews.  Pixels that a
+file calls missing (no data, masked, NaN) are ignored, and written again as they were (--nodata, --fill).
 Of a FITS file the first image HDU is read, or that of image.fits[1], image.fits[SCI] or image.fits[SCI,2];
 axes beyond two count pages.  A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
 integers become floats there.  Rows come in the order of the file.
