@@ -291,10 +291,13 @@ def _every_name_printable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _messages_in_one_line() -> Iterator[None]:
-    """Show warnings as lines of this command, and keep the readers' logs off the screen."""
+    """Show warnings as lines of this command, each once, and keep the readers' logs off the screen."""
+    said: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        _say(f"warning: {message}")
+        if str(message) not in said:  # what is true of one page of a stack often is of all
+            said.add(str(message))
+            _say(f"warning: {message}")
 
     logs = {log: log.level for log in map(logging.getLogger, ("tifffile", "PIL", "zarr"))}
     for log in logs:

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 from samples import but_for_clipping, lines, noise, one_error
+from skimage import data
 
 import fastdeblur as fd
 from fastdeblur import cli, files, pixels, tiff_writing
@@ -138,6 +139,16 @@ def test_figures_of_each_page(tmp_path, capsys):
     assert [page["n_iter"] for page in figures["pages"]] == [3, 3, 3]
     assert len({page["mu"] for page in figures["pages"]}) == 3  # found for each
     assert figures["seconds"] == pytest.approx(sum(page["seconds"] for page in figures["pages"]))
+
+
+def test_a_warning_that_holds_for_every_page_is_said_once(tmp_path, capsys):
+    sharp = data.camera()[:96, :96] / 255
+    blurred = fd.convolve(sharp, fd.psf.motion(15, 30), boundary="unknown")
+    np.save(tmp_path / "stack.npy", np.stack([blurred, blurred[::-1, ::-1]]))
+    words = ["deblur", str(tmp_path / "stack.npy"), "--stack", "--psf", "motion:15:60", "-o", str(tmp_path / "out.npy")]
+    assert cli.main(words) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "the residual looks like the image" in said
 
 
 def test_saturated_pixels_are_those_of_the_page(tmp_path):
