@@ -52,12 +52,13 @@ Of a FITS file the first image HDU is read, or that of image.fits[1], image.fits
 axes beyond two count pages.  A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
 integers become floats there.  Rows come in the order of the file.
 
-Of an OME-Zarr group the first dataset is read; what is written is a plain array.
+Of an OME-Zarr group the first dataset is read: c are channels, other axes count pages.  A Zarr output has the
+attributes and axes of a Zarr input, and of an OME-Zarr group one scale.
 
 An image that would need more than --max-memory is deblurred tile by tile, all with one weight.  If that is
 interrupted, what has been done waits beside OUT, and the same command goes on from there.
 
-SPEC is an image file, averaged over its colours and scaled to sum 1, or one of
+SPEC is an image file, averaged over its colours and scaled to sum 1 (a stack has a page for each channel), or one of
   gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
   disk:5            radius: out of focus
   motion:15:40      length, then angle in degrees anticlockwise from the right
@@ -199,6 +200,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
+        _check_psfs(psf, source)
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
@@ -211,6 +213,16 @@ def run(arguments: argparse.Namespace) -> None:
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
     _warn_of_lost(arguments, source)
     _print(arguments, figures, results, source)
+
+
+def _check_psfs(psf: np.ndarray, source: Source) -> None:
+    """Refuse psfs of channels for an image of others."""
+    channels = pixels.channels(source.shape) - source.alpha
+    if psf.ndim == 3 and (psf.shape[2] != channels or len(source.shape) == 2):
+        raise ValueError(
+            f"psf must be one image, or a stack with a page for each of the image's {channels} channels; it has "
+            f"{psf.shape[2]} pages"
+        )
 
 
 def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
@@ -279,6 +291,8 @@ def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> M
     words = [f"fastdeblur {__version__} deblur"]
     for name in ("psf", "psf_from", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
+        if name == "weights" and value is not None:
+            value = f"{value} --weights-are {arguments.weights_are}"
         if value is not None and name not in ("path", "device", "workers"):
             said = " ".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"--{name.replace('_', '-')} {said}")

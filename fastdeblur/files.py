@@ -179,8 +179,10 @@ def check_place(path: Path) -> None:
         fits.require()
     if format == "Zarr":
         zarrs.require()
-        if target.exists() and not zarrs.is_array(target):
-            raise ValueError(f"cannot write {path}: it exists and is not a Zarr array")
+        if target.exists() and not zarrs.is_replaceable(target):
+            raise ValueError(
+                f"cannot write {path}: it exists and is not a Zarr array, nor an OME-Zarr image of one scale alone"
+            )
     elif target.exists() and not target.is_file():
         raise ValueError(f"cannot write {path}: it exists and is not a file")
     if target.exists() and not os.access(target, os.W_OK):
@@ -226,7 +228,7 @@ def saving(
         if format == "Zarr":
             with (
                 whole_folder(path, lambda: check_place(path)) as folder,
-                zarrs.saving(folder, every, dtype, pages is not None) as put,
+                zarrs.saving(folder, every, dtype, pages is not None, metadata) as put,
             ):
                 yield put
         else:

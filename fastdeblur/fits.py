@@ -24,6 +24,8 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fz")
 BLOCK, CARD = 2880, 80
 # More than these are no astronomer's, and would take long to read.
 MOST_HEADER, MOST_HDUS = 2**22, 1000
+# Bytes that are converted at once.
+ROWS = 2**22
 STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # Keywords that the restored pixels would make untrue.
 UNTRUE = ("CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX")
@@ -222,6 +224,13 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         )
 
 
+def mapped(path: Path) -> np.memmap:
+    """The numbers of the first image of a file that `saving` has written, without its axes of length 1."""
+    with path.open("rb") as file:
+        hdu = _chosen(_hdus(file), None)
+    return np.memmap(path, coding_of(hdu.header).stored, "r", hdu.data, hdu.sizes)
+
+
 class Parts:
     """Values of any part of an image that lies in a file, one copy each."""
 
@@ -402,8 +411,11 @@ def saving(
         def put(page: np.ndarray) -> None:
             nonlocal written
             planes = np.moveaxis(page, -1, 0) if page.ndim == 3 else page[None]
+            # A few rows at a time: planes may be mapped, and larger than memory.
+            step = max(1, ROWS // max(1, planes[0, 0].nbytes))
             for plane in planes:
-                file.write(coding.numbers(_with_holes(plane, hole)).data)
+                for start in range(0, len(plane), step):
+                    file.write(coding.numbers(_with_holes(plane[start : start + step], hole)).data)
                 written += plane.size * coding.stored.itemsize
 
         yield put

@@ -19,13 +19,13 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
     spec : str
         ``gaussian:13:1,3``, ``gaussian:9x13:2``, ``disk:5``, ``motion:15:40``, ``box:5``,
         ``box:3x5`` or ``airy:2.5:15``, see `BUILDERS`, or the name of an image file, whose
-        colours are averaged and whose alpha is ignored.
+        colours are averaged and whose alpha is ignored; of a stack each page is the psf of a channel.
     most : int or None
         Most bytes that reading the file may take.
 
     Returns
     -------
-    ndarray, float32 or float64, shape (rows, cols)
+    ndarray, float32 or float64, shape (rows, cols), or (rows, cols, channels)
 
     Raises
     ------
@@ -47,7 +47,22 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
     except ValueError:
         forms = ", ".join(form for form, _, _ in BUILDERS.values())
         raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})") from None
-    return _from_file(spec, most, psf.normalise)
+    pages = _pages(spec, most)
+    if pages is None:
+        return _from_file(spec, most, psf.normalise)
+    try:
+        return np.stack([psf.normalise(page) for page in pages], axis=-1)
+    except ValueError as error:
+        raise ValueError(f"{spec}: {error}") from error
+
+
+def _pages(path: str, most: int | None) -> list[np.ndarray] | None:
+    """The pages of a stack of gray images; None of a file of one image."""
+    with files.opened(path) as source:
+        if source.pages is None or len(source.shape) != 2:
+            return None
+        files.check_size(path, source, most)
+        return [source.page(number) for number in range(source.pages)]
 
 
 def psf_of_point(path: str, most: int | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, files, missing, pixels
+from . import checks, files, fits, missing, pixels
 from .frames import saturated
 from .large import reading, scratch, targets
 from .large.job import DEFAULTS, Account, Job
@@ -161,7 +161,7 @@ def deblur(
         )
     files.check_out(out, replace(source, dtype=dtype), alpha=source.alpha)
     with _opened(source, path, out, most) as stored:
-        pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr")
+        pictured = files.format_of(out) not in ("NPY", "TIFF", "Zarr", "FITS")
         # What is in memory at once: a picture that is to be encoded, one that was decoded, a strip or tile of others.
         size = math.prod(stored.shape)
         beside = size * dtype.itemsize * pictured
@@ -206,7 +206,7 @@ def deblur(
 def _opened(source: Source, path: Path, out: Path, most: int) -> Iterator[Readable]:
     """The file in parts, or a copy of it; where it is decoded at once, in memory."""
     whole_or_parts = source.page(0) if source.array is None else source.array
-    found = reading.of_array(whole_or_parts, path=path)
+    found = reading.of_array(whole_or_parts, path=fits.split(path)[0])
     at_hand = scratch.at_hand(found, str(path), most, 0, None, targets.folder_of(out))
     try:
         yield at_hand

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from . import chunked, zarr_codecs
+from .metadata import Metadata
 from .sources import Source, check_unnamed, of_array
+from .zarr_writing import Group, Kept, Placed, create, group_of, more_than_one_scale, single_scale, there
 
 # What an array or a group is described in.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
@@ -71,7 +73,9 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         def page(number: int) -> np.ndarray:
             return Shown(path, array, axes, {0: number} if stack else {})[:]
 
-        yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))))
+        kept = _kept(path, array)
+        metadata = Metadata("Zarr", own=kept, own_words=("the attributes of Zarr",) if kept.attributes else ())
+        yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))), metadata=metadata)
     else:
         yield _multiscales(path, described, stack)
 
@@ -248,15 +252,47 @@ def remove_strays(folder: Path, array: Any) -> None:
                 path.unlink()
 
 
+def _kept(folder: Path, array: Any, group: Group | None = None) -> Kept:
+    """What describes an array that is read."""
+    attributes = _attributes(folder, _described(folder))
+    names = getattr(array.metadata, "dimension_names", None)
+    return Kept(attributes[-1] if attributes else {}, array.fill_value, None if names is None else tuple(names), group)
+
+
+def _attributes(folder: Path, described: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of an array or a group; of two formats, the newer one's first."""
+    found = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
+    if (folder / ".zattrs").is_file():
+        found.append(_json(folder / ".zattrs"))
+    return found
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether a folder is an array, or an OME-Zarr group that holds nothing but one image of one scale."""
+    if is_array(path):
+        return True
+    try:
+        described = _described(path)
+        attributes = _multiscaled(path, described)
+        inner = _dataset(path, described)[1]
+        return inner.parent == path.resolve() and not more_than_one_scale(path, attributes, inner.name)
+    except Exception:  # noqa: BLE001 (it may be anything)
+        return False
+
+
+def _multiscaled(folder: Path, described: list[dict[str, Any]]) -> dict[str, Any]:
+    """The attributes of a group that speak of multiscales."""
+    for each in _attributes(folder, described):
+        place = each.get("ome", each)
+        if isinstance(place, dict) and place.get("multiscales"):
+            return each
+    raise ValueError("it is a group, not an array, and not an OME-Zarr image: it has no multiscales")
+
+
 def _dataset(folder: Path, described: list[dict[str, Any]]) -> tuple[Any, Path, list[str]]:
     """The largest image of an OME-Zarr group, where it is, and the names of its axes."""
-    attributes = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
-    if (folder / ".zattrs").is_file():
-        attributes.append(_json(folder / ".zattrs"))
-    places = [each.get("ome", each) for each in attributes]
-    found = [each["multiscales"][0] for each in places if isinstance(each, dict) and each.get("multiscales")]
-    if not found:
-        raise ValueError("it is a group, not an array, and not an OME-Zarr image: it has no multiscales")
+    attributes = _multiscaled(folder, described)
+    found = [attributes.get("ome", attributes)["multiscales"][0]]
     inner = (folder / str(found[0]["datasets"][0]["path"])).resolve()
     if folder.resolve() not in inner.parents:
         raise ValueError(f"it is damaged: its dataset {found[0]['datasets'][0]['path']!r} is not in it")
@@ -274,45 +310,59 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     array, inner, axes = _dataset(folder, described)
     shape, extra = tuple(map(int, array.shape)), _array(inner)[1]
     sizes = dict(zip(axes, shape, strict=True))
-    others = [name for name in axes if name not in ("y", "x", "c") and sizes[name] != 1]
-    if len(others) > stack:
-        said = " and ".join(f"{name} of {sizes[name]}" for name in others)
-        hint = "" if stack or len(others) > 1 else " (is it a stack? --stack)"
-        raise ValueError(f"it must be one image; it has the axes {said}{hint}")
-    channels = sizes.get("c", 1)
     if 0 in shape:
         raise ValueError(f"it must not be empty; its shape is {shape}")
-    kept = [axes.index(name) for name in ("y", "x", *(["c"] if channels > 1 else []))]
+    attributes = _multiscaled(folder, described)
+    path = inner.relative_to(folder.resolve()).as_posix()
+    zarr_format = int(_description(inner).get("zarr_format") or 2)
+    group = Group(single_scale(attributes), path, axes, shape, zarr_format)
+    kept = group.kept
 
     def page(number: int) -> np.ndarray:
-        return Shown(inner, array, kept, {axes.index(name): number for name in others})[:]
+        return Shown(inner, array, kept, group.place(number))[:]
 
-    plane = (sizes["y"], sizes["x"], *([channels] if channels > 1 else []))
-    whole = of_array(np.broadcast_to(np.empty((), array.dtype), plane), False, extra)
-    pages = (sizes[others[0]] if others else 1) if stack else None
-    _check_chunks(array, tuple(1 if name in others else sizes[name] for name in axes), False)
-    shown = None if stack else Shown(inner, array, kept)
-    return replace(whole, pages=pages, page=page, array=shown)
+    whole = of_array(np.broadcast_to(np.empty((), array.dtype), tuple(shape[axis] for axis in kept)), False, extra)
+    one = group.count == 1 and not stack
+    _check_chunks(array, tuple(1 if axis in group.pages else size for axis, size in enumerate(shape)), False)
+    unread = more_than_one_scale(folder, attributes, path)
+    return replace(
+        whole,
+        pages=None if one else group.count,
+        page=page,
+        array=Shown(inner, array, kept) if one else None,
+        metadata=Metadata(
+            "Zarr",
+            own=_kept(inner, array, group),
+            own_words=("the axes and attributes of OME-Zarr",),
+            unread=tuple(unread),
+        ),
+        notes=("planes are restored one by one: depth stays blurred",) if sizes.get("z", 1) > 1 else (),
+    )
 
 
 @contextmanager
 def saving(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], stack: bool
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], stack: bool, metadata: Metadata | None = None
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write an array of this shape to an empty folder, page after page."""
-    start = 1 if stack else 0
+    """Write an array of this shape to an empty folder, page after page; to a group if it was read from one."""
+    start, group, zarr = 1 if stack else 0, group_of(metadata), require()
     chunks = (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
-    array = require().open_array(str(folder), mode="w", shape=shape, chunks=chunks, dtype=dtype)
+    if group is not None:
+        chunks, shape = chunks[start:], shape[start:]
+    array = create(zarr, folder, shape, chunks, dtype, metadata)
     written = 0
 
     def put(page: np.ndarray) -> None:
         nonlocal written
-        array[written if stack else ...] = page
+        if group is not None:
+            Placed(array.array, group.kept, group.place(written))[...] = page
+        else:
+            array[written if stack else ...] = page
         written += 1
 
     yield put
-    there: Any = None
+    found: Any = None
     with suppress(Exception):  # whatever has become of it
-        there = require().open_array(str(folder), mode="r")
-    if there is None or (there.shape, there.dtype, there.chunks) != (shape, dtype, chunks):
+        found = there(zarr, folder, "r", metadata)
+    if found is None or (found.shape, found.dtype, found.chunks) != (shape, dtype, chunks):
         raise OSError(f"something else has changed or removed {folder}")

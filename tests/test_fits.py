@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from samples import noise, one_error
 
+import fastdeblur as fd
 from fastdeblur import cli, files
+from fastdeblur.large import plan
 
+TILED = ["--psf", "gaussian:3:0.7", "--workers", "1", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
 QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--max-iter", "2", "--mu", "0.1"]
 
 
@@ -311,3 +314,36 @@ def test_missing_pixels_are_ignored_and_come_back(tmp_path, dtype, kind, fill):
         there = ~np.isnan(found)
         rounded = kind is fits.CompImageHDU and dtype == "f4"  # by a share of the noise
         np.testing.assert_allclose(found[there], wanted[there], rtol=1e-3, atol=60 if rounded else 1)
+
+
+def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "CODE", 0)  # so that small images do not fit
+    sky_of_stars = np.random.default_rng(5).integers(20000, 40000, (400, 420)).astype("u2")
+    sky_of_stars[100:120, 30:40] = 7
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(sky_of_stars, sky(BLANK=7 - 32768), name="SCI"), fits.ImageHDU(np.eye(3))]
+    fits.HDUList(hdus).writeto(tmp_path / "image.fits")
+    words = [f"{tmp_path}/image.fits[SCI]", *TILED]
+    run(*words, "-o", tmp_path / "tiles.fits", "--max-memory", "6MB")
+    assert " tiles of " in capsys.readouterr().out
+    run(*words, "-o", tmp_path / "whole.fits")
+    with fits.open(tmp_path / "tiles.fits") as tiles, fits.open(tmp_path / "whole.fits") as whole:
+        tiles.verify("exception")
+        assert len(tiles) == 3
+        assert cards(tiles[1].header) == cards(whole[1].header)
+        assert tiles[2].data.tobytes() == whole[2].data.tobytes()
+        np.testing.assert_allclose(tiles[1].data.astype(float), whole[1].data.astype(float), atol=50)
+        assert ((tiles[1].data == 7) == (sky_of_stars == 7)).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.fits", "tiles.fits", "whole.fits"]
+
+
+def test_large_images_of_the_library(tmp_path):
+    image = np.random.default_rng(5).random((60, 70))
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image.astype("f4"))]).writeto(tmp_path / "image.fits")
+    options = {"data": "squares", "mu": 0.1, "tile": 30, "halo": 10}
+    psf = fd.psf.gaussian(5, 1)
+    found = fd.deblur_large(f"{tmp_path}/image.fits[1]", psf, tmp_path / "out.fits", **options)
+    wanted = fd.deblur_large(image.astype("f4"), psf, **options)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(fits.getdata(tmp_path / "out.fits"), wanted)
+    with pytest.raises(ValueError, match="out must not be the source"):
+        fd.deblur_large(f"{tmp_path}/image.fits[1]", psf, tmp_path / "image.fits", **options)

@@ -119,3 +119,26 @@ def test_a_psf_or_a_picture_of_one_but_not_both(tmp_path, capsys):
     for given in ([], ["--psf", "box:3", "--psf-from", str(tmp_path / "points.npy")]):
         with pytest.raises(SystemExit):
             cli.main([*argv, *given])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".fits"])
+def test_a_stack_of_psfs_is_one_for_each_channel(tmp_path, capsys, suffix):
+    if suffix == ".fits":
+        pytest.importorskip("astropy")
+    psfs = [fd.psf.box((1, 5)), fd.psf.box((5, 1)), fd.psf.gaussian((5, 5), 1)]
+    frames = np.zeros((3, 5, 5), np.float32)
+    for frame, kernel in zip(frames, psfs, strict=True):
+        rows, cols = kernel.shape
+        frame[(5 - rows) // 2 : (5 + rows) // 2, (5 - cols) // 2 : (5 + cols) // 2] = 7 * kernel
+    with files.saving(tmp_path / f"psfs{suffix}", frames[0], 3) as put:
+        for frame in frames:
+            put(frame)
+    image = np.random.default_rng(0).random((20, 24, 3)).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    words = ["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out.npy"), "--mu", "0.1", "--workers", "1"]
+    assert cli.main([*words, "--psf", str(tmp_path / f"psfs{suffix}")]) == 0
+    wanted = fd.deblur(image, np.moveaxis(frames / 7, 0, -1), channel_axis=-1, mu=0.1)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), wanted, atol=1e-5)
+    np.save(tmp_path / "image.npy", image[..., :2])
+    assert cli.main([*words, "--psf", str(tmp_path / f"psfs{suffix}")]) == 2
+    assert "a page for each of the image's 2 channels; it has 3 pages" in capsys.readouterr().err

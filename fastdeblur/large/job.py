@@ -57,13 +57,14 @@ def deblur_large(
     ----------
     source : array, path, or dask.array.Array; shape (rows, cols), or with a channel axis
         The blurred image: a ``numpy.memmap``, a Zarr array, or anything with `shape`, `dtype` and slices; or the
-        path of a .npy, .zarr (OME-Zarr too) or TIFF file, tiled, compressed or plain.  A Dask array gives a
+        path of a .npy, .zarr (OME-Zarr too), TIFF or FITS file, tiled, compressed or plain (FITS only plain;
+        ``image.fits[1]`` is an HDU).  A Dask array gives a
         Dask array, of which nothing is computed yet.
     psf : array_like
         As for `solve`, but no `Blur`.
     out : None, array or path
-        Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr
-        or TIFF file is written beside its final name, and replaces what was there only when it is complete.
+        Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr,
+        TIFF or FITS file is written beside its final name, and replaces what was there only when it is complete.
         It must not be the source.
     data, prior, mu, boundary, bounds, tol, path, workers
         As for `solve`.  All tiles get one weight: "auto" finds it from a sample of crops.  For ``data="root"``, whose

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from .. import checks, chunked, files, npys, tiffs, zarrs
+from .. import checks, chunked, files, fits, npys, tiffs, zarrs
 from ..missing import Missing, hidden, mask_of
 
 # Part of an array: a slice an axis.
@@ -277,7 +277,7 @@ class Present:
 
 @contextmanager
 def opened(value: Any, name: str = "source") -> Iterator[Readable]:
-    """A reader of a caller's array, or of an image file: .npy, .zarr or TIFF."""
+    """A reader of a caller's array, or of an image file: .npy, .zarr, TIFF or FITS."""
     with ExitStack() as stack:
         found = _of_path(Path(value), stack, name) if isinstance(value, (str, os.PathLike)) else of_array(value, name)
         if isinstance(found, InFile):
@@ -303,6 +303,12 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
                     "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "
                     "compression that Python knows, to be read in parts"
                 )
+        elif format == "FITS":
+            source = stack.enter_context(fits.opened(path, False))
+            array, missing = source.array, source.missing
+            if array is None:
+                raise ValueError("its HDU must be one image of two axes, and not compressed, to be read in parts")
+            path = fits.split(path)[0]
         else:
             raise ValueError(f"{format} is read whole: read it, and pass the array")
     try:

@@ -91,7 +91,7 @@ def _with_journal(
         with files.write_errors(path):
             journal = stack.enter_context(journal_of(Path(os.path.realpath(path)), identity, True))
             if files.format_of(path) == "Zarr":
-                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal)
+                new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal, metadata)
             else:
                 new = IntoNewFile(path, shape, dtype, axis, journal, alpha, metadata)
         stack.callback(new.close)
@@ -143,10 +143,12 @@ def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 
 def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...], axis: int | None) -> None:
-    if files.FORMATS.get(path.suffix.lower()) not in ("NPY", "TIFF", "Zarr"):
-        raise ValueError(f"cannot write {path}: it must be .npy, .zarr or TIFF, which are written in parts")
-    if files.format_of(path) == "TIFF" and axis not in (None, len(shape) - 1):
-        raise ValueError(f"out must have its channels last to be a TIFF; channel_axis is {axis} of {shape}")
+    if files.FORMATS.get(path.suffix.lower()) not in ("NPY", "TIFF", "Zarr", "FITS"):
+        raise ValueError(f"cannot write {path}: it must be .npy, .zarr, TIFF or FITS, which are written in parts")
+    if files.format_of(path) in ("TIFF", "FITS") and axis not in (None, len(shape) - 1):
+        raise ValueError(
+            f"out must have its channels last to be a {files.format_of(path)}; channel_axis is {axis} of {shape}"
+        )
     files.check_place(path)
     for source in sources:
         if path.exists() and any(os.path.samefile(known, path) for known in _files_of(source)):

@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from .. import files, locks, npys, tiff_writing, zarrs
+from .. import files, fits, locks, npys, tiff_writing, zarr_writing, zarrs
 from ..metadata import Metadata
 from ..whole import beside, put_in_place, recover, remove
 from .journal import Journal
@@ -166,9 +166,10 @@ class IntoMap(IntoFile):
 
 
 class IntoNewFile(IntoFile):
-    """Into a .npy or TIFF that takes the place of another at the end.
+    """Into a .npy, TIFF or FITS file that takes the place of another at the end.
 
-    With `metadata` a TIFF is written as `tiff_writing` does, when all its pixels are there.
+    With `metadata` a TIFF is written as `tiff_writing` does, and a FITS file always as `fits` does, when all its pixels
+    are there.
     """
 
     def __init__(
@@ -183,7 +184,7 @@ class IntoNewFile(IntoFile):
     ):
         self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
         self._alpha, self._metadata = alpha, metadata
-        self._encoded = self._format == "TIFF" and metadata is not None
+        self._encoded = self._format == "FITS" or (self._format == "TIFF" and metadata is not None)
         if self._encoded:  # tiles cannot be compressed where they will lie: pixels wait as they are
             self._format = "NPY"
         self._partial = beside(self._target, "partial")
@@ -216,7 +217,7 @@ class IntoNewFile(IntoFile):
             stored = np.memmap(self._partial, self.dtype, "r", self._offset, self.shape)
             files.write(self._path, stored, self._metadata, alpha=self._alpha)
             remove(self._partial)
-            return None
+            return fits.mapped(self._target) if self._metadata is None else None
         if self._target.exists():
             shutil.copymode(self._target, self._partial)
         os.replace(self._partial, self._target)
@@ -227,21 +228,26 @@ class IntoNewZarr(IntoArray):
     """Into a Zarr array that takes the place of another at the end."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], journal: Journal
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunks: tuple[int, ...],
+        journal: Journal,
+        metadata: Metadata | None = None,
     ):
-        self._path, self._target = path, Path(os.path.realpath(path))
+        self._path, self._target, self._metadata = path, Path(os.path.realpath(path)), metadata
         self._partial, self._kind = beside(self._target, "partial"), (shape, dtype, chunks)
         array = self._there("r+") if journal.tiles else None
         if array is not None:
-            zarrs.remove_strays(self._partial, array)
+            inner = zarr_writing.group_of(metadata)
+            zarrs.remove_strays(self._partial / (inner.path if inner else ""), getattr(array, "array", array))
         else:
             journal.clear()
             remove(self._partial)
             self._partial.mkdir()
             try:
-                array = zarrs.require().open_array(
-                    str(self._partial), mode="w", shape=shape, chunks=chunks, dtype=dtype
-                )
+                array = zarr_writing.create(zarrs.require(), self._partial, shape, chunks, dtype, metadata)
             except BaseException:
                 self.abandon()
                 raise
@@ -256,7 +262,7 @@ class IntoNewZarr(IntoArray):
     def _there(self, mode: str) -> Any:
         """The array that is on the disk; None if it is damaged, or another."""
         with suppress(Exception):
-            array = zarrs.require().open_array(str(self._partial), mode=mode)
+            array = zarr_writing.there(zarrs.require(), self._partial, mode, self._metadata)
             if not self._partial.is_symlink() and (array.shape, array.dtype, array.chunks) == self._kind:
                 return array
         return None
@@ -274,7 +280,7 @@ class IntoNewZarr(IntoArray):
     def finish(self) -> Any:
         files.check_place(self._path)
         put_in_place(self._partial, self._target)
-        return zarrs.require().open_array(str(self._target), mode="r")
+        return zarr_writing.there(zarrs.require(), self._target, "r", self._metadata)
 
 
 @contextmanager
