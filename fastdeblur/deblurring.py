@@ -291,7 +291,7 @@ def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> M
     words = [f"fastdeblur {__version__} deblur"]
     for name in ("psf", "psf_from", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
-        if name == "weights" and value is not None:
+        if name == "weights" and arguments.weights_are != "weights":
             value = f"{value} --weights-are {arguments.weights_are}"
         if value is not None and name not in ("path", "device", "workers"):
             said = " ".join(map(str, value)) if isinstance(value, list) else value
