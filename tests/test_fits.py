@@ -345,5 +345,11 @@ def test_large_images_of_the_library(tmp_path):
     wanted = fd.deblur_large(image.astype("f4"), psf, **options)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(fits.getdata(tmp_path / "out.fits"), wanted)
+    counts = np.random.default_rng(6).integers(0, 9000, image.shape).astype("i2")
+    counts[20:25, 30:40] = -99
+    fits.PrimaryHDU(counts, fits.Header({"BLANK": -99})).writeto(tmp_path / "counts.fits")
+    found = fd.deblur_large(tmp_path / "counts.fits", psf, **options)
+    wanted = fd.deblur_large(np.where(counts == -99, np.nan, counts).astype("f4"), psf, **options)
+    np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ValueError, match="out must not be the source"):
         fd.deblur_large(f"{tmp_path}/image.fits[1]", psf, tmp_path / "image.fits", **options)
