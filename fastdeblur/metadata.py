@@ -12,7 +12,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "JPEG": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
     "WebP": frozenset({"icc", "exif", "xmp"}),
     "BMP": frozenset({"dpi"}),
-    "TIFF": frozenset({"icc", "xmp", "dpi", "description"}),
+    "TIFF": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
     "NPY": frozenset(),
     "Zarr": frozenset(),
     "FITS": frozenset(),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from . import tiff_exif
 from .metadata import Metadata
+from .tiff_exif import EXIF, GPS
 
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 PLAIN = (0, 1, 2)  # photometric: zero is white, zero is black, RGB
 GDAL_NODATA, GDAL_METADATA, ICC, XMP, DESCRIPTION = 42113, 42112, 34675, 700, 270
 RESOLUTION = (282, 283, 296)
-EXIF, GPS = 34665, 34853
 # What the writer says of its own, or what holds for the pixels that were read alone: sizes, places of strips and
 # tiles, types, palettes, smallest and largest values, places in the file that was read.
 STRUCTURAL = frozenset(
@@ -28,7 +29,7 @@ STRUCTURAL = frozenset(
 ) - {50838, 50839}  # fmt: skip
 # Tags with places in the file as their values mean nothing in another.
 POINTERS = (13, 18)
-LOST = {34412: "Zeiss LSM's table", EXIF: "EXIF", GPS: "GPS positions"}
+LOST = {34412: "Zeiss LSM's table"}
 OWN = {
     33550: "the georeference", 33922: "the georeference", 34264: "the georeference", 34735: "the georeference",
     GDAL_METADATA: "GDAL's metadata", GDAL_NODATA: "the no-data value", 50838: "ImageJ's metadata", 270: "",
@@ -87,6 +88,8 @@ class Layout:
         Its resolution, as tifffile takes it.
     valid : callable or None
         Where an image has pixels, by its mask: of a part of the image of that number.
+    directories : dict
+        EXIF's directories of the first image, by the tag that points to them.
     """
 
     byteorder: Any
@@ -105,6 +108,7 @@ class Layout:
     tags: Callable[[int], list[Tag]]
     resolution: Callable[[int], dict[str, Any]]
     valid: Callable[[tuple[slice, slice], int], np.ndarray] | None = None
+    directories: dict[int, list[tiff_exif.Entry]] = field(default_factory=dict)
 
     @property
     def turned_white(self) -> bool:
@@ -168,6 +172,7 @@ def layout_of(tiff: Any, images: tuple[Image, ...], valid: Any) -> Layout:
         tags=lambda number: list(_tags(tiff, tiff.pages[images[number].place])) if number < len(images) else [],
         resolution=lambda number: _resolution(tiff.pages[images[min(number, len(images) - 1)].place]),
         valid=valid,
+        directories=_directories(tiff, first),
     )
 
 
@@ -208,6 +213,24 @@ def _raw(tiff: Any, tag: Any, size: int) -> bytes:
     return content
 
 
+def _directories(tiff: Any, page: Any) -> dict[int, list[tiff_exif.Entry]]:
+    """EXIF's directories beside that of an image."""
+
+    def at(place: int, count: int) -> bytes:
+        tiff.filehandle.seek(min(place, tiff.filehandle.size))
+        content: bytes = tiff.filehandle.read(count)
+        return content
+
+    found = {}
+    for tag in page.tags:
+        if tag.code in tiff_exif.DIRECTORIES and int(tag.dtype) in (4, 13, 16, 18) and int(tag.count) == 1:
+            # tifffile's place of the value is that of the directory.
+            value = at(int(tag.offset) + (12 if tiff.is_bigtiff else 8), 4 if int(tag.dtype) in (4, 13) else 8)
+            place = int.from_bytes(value, "little" if tiff.byteorder == "<" else "big")
+            found[int(tag.code)] = tiff_exif.read(at, place, tiff.byteorder, bool(tiff.is_bigtiff))
+    return found
+
+
 def _resolution(page: Any) -> dict[str, Any]:
     """What tifffile is told of it."""
     tags = getattr(page, "aspage", lambda: page)().tags
@@ -245,8 +268,11 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
     unread = [word for code, word in LOST.items() if code in present]
     if _is_cloud_optimised(tiff):
         unread.append("the order of a cloud-optimised file")
+    about = [(code, int(tag.dtype), int(tag.count), raw(code) or b"") for code, tag in present.items()
+             if code in tiff_exif.ABOUT]  # fmt: skip
     return Metadata(
-        format="TIFF", icc=raw(ICC), xmp=raw(XMP), dpi=dpi, description=None if kind else text or None, own=layout,
+        format="TIFF", exif=tiff_exif.joined(about, layout.directories, layout.byteorder),
+        icc=raw(ICC), xmp=raw(XMP), dpi=dpi, description=None if kind else text or None, own=layout,
         own_words=tuple(dict.fromkeys(words)), unread=tuple(unread),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import missing, pixels
+from . import missing, pixels, tiff_exif
 from .metadata import Metadata
 from .tiff_layout import DESCRIPTION, GDAL_NODATA, ICC, MASK, REDUCED, XMP, Layout
 
@@ -165,16 +165,45 @@ def saving(
     if layout is not None and layout.images[0].overviews:
         size += size // 2
     big = size > CLASSIC_MOST or (layout is not None and layout.bigtiff)
-    order = None if layout is None else layout.byteorder
+    order, about, directories = _exif_of(metadata, layout)
     with tifffile.TiffWriter(file, bigtiff=big, byteorder=order, ome=False, shaped=False) as tiff:
-        number = 0
+        number, places = 0, _put_directories(file, directories, order, big)
+        first, begin = [*places, *about], file.tell()
 
         def put(image: np.ndarray) -> None:
             nonlocal number
-            _Page(tiff, form, layout, metadata, number, folder).write(image)
+            _Page(tiff, form, layout, metadata, number, folder, first if number == 0 else []).write(image)
             number += 1
 
         yield put
+    if places:
+        tiff_exif.point_to(file, begin, order, big)
+
+
+def _exif_of(
+    metadata: Metadata | None, layout: Layout | None
+) -> tuple[Any, list[Any], dict[int, list[tiff_exif.Entry]]]:
+    """The byte order of the file, tags of the first image and directories beside it, as EXIF has them."""
+    if layout is not None:
+        return layout.byteorder, [], layout.directories
+    if metadata is None or not metadata.exif:
+        return None, [], {}
+    order, about, directories = tiff_exif.parted(metadata.exif)
+    return order, [(*each, True) for each in about], directories
+
+
+def _put_directories(
+    file: IO[bytes], directories: dict[int, list[tiff_exif.Entry]], order: Any, big: bool
+) -> list[Any]:
+    """Write directories where the first image's will follow; returns the tags that point to them."""
+    tags = []
+    for code, entries in directories.items():
+        if entries:
+            place = file.tell()
+            content = tiff_exif.packed(entries, place, order, big)
+            file.write(content + b"\0" * (len(content) % 2))
+            tags.append((tiff_exif.UNNAMED[code], 16 if big else 4, 1, place, True))
+    return tags
 
 
 class _Page:
@@ -188,9 +217,10 @@ class _Page:
         metadata: Metadata | None,
         number: int,
         folder: Path | None,
+        exif: list[Any],
     ):
         self._tiff, self._form, self._layout, self._metadata = tiff, form, layout, metadata
-        self._number, self._folder = number, folder
+        self._number, self._folder, self._exif = number, folder, exif
         image = None if layout is None else layout.images[min(number, len(layout.images) - 1)]
         self._overviews = () if image is None else image.overviews
         self._valid = layout.valid if layout is not None and image is not None and image.mask is not None else None
@@ -199,7 +229,7 @@ class _Page:
         """Write an array, which may be mapped, of the form's shape."""
         layout, form = self._layout, self._form
         nested = layout is not None and layout.nested and bool(self._overviews)
-        told: dict[str, Any] = {"extratags": self._tags(), "software": False}
+        told: dict[str, Any] = {"extratags": [*self._tags(), *self._exif], "software": False}
         told |= {} if layout is None else layout.resolution(self._number)
         if layout is None and self._metadata is not None and self._metadata.dpi:
             told |= {"resolution": self._metadata.dpi, "resolutionunit": 2}

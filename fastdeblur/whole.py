@@ -15,13 +15,15 @@ from .locks import Lock
 
 
 class Output:
-    """A file to write to that does not tell its number.
+    """A file to write to, and read again, that does not tell its number.
 
     NumPy and Pillow would hand that to C, which may not notice that the disk is full, or not say why it failed.
     """
 
     def __init__(self, file: IO[bytes]):
-        self.write, self.seek, self.tell, self.flush = file.write, file.seek, file.tell, file.flush
+        self.write, self.seek, self.tell, self.flush, self.read = (
+            file.write, file.seek, file.tell, file.flush, file.read
+        )  # fmt: skip
 
     def fileno(self) -> int:
         """Refuse, as files in memory do."""
@@ -35,7 +37,7 @@ def whole(path: str | Path) -> Iterator[Any]:
     temporary = _temporary(target)
     try:
         # Not tempfile's: those are closed to other users, and so would the result be.
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             yield Output(file)
             file.flush()
             os.fsync(file.fileno())  # some file systems say only now that they are full

@@ -8,13 +8,13 @@ from fastdeblur import cache
 
 LAYERS = [
     "__main__", "cli", "deblurring", "tilewise", "plots", "specs", "uncertainty", "__init__", "large", "files",
-    "tiffs", "tiff_writing", "tiff_layout", "fits", "zarrs", "pictures", "npys", "zarr_writing", "zarr_codecs",
-    "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata", "missing", "pixels", "whole",
-    "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools", "tools", "units",
-    "placement", "options", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames", "multigrid",
-    "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling", "filters", "cuda",
-    "objective", "costs", "boundary", "psf", "hygiene", "transfer", "checks", "arrays", "memory", "kernels", "runtime",
-    "sharing", "threads", "forks", "cache", "privates", "locks",
+    "tiffs", "tiff_writing", "tiff_layout", "tiff_exif", "fits", "zarrs", "pictures", "npys", "zarr_writing",
+    "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata", "missing",
+    "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",
+    "tools", "units", "placement", "options", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames",
+    "multigrid", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling",
+    "filters", "cuda", "objective", "costs", "boundary", "psf", "hygiene", "transfer", "checks", "arrays", "memory",
+    "kernels", "runtime", "sharing", "threads", "forks", "cache", "privates", "locks",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from samples import but_for_clipping, lines
 
 import fastdeblur as fd
@@ -278,6 +279,33 @@ def test_profiles_and_descriptions_are_kept(tmp_path, capsys):
         said = source.metadata
     assert (said.icc, said.xmp, said.description) == (b"profile", b"<x:xmp/>\n", "a cat")
     assert said.dpi == pytest.approx((300, 300))
+
+
+def photograph():
+    """EXIF with a position and a maker's own notes."""
+    exif = Image.Exif()
+    exif[271], exif[306] = "maker", "2020:01:02 03:04:05"
+    exif.get_ifd(0x8769).update({33434: 0.004, 34855: 200, 37500: b"notes of a maker", 42036: "a lens of 50 mm"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 30.0, 12.5)})
+    return exif
+
+
+@HOW
+@pytest.mark.parametrize(("before", "after"), [("tif", "tif"), ("jpg", "tif"), ("tif", "jpg"), ("big.tif", "big.tif")])
+def test_exif_is_kept(tmp_path, capsys, how, before, after):
+    shape = (230, 250) if how else (40, 46)
+    image, _ = blurred(shape, 3, "uint8")
+    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
+    source, out = tmp_path / f"a.{before}", tmp_path / f"out.{after}"
+    picture.save(source, exif=photograph().tobytes(), dpi=(300, 300), **({"big_tiff": True} if "big" in before else {}))
+    run(capsys, source, out, *how)
+    with Image.open(source) as old, Image.open(out) as new:
+        assert new.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        for directory in (0x8769, 0x8825):
+            wanted = dict(old.getexif().get_ifd(directory))
+            assert len(wanted) > 1
+            assert dict(new.getexif().get_ifd(directory)) == wanted
+        assert (new.getexif()[271], new.getexif()[306]) == ("maker", "2020:01:02 03:04:05")
 
 
 def test_what_another_format_cannot_keep_is_named_in_one_line(tmp_path, capsys):

@@ -1,0 +1,109 @@
+"""EXIF within TIFFs: directories of tags beside that of the image, and as the bytes that other formats have."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import IO
+
+# Places of the directories that EXIF has: of the photograph, and of the position.
+EXIF, GPS = 34665, 34853
+DIRECTORIES = (EXIF, GPS)
+# Tags of the first directory that are said of the photograph: maker, model, date, artist, copyright.
+ABOUT = (271, 272, 306, 315, 33432)
+# What points to yet another directory.
+INNER = 40965
+# tifffile does not write tags that point to directories; with these codes, which nothing has, it does.
+UNNAMED = {EXIF: 34666, GPS: 34854}
+MOST_ENTRIES, MOST_BYTES = 1000, 2**24
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+# A tag: code, type, count, and its value as it is in the file.
+Entry = tuple[int, int, int, bytes]
+
+
+def read(at: Callable[[int, int], bytes], place: int, order: str, big: bool) -> list[Entry]:
+    """The tags of the directory at a place; those that are not all there are left out.
+
+    `at` gives so many bytes from a place on, or fewer at the end.
+    """
+    word, number, size = ("Q", "Q", 20) if big else ("I", "H", 12)
+    head = at(place, struct.calcsize(number))
+    if len(head) < struct.calcsize(number):
+        return []
+    count = min(struct.unpack(order + number, head)[0], MOST_ENTRIES)
+    table, found, room = at(place + len(head), count * size), [], MOST_BYTES
+    for start in range(0, len(table) - size + 1, size):
+        code, kind, values = struct.unpack_from(order + "HH" + word, table, start)
+        length = values * SIZES.get(kind, 0)
+        field = table[start + 4 + struct.calcsize(word) : start + size]
+        room -= length
+        if not length or room < 0 or code == INNER:
+            continue
+        value = field[:length] if length <= len(field) else at(struct.unpack(order + word, field)[0], length)
+        if len(value) == length:
+            found.append((code, kind, values, value))
+    return found
+
+
+def packed(entries: list[Entry], place: int, order: str, big: bool) -> bytes:
+    """A directory that is to lie at a place."""
+    word, number, size = ("Q", "Q", 20) if big else ("I", "H", 12)
+    inline = struct.calcsize(word)
+    table = struct.pack(order + number, len(entries))
+    after, values = place + len(table) + size * len(entries) + inline, b""
+    for code, kind, count, value in sorted(entries):
+        field = value.ljust(inline, b"\0")
+        if len(value) > inline:
+            field = struct.pack(order + word, after + len(values))
+            values += value + b"\0" * (len(value) % 2)
+        table += struct.pack(order + "HH" + word, code, kind, count) + field
+    return table + struct.pack(order + word, 0) + values
+
+
+def point_to(file: IO[bytes], place: int, order: str, big: bool) -> None:
+    """Give tags of the directory at a place that are `UNNAMED` their names."""
+    number, size = ("Q", 20) if big else ("H", 12)
+    file.seek(place)
+    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+    first = file.tell()
+    for entry in range(count):
+        file.seek(first + entry * size)
+        (code,) = struct.unpack(order + "H", file.read(2))
+        for name, unnamed in UNNAMED.items():
+            if code == unnamed:
+                file.seek(first + entry * size)
+                file.write(struct.pack(order + "H", name))
+
+
+def joined(about: list[Entry], directories: dict[int, list[Entry]], order: str) -> bytes | None:
+    """EXIF as other formats have it; None if there is none."""
+    present = {code: entries for code, entries in directories.items() if entries}
+    if not present:
+        return None
+    head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    first = [*about, *((code, 4, 1, bytes(4)) for code in present)]
+    place = len(head) + len(packed(first, len(head), order, False))
+    first, rest = list(about), b""
+    for code, entries in present.items():
+        first.append((code, 4, 1, struct.pack(order + "I", place + len(rest))))
+        rest += packed(entries, place + len(rest), order, False)
+    return head + packed(first, len(head), order, False) + rest
+
+
+def parted(exif: bytes) -> tuple[str, list[Entry], dict[int, list[Entry]]]:
+    """Byte order, what the first directory says of the photograph, and other directories; the inverse of `joined`."""
+    content = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(content[:2])
+    if order is None or len(content) < 8:
+        return "<", [], {}
+
+    def at(place: int, count: int) -> bytes:
+        return content[place : place + count]
+
+    first = read(at, struct.unpack_from(order + "I", content, 4)[0], order, False)
+    places = {code: struct.unpack(order + "I", value)[0] for code, kind, _, value in first if code in DIRECTORIES
+              and kind in (4, 13) and len(value) == 4}  # fmt: skip
+    return order, [each for each in first if each[0] in ABOUT], {
+        code: read(at, place, order, False) for code, place in places.items()
+    }  # fmt: skip
