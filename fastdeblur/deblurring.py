@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, transfer, uncertainty
 from .blur import DEVICES
 from .boundary import BOUNDARIES
-from .deblurrer import Deblurrer
+from .channels import Channels
 from .filters import PATHS
 from .frames import STARTS
 from .large.needs import estimate_memory
@@ -29,7 +29,7 @@ from .result import Result
 from .sources import Source, readable
 
 DESCRIPTION = """\
-IMAGE and OUT are PNG, JPEG, TIFF, FITS, .npy or .zarr, of any number of channels where the format has room.
+IMAGE and OUT are PNG, JPEG, WebP, BMP, TIFF, FITS, .npy or .zarr, of any number of channels where the format has room.
 What the file calls alpha is kept as it is, all other channels are deblurred.
 Pixels are written in the type that they were read in, booleans in 8 bits.
 Integers are deblurred on a scale whose 1 is the largest of their type: --bounds, --saturated
@@ -135,6 +135,12 @@ def add(commands: Any) -> None:
         "--prior",
         choices=("gradient", "tv", "sparse", "none"),
         help="what is expected of a sharp image (default: gradient; poisson goes with tv and none)",
+    )
+    solve.add_argument(
+        "--channels",
+        choices=("joint", "separate"),
+        default="joint",
+        help="whether colours are one problem with one weight, or each has its own (default: %(default)s)",
     )
     solve.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
     solve.add_argument(
@@ -257,6 +263,11 @@ def _tile_by_tile(
     dtype: np.dtype[Any],
 ) -> None:
     """Deblur an image that does not fit into the memory, and print how it went."""
+    if arguments.channels == "separate" and len(source.shape) == 3:
+        raise ValueError(
+            f"{arguments.image} needs more than {readable(most)} at once, and tile by tile there is no --channels "
+            "separate (raise --max-memory)"
+        )
     account = tilewise.deblur(
         source,
         Path(arguments.image),
@@ -379,17 +390,19 @@ def _page_by_page(
     first, clipped = source.page(0), pixels.Clipped()
     files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha)
     rest = (source.page(number) for number in range(1, source.pages or 1))
-    restored = (
-        (_stored(result.image, image, None if arguments.fill else mask, source, clipped, dtype), result)
-        for image, mask, result in _restored(itertools.chain([first], rest), source, psf, arguments, options)
+    stored = (
+        (_stored(restored, image, None if arguments.fill else mask, source, clipped, dtype), accounts)
+        for image, mask, restored, accounts in _restored(
+            itertools.chain([first], rest), source, psf, arguments, options
+        )
     )
-    written, result = next(restored)
-    results = [_figures(result)]
+    written, accounts = next(stored)
+    results = [_figures_of(accounts)]
     with files.saving(arguments.out, written, source.pages, source.metadata, alpha=source.alpha) as put:
         put(written)
-        for page, result in restored:
+        for page, accounts in stored:
             put(page)
-            results.append(_figures(result))
+            results.append(_figures_of(accounts))
     clipped.warn(dtype)
     return written, results
 
@@ -400,24 +413,24 @@ def _restored(
     psf: np.ndarray,
     arguments: argparse.Namespace,
     options: dict[str, Any],
-) -> Iterator[tuple[np.ndarray, np.ndarray | None, Result]]:
-    """Images of one shape, where their pixels are missing, and how each was restored."""
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray, list[Result]]]:
+    """Images of one shape, where their pixels are missing, and each restored, with how that went."""
     deblurrer, (level, together) = None, _level(arguments, source)
     for number, image in enumerate(images):
         everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
         mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
         real = missing.hidden(pixels.to_real(image, source.alpha, source.curve), mask)
         if deblurrer is None:
-            deblurrer = Deblurrer(psf, real.shape, channel_axis=None if real.ndim == 2 else -1, **options)
+            deblurrer = Channels(psf, real.shape, options, arguments.channels == "separate")
         weights = None
         if level is not None:
             weights = tilewise.unsaturated(real, level, options.get("weights"), together)
             if together and not weights.any():  # no pixel says how bright others were
                 weights = None
-        result = deblurrer.solve(real, weights=weights)
+        restored, accounts = deblurrer.solve(real, weights)
         if number == 0 and arguments.mu == ONCE:
-            options, deblurrer = options | {"mu": result.mu}, None
-        yield image, mask, result
+            deblurrer.keep_weights(accounts)
+        yield image, mask, restored, accounts
 
 
 def _stored(
@@ -432,6 +445,17 @@ def _stored(
     shown = pixels.from_real(missing.blank(restored, mask), image, clipped, dtype, source.curve)
     missing.put_back(shown, image, mask, source.missing)
     return shown
+
+
+def _figures_of(accounts: list[Result]) -> dict[str, Any]:
+    """Of an image that was solved at once, or of one that was solved a channel after the other."""
+    figures = [_figures(account) for account in accounts]
+    if len(figures) == 1:
+        return figures[0]
+    found: dict[str, Any] = {name: [each[name] for each in figures] for name in ("mu", "noise", "misfit")}
+    found |= {name: sum(each[name] for each in figures) for name in ("n_iter", "n_products", "seconds")}
+    reasons = " or ".join(sorted({each["stop_reason"] for each in figures}))
+    return found | {"stop_reason": reasons, "path": figures[0]["path"], "channels": figures}
 
 
 def _figures(result: Result) -> dict[str, Any]:
@@ -455,13 +479,14 @@ def _print(
         figures |= results[0] if pages is None else {"seconds": seconds, "pages": results}
         print(json.dumps(figures, allow_nan=False))
         return
-    reasons = " or ".join(sorted({result["stop_reason"] for result in results}))
-    of = f"mu {results[0]['mu']:.3g}"
+    each = [figures for result in results for figures in result.get("channels", [result])]
+    reasons = " or ".join(sorted({result["stop_reason"] for result in each}))
+    of = "mu " + " ".join(f"{result['mu']:.3g}" for result in results[0].get("channels", results[:1]))
     if pages is not None:
         of = f"{pages} pages" + f", {of} for all" * (arguments.mu == ONCE)
     if source.alpha:
         of = f"alpha as it was, {of}"
-    worst = max(results, key=lambda result: result["misfit"] or 0.0)
+    worst = max(each, key=lambda result: result["misfit"] or 0.0)
     if worst["misfit"] is not None:
         of += f", noise {worst['noise']:.2g}, misfit {worst['misfit']:.2g}"
     print(

@@ -7,7 +7,8 @@ import fastdeblur
 from fastdeblur import cache
 
 LAYERS = [
-    "__main__", "cli", "deblurring", "tilewise", "plots", "specs", "uncertainty", "__init__", "large", "files",
+    "__main__", "cli", "deblurring", "tilewise", "channels",
+    "plots", "specs", "uncertainty", "__init__", "large", "files",
     "tiffs", "tiff_writing", "tiff_layout", "tiff_exif", "fits", "zarrs", "pictures", "npys", "zarr_writing",
     "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata", "missing",
     "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",

@@ -185,3 +185,44 @@ def test_all_transparent_pictures_have_nothing_to_restore(tmp_path, capsys):
     files.write(tmp_path / "a.png", np.zeros((20, 24, 4), np.uint8), alpha=True)
     said = one_error(capsys, "deblur", tmp_path / "a.png", "--psf", "box:3", "-o", tmp_path / "b.png")
     assert "must leave some pixel" in said
+
+
+@pytest.mark.filterwarnings("ignore:the result may be wrong")
+@pytest.mark.parametrize("once", [(), ("--mu", "auto-once")])
+def test_channels_are_one_problem_or_each_its_own(tmp_path, capsys, once):
+    random = np.random.default_rng(3)
+    psf = specs.read_psf("gaussian:5:1")
+    sharp = random.random((6, 8, 3)).repeat(5, 0).repeat(5, 1)
+    planes = [fd.convolve(sharp[..., k], psf, boundary="reflect") for k in range(3)]
+    pages = np.stack([np.stack(planes, axis=-1)] * 2) + 0.01 * random.standard_normal((2, 30, 40, 3)) * [1, 2, 9]
+    np.save(tmp_path / "a.npy", pages)
+    weights = random.random((30, 40, 3))
+    np.save(tmp_path / "w.npy", weights)
+    words = ["deblur", tmp_path / "a.npy", "--stack", "--psf", "gaussian:5:1", "-o", tmp_path / "b.npy", *once]
+    words += ["--weights", tmp_path / "w.npy"]
+    mus = {}
+    for way in ("joint", "separate"):
+        assert cli.main([*map(str, [*words, "--channels", way, "--json"])]) == 0
+        figures = json.loads(lines(capsys)[0][0])["pages"]
+        mus[way] = [page["mu"] for page in figures]
+        found = np.load(tmp_path / "b.npy")
+        for number, (page, restored) in enumerate(zip(pages, found, strict=True)):
+            if way == "joint":
+                mu = mus[way][0] if once and number else "auto"
+                wanted = fd.deblur(page, psf, mu=mu, weights=weights, channel_axis=-1)
+            else:
+                mu = mus[way][0] if once and number else ["auto"] * 3
+                each = [fd.deblur(page[..., k], psf, mu=mu[k], weights=weights[..., k]) for k in range(3)]
+                wanted = np.stack(each, axis=-1)
+                assert [channel["mu"] for channel in figures[number]["channels"]] == mus[way][number]
+            np.testing.assert_allclose(restored, wanted, atol=1e-9)
+    assert len(set(mus["separate"][0])) == 3
+    assert cli.main([*map(str, [*words, "--channels", "separate"])]) == 0
+    assert "2 pages" in lines(capsys)[0][0]
+
+
+def test_channels_that_do_not_fit_are_not_separate(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "CODE", 0)
+    np.save(tmp_path / "a.npy", np.zeros((200, 210, 3), np.float32))
+    words = ["deblur", tmp_path / "a.npy", "--psf", "box:3", "-o", tmp_path / "b.npy", "--max-memory", "3MB"]
+    assert "there is no --channels separate (raise" in one_error(capsys, *words, "--channels", "separate")
