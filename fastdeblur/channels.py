@@ -28,6 +28,10 @@ class Channels:
         self._separate = separate and len(shape) == 3
         self._built: dict[int | None, Deblurrer] = {}
         self._weight: dict[int | None, float] = {}
+        for name, value in options.items() if self._separate else ():
+            if isinstance(value, np.ndarray) and value.ndim > 2 and value.shape != shape:
+                raise ValueError(f"{name} must have the image's shape {shape}; its shape is {value.shape}")
+        self._deblurrer(0 if self._separate else None)  # it checks all others
 
     def solve(self, image: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, list[Result]]:
         """The restored image, and the account of it, or of each channel."""

@@ -11,7 +11,7 @@ from samples import but_for_clipping, error_of_a_process, lines, one_error
 from skimage import color, data, metrics
 
 import fastdeblur as fd
-from fastdeblur import cli, deblurring, files, specs
+from fastdeblur import channels, cli, files, specs
 from fastdeblur.large import plan
 
 PSF = "gaussian:9:1.5"
@@ -124,7 +124,7 @@ def test_without_options_the_library_decides(tmp_path, monkeypatch):
         seen.update(options)
         raise ValueError("enough")
 
-    monkeypatch.setattr(deblurring, "Deblurrer", refuse)
+    monkeypatch.setattr(channels, "Deblurrer", refuse)
     np.save(tmp_path / "image.npy", np.ones((4, 4)))
     argv = ["deblur", str(tmp_path / "image.npy"), "--psf", "box:3", "-o", str(tmp_path / "out.npy")]
     assert cli.main(argv) == 2
@@ -239,7 +239,7 @@ def test_wrong_usage(capsys, monkeypatch, tmp_path, words):
 
 
 def test_a_format_that_does_not_fit_is_refused_before_the_work(folder, capsys, monkeypatch):
-    monkeypatch.setattr(deblurring, "Deblurrer", lambda *_, **__: pytest.fail("solved in vain"))
+    monkeypatch.setattr(channels, "Deblurrer", lambda *_, **__: pytest.fail("solved in vain"))
     assert "would do" in one_error(capsys, "deblur", folder / "gray.npy", "--psf", "box:3", "-o", folder / "out.jpg")
 
 
@@ -281,7 +281,7 @@ def test_whatever_the_library_raises_is_one_line(folder, capsys, monkeypatch, ra
     def fail(*_, **__):
         raise raised
 
-    monkeypatch.setattr(deblurring, "Deblurrer", fail)
+    monkeypatch.setattr(channels, "Deblurrer", fail)
     before = sorted(os.listdir(folder))
     argv = ["deblur", str(folder / "gray.npy"), "--psf", "box:3", "-o", str(folder / "out.npy")]
     assert cli.main(argv) == status

@@ -16,9 +16,9 @@ INTERRUPTED = """
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests are run by
 import numpy as np
-from fastdeblur import cli, deblurring
+from fastdeblur import channels, cli
 
-class Slow(deblurring.Deblurrer):
+class Slow(channels.Deblurrer):
     pages = 0
 
     def solve(self, image, **options):
@@ -30,7 +30,7 @@ class Slow(deblurring.Deblurrer):
                 super().solve(image, **options)
         return result
 
-deblurring.Deblurrer = Slow
+channels.Deblurrer = Slow
 sys.exit(cli.main(sys.argv[1:]))
 """
 
