@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, transfer, uncertainty
+from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, transfer, uncertainty, zarrs
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .channels import Channels
@@ -118,9 +118,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--nodata",
-        type=_number_or_none,
+        type=_nodata,
         metavar="VALUE",
-        help="pixels of this value are missing, beside those that IMAGE calls so; none: all but NaN are there",
+        help="pixels of this value are missing, beside those that IMAGE calls so; none: all but NaN are there; fill: "
+        "those of the fill value of a .zarr",
     )
     parser.add_argument("--fill", action="store_true", help="write estimates of missing pixels instead of the pixels")
     parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
@@ -520,6 +521,12 @@ def _number_or_none(text: str) -> float | str:
     raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")
 
 
+def _nodata(text: str) -> float | str:
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return text if text == "fill" else _number_or_none(text)
+    raise argparse.ArgumentTypeError(f"must be a number, none or fill; got {text.strip()!r}")
+
+
 def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
     """A source of which pixels of the value that was given are missing, too."""
     if arguments.fill:
@@ -528,9 +535,14 @@ def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
         return source
     if arguments.nodata == "none":
         return replace(source, missing=None)
-    if missing.as_stored(arguments.nodata, source.dtype) is None:
-        raise ValueError(f"nodata must be a value that {source.dtype.name} holds; got {arguments.nodata:g}")
-    return replace(source, missing=missing.Missing(values=(arguments.nodata,)) | source.missing)
+    value = arguments.nodata
+    if value == "fill":
+        value = zarrs.fill_value(source.metadata)
+        if value is None:
+            raise ValueError(f"nodata may be fill for a .zarr with a fill value; {arguments.image} has none")
+    if missing.as_stored(value, source.dtype) is None:
+        raise ValueError(f"nodata must be a value that {source.dtype.name} holds; got {value:g}")
+    return replace(source, missing=missing.Missing(values=(value,)) | source.missing)
 
 
 def _mu(text: str) -> float | str:

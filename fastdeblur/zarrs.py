@@ -18,7 +18,7 @@ import numpy as np
 from . import chunked, zarr_codecs
 from .metadata import Metadata
 from .sources import Source, check_unnamed, of_array
-from .zarr_writing import Group, Kept, Placed, create, group_of, more_than_one_scale, single_scale, there
+from .zarr_writing import Group, Kept, Placed, create, group_of, kept_of, more_than_one_scale, single_scale, there
 
 # What an array or a group is described in.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
@@ -257,6 +257,12 @@ def _kept(folder: Path, array: Any, group: Group | None = None) -> Kept:
     attributes = _attributes(folder, _described(folder))
     names = getattr(array.metadata, "dimension_names", None)
     return Kept(attributes[-1] if attributes else {}, array.fill_value, None if names is None else tuple(names), group)
+
+
+def fill_value(metadata: Metadata | None) -> float | None:
+    """The fill value of the array that was read, which chunks have that were never written."""
+    kept = kept_of(metadata)
+    return None if kept is None or kept.fill_value is None else float(kept.fill_value)
 
 
 def _attributes(folder: Path, described: list[dict[str, Any]]) -> list[dict[str, Any]]:

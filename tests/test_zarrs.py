@@ -328,3 +328,27 @@ def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch, kind):
         groups = [dict(zarr.open_group(str(tmp_path / name), mode="r").attrs) for name in ("out.zarr", "whole.zarr")]
         assert groups[0] == groups[1]
         assert groups[0]["mine"] == {"a": 1}
+
+
+def test_the_fill_value_means_missing_if_asked(tmp_path, capsys):
+    """As of a mosaic of which tiles were never written."""
+    made = zarr.create_array(
+        store=str(tmp_path / "image.zarr"), shape=(40, 48), chunks=(16, 16), dtype="u2", fill_value=9
+    )
+    made[:16], made[16:32, 16:] = 700, 800
+    hole = np.zeros((40, 48), bool)
+    hole[32:], hole[16:32, :16] = True, True
+    run("image.zarr", "out.zarr", tmp_path, "--nodata", "fill")
+    run("image.zarr", "named.zarr", tmp_path, "--nodata", "9")
+    run("image.zarr", "plain.zarr", tmp_path)
+    found, named, plain = (
+        zarr.open_array(str(tmp_path / name), mode="r")[...] for name in ("out.zarr", "named.zarr", "plain.zarr")
+    )
+    np.testing.assert_array_equal(found, named)
+    np.testing.assert_array_equal(found == 9, hole)
+    assert (found[~hole] > 600).all()
+    assert (plain[~hole] < 600).any()  # it bled in
+    np.save(tmp_path / "image.npy", made[...])
+    capsys.readouterr()
+    said = one_error(capsys, "deblur", tmp_path / "image.npy", "-o", tmp_path / "o.npy", "--nodata", "fill", *OPTIONS)
+    assert "nodata may be fill for a .zarr with a fill value; " in said
