@@ -399,16 +399,25 @@ class Solve:
     def _balance(self) -> None:
         """Even out the relative residuals of each split [1]_.
 
+        With photons the copy's are relative to all splits, as the tolerance is: bounds that hold of themselves have
+        next to no force, relative to which any change is large.  (tv, 256 x 256: the copy's penalty fell by a factor
+        of 25, and 378 steps were taken for 90.  With other data fewer settled: bounds of 0 and 1 on an image of those.)
+
         .. [1] B. Wohlberg, "ADMM penalty parameter selection by residual balancing", arXiv:1704.06209, 2017.
         """
-        factors = []
-        for primal, dual, of_x, of_u, force in self._sums.reshape(3, OF_SPLIT):
+        factors, penalties = [], self._penalties
+        sums = self._sums.reshape(3, OF_SPLIT)
+        squares = np.array([penalties.data, penalties.rho, penalties.pixels]) ** 2
+        whole, forces = max(sums[:, 2].sum(), sums[:, 3].sum()), (squares * sums[:, 4]).sum()
+        for k, (primal, dual, of_x, of_u, force) in enumerate(sums):
             lacking, moving = _ratio(primal, max(of_x, of_u)), _ratio(dual, force)
+            if k == 2 and self._data == "poisson":
+                lacking, moving = _ratio(primal, whole), _ratio(squares[k] * dual, forces)
             ratio = (lacking / moving) ** 0.25 if lacking > 0 and moving > 0 else 1.0
             factors.append(min(max(ratio, 1 / MOST_CHANGE), MOST_CHANGE))
-        self._penalties.pixels *= factors[2]
+        penalties.pixels *= factors[2]
         self._pixels_keep = 1 / factors[2]
-        self._penalties.change(factors[0], factors[1])
+        penalties.change(factors[0], factors[1])
 
     def shown(self) -> np.ndarray:
         """The frame of the estimate in the caller's units."""
