@@ -41,7 +41,8 @@ IMAGE's type; a start and a background are decoded as IMAGE is, weights never ar
 
 Pictures are turned as they are to be shown, which the line that is printed says: a psf's angle
 means that.  Colour profiles, EXIF, XMP, resolution and texts are kept where OUT's format has a
-place for them; a warning names what it has none for.
+place for them; a warning names what it has none for.  What is wholly transparent is missing, see below.
+WebP is written without loss, JPEG with quality 95 or the finer steps of IMAGE.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
