@@ -210,7 +210,12 @@ def test_the_curve_of_a_png_is_what_it_says(tmp_path, colour, chunks, curve):
         assert source.curve == pytest.approx(curve, abs=2e-3) if isinstance(curve, float) else source.curve == curve
 
 
-@pytest.mark.parametrize(("profile", "curve"), [(with_power(2.2), 2.2), (with_power(1.0), "linear"), (PROFILE, "srgb")])
+# (A profile has the time at which it was made: no name for a test.)
+@pytest.mark.parametrize(
+    ("profile", "curve"),
+    [(with_power(2.2), 2.2), (with_power(1.0), "linear"), (PROFILE, "srgb")],
+    ids=["power", "linear", "srgb"],
+)
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
 def test_the_curve_of_a_photograph_is_its_profile_s(tmp_path, profile, curve, suffix):
     picture = Image.fromarray(noise((9, 14, 3), "u1"))
