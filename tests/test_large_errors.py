@@ -136,8 +136,6 @@ FILES = {
     "folder.zarr": (lambda path: path.mkdir(), "it is not in Zarr's format"),
     "pickled.npy": (pickled, "it holds Python objects, which are not read"),
     "short.npy": (truncated, "it is truncated, or damaged: its header speaks of 16800 bytes, 16799 are there$"),
-    "planes.tif": (lambda path: tifffile.imwrite(path, COLOUR.T.copy(), planarconfig="separate", photometric="rgb"),
-                   "it must be one gray or RGB image, with its channels last"),
     "stack.tif": (lambda path: tifffile.imwrite(path, COLOUR.T.copy(), photometric="minisblack"),
                   "it must be one gray or RGB image"),
 }  # fmt: skip
@@ -281,3 +279,9 @@ def test_estimates_of_many_kinds_grow_with_what_is_asked():
     assert fd.estimate_memory((1000, 1000), PSF, mu=0.1, dtype=np.uint8) == plain
     assert fd.estimate_memory((1000, 1000), PSF, mu=0.1, weighted=True) > 1.1 * plain
     assert fd.estimate_memory((1000, 1000, 3), PSF, mu=0.1, channel_axis=-1) > 2.8 * plain
+
+
+def test_planes_of_a_tiff_are_channels(tmp_path):
+    tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(COLOUR, -1, 0), planarconfig="separate", photometric="rgb")
+    found = fd.deblur_large(tmp_path / "planes.tif", PSF, channel_axis=-1, **OPTIONS)
+    np.testing.assert_array_equal(found, fd.deblur_large(COLOUR, PSF, channel_axis=-1, **OPTIONS))
