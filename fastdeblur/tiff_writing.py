@@ -32,6 +32,8 @@ STRIP = 2**18
 IN_MEMORY = 2**22
 # Rows and columns of an overview that are made at once.
 BLOCK = 256
+# Tiles of the mask of an image in strips.
+MASK_TILE = (256, 256)
 # OME's names of types.
 OME_TYPES = {"float32": "float", "float64": "double"}
 
@@ -251,16 +253,25 @@ class _Page:
 
     def _put_mask(self, shape: tuple[int, ...], step: int, kind: int) -> None:
         """The mask of an image, or of every `step`-th of its pixels."""
-        assert self._valid is not None
-        full = self._form.shape[:2]
-        valid = self._valid((slice(0, full[0]), slice(0, full[1])), self._number)
-        rows, cols = (np.minimum(np.arange(size) * step, most - 1) for size, most in zip(shape, full, strict=True))
-        mask = valid[np.ix_(rows, cols)] if step > 1 else valid
-        tile = self._form.tile
+        tile = self._form.tile or MASK_TILE
         self._tiff.write(
-            mask, photometric="mask", subfiletype=kind, compression=DEFLATE, metadata=None, software=False,
-            **({} if tile is None else {"tile": tile}),
+            self._mask_tiles(shape, step, tile), shape=shape, dtype=bool, photometric="mask", subfiletype=kind,
+            compression=DEFLATE, metadata=None, software=False, tile=tile,
         )  # fmt: skip
+
+    def _mask_tiles(self, shape: tuple[int, ...], step: int, tile: tuple[int, int]) -> Iterator[np.ndarray]:
+        assert self._valid is not None
+        for top in range(0, shape[0], tile[0]):
+            for left in range(0, shape[1], tile[1]):
+                found = np.zeros(tile, bool)
+                rows, cols = (
+                    np.minimum(np.arange(at, min(at + side, size)) * step, most - 1)
+                    for at, side, size, most in zip((top, left), tile, shape, self._form.shape[:2], strict=True)
+                )
+                part = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1))
+                valid = self._valid(part, self._number)
+                found[: len(rows), : len(cols)] = valid[np.ix_(rows - rows[0], cols - cols[0])]
+                yield found
 
     def _put_overviews(self, image: np.ndarray) -> None:
         form = self._form

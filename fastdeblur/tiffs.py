@@ -69,7 +69,9 @@ class _Masks:
     """Where images have pixels, by the masks that belong to them."""
 
     def __init__(self, tiff: tifffile.TiffFile, images: tuple[Image, ...], turn: threading.Lock):
-        self._tiff, self._images, self._turn = tiff, images, turn
+        self._images = images
+        # All pages are looked up now: tifffile reads them when it is asked for, and other threads read then.
+        self._chunks: dict[int, Chunks] = {}
         for image in images:
             if image.mask is not None:
                 page: Any = tiff.pages[image.mask]
@@ -77,12 +79,14 @@ class _Masks:
                     raise ValueError("its transparency mask must hold one bit or byte a pixel")
                 if _decompressor(page.compression) is None:
                     raise ValueError("its transparency mask is compressed in a way that needs the package imagecodecs")
+                _check_segments(tiff, page)
+                self._chunks[image.mask] = Chunks(tiff, page, turn=turn)
 
     def __call__(self, part: tuple[slice, slice], number: int) -> np.ndarray:
         place = self._images[number].mask
         if place is None:
             return np.ones([each.stop - each.start for each in part], bool)
-        found = Chunks(self._tiff, self._tiff.pages[place], turn=self._turn)[part]
+        found = self._chunks[place][part]
         return np.asarray(found.reshape(*found.shape[:2], -1).all(axis=-1))
 
 
@@ -170,8 +174,6 @@ def _check_images(tiff: tifffile.TiffFile, images: tuple[Image, ...]) -> int:
         if page.dtype is not None:  # else it is refused
             _check_segments(tiff, page)
             takes = max(takes, _takes(page))
-        if image.mask is not None:
-            _check_segments(tiff, tiff.pages[image.mask])
     return takes
 
 

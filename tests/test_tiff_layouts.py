@@ -136,15 +136,17 @@ def test_near_infrared_is_what_the_library_makes_of_it(tmp_path, capsys, how):
 
 
 @HOW
-def test_masks_and_overviews_are_made_again(tmp_path, capsys, how):
+@pytest.mark.parametrize("tiled", [True, False])
+def test_masks_and_overviews_are_made_again(tmp_path, capsys, how, tiled):
     rasterio = pytest.importorskip("rasterio")
     shape = (230, 250)
     image, _ = blurred(shape, 3, "uint8")
     gone = np.add.outer(np.arange(shape[0]), np.arange(shape[1]) / 3) < 60
     image[:, gone] = 0
     source, out = tmp_path / "a.tif", tmp_path / "out.tif"
-    profile = {"height": shape[0], "width": shape[1], "count": 3, "dtype": "uint8", "driver": "GTiff", "tiled": True}
-    profile |= {"blockxsize": 64, "blockysize": 64, "compress": "deflate", "photometric": "RGB", **placed(rasterio)}
+    profile = {"height": shape[0], "width": shape[1], "count": 3, "dtype": "uint8", "driver": "GTiff", "tiled": tiled}
+    profile |= {"compress": "deflate", "photometric": "RGB", **placed(rasterio)}
+    profile |= {"blockxsize": 64, "blockysize": 64} if tiled else {}
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source, "w", **profile) as file:
         file.write(image)
         file.write_mask(~gone)
