@@ -53,7 +53,7 @@ class Result:
     misfit : float
         Root mean square of the residual ``Ax - b``, in the middle of the frame, over that of what the noise and an
         error of the psf may leave: ``hypot(noise, 0.025 d)``, where d is the standard deviation of the image's
-        details (of 1.5 to 5 pixels).  Somewhat less than 1 is right; NaN where the frame is smaller than the psf.
+        details (of 0.7 to 3 pixels).  Somewhat less than 1 is right; NaN where the frame is smaller than the psf.
 
     Examples
     --------

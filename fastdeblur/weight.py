@@ -68,6 +68,8 @@ class Seen:
         Standard deviation of the noise, whatever its spectrum, without what an error of the psf adds.
     planes, psfs, bare
         The part of the image that was looked at, its psfs, and the ridge for weights of 1.
+    spectra : Spectra
+        Of that part.
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], weights: np.ndarray | None):
@@ -85,6 +87,7 @@ class Seen:
                 planes = _refilled(planes, holes, psfs, _ridge(seen, there) * seen.scale)
                 seen = Spectra(planes, psfs, spread(planes))
             self.planes = planes
+        self.spectra = seen
         if not (seen.power.sum() > 0 and seen.response.sum() > 0):
             self.ridge, self.noise, self._used, self.bare = seen.scale * self._heaviness, 0.0, 1.0, seen.scale
             self._left = 0.0

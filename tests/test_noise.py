@@ -1,6 +1,7 @@
 """The noise that an image is taken to have, and the weight that follows from it, for noise of real images."""
 
 import functools
+import warnings
 
 import imageio.v3 as imageio
 import numpy as np
@@ -11,6 +12,7 @@ from skimage import color, data
 import fastdeblur as fd
 from fastdeblur import options
 from fastdeblur.frames import weighed
+from fastdeblur.verdict import Details
 from fastdeblur.weight import Seen
 
 SIDE, MARGIN = 144, 24
@@ -64,6 +66,24 @@ def test_the_weight_is_near_the_best_for_noise_that_is_not_white(psf, spoilt, rn
     chosen = psnr(found.image, sharp)
     assert chosen > psnr(image, sharp) + 1
     assert chosen > max(scores.values()) - 0.5
+
+
+@pytest.mark.parametrize("spoilt", ["smoothed", "enlarged"])
+@pytest.mark.parametrize(("scene", "top", "left"), [("moon", 150, 150), ("cell", 258, 203), ("retina", 630, 630)])
+def test_a_narrow_psf_does_not_amplify_noise_that_it_hides(scene, top, left, spoilt, rng):
+    """Below the frequencies where an enlarged image ends, or smoothed noise has faded, there is more of it."""
+    psf = fd.psf.gaussian(9, 1)
+    whole = getattr(data, scene)()
+    whole = (color.rgb2gray(whole) if whole.ndim == 3 else whole / 255)[top : top + SIDE, left : left + SIDE]
+    image = SPOILT[spoilt](ndimage.convolve(whole, psf, mode="nearest"), rng).astype(np.float32)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        assert psnr(fd.deblur(image, psf), whole) > psnr(image, whole) - 0.1
+
+
+def test_a_ramp_has_no_noise():
+    """Its spectrum ends early, but not because it was enlarged."""
+    down, across = np.mgrid[:SIDE, :SIDE] / SIDE
+    assert Seen((down + 0.5 * across**2)[None], [PSFS["gaussian"]], None).noise < 1e-3
 
 
 @pytest.mark.parametrize("prior", ["gradient", "tv", "sparse"])
@@ -135,7 +155,7 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     part = Seen(planes, [PSFS["gaussian"]], weights)
     assert part.noise == pytest.approx(whole.noise, rel=0.3)
     # That of what is left, which may have fewer edges.
-    assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2
+    assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.003])
@@ -151,6 +171,19 @@ def test_a_wrong_psf_is_told(wrong, noise, rng):
     assert right.noise == pytest.approx(noise, rel=0.15)
     assert right.misfit < 1.1
     assert found.misfit > 1.3 * right.misfit
+
+
+@pytest.mark.parametrize("psf", PSFS)
+@pytest.mark.parametrize("scene", ["brick", "retina", "cell"])
+def test_the_true_psf_is_not_doubted(scene, psf, rng):
+    """Not even of images with a periodic texture, or with hardly any details."""
+    side = SIDE + 2 * MARGIN
+    whole = getattr(data, scene)()
+    whole = (color.rgb2gray(whole) if whole.ndim == 3 else whole / 255)[100 : 100 + side, 100 : 100 + side]
+    image = ndimage.convolve(whole, PSFS[psf], mode="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    for noise in (0.004, 0.03):
+        seen = Seen((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
+        assert not Details(seen).strange()
 
 
 def test_an_unsettled_solve_is_told(rng, monkeypatch):
