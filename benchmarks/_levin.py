@@ -19,7 +19,7 @@ NAMES = ("kernels.mat", "kernels.npz", "kernels.npy")
 LAYOUT = """\
 The folder has
   im1_kernel1_img.png to im4_kernel8_img.png   the blurred images
-  gt/im1.png to gt/im4.png                     the sharp ones, of the same size
+  gt/im1.png to gt/im4.png                     the sharp ones, of the same size; images without one are left out
   kernels.mat, kernels.npz or kernels.npy      the psfs, unless --kernels says where they are
 
 The kernels' file is one of
@@ -47,7 +47,7 @@ class Shifted(Case):
 
 
 def cases(folder: Path, kernels: Path | None = None, turn: str = "auto") -> tuple[list[Shifted], bool]:
-    """The 32 cases, and whether the kernels were turned."""
+    """The 32 cases, or those whose sharp images are there, and whether the kernels were turned."""
     psfs = [fd.psf.centre(fd.psf.normalise(kernel)) for kernel in read_kernels(kernels or _found(folder))]
     given = list(_cases(folder, psfs))
     turned = [case._replace(psf=case.psf[::-1, ::-1]) for case in given]
@@ -127,7 +127,10 @@ def _found(folder: Path) -> Path:
 
 
 def _cases(folder: Path, psfs: list[np.ndarray]) -> Iterator[Shifted]:
-    for scene in range(1, IMAGES + 1):
+    scenes = [scene for scene in range(1, IMAGES + 1) if (folder / "gt" / f"im{scene}.png").exists()]
+    if not scenes:
+        raise FileNotFoundError(f"{folder} has no gt/im1.png to gt/im{IMAGES}.png")
+    for scene in scenes:
         sharp = _read(folder / "gt" / f"im{scene}.png")
         for number, psf in enumerate(psfs, 1):
             path = folder / f"im{scene}_kernel{number}_img.png"

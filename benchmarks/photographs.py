@@ -20,8 +20,10 @@ import fastdeblur as fd
 
 from . import _restorers, _scores
 from ._restorers import PRIORS, RESTORERS, Restorer
-from .weights import PHOTOGRAPHS, photograph
 
+PHOTOGRAPHS = ("astronaut", "hubble_deep_field", "retina", "grass", "gravel", "text")
+# Of a scene: frames are cut from it.
+WHOLE = 400
 PSFS = {
     "motion 15": fd.psf.motion(15, 40),
     "disk 5": fd.psf.disk(5),
@@ -47,6 +49,17 @@ class Case(NamedTuple):
 
     def ssim(self, restored: np.ndarray) -> float:
         return _scores.ssim(self.sharp, restored)
+
+
+def photograph(name: str) -> np.ndarray:
+    """The middle of a photograph, gray, from 0 to 1."""
+    from skimage import color, data
+
+    image = getattr(data, name)()
+    image = color.rgb2gray(image) if image.ndim == 3 else image / 255
+    rows, cols = (min(n, WHOLE) for n in image.shape)
+    top, left = (image.shape[0] - rows) // 2, (image.shape[1] - cols) // 2
+    return np.asarray(image[top : top + rows, left : left + cols])
 
 
 def cases(photographs: Iterable[str], noise: float = NOISE) -> Iterator[Case]:
