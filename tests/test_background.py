@@ -112,7 +112,7 @@ def test_sparse_without_bounds_says_where_it_ends_above_others():
     stars, image = stars_that_wrap(taps)
     with pytest.warns(UserWarning, match="after 300 iterations the optimality"):
         result = fd.solve(image, taps, prior="sparse", boundary="wrap")
-    assert result.objective < 1.2 * sparse_objective(stars, taps, image, result.mu)
+    assert result.objective < 2 * sparse_objective(stars, taps, image, result.mu)
     assert result.stop_reason == "max_iter"
 
 
