@@ -5,14 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-from samples import noise, one_error
+from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
 from fastdeblur import cli, files
 from fastdeblur.large import plan
 
 TILED = ["--psf", "gaussian:3:0.7", "--workers", "1", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
-QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--max-iter", "2", "--mu", "0.1"]
+QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--solver", "gd", "--max-iter", "2", "--mu", "0.1"]
 
 
 def test_without_the_package_it_is_named(tmp_path, capsys, monkeypatch):
@@ -97,8 +97,7 @@ def test_header_coordinates_and_other_hdus_stay(tmp_path, capsys, dtype, kind):
     several(source, image, kind)
     before = source.read_bytes()
     run(f"{source}[SCI]", "-o", out, *QUICK)
-    said = capsys.readouterr()
-    assert said.err == ""
+    assert but_for_clipping(lines(capsys))[1] == []
     run(f"{source}[2]", "-o", tmp_path / "out.npy", *QUICK)
     assert source.read_bytes() == before
     with fits.open(source) as one, fits.open(out) as other:
@@ -273,7 +272,7 @@ def test_what_follows_the_last_hdu_stays(tmp_path):
 def test_a_psf_may_be_a_fits_file(tmp_path):
     several(tmp_path / "image.fits", noise(SHAPE, "f4"))
     fits.PrimaryHDU(np.ones((3, 5))).writeto(tmp_path / "psf.fits")
-    quick = ["--workers", "1", "--max-iter", "2", "--mu", "0.1"]
+    quick = ["--workers", "1", "--solver", "gd", "--max-iter", "2", "--mu", "0.1"]
     run(tmp_path / "image.fits", "-o", tmp_path / "one.npy", "--psf", f"{tmp_path}/psf.fits[0]", *quick)
     run(tmp_path / "image.fits", "-o", tmp_path / "other.npy", "--psf", "box:3x5", *quick)
     np.testing.assert_allclose(np.load(tmp_path / "one.npy"), np.load(tmp_path / "other.npy"), atol=1e-5)
@@ -339,7 +338,7 @@ def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch):
 def test_large_images_of_the_library(tmp_path):
     image = np.random.default_rng(5).random((60, 70))
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image.astype("f4"))]).writeto(tmp_path / "image.fits")
-    options = {"data": "squares", "mu": 0.1, "tile": 30, "halo": 10}
+    options = {"prior": "tv", "mu": 0.1, "max_iter": 2, "tol": 0, "tile": 30, "halo": 10, "workers": 1}
     psf = fd.psf.gaussian(5, 1)
     found = fd.deblur_large(f"{tmp_path}/image.fits[1]", psf, tmp_path / "out.fits", **options)
     wanted = fd.deblur_large(image.astype("f4"), psf, **options)
