@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -192,12 +193,25 @@ def _tags(tiff: Any, page: Any) -> Iterator[Tag]:
 
 def _check_tags(tiff: Any, page: Any) -> None:
     """Refuse tags that are not all there, before any work is done."""
-    sizes = [(int(tag.valueoffset), int(tag.count) * _size(int(tag.dtype)), tag.code) for tag in page.tags]
+    sizes = list(_tags_in_file(tiff, page))
     for first, size, code in sizes:
         if code not in STRUCTURAL and first + size > tiff.filehandle.size:
             raise ValueError(f"it is truncated, or damaged: its tag {code} lies beyond the end of the file")
     if sum(size for _, size, _ in sizes) > MOST_TAGS:
         raise ValueError("it is damaged: its tags are larger than images are")
+
+
+def _tags_in_file(tiff: Any, page: Any) -> Iterator[tuple[int, int, int]]:
+    """Where a page's tags begin, their sizes and codes; tifffile leaves out those that lie beyond the end."""
+    big = tiff.is_bigtiff
+    form = tiff.byteorder + ("HHQQ" if big else "HHII")
+    tiff.filehandle.seek(page.offset)
+    number = struct.unpack(tiff.byteorder + ("Q" if big else "H"), tiff.filehandle.read(8 if big else 2))[0]
+    table, entry = tiff.filehandle.tell(), struct.calcsize(form)
+    content = tiff.filehandle.read(entry * min(number, (tiff.filehandle.size - table) // entry))
+    for place, (code, dtype, count, value) in enumerate(struct.iter_unpack(form, content)):
+        size = count * _size(dtype)
+        yield value if size > (8 if big else 4) else table + entry * place, size, code
 
 
 def _size(dtype: int) -> int:
