@@ -310,6 +310,7 @@ def tiffs():
         "big-beyond.tif": tiff(big=True, first=2**63 - 1),
         "loop-reduced.tif": tiff(_330=("I", [728])),  # its own directory
         "many-reduced.tif": tiff(_330=("I", [10**6, 10**6])),
+        "tag-beyond.tif": tiff(_65000=("B", bytes(9), 2**31)),
         "no-data.tif": tiff(_42113=("b", b"nothing\0")),
         "two-masks.tif": masked(1, 1),
         "small-mask.tif": masked(2),
