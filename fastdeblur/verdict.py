@@ -176,11 +176,11 @@ class Details:
 
     def strange(self) -> bool:
         """Whether the residual looks like the image."""
-        if self.contrast > GLARING and self.share > SHARE:
+        faded = self.of_weaker - 1 < FADED * (self.contrast - 1)
+        if self.contrast > GLARING and self.share > SHARE and faded:
             return True
         if self.contrast < CONTRAST or not LEAST_LEFT[0] < self.remaining < MOST_LEFT:
             return False
-        faded = self.of_weaker - 1 < FADED * (self.contrast - 1)
         slow = self.remaining > LEAST_LEFT[1]
         if self.contrast > STRIKING and ((faded and self.left > SHARE) or (slow and self.unexplained > LARGE)):
             return True

@@ -324,7 +324,7 @@ def test_clipping_is_told_and_floats_avoid_it(tmp_path, capsys, monkeypatch, how
     Image.fromarray(blurred).save(tmp_path / "image.tif")
     argv = ["deblur", str(tmp_path / "image.tif"), "--psf", "gaussian:5:1", "--mu", "0.01", "--data", "squares", *how]
     assert cli.main([*argv, "-o", str(tmp_path / "out.tif")]) == 0
-    (said,) = (line for line in lines(capsys)[1] if "the result may be wrong" not in line)
+    (said,) = lines(capsys)[1]
     assert re.search(
         r"warning: \d+ of 124000 restored values were clipped to what uint8 holds; they reach from -0\.", said
     )
