@@ -105,7 +105,7 @@ def test_callbacks_and_starts_are_in_the_units_of_the_image():
 @pytest.mark.parametrize("psf", [[[1, -1.0]], [[1], [-1.0]], [[1, -2, 1.0]], [[1, -1], [-1, 1.0]]])
 @pytest.mark.parametrize("kind", ["exact root", "exact squares", "tv", "bounds"])
 def test_psfs_that_sum_to_nothing(psf, boundary, kind):
-    for shape in ((1, 1), (1, 7), (5, 1), (5, 7), (16, 17)):
+    for shape in ((1, 1), (1, 7), (5, 1), (5, 7)):
         image = np.zeros(shape)
         image.flat[image.size // 2] = 1
         for mu in ("auto", 0.0) if kind in ("tv", "bounds") else ("auto", 0.0, 1e-3):
