@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -184,11 +184,17 @@ class Spectra:
 
     def signal_at(self, radius: np.ndarray) -> np.ndarray:
         """The signal's spectrum at logarithms of radii."""
-        return np.asarray(np.exp(np.clip(_parabola(radius) @ self._fit[:3], -80, 80)) * self._range**2)
+        return self._at(radius, _parabola, self._fit[:3])
 
     def noise_at(self, radius: np.ndarray) -> np.ndarray:
         """The noise's spectrum at logarithms of radii."""
-        return np.asarray(np.exp(np.clip(_hats(radius) @ self._fit[3:], -80, 80)) * self._range**2)
+        return self._at(radius, _hats, self._fit[3:])
+
+    def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:
+        # Some rows at a time: the basis has many numbers for each.
+        parts = np.array_split(radius, max(1, radius.size // 1024))
+        logarithms = np.concatenate([basis(part) @ factors for part in parts])
+        return np.asarray(np.exp(np.clip(logarithms, -80, 80)) * self._range**2)
 
     def ridge(self, noisier: float = 1.0) -> float:
         """The ridge whose solution is expected to be nearest to the sharp image, for a psf whose sum is 1.

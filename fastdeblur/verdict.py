@@ -151,25 +151,18 @@ class Details:
         """One more plane."""
         waves, left, inner = padded.waves, padded.left, padded.inner
         xp = module_of(waves)
-        band = beside(_band(*padded.shape), waves)
         bright = padded.inverse(waves - waves * left)[inner]
+        band = beside(_band(*padded.shape), waves)
         details = padded.inverse(waves * band)[inner]
         rough = left * padded.strength
         weaker = WEAKER * rough / (padded.strength - (1 - WEAKER) * rough) * band
         left = left * band
+        del rough, band
         residuals = [padded.inverse(waves * part)[inner] ** 2 for part in (left, weaker)]
-        # Frequencies that stand for two, but those of the first and perhaps the last column.
-        times = beside(np.full(left.shape[1], 2.0), waves)
-        times[[0, -1] if padded.shape[1] % 2 == 0 else [0]] = 1
-        radius = log_radius(*padded.shape)
-        noise = times * beside(seen.spectra.noise_at(np.maximum(radius, FINE)), waves)
-        smoothed = times * beside(seen.spectra.signal_at(radius), waves)
-        smoothed *= xp.abs(padded.response) ** 2 / seen.spectra.scale
-        smoothed[0, 0] = 0
-        expected = [float((left**2 * noise).sum()), float((left**2 * smoothed).sum()), float((weaker**2 * noise).sum())]
-        share = details.size / math.prod(padded.shape)
         squares = [float(image.sum()) for image in (*residuals, details**2)]
-        self._sums += [*squares, *(share * part for part in expected), details.size]
+        share = details.size / math.prod(padded.shape)
+        expected = [share * part for part in _expected(padded, seen, left, weaker)]
+        self._sums += [*squares, *expected, details.size]
         slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
         images = *(image[:-1, :-1] for image in residuals), slopes, bright[:-1, :-1]
         self._blocks.append(np.stack([on_host(_block_means(image)).ravel() for image in images]))
@@ -185,6 +178,21 @@ class Details:
         if self.contrast > STRIKING and ((faded and self.left > SHARE) or (slow and self.unexplained > LARGE)):
             return True
         return faded and slow and self.unexplained > UNEXPLAINED and self.excess > EXCESS
+
+
+def _expected(padded: Padded, seen: Seen, left: np.ndarray, weaker: np.ndarray) -> list[float]:
+    """Of noise and of what is smoothed away, the squares in a residual, and of noise those in a weaker one."""
+    # Frequencies that stand for two, but those of the first and perhaps the last column.
+    times = beside(np.full(left.shape[1], 2.0), left)
+    times[[0, -1] if padded.shape[1] % 2 == 0 else [0]] = 1
+    radius = log_radius(*padded.shape)
+    noise = times * beside(seen.spectra.noise_at(np.maximum(radius, FINE)), left)
+    found = [float((part**2 * noise).sum()) for part in (left, weaker)]
+    del noise
+    smoothed = times * beside(seen.spectra.signal_at(radius), left)
+    smoothed *= module_of(left).abs(padded.response) ** 2 / seen.spectra.scale
+    smoothed[0, 0] = 0
+    return [found[0], float((left**2 * smoothed).sum()), found[1]]
 
 
 def _contrast(residual: np.ndarray, slopes: np.ndarray, bright: np.ndarray) -> float:

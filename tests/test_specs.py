@@ -32,7 +32,7 @@ def test_psfs_in_words(spec, expected):
     [
         ("", "must be one of gaussian:SIZE:SIGMA, disk:RADIUS, .* or a file"),
         ("disc:5", "must be one of"),
-        ("psf.bmp", "must be one of"),
+        ("psf.gif", "must be one of"),
         ("gaussian", "0 values after the name, not 2"),
         ("gaussian:13", "1 values"),
         ("gaussian:13:1:3", "3 values"),
