@@ -28,8 +28,8 @@ STRIKING, GLARING, SHARE, LARGE = 1.57, 2.2, 0.12, 0.3
 # With WEAKER times the ridge that residual must be as much less as where a wrong psf has zeros: what is smoothed away
 # goes faster, noise that is not white more slowly; and of the contrast less than FADED must stay.  (Chosen on sixteen
 # photographs, with motions of 18 pixels that are 10 degrees or 20 % off: 115 of 128 are told with noise of up to 0.3 %,
-# 42 of 64 with 1 %.  With the right psf 0 of 336 images with white noise or 8 bits are doubted, none of 16 of a shaken
-# camera, and 19 of 288 with JPEG's errors or smoothed or enlarged noise.)
+# 40 of 64 with 1 %.  With the right psf 0 of 336 images with white noise or 8 bits are doubted, none of 16 of a shaken
+# camera, and 14 of 288 with JPEG's errors or smoothed or enlarged noise.)
 WEAKER, LEAST_LEFT, MOST_LEFT, FADED = 0.1, (0.3, 0.44), 0.8, 0.72
 # The share of missing pixels up to which the residual is the image's.
 FEW_HOLES = 0.02
