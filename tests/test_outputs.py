@@ -205,7 +205,9 @@ def empty(out):
 def cut(out):
     partial = beside(out, "partial")
     if partial.is_dir():
-        path = max((each for each in partial.rglob("*") if each.is_file()), key=lambda each: each.stat().st_mtime_ns)
+        # The oldest chunk: others may be written once more after this, and be whole again.
+        chunks = [each for each in partial.rglob("*") if each.is_file() and each.name[0] != "." and not each.suffix]
+        path = min(chunks, key=lambda each: each.stat().st_mtime_ns)
         os.truncate(path, path.stat().st_size // 2)
     else:
         os.truncate(partial, partial.stat().st_size // 2)
