@@ -15,14 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, checks, files, missing, pixels, specs, tiff_layout, tilewise, transfer, uncertainty, zarrs
+from . import (
+    __version__,
+    axes,
+    checks,
+    files,
+    missing,
+    pixels,
+    specs,
+    tiff_layout,
+    tilewise,
+    transfer,
+    uncertainty,
+    zarrs,
+)
 from .blur import DEVICES
 from .boundary import BOUNDARIES
 from .channels import Channels
 from .filters import PATHS
 from .frames import STARTS
 from .large.needs import estimate_memory
-from .metadata import Metadata
+from .metadata import Metadata, lead_of
 from .objective import DATA
 from .options import SOLVERS
 from .result import Result
@@ -44,7 +57,7 @@ means that.  Colour profiles, EXIF, XMP, resolution and texts are kept where OUT
 place for them; a warning names what it has none for.  What is wholly transparent is missing, see below.
 WebP is written without loss, JPEG with quality 95 or the finer steps of IMAGE.
 
-A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack: its pages are deblurred
+A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack or --axes: its pages are deblurred
 one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
 one for all, on the first page.
 A TIFF of a TIFF keeps layout, compression, tags, georeference, OME-XML, masks and overviews.  Pixels that a
@@ -105,6 +118,13 @@ def add(commands: Any) -> None:
         "else srgb for JPEG, WebP and PNG in colour, and linear for all others (default: %(default)s)",
     )
     parser.add_argument("--stack", action="store_true", help="the first axis of a .npy or .zarr counts pages")
+    parser.add_argument(
+        "--axes",
+        type=_axes,
+        metavar="LETTERS",
+        help="what the axes of a TIFF, .npy or .zarr are, as TZCYX or YXC, whatever the file says: T, C and Z before "
+        "YX count pages, C or S after YX is of channels; a size may follow T, C and Z",
+    )
     parser.add_argument(
         "--max-memory",
         default="1GB",
@@ -201,7 +221,7 @@ def run(arguments: argparse.Namespace) -> None:
     files.recover(arguments.out)  # it may be the image
     psf = specs.read_psf(arguments.psf, most) if arguments.psf else specs.psf_of_point(arguments.psf_from, most)
     options = _options(arguments, most)
-    with files.opened(arguments.image, arguments.stack) as source:
+    with files.opened(arguments.image, arguments.stack, arguments.axes) as source:
         source = _with_nodata(arguments, source)
         source = replace(source, metadata=_with_history(arguments, source.metadata))
         if _is_number(arguments.saturated) and arguments.saturated > 1 and source.dtype.kind in "iu":
@@ -217,7 +237,7 @@ def run(arguments: argparse.Namespace) -> None:
             return
         files.check_size(arguments.image, source, most)
         written, results = _page_by_page(arguments, source, psf, options, dtype)
-    shape = [*([] if source.pages is None else [source.pages]), *written.shape]
+    shape = [*lead_of(source.metadata, source.pages), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
     _warn_of_lost(arguments, source)
     _print(arguments, figures, results, source)
@@ -302,7 +322,7 @@ def _tile_by_tile(
 def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> Metadata:
     """Metadata that says what was done."""
     words = [f"fastdeblur {__version__} deblur"]
-    for name in ("psf", "psf_from", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
+    for name in ("psf", "psf_from", "axes", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
         if name == "weights" and arguments.weights_are != "weights":
             value = f"{value} --weights-are {arguments.weights_are}"
@@ -514,6 +534,13 @@ def _transfer(text: str) -> float | str:
         if text in ("auto", "srgb", "linear") or 0 < float(text) < math.inf:
             return text if text in ("auto", "srgb", "linear") else float(text)
     raise argparse.ArgumentTypeError(f"must be auto, srgb, linear or a number above 0; got {text.strip()!r}")
+
+
+def _axes(text: str) -> axes.Axes:
+    try:
+        return axes.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("axes ")) from None
 
 
 def _number_or_none(text: str) -> float | str:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from . import fits, npys, pictures, pixels, tiff_writing, tiffs, zarrs
-from .metadata import Metadata
+from .axes import Axes, check_single
+from .metadata import Metadata, lead_of
 from .sources import Source
 from .whole import beside, locked, whole, whole_folder
 
@@ -26,7 +27,7 @@ FORMATS = {
     ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
     **dict.fromkeys(fits.SUFFIXES, "FITS"),
 }  # fmt: skip
-OPENERS: dict[str, Callable[[Path, bool], Any]] = {
+OPENERS: dict[str, Callable[..., Any]] = {
     "PNG": pictures.opened,
     "JPEG": pictures.opened,
     "WebP": pictures.opened_webp,
@@ -36,10 +37,12 @@ OPENERS: dict[str, Callable[[Path, bool], Any]] = {
     "Zarr": zarrs.opened,
     "FITS": fits.opened,
 }
+# Formats whose files may not say what their axes are.
+NAMEABLE = ("TIFF", "NPY", "Zarr")
 
 
 @contextmanager
-def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
+def opened(path: str | Path, stack: bool = False, axes: Axes | None = None) -> Iterator[Source]:
     """Open an image file, and read no more than its header.
 
     Parameters
@@ -49,6 +52,8 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
         ``image.fits[SCI]`` choose an HDU.
     stack : bool
         Whether the first axis of a .npy or .zarr counts pages.  TIFFs know that themselves.
+    axes : Axes or None
+        What the axes are, whatever the file says of them.  Those of PNG, JPEG, WebP, BMP and FITS are known.
 
     Yields
     ------
@@ -64,9 +69,15 @@ def opened(path: str | Path, stack: bool = False) -> Iterator[Source]:
     path = Path(path)
     with explained(path):
         check_kind(path)
-        source_in = OPENERS[format_of(path)](path, stack)
+        format = format_of(path)
+        if axes is not None and stack and not axes.pages:
+            raise ValueError(f"axes must have letters before YX with --stack; got {axes} (leave one of them out)")
+        source_in = OPENERS[format](path, stack, axes) if format in NAMEABLE else OPENERS[format](path, stack)
         source = source_in.__enter__()
     try:
+        if axes is not None and format not in NAMEABLE:
+            with explained(path):
+                check_single(axes, format, source.pages, source.shape)
         yield replace(source, page=lambda number: _page(path, source, number))
     finally:
         source_in.__exit__(None, None, None)
@@ -223,18 +234,18 @@ def saving(
     shape, dtype = tuple(image.shape), image.dtype.newbyteorder("=")
     if format not in ("NPY", "Zarr") and shape[2:] == (1,):
         shape = shape[:2]
-    every, folder = shape if pages is None else (pages, *shape), Path(os.path.realpath(path)).parent
+    lead, folder = lead_of(metadata, pages), Path(os.path.realpath(path)).parent
     with write_errors(path):
         if format == "Zarr":
             with (
                 whole_folder(path, lambda: check_place(path)) as folder,
-                zarrs.saving(folder, every, dtype, pages is not None, metadata) as put,
+                zarrs.saving(folder, (*lead, *shape), dtype, len(lead), metadata) as put,
             ):
                 yield put
         else:
             with whole(path) as file:
                 if format == "NPY":
-                    writer = npys.saving(file, every, dtype)
+                    writer = npys.saving(file, (*lead, *shape), dtype)
                 elif format == "TIFF":
                     writer = tiff_writing.saving(file, shape, dtype, pages, alpha, metadata, folder)
                 elif format == "FITS":

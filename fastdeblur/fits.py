@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import pixels
-from .metadata import Metadata
+from .metadata import Metadata, lead_of
 from .missing import Missing, as_written
 from .sources import Source
 
@@ -396,7 +396,9 @@ def saving(
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write pages of that shape, channels as planes: in the place of the image that was read, among its other HDUs."""
     kept = metadata.own if metadata is not None and metadata.format == "FITS" else None
-    header, coding = header_for(kept, shape, dtype, pages, metadata.history if metadata is not None else "")
+    header, coding = header_for(
+        kept, shape, dtype, lead_of(metadata, pages), metadata.history if metadata is not None else ""
+    )
     hole = _hole(kept, coding)
     if kept is not None:
         _copy(kept.file, file, 0, kept.hdu.start)
@@ -425,12 +427,12 @@ def saving(
 
 
 def header_for(
-    kept: Kept | None, shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, history: str
+    kept: Kept | None, shape: tuple[int, ...], dtype: np.dtype[Any], lead: tuple[int, ...], history: str
 ) -> tuple[Any, Coding]:
     """The header of what is written, and how its values are stored: as before wherever that can be."""
     fits, coding = require(), coding_for(dtype)
     if kept is None:
-        axes = (*([] if pages is None else [pages]), *shape[2:], *shape[:2])
+        axes = (*lead, *shape[2:], *shape[:2])
         header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", len(axes))])
         for axis, size in enumerate(reversed(axes), 1):
             header[f"NAXIS{axis}"] = size

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from .axes import Axes
 
 # The fields of `Metadata` that have a place in a format.  What is `own` has one in the format that it comes from.
 KEEPS: dict[str, frozenset[str]] = {
@@ -55,6 +58,8 @@ class Metadata:
         What was done to the pixels, for formats that note it.
     changed : tuple of str
         What the same format writes otherwise, in words.
+    axes : Axes or None
+        What the axes are, where that was said beside the file.
     """
 
     format: str
@@ -69,6 +74,7 @@ class Metadata:
     unread: tuple[str, ...] = ()
     history: str = ""
     changed: tuple[str, ...] = ()
+    axes: Axes | None = None
 
     def lost(self, format: str) -> list[str]:
         """What a format cannot keep of it, in words."""
@@ -87,3 +93,11 @@ class Metadata:
             return False
         value, room = getattr(self, name), ROOM.get(format, {}).get(name)
         return room is None or value is None or len(value.encode() if isinstance(value, str) else value) <= room
+
+
+def lead_of(metadata: Metadata | None, pages: int | None) -> tuple[int, ...]:
+    """The sizes of the axes of an array that count its pages."""
+    if pages is None:
+        return ()
+    axes = None if metadata is None else metadata.axes
+    return axes.lead if axes is not None and math.prod(axes.lead) == pages else (pages,)

@@ -10,16 +10,20 @@ from typing import IO, Any
 
 import numpy as np
 
-from .sources import Source, check_unnamed, of_array
+from .axes import Axes
+from .sources import Source, check_unnamed, of_array, of_axes
 
 # NumPy's own limit to what it parses as Python.
 LONGEST_HEADER = 10_000
 
 
 @contextmanager
-def opened(path: Path, stack: bool) -> Iterator[Source]:
+def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source]:
     """The image, or stack, of a file."""
     array = mapped(path)
+    if axes is not None:
+        yield of_axes(array, axes, "NPY")
+        return
     check_unnamed(array.shape, stack)
     yield of_array(array, stack)
 

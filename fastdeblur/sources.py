@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from . import pixels
+from .axes import Axes
 from .metadata import Metadata
 from .missing import Missing
 
@@ -98,6 +99,24 @@ def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
         takes=math.prod(page) * dtype.itemsize + extra,
         array=array,
         part=extra,
+    )
+
+
+def of_axes(array: Any, axes: Axes, format: str, extra: int = 0) -> Source:
+    """The source of an array whose axes are named; see `of_array`."""
+    shape = tuple(map(int, array.shape))
+    axes = axes.of_shape(shape)
+    lead = axes.lead
+    if 0 in shape:
+        raise ValueError(f"it must not be empty; its shape is {shape}")
+    one = of_array(np.broadcast_to(np.empty((), array.dtype), shape[len(lead) :]), False, extra)
+    return replace(
+        one,
+        pages=math.prod(lead) if lead else None,
+        page=lambda number: np.array(array[np.unravel_index(number, lead) if lead else ...]),
+        array=array,
+        metadata=Metadata(format, axes=axes),
+        notes=(DEPTH,) if axes.deep else (),
     )
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import missing, pixels, tiff_exif
+from . import missing, pixels, tiff_axes, tiff_exif
 from .metadata import Metadata
 from .tiff_layout import DESCRIPTION, GDAL_NODATA, ICC, MASK, REDUCED, XMP, Layout
 
@@ -295,6 +295,17 @@ class _Page:
         return ~value if self._form.white and value is not None else value
 
     def _tags(self) -> list[Any]:
+        found, axes = self._tags_as_read(), None if self._metadata is None else self._metadata.axes
+        if self._number or axes is None or not axes.pages:
+            return found
+        old = [tag[3].rstrip(b"\0").decode(errors="replace") for tag in found if tag[0] == DESCRIPTION] or [""]
+        told = tiff_axes.telling(old)
+        said = tiff_axes.described(old[told], axes, self._form.shape, self._form.dtype, self._form.planar)
+        texts = [*old[:told], *said, *old[told + 1 :]]
+        new = [(DESCRIPTION, 2, 0, text.encode() + b"\0", True) for text in texts]
+        return [tag for tag in found if tag[0] != DESCRIPTION] + new
+
+    def _tags_as_read(self) -> list[Any]:
         metadata = self._metadata
         if self._layout is not None:
             found = []

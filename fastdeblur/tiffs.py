@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import pictures, pixels
+from . import pictures, pixels, tiff_axes
+from .axes import Axes
 from .expansion import STREAMS, check_packbits, of_imagecodecs
+from .metadata import Metadata
 from .missing import Missing
 from .sources import DEPTH, Source
-from .tiff_layout import GDAL_NODATA, PLAIN, Image, Layout, axes_of, images_of, layout_of, metadata_of
+from .tiff_layout import DESCRIPTION, GDAL_NODATA, PLAIN, Image, Layout, axes_of, images_of, layout_of, metadata_of
 from .tiff_writing import changed
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ PACKBITS = 32773
 
 
 @contextmanager
-def opened(path: Path, stack: bool) -> Iterator[Source]:
+def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source]:
     """The images of a TIFF, which must be alike; several of them are a stack."""
     import tifffile
 
@@ -50,12 +52,16 @@ def opened(path: Path, stack: bool) -> Iterator[Source]:
         layout = layout_of(tiff, images, valid)
         planes = 1 if len(tiff.pages) > 1 else _planes(tiff)
         count = planes if planes > 1 else len(images)
-        said = replace(metadata_of(tiff, layout), changed=changed(layout, dtype))
+        said, notes = replace(metadata_of(tiff, layout), changed=changed(layout, dtype)), _notes(first, count)
+        if axes is not None:
+            axes, said = _named(axes, first, shape, count, said)
+            notes = (DEPTH,) if axes.deep else ()
+            stack = bool(axes.pages)
         source = Source(
             shape, dtype, count if stack or count > 1 else None, lambda number: _page(path, tiff, images[number].place),
             first.nbytes if planes > 1 else takes,
             alpha=len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,)),
-            metadata=said, missing=_missing(first, layout, valid), notes=_notes(first, count),
+            metadata=said, missing=_missing(first, layout, valid), notes=notes,
         )  # fmt: skip
         if planes > 1:
             source = replace(source, page=lambda number: _plane(tiff, number))
@@ -105,6 +111,15 @@ def _missing(page: Any, layout: Layout, valid: _Masks | None) -> Missing | None:
         mask = Missing(lambda _, part, number: ~valid(part, number), (), ("mask",))
         found = mask if found is None else found | mask
     return found
+
+
+def _named(axes: Axes, page: Any, shape: tuple[int, ...], count: int, said: Metadata) -> tuple[Axes, Metadata]:
+    """Axes with the sizes that the file tells, and metadata that say them."""
+    axes.check_page(shape)
+    texts = [str(tag.value) for tag in page.tags if tag.code == DESCRIPTION] or [""]
+    text = texts[tiff_axes.telling(texts)]
+    axes = axes.of_pages(count, tuple(size for _, size in tiff_axes.known_of(text, shape, count)))
+    return axes, replace(said, axes=axes, changed=(*said.changed, *tiff_axes.changed(text, shape, axes)))
 
 
 def _notes(page: Any, count: int) -> tuple[str, ...]:

@@ -115,13 +115,16 @@ def create(
     """
     kept = kept_of(metadata)
     options: dict[str, Any] = {"dtype": dtype}
+    axes = None if metadata is None or metadata.axes is None else metadata.axes.letters.lower()
+    if axes is not None and len(axes) == len(shape):
+        options["dimension_names"] = tuple(axes)
     if kept is None:
         return zarr.open_array(str(folder), mode="w", shape=shape, chunks=chunks, **options)
     if kept.attributes:
         options["attributes"] = kept.attributes
     group = kept.group
     if group is None:
-        if kept.names is not None and len(kept.names) == len(shape):
+        if kept.names is not None and len(kept.names) == len(shape) and axes is None:
             options["dimension_names"] = kept.names
         return zarr.create_array(
             store=str(folder), shape=shape, chunks=chunks, fill_value=_fill(kept, dtype), overwrite=True, **options

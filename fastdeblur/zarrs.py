@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from . import chunked, zarr_codecs
-from .metadata import Metadata
-from .sources import Source, check_unnamed, of_array
+from .axes import Axes
+from .metadata import Metadata, lead_of
+from .sources import Source, check_unnamed, of_array, of_axes
 from .zarr_writing import Group, Kept, Placed, create, group_of, kept_of, more_than_one_scale, single_scale, there
 
 # What an array or a group is described in.
@@ -60,22 +61,32 @@ def folder_of(array: Any) -> Path | None:
 
 
 @contextmanager
-def opened(path: Path, stack: bool) -> Iterator[Source]:
+def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source]:
     """An array, or the first dataset of an OME-Zarr group."""
     described = _found(path)
     if any(_is_array(each) for each in described):
         array, extra = _array(path)
-        check_unnamed(tuple(map(int, array.shape)), stack)
-        source = of_array(array, stack, extra)
-        _check_chunks(array, source.shape, stack)
-        axes = list(range(stack, len(array.shape)))
+        if axes is None:
+            check_unnamed(tuple(map(int, array.shape)), stack)
+            source = of_array(array, stack, extra)
+        else:
+            source = of_axes(array, axes, "Zarr", extra)
+        lead = lead_of(source.metadata, source.pages)
+        _check_chunks(array, source.shape, len(lead))
+        shown = list(range(len(lead), len(array.shape)))
 
         def page(number: int) -> np.ndarray:
-            return Shown(path, array, axes, {0: number} if stack else {})[:]
+            place = np.unravel_index(number, lead) if lead else ()
+            return Shown(path, array, shown, dict(enumerate(map(int, place))))[:]
 
         kept = _kept(path, array)
-        metadata = Metadata("Zarr", own=kept, own_words=("the attributes of Zarr",) if kept.attributes else ())
+        metadata = Metadata(
+            "Zarr", own=kept, own_words=("the attributes of Zarr",) if kept.attributes else (),
+            axes=None if source.metadata is None else source.metadata.axes,
+        )  # fmt: skip
         yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))), metadata=metadata)
+    elif axes is not None:
+        raise ValueError(f"axes may be given for an array, an OME-Zarr group tells its own; got {axes}")
     else:
         yield _multiscales(path, described, stack)
 
@@ -202,8 +213,8 @@ def _dtype(described: dict[str, Any]) -> np.dtype[Any]:
     return found
 
 
-def _check_chunks(array: Any, page: tuple[int, ...], stack: bool) -> None:
-    chunks = array.chunks[1:] if stack else array.chunks
+def _check_chunks(array: Any, page: tuple[int, ...], lead: int) -> None:
+    chunks = array.chunks[lead:]
     count = math.prod(-(-size // chunk) for size, chunk in zip(page, chunks, strict=True))
     if count > MOST_CHUNKS:
         raise ValueError(f"it is in {count} chunks of {array.chunks}; more than {MOST_CHUNKS} a page are not read")
@@ -329,7 +340,7 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
 
     whole = of_array(np.broadcast_to(np.empty((), array.dtype), tuple(shape[axis] for axis in kept)), False, extra)
     one = group.count == 1 and not stack
-    _check_chunks(array, tuple(1 if axis in group.pages else size for axis, size in enumerate(shape)), False)
+    _check_chunks(array, tuple(1 if axis in group.pages else size for axis, size in enumerate(shape)), 0)
     unread = more_than_one_scale(folder, attributes, path)
     return replace(
         whole,
@@ -348,10 +359,13 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
 
 @contextmanager
 def saving(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], stack: bool, metadata: Metadata | None = None
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, metadata: Metadata | None = None
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write an array of this shape to an empty folder, page after page; to a group if it was read from one."""
-    start, group, zarr = 1 if stack else 0, group_of(metadata), require()
+    """Write an array of this shape to an empty folder, page after page; to a group if it was read from one.
+
+    The first `start` axes count pages.
+    """
+    group, zarr = group_of(metadata), require()
     chunks = (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
     if group is not None:
         chunks, shape = chunks[start:], shape[start:]
@@ -363,7 +377,7 @@ def saving(
         if group is not None:
             Placed(array.array, group.kept, group.place(written))[...] = page
         else:
-            array[written if stack else ...] = page
+            array[tuple(map(int, np.unravel_index(written, shape[:start]))) if start else ...] = page
         written += 1
 
     yield put

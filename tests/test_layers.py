@@ -9,8 +9,10 @@ from fastdeblur import cache
 LAYERS = [
     "__main__", "cli", "deblurring", "tilewise", "channels",
     "plots", "specs", "uncertainty", "__init__", "large", "files",
-    "tiffs", "tiff_writing", "tiff_layout", "tiff_exif", "fits", "zarrs", "pictures", "npys", "zarr_writing",
-    "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata", "missing",
+    "tiffs", "tiff_writing", "tiff_axes",
+    "tiff_layout", "tiff_exif", "fits", "zarrs", "pictures", "npys", "zarr_writing",
+    "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata",
+    "axes", "missing",
     "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",
     "tools", "units", "placement", "options", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames",
     "multigrid", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling",
