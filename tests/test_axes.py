@@ -118,7 +118,8 @@ def test_an_array_becomes_a_tiff_that_says_its_axes(tmp_path):
     with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
         assert (tiff.series[0].axes, tiff.series[0].shape) == ("TCZYX", BOX.shape)
     assert cli.main(["deblur", str(tmp_path / "out.tif"), "-o", str(tmp_path / "again.tif"), *OPTIONS]) == 0
-    assert tifffile.TiffFile(tmp_path / "again.tif").series[0].axes == "TCZYX"
+    with tifffile.TiffFile(tmp_path / "again.tif") as tiff:
+        assert tiff.series[0].axes == "TCZYX"
 
 
 def test_imagej_says_the_axes_that_were_given(tmp_path, capsys):
@@ -149,8 +150,8 @@ def test_ome_says_the_axes_that_were_given(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "in.ome.tif", BOX, metadata=about)
     assert run(tmp_path / "in.ome.tif", tmp_path / "same.ome.tif", "TZCYX") == 0
     assert "OME" not in "".join(lines(capsys)[1])
-    first, same = (tifffile.TiffFile(tmp_path / f"{name}.ome.tif").ome_metadata for name in ("in", "same"))
-    assert first == same
+    with tifffile.TiffFile(tmp_path / "in.ome.tif") as first, tifffile.TiffFile(tmp_path / "same.ome.tif") as same:
+        assert first.ome_metadata == same.ome_metadata
     assert run(tmp_path / "in.ome.tif", tmp_path / "out.ome.tif", "ZTCYX", "--dtype", "float32") == 0
     assert "does not keep all of the OME-XML, which is written anew" in "".join(lines(capsys)[1])
     with tifffile.TiffFile(tmp_path / "out.ome.tif") as tiff:
