@@ -20,7 +20,7 @@ from numba import cuda
 import fastdeblur as fd
 from fastdeblur.cuda import device, loop, rules
 from fastdeblur.cuda.shapes import SIMULATED
-from fastdeblur.psf import factors
+from fastdeblur.lowrank import factors
 from fastdeblur.solvers.cuda_descent import Workspace
 from fastdeblur.solvers.loop import EXPLODED, LARGEST
 from fastdeblur.solvers.shared import largest, unit_of

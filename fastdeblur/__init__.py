@@ -4,11 +4,11 @@ from . import notebook, psf, transfer
 from .api import convolve, deblur, solve, warmup
 from .blur import Blur
 from .deblurrer import Deblurrer
-from .frames import saturated
 from .large.job import deblur_large
 from .large.needs import estimate_memory
 from .lucy import richardson_lucy
 from .result import Result
+from .weights import saturated
 
 __all__ = [
     "Blur",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .arrays import on_gpu
 
 # Makes of a restored image what the caller gave: its kind, with its unit.
 Wrap = Callable[[np.ndarray], Any]
@@ -22,7 +23,7 @@ def numbers(name: str, image: Any) -> tuple[Any, Wrap]:
 
     Of any other image, itself, and what hands results on as they are.
     """
-    if type(image) is np.ndarray or checks.on_gpu(image):
+    if type(image) is np.ndarray or on_gpu(image):
         return image, _as_it_is
     masked, unit = checks.is_masked(image), checks.unit_of(image)
     container = _is_nddata(image)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import annotated, checks, runtime
+from .arrays import on_gpu
 from .blur import DEVICES, Blur, convolved
 from .deblurrer import Deblurrer
 from .filters import PATHS
@@ -87,7 +88,7 @@ def convolve(
     else:
         (weights,) = without_border([weights])
     blur = Blur(weights, shape, boundary=boundary, dtype=weights.dtype, path=path, device=device, workers=workers)
-    return convolved(image if checks.on_gpu(image) else array, blur)
+    return convolved(image if on_gpu(image) else array, blur)
 
 
 def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:

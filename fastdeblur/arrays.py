@@ -39,3 +39,18 @@ def beside(array: Any, other: Any) -> Any:
     if module is np:  # which does not copy from a GPU by itself
         return on_host(array)
     return array if module_of(array) is module else module.asarray(array)
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether an object says that it lies in a GPU's memory; types of Torch's and JAX's can say so wherever it is."""
+    if isinstance(value, np.ndarray) or not hasattr(type(value), "__cuda_array_interface__"):
+        return False
+    if hasattr(value, "is_cuda"):  # a tensor of Torch, of which some raise an error when asked for the interface
+        return bool(value.is_cuda)
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def joined(planes: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """The inverse of `checks.planes`."""
+    whole: np.ndarray = planes[0] if channel_axis is None else module_of(planes).moveaxis(planes, 0, channel_axis)
+    return whole

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from . import checks, costs, sharing
+from .arrays import on_gpu
 from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, pixel_at, reduced
 from .direction import Direction
 from .filters import PATHS, Filter, pair
+from .lowrank import rank
 from .memory import row_pitch
 from .norms import upper_bound
-from .psf import rank
 from .tiling import Grid, Halo
 
 DEVICES = ("cpu", "cuda")
@@ -344,8 +345,8 @@ class Blur:
 
         with device.current(x):
             if out is not None:
-                _check_out(device.on_device(out) if checks.on_gpu(out) else out, out_shape, self.dtype)
-            source = device.adopt(name, x, self.dtype)
+                _check_out(device.on_device(out) if on_gpu(out) else out, out_shape, self.dtype)
+            source = checks.device_pixels(name, x, self.dtype)
             if source.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
             result = device.zeros((1, *out_shape), self.dtype)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .kernels.halo import OUTSIDE
+
 BOUNDARIES = ("constant", "nearest", "reflect", "mirror", "wrap", "unknown")
 # Those whose adjoint folds the halo back.  The adjoint of a periodic blur is periodic itself:
 # it fills its own halo instead.
 FOLDED = ("nearest", "reflect", "mirror")
-OUTSIDE = -1
 
 
 def _period(boundary: str, size: int) -> int | None:

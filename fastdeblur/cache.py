@@ -29,7 +29,7 @@ from . import privates
 PACKAGE = Path(__file__).parent
 # Where all that is compiled stands, with what it imports of this package (tests/test_layers.py sees to it).
 COMPILED = (
-    "kernels/*.py", "solvers/loop.py", "objective.py", "runtime.py", "threads.py", "forks.py", "cache.py",
+    "kernels/*.py", "solvers/loop.py", "runtime.py", "threads.py", "forks.py", "cache.py",
     "privates.py",
 )  # fmt: skip
 # Beside them: where the version stands.

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import module_of, on_host
+from .arrays import module_of, on_gpu, on_host
 
 PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -123,6 +123,33 @@ def real_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def real_array_anywhere(name: str, value: Any) -> np.ndarray:
+    """`real_array`, or real numbers in a GPU's memory, left there."""
+    return device_array(name, value) if on_gpu(value) else real_array(name, value)
+
+
+def device_array(name: str, value: Any) -> Any:
+    """Real numbers on the GPU; what is not there is copied to it."""
+    from .cuda import device
+
+    if not on_gpu(value):
+        array = real_array(name, value)
+        return array if device.arrays() is np else device.arrays().asarray(array)
+    array = device.on_device(value)
+    real_kind(name, array)
+    return array
+
+
+def device_pixels(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    """Finite numbers on the GPU in `dtype`, contiguous; uncopied where they can be."""
+    from .cuda import device
+
+    array = device.arrays().ascontiguousarray(device_array(name, value).astype(dtype, copy=False))
+    if not device.is_finite(array):
+        finite(name, device.to_host(array))  # says where it is not
+    return array
+
+
 def unannotated(name: str, value: Any) -> None:
     """Refuse what has masked pixels, which NumPy would take for any others, or a unit, which it would forget."""
     parts = value if isinstance(value, (list, tuple)) else (value,)
@@ -157,15 +184,6 @@ def real_kind(name: str, array: Any) -> None:
         raise TypeError(f"{name} must hold real numbers, in an array; got {str(array)[:60]!r}")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers of at most 64 bits; its dtype is {array.dtype}")
-
-
-def on_gpu(value: Any) -> bool:
-    """Whether an object says that it lies in a GPU's memory; types of Torch's and JAX's can say so wherever it is."""
-    if isinstance(value, np.ndarray) or not hasattr(type(value), "__cuda_array_interface__"):
-        return False
-    if hasattr(value, "is_cuda"):  # a tensor of Torch, of which some raise an error when asked for the interface
-        return bool(value.is_cuda)
-    return hasattr(value, "__cuda_array_interface__")
 
 
 def working_dtype(array: np.ndarray) -> np.dtype[Any]:

@@ -13,13 +13,14 @@ from . import annotated, checks
 from .arrays import module_of
 from .blur import DEVICES, Blur
 from .boundary import BOUNDARIES
-from .frames import Start, checked_background, checked_weights, planes_of_background, starter, weighed
+from .frames import Start, checked_background, planes_of_background, starter
 from .hygiene import warn_of, without_border
 from .options import called, checked
 from .placement import PLACES, OnDevice, OnHost
 from .restore import restore
 from .result import Result
 from .tools import Tools
+from .weights import checked_weights, weighed
 
 
 class Deblurrer:

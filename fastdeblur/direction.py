@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import memory, runtime
-from .boundary import OUTSIDE
 from .buffers import Scratch
 from .filters import Filter
 from .kernels.apply import APPLY, apply
+from .kernels.halo import OUTSIDE
 from .kernels.tiles import SINGLE_PASS, single_pass
 from .memory import row_pitch
 from .tiling import Grid, Halo

@@ -14,8 +14,9 @@ import scipy.fft
 
 from . import forks, memory
 from .blur import Blur
-from .boundary import OUTSIDE, pixel_at, reduced
+from .boundary import pixel_at, reduced
 from .costs import good_length
+from .kernels.halo import OUTSIDE
 from .memory import up
 
 # What stands at a position of the domain where no pixel does, nor zeros (which are OUTSIDE): anything.

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from . import sharing
-from .boundary import OUTSIDE, pixel_at
+from .boundary import pixel_at
+from .kernels.halo import OUTSIDE
 from .kernels.roots import ROOTS, room, root
 from .sweeps import Sweeper
 

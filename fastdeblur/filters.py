@@ -18,8 +18,8 @@ from .kernels.fft import fft
 from .kernels.separable import separable
 from .kernels.simd import RegisterShape, register_shape
 from .kernels.tiles import FILTER
+from .lowrank import factors
 from .memory import ALIGNMENT, up
-from .psf import factors
 
 # A tile's row of about 500 pixels, and its few rows, stay in the first two cache levels
 # together with what a pass reads and writes beside them.

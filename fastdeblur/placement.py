@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .frames import joined
+from .arrays import joined, on_gpu
 
 
 class OnHost:
@@ -62,21 +62,21 @@ class OnDevice(OnHost):
     def planes(self, name: str, value: Any, channel_axis: int | None) -> np.ndarray:
         from .cuda import device
 
-        if not checks.on_gpu(value):  # cast before it travels
+        if not on_gpu(value):  # cast before it travels
             planes: np.ndarray = device.put(super().planes(name, value, channel_axis))
             return planes
-        array = device.real_array(name, value)
+        array = checks.device_array(name, value)
         checks.ndim(name, array, 2 if channel_axis is None else 3, checks.planes_hint(channel_axis))
         planes = checks.as_planes(array, channel_axis)
         return device.arrays().ascontiguousarray(planes)  # type: ignore[no-any-return]
 
     def pixels(self, name: str, value: Any) -> np.ndarray:
-        if not checks.on_gpu(value):
+        if not on_gpu(value):
             return super().pixels(name, value)
         from .cuda import device
 
         with device.current(value):
-            array: np.ndarray = device.real_array(name, value)
+            array: np.ndarray = checks.device_array(name, value)
         checks.ndim(name, array, 2)
         return array
 
@@ -91,11 +91,11 @@ class OnDevice(OnHost):
     def taken(self, value: Any) -> np.ndarray:
         from .cuda import device
 
-        array: np.ndarray = device.on_device(value) if checks.on_gpu(value) else device.put(np.asarray(value))
+        array: np.ndarray = device.on_device(value) if on_gpu(value) else device.put(np.asarray(value))
         return array
 
     def check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
-        if not checks.on_gpu(out):
+        if not on_gpu(out):
             super().check_out(out, shape, dtype)
             return
         from .cuda import device

@@ -1,4 +1,4 @@
-"""Point spread functions: builders, hygiene, and the split into separable parts.
+"""Point spread functions: builders and hygiene.
 
 Every psf is drawn unflipped (``convolve(delta, psf)`` shows it) with its centre at
 ``psf.shape // 2``, for even sizes too, and sums to 1.
@@ -266,47 +266,3 @@ def airy(radius: float, shape: Any) -> np.ndarray:
         v = np.hypot(*np.ogrid[: rows // 2 + 1, : cols // 2 + 1]) / radius * scipy.special.jn_zeros(1, 1)[0]
     v = np.clip(v, 1e-100, 1e100)  # where the limits are reached, and J1 still is a number
     return normalise(_mirrored((2 * scipy.special.j1(v) / v) ** 2, (rows, cols)))
-
-
-def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a psf into a sum of products of a column and a row.
-
-    Singular values below the rounding of the psf's own dtype are dropped.
-
-    Returns
-    -------
-    down : ndarray, shape (rank, rows)
-    across : ndarray, shape (rank, cols)
-        Such that ``psf == down.T @ across`` to within 1e-7 (float32) or 1e-14 (float64) of its norm.
-    """
-    u, s, vt = np.linalg.svd(psf.astype(np.float64), full_matrices=False)
-    kept = s > s[0] * _negligible(psf)
-    kept[0] = True  # also of zeros, which may be multiplied with something that is not finite
-    root = np.sqrt(s[kept])
-    return (u[:, kept] * root).T, vt[kept] * root[:, None]
-
-
-def rank(psf: np.ndarray, most: int) -> int:
-    """How many parts `factors` makes of a psf, or just ``most + 1`` if they are more."""
-    rest = psf / np.abs(psf, dtype=np.float64).max(initial=np.finfo(np.float64).tiny)
-    floor = _negligible(psf) * float(np.linalg.norm(rest))
-    if min(psf.shape) > 4 * most:
-        # Elimination with complete pivots takes a fraction of what singular values do.
-        for _ in range(most):
-            i, j = np.unravel_index(np.argmax(np.abs(rest)), rest.shape)
-            if rest[i, j] == 0:
-                break
-            rest -= np.outer(rest[:, j] / rest[i, j], rest[i])
-        if np.linalg.norm(rest) > _SLACK * floor:
-            return most + 1
-    values = np.linalg.svd(psf.astype(np.float64), compute_uv=False)
-    return min(max(int((values > values[0] * _negligible(psf)).sum()), 1), most + 1)
-
-
-# How much worse than singular vectors eliminated rows and columns may be at the same rank.
-_SLACK = 1e3
-
-
-def _negligible(psf: np.ndarray) -> float:
-    """Relative to the largest, singular values that are rounding of the psf's own dtype."""
-    return 1e-7 if psf.dtype == np.float32 else 1e-14

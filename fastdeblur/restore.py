@@ -14,15 +14,15 @@ from .frames import Start, from_image
 from .options import Options
 from .result import Result
 from .solvers import poisson, sparse
+from .solvers.engine import Engine
 from .solvers.shared import State, largest
-from .tools import Tools
 from .units import Units, scaled, scaled_array, unit_of_psfs, units_of
 from .verdict import judged
 from .weight import Seen
 
 
 def restore(
-    tools: Tools,
+    engine: Engine,
     planes: np.ndarray,
     weights: np.ndarray | None,
     factor: float,
@@ -35,14 +35,14 @@ def restore(
 
     `shift` is what photons were counted beside them: the background that was subtracted, and read noise's variance.
     """
-    options, exponent = tools.options, tools.exponent
+    options, exponent = engine.options, engine.exponent
     given, brightness = start, 0.0
     if start is not from_image:
         first = module_of(planes).empty_like(planes)
         start(planes, first)
         brightness = largest(first)
         del first
-    psfs = [blur.psf for blur in tools.blurs]
+    psfs = [blur.psf for blur in engine.blurs]
     beside = 0.0 if shift is None else largest(shift)
     units = units_of(options, planes, brightness, psfs, exponent, -round(math.log2(factor)), beside)
     here = units.options(options, planes.dtype)
@@ -59,7 +59,7 @@ def restore(
             denoiser = _in_units(denoiser, units.estimate)
     if callback is not None and units != Units(0, 0, 0):
         callback = _seen_in_units(callback, units, options, planes, weights, shift)
-    solve = Solve(tools, here, planes, weights, start, callback, denoiser, shift)
+    solve = Solve(engine, here, planes, weights, start, callback, denoiser, shift)
     result = solve(here.mu)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
         # What takes psfs as they are may have one whose square is too large a number.
@@ -99,7 +99,7 @@ class Solve:
 
     def __init__(
         self,
-        tools: Tools,
+        engine: Engine,
         options: Options,
         planes: np.ndarray,
         weights: np.ndarray | None,
@@ -108,7 +108,7 @@ class Solve:
         denoiser: Any,
         shift: np.ndarray | None,
     ):
-        self._tools, self._options = tools, options
+        self._engine, self._options = engine, options
         self._planes, self._weights, self._from_image = planes, weights, start is from_image
         self._denoiser, self._shift = denoiser, shift
         self.seen: Seen | None = None
@@ -131,13 +131,13 @@ class Solve:
     def _seen(self) -> Seen:
         """What the image says of noise and weight."""
         if self.seen is None:
-            self.seen = Seen(self._planes, [blur.psf for blur in self._tools.blurs], self._weights)
+            self.seen = Seen(self._planes, [blur.psf for blur in self._engine.blurs], self._weights)
         return self.seen
 
     def _exact(self, mu: float | None) -> Result:
-        with self._tools.exact(self._weights is not None) as work:
+        with self._engine.exact(self._weights is not None) as work:
             # A ridge makes a root's weight, once it is known what it leads to.
-            return self._tools.minimise(
+            return self._engine.minimise(
                 work, self._planes, self._weights, self._begin, root=self._options.data == "root",
                 mu=self._seen().ridge if mu is None else mu, given=mu is not None, **self._common,
             )  # fmt: skip
@@ -146,8 +146,8 @@ class Solve:
         options = self._options
         if mu is None:
             mu = self._root_weight() if options.data == "root" else self._seen().ridge
-        return self._tools.descend(
-            self._tools.blurs, self._planes, self._weights, self._begin, rule=options.method,
+        return self._engine.descend(
+            self._engine.blurs, self._planes, self._weights, self._begin, rule=options.method,
             root=options.data == "root", mu=mu, bounds=options.bounds, learning_rate=options.learning_rate,
             **self._common,
         )  # fmt: skip
@@ -161,8 +161,8 @@ class Solve:
 
         A weight that is not `given` is a ridge; with roots, the result's is theirs that has it.
         """
-        with self._tools.exact(self._weights is not None) as work:
-            found = self._tools.minimise(
+        with self._engine.exact(self._weights is not None) as work:
+            found = self._engine.minimise(
                 work, self._planes, self._weights, lambda out: from_image(self._planes, out), root=root,
                 mu=mu, given=given, max_iter=50, tol=1e-3, callback=None, progress=False,
             )  # fmt: skip
@@ -182,7 +182,7 @@ class Solve:
             mu = seen.ridge
             if options.prior != "gradient":
                 mu = seen.weight_of(str(options.prior), options.data, self._shift)
-        with self._tools.splits() as work:
+        with self._engine.splits() as work:
             return sparse.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
                 bounds=options.bounds, denoiser=self._denoiser, shift=self._shift, **self._common,
@@ -193,7 +193,7 @@ class Solve:
         if self._options.tol > 0:
             # As much as the best smooth image leaves: less than the noise, of which any good one takes up a part.
             least = self._smooth(self._seen().ridge, root=False)[1][0]
-        with self._tools.lucy() as work:
+        with self._engine.lucy() as work:
             return poisson.minimise(
                 work, self._planes, self._weights, None if self._from_image else self._begin,
                 least=least, shift=self._shift, bounds=self._options.bounds, **self._common,

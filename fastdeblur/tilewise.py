@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from . import checks, files, fits, missing, pixels
-from .frames import saturated
 from .large import reading, scratch, targets
 from .large.job import DEFAULTS, Account, Job
 from .large.reading import Part, Readable
 from .large.writing import Identity, Writable, checksum
 from .sources import Source, readable
+from .weights import saturated
 
 # Options of `solve` that a tile can have no say in.
 WHOLE_ONLY = ("solver", "learning_rate", "init", "seed", "device")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import memory
-from .boundary import OUTSIDE, pixel_at
+from .boundary import pixel_at
 from .filters import Filter, RegisterTiles
-from .kernels.halo import HALO
+from .kernels.halo import HALO, OUTSIDE
 from .memory import up
 
 # First position and size of blocks along the rows, and along the columns.

@@ -15,9 +15,9 @@ import numpy as np
 from . import forks
 from .arrays import beside, module_of, on_host, transforms_of
 from .boundary import reduced
-from .frames import typical
 from .kernels.shrink import POWER
 from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, spread
+from .weights import typical
 
 # Side of the part of an image from which to guess.
 MIDDLE = 128

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur import costs, psf
+from fastdeblur import costs, lowrank
 
 DTYPES = ["float32", "float64"]
 
@@ -72,23 +72,23 @@ def test_the_choice_does_not_depend_on_workers():
 def test_rank(shape, dtype, rng):
     for rank in range(1, min(*shape, 7) + 1):
         weights = (rng.random((shape[0], rank)) @ rng.random((rank, shape[1]))).astype(dtype)
-        down, across = psf.factors(weights)
-        assert psf.rank(weights, 16) <= len(down)
-        assert psf.rank(weights.astype("float64"), 16) >= rank  # rounding to float32 may add some
-        assert psf.rank(weights, rank) in (rank, rank + 1)
+        down, across = lowrank.factors(weights)
+        assert lowrank.rank(weights, 16) <= len(down)
+        assert lowrank.rank(weights.astype("float64"), 16) >= rank  # rounding to float32 may add some
+        assert lowrank.rank(weights, rank) in (rank, rank + 1)
         np.testing.assert_allclose(
             down.T @ across, weights, rtol=0, atol=weights.max() * (1e-6 if dtype == "float32" else 1e-13)
         )
-    assert psf.rank(rng.random((200, 300)), 3) == 4
-    assert psf.rank(np.zeros((4, 4)), 3) == 1
+    assert lowrank.rank(rng.random((200, 300)), 3) == 4
+    assert lowrank.rank(np.zeros((4, 4)), 3) == 1
 
 
 def test_the_rank_of_a_large_psf_is_soon_known(rng):
     full = rng.random((1500, 1500))
     began = time.monotonic()
-    assert psf.rank(full, 16) == 17
+    assert lowrank.rank(full, 16) == 17
     assert time.monotonic() - began < 2
-    assert psf.rank(np.outer(rng.random(1500), rng.random(1500)), 16) == 1
+    assert lowrank.rank(np.outer(rng.random(1500), rng.random(1500)), 16) == 1
 
 
 def test_the_prediction_is_near_the_time():

@@ -14,9 +14,11 @@ LAYERS = [
     "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata",
     "axes", "missing",
     "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",
-    "tools", "units", "placement", "options", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames",
-    "multigrid", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers", "tiling",
-    "filters", "cuda", "objective", "costs", "boundary", "psf", "hygiene", "transfer", "checks", "arrays", "memory",
+    "tools", "units", "placement", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames",
+    "weights",
+    "options", "multigrid", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers",
+    "tiling", "filters", "psf", "hygiene", "transfer", "checks", "cuda", "objective", "costs",
+    "lowrank", "boundary", "arrays", "memory",
     "kernels", "runtime", "sharing", "threads", "forks", "cache", "privates", "locks",
 ]  # fmt: skip
 PACKAGE = Path(fastdeblur.__file__).parent

@@ -11,9 +11,9 @@ from skimage import color, data
 
 import fastdeblur as fd
 from fastdeblur import options
-from fastdeblur.frames import weighed
 from fastdeblur.verdict import Details
 from fastdeblur.weight import Seen
+from fastdeblur.weights import weighed
 
 SIDE, MARGIN = 144, 24
 PSFS = {"gaussian": fd.psf.gaussian(17, 2), "airy": fd.psf.airy(5, (31, 31)), "disk": fd.psf.disk(5)}

@@ -10,7 +10,7 @@ import scipy.special
 
 import fastdeblur as fd
 from fastdeblur.hygiene import warn_if_off_centre, without_border
-from fastdeblur.psf import factors
+from fastdeblur.lowrank import factors
 
 
 @pytest.mark.parametrize(

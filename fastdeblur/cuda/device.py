@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
-from ..arrays import transforms_of
+from ..arrays import on_gpu, transforms_of
 from .shapes import LINE, SIMULATED
 
 INSTALL = "pip install 'fastdeblur[cuda12]' (or cuda13, as your driver)"
@@ -81,7 +80,7 @@ def to_host(array: Any) -> np.ndarray:
 
 def like(array: Any, value: Any) -> Any:
     """An array on the device as the kind of object that `value` is: NumPy's, CuPy's, Torch's or Numba's."""
-    if not checks.on_gpu(value):
+    if not on_gpu(value):
         return to_host(array)
     kind = type(value).__module__.split(".")[0]
     if kind == "torch":
@@ -95,32 +94,13 @@ def like(array: Any, value: Any) -> Any:
     return array
 
 
-def adopt(name: str, value: Any, dtype: Any) -> Any:
-    """Finite pixels of a caller's, on the device in `dtype`; uncopied where that can be."""
-    array = real_array(name, value).astype(dtype, copy=False)
-    array = arrays().ascontiguousarray(array)
-    if not is_finite(array):
-        checks.finite(name, to_host(array))  # says where it is not
-    return array
-
-
-def real_array(name: str, value: Any) -> Any:
-    """`checks.real_array`, on the device."""
-    if not checks.on_gpu(value):
-        array = checks.real_array(name, value)
-        return array if arrays() is np else arrays().asarray(array)
-    array = on_device(value)
-    checks.real_kind(name, array)
-    return array
-
-
 def is_finite(array: Any) -> bool:
     return bool(arrays().isfinite(array).all())
 
 
 def write(array: Any, out: Any) -> Any:
     """Put a result where the caller wants it, which has been checked."""
-    if checks.on_gpu(out):
+    if on_gpu(out):
         on_device(out)[...] = array
     else:
         out[...] = to_host(array)
@@ -151,7 +131,7 @@ class _Foreign:
 @contextmanager
 def current(value: Any) -> Iterator[None]:
     """Work on the device and stream of the caller's array; of a NumPy array, on CuPy's current ones."""
-    if SIMULATED or not checks.on_gpu(value):
+    if SIMULATED or not on_gpu(value):
         arrays()
         yield
         return

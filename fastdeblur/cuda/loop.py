@@ -10,7 +10,7 @@ import math
 
 from numba import cuda
 
-from ..objective import gradient_scales, value
+from ..kernels.objective import gradient_scales, value
 from .rules import ADAM
 from .shapes import SIMULATED, device, kernel
 from .sums import add_up

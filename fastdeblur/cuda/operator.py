@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..boundary import FOLDED, OUTSIDE, pixel_at, reduced
+from ..boundary import FOLDED, pixel_at, reduced
 from ..costs import good_length
-from ..psf import factors, rank
+from ..kernels.halo import OUTSIDE
+from ..lowrank import factors, rank
 from . import device
 from .device import launch, view
 from .passes import fold, gather, multiply, passes

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from ..boundary import OUTSIDE
+from ..kernels.halo import OUTSIDE
 from ..kernels.shrink import LARGEST, POWER, TAKEN
 from ..kernels.splitting import DIFFERENCES, FIRSTS, MISFIT, OF_SPLIT, ROUGHNESS
 from .lucy import shared

@@ -14,6 +14,8 @@ from .rows import add_row, copy_row
 from .simd import integers, offset
 from .tiles import reader
 
+# In a table of positions, where there is no pixel but zero.
+OUTSIDE = -1
 # For each axis: the bands' first pieces (one entry more than bands), the pieces' starts and sizes
 # in turn, and the pixel that stands at each position, counted from position 0.
 HALO = np.dtype(

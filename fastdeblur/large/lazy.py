@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..arrays import on_gpu
 from . import weighing
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .reading import in_parts
@@ -57,7 +58,7 @@ def deblur(source: Any, psf: Any, out: Any, weights: Any, background: Any, asked
 
 def _check_chunks(name: str, array: Any) -> None:
     """Refuse chunks that are no NumPy arrays of real numbers."""
-    if checks.on_gpu(array._meta):
+    if on_gpu(array._meta):
         raise TypeError(f"{name} must have chunks that are NumPy's arrays; they are {type(array._meta)}")
     checks.unannotated(name, array._meta)
     checks.real_kind(name, array)

@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from .. import checks, chunked, files, fits, npys, tiffs, zarrs
+from ..arrays import on_gpu
 from ..missing import Missing, hidden, mask_of
 
 # Part of an array: a slice an axis.
@@ -227,7 +228,7 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
 
     `path` is the file that it reads, if that is known.
     """
-    if checks.on_gpu(array):
+    if on_gpu(array):
         raise TypeError(f"{name} is in a GPU's memory; deblur it with solve(..., device='cuda')")
     checks.unannotated(name, array)
     if not in_parts(array):

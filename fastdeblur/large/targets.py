@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, files, zarrs
+from .. import files, zarrs
+from ..arrays import on_gpu
 from ..metadata import Metadata
 from .reading import Readable, place_of
 from .writing import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Writable, journal_of
@@ -130,7 +131,7 @@ class Named:
 def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
         raise TypeError(f"out must be None, a path, or an array that takes parts; got {type(out).__name__}")
-    if checks.on_gpu(out):
+    if on_gpu(out):
         raise TypeError("out is in a GPU's memory: pass an array of the host's")
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError("out must not be a masked array")

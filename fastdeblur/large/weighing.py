@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..frames import typical, weighed
 from ..options import Options
 from ..spectrum import RIDGES, Periodogram
 from ..units import check_unscaled
 from ..weight import Seen, root_weights
+from ..weights import typical, weighed
 from .tiles import Quiet, counts
 from .windows import Place, grid_of
 

@@ -20,8 +20,8 @@ from ..cuda.passes import passes
 from ..cuda.shapes import ADDERS
 from ..cuda.sums import SUMS
 from ..frames import spread_out
+from ..kernels.objective import value
 from ..kernels.rules import ADAGRAD_START, KEEP, KEEP_SQUARE
-from ..objective import value
 from ..result import Result
 from .descent import LEARNING_RATES, PATIENCE, RELAXATION
 from .loop import EXPLODED, LARGEST

@@ -24,8 +24,8 @@ import scipy.fft
 
 from .. import forks
 from ..arrays import on_host
+from ..kernels.objective import value
 from ..kernels.vectors import combine, difference_products, gradient_sums, move, move_residual, products
-from ..objective import value
 from ..preconditioner import Solves
 from ..result import Result
 from ..weight import ridge_of_root

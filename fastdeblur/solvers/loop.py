@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import carray
 
+from ..kernels.objective import gradient_scales, value
 from ..kernels.passes import read_step
 from ..kernels.simd import doubles
 from ..kernels.tiles import (
@@ -28,7 +29,6 @@ from ..kernels.tiles import (
     share,
     work,
 )
-from ..objective import gradient_scales, value
 from ..runtime import jit, task
 
 RUNNING, TOLERANCE, MAX_ITER, DIVERGED = range(4)

@@ -34,8 +34,8 @@ from ..kernels.tiles import SINGLE_PASS, single_pass
 from ..objective import misfit
 from ..result import Result
 from ..runtime import Task
-from .descent import Buffers
 from .shared import State, bar, noise_of, unit_of, wants_stop
+from .two_pass import Buffers
 
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
 LEAST_START = 1e-2

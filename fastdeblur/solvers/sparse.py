@@ -26,13 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from ..frames import typical
 from ..kernels.shrink import POWER
 from ..kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
 from ..objective import SECONDS
 from ..result import Result
 from ..spectrum import spread
 from ..splits import Splits
+from ..weights import typical
 from .poisson import photons
 from .shared import State, bar, noise_of, unit_of, wants_stop
 

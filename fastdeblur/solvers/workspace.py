@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import memory, sharing
 from ..blur import Blur
-from ..frames import spread_out, typical
+from ..frames import spread_out
 from ..kernels.vectors import products
 from ..multigrid import ENOUGH, Multigrid, coverage_of
 from ..preconditioner import Applier, Preconditioner, Solves
 from ..sweeps import Sweeper
+from ..weights import typical
 from .shared import largest, unit_of
 
 # Fewer pixels a thread are not worth one.
