@@ -19,13 +19,19 @@ TIMED: dict[str, Callable[[Row], str]] = {
 }
 
 
-def slower(found: dict[str, Any]) -> list[str]:
-    """By the path that fastdeblur chooses."""
+def timed(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Milliseconds of each case by library; fastdeblur's by the path that it chooses."""
     times: dict[str, dict[str, float]] = {}
     for part, name in TIMED.items():
         for row in found[part]:
             if "ms" in row and row.get("chosen", True):
                 times.setdefault(name(row), {})[row["by"]] = row["ms"]
+    return times
+
+
+def slower(found: dict[str, Any]) -> list[str]:
+    """Cases in which others are faster."""
+    times = timed(found)
     body = []
     for case, of in times.items():
         faster = sorted((ms, by) for by, ms in of.items() if ms < of.get(OURS, 0))

@@ -1,4 +1,7 @@
-"""README's section on speed, from what the report measured: the same text for the same figures."""
+"""Tables of speed and quality, from what the report measured: the same text for the same figures.
+
+All of them stand in `benchmarks/README.md`; README has one chart, the most common cases and the mean quality.
+"""
 
 import itertools
 import math
@@ -13,28 +16,36 @@ import numpy as np
 from . import _limits
 from ._charts import METHOD_STYLES, fixed
 from ._comparison import DIFFERS, FULL_RANK, OURS, RANK_1, SOLVERS, STARTS
-from ._losses import slower, worse
+from ._losses import TIMED, slower, timed, worse
 from ._machine import described
 from ._restoration import OF_SCIKIT_IMAGE
 from ._tables import number, table
 
-FIRST_MARK = "<!-- speed: written by python -m benchmarks.report -->"
-LAST_MARK = "<!-- end of speed -->"
-RESULTS = "benchmarks/results/"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+TABLES = ROOT / "benchmarks" / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
 WIDTH = 120
 
 Row = dict[str, Any]
 
 
-def write(found: dict[str, Any], readme: Path) -> None:
-    """Put the section between README's two marks."""
-    text = readme.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(FIRST_MARK)
-    _, last, after = rest.partition(LAST_MARK)
-    if not (mark and last):
-        raise ValueError(f"{readme} has no {FIRST_MARK} ... {LAST_MARK}")
-    section = "\n\n".join(map(_wrapped, section_of(found, _served_from(before))))
-    readme.write_text(f"{before}{mark}\n{section}\n{last}{after}", encoding="utf-8")
+def write(found: dict[str, Any], readme: Path = README, tables: Path = TABLES) -> None:
+    """Put the summary between README's two marks, and all tables between those of the benchmarks' README."""
+    _between(readme, "summary", summary_of(found, _served_from(readme)))
+    _between(tables, "speed", section_of(found, _served_from(tables)))
+
+
+def _between(file: Path, name: str, blocks: Iterator[str]) -> None:
+    """Replace what is between the two marks of a name."""
+    first, last = f"<!-- {name}: written by python -m benchmarks.report -->", f"<!-- end of {name} -->"
+    text = file.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not (mark and end):
+        raise ValueError(f"{file} has no {first} ... {last}")
+    section = "\n\n".join(map(_wrapped, blocks))
+    file.write_text(f"{before}{mark}\n{section}\n{end}{after}", encoding="utf-8")
 
 
 def _wrapped(block: str) -> str:
@@ -44,23 +55,47 @@ def _wrapped(block: str) -> str:
     return textwrap.fill(block, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _served_from(before: str) -> str:
-    """Pictures are linked as README's first one is: a package index shows them if that link is absolute."""
-    link = re.search(r"!\[[^\]]*\]\((\S*/)[^/)]*\)", before)
-    return link.group(1) if link else RESULTS
+def _served_from(file: Path) -> str:
+    """Pictures are linked as the file's first one is: a package index shows README's if that link is absolute."""
+    link = re.search(r"!\[[^\]]*\]\((\S*/)[^/)]*\)", file.read_text(encoding="utf-8"))
+    return link.group(1) if link else "benchmarks/results/" if file.name == README.name else "results/"
+
+
+def _measured(found: dict[str, Any]) -> str:
+    """When, on what, and with which versions."""
+    processor, threads, versions = described(found["machine"])
+    how = " with `--quick`" if found["quick"] else ""
+    return f"Measured{how} on {found['date']}: {processor}, {threads}; {versions}."
+
+
+def summary_of(found: dict[str, Any], pictures: str) -> Iterator[str]:
+    """For README: one chart, a table of speed and one of quality."""
+    processor, threads = described(found["machine"])[0], found["machine"]["threads"]
+    rough = "; **rough: others used the processor meanwhile**" if found["disturbed"] else ""
+    yield f"{processor}, {found['date']}, float32, {threads} threads for every library{rough}."
+    yield f"![Milliseconds by image side and by psf side, for each path and library]({pictures}convolution.png)"
+    yield "\n".join(fastest(found))
+    yield (
+        f"PSNR and SSIM of {_cases(found)} blurred photographs with noise of 1 %; scikit-image's two get in each case "
+        "the parameter that turns out best, fastdeblur finds its own:"
+    )
+    yield "\n".join(restorations(found["restorations"]))
+
+
+def _cases(found: dict[str, Any]) -> int:
+    return len({(row["photograph"], row["psf"]) for row in found["restorations"]})
 
 
 def section_of(found: dict[str, Any], pictures: str) -> Iterator[str]:
-    processor, threads, versions = described(found["machine"])
-    how = " with `--quick`" if found["quick"] else ""
+    """For the benchmarks: everything."""
     yield (
-        f"Measured{how} on {found['date']}: {processor}, {threads}; {versions}. "
-        "All in float32, every library with as many threads; results were compared before anything was timed."
+        f"{_measured(found)} All in float32, every library with as many threads; results were compared before anything "
+        "was timed."
     )
     if found["not installed"]:
         yield f"Not installed, and left out: {', '.join(found['not installed'])}."
-    timed = [*found["convolutions"], *found["notebook"], *found["solves"]]
-    differ = dict.fromkeys(row["by"] for row in timed if row.get("left out") == DIFFERS)
+    rows = [*found["convolutions"], *found["notebook"], *found["solves"]]
+    differ = dict.fromkeys(row["by"] for row in rows if row.get("left out") == DIFFERS)
     if differ:
         yield f"Left out where they gave other results: {', '.join(differ)}."
     if found["disturbed"]:
@@ -95,10 +130,9 @@ def section_of(found: dict[str, Any], pictures: str) -> Iterator[str]:
     yield "\n".join(minima(found["minima"]))
 
     yield "### Restored photographs"
-    cases = len({(row["photograph"], row["psf"]) for row in found["restorations"]})
     yield (
-        f"{cases} cases, see `benchmarks/photographs.py`: noise of 1 %, nothing known beyond the frame. scikit-image's "
-        "two get in each case the parameter that turns out best; fastdeblur finds its own."
+        f"{_cases(found)} cases, see `benchmarks/photographs.py`: noise of 1 %, nothing known beyond the frame. "
+        "scikit-image's two get in each case the parameter that turns out best; fastdeblur finds its own."
     )
     yield f"![PSNR of each case by prior]({pictures}restoration.png)"
     yield "\n".join(restorations(found["restorations"]))
@@ -106,6 +140,30 @@ def section_of(found: dict[str, Any], pictures: str) -> Iterator[str]:
     yield "### Where others win"
     yield "\n".join(slower(found))
     yield "\n".join(worse(found["restorations"]))
+
+
+def fastest(found: dict[str, Any]) -> list[str]:
+    """Beside the fastest of the others: a small, a usual and a large psf, the notebook's job, and whole solves."""
+    side, taps = fixed(found["convolutions"])
+    sizes = {row["taps"] for row in found["convolutions"] if row["side"] == side}
+    wanted = {"taps": {min(sizes), taps, max(sizes)}, "side": {side}}
+    largest = {"side": {max(row["side"] for row in found["solves"])}}
+    shown = [
+        *(("convolutions", row) for row in found["convolutions"] if _has(row, wanted)),
+        *(("notebook", row) for row in found["notebook"]),
+        *(("solves", row) for row in found["solves"] if _has(row, largest)),
+    ]
+    times = timed(found)
+    body = []
+    for case in dict.fromkeys(TIMED[part](row) for part, row in shown):
+        others = sorted((ms, by) for by, ms in times[case].items() if by != OURS)
+        best = f"{number(others[0][0])} ({others[0][1]})" if others else ""
+        body.append((case, number(times[case][OURS]), best))
+    return table(("milliseconds", "fastdeblur", "fastest of the others"), body)
+
+
+def _has(row: Row, wanted: dict[str, set[int]]) -> bool:
+    return all(row[key] in values for key, values in wanted.items())
 
 
 def crossovers(rows: list[Row]) -> Iterator[str]:

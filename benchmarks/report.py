@@ -1,6 +1,7 @@
 """fastdeblur beside other libraries and the machine's limits: ``python -m benchmarks.report``.
 
-Measures, writes ``benchmarks/results/<machine>.json``, and from that README's section on speed, with its charts.
+Measures, writes ``benchmarks/results/<machine>.json``, and from that the charts and tables of ``benchmarks/README.md``
+and README's summary.
 ``--quick`` takes smaller and fewer cases, minutes instead of an hour; ``--from FILE`` measures nothing.  Others
 should not use the machine meanwhile.  Libraries that are not installed (``pip install ".[bench]"``) are named and
 left out.
@@ -97,7 +98,7 @@ def main(arguments: list[str]) -> int:
         print("\nOthers used the processor (see cores): run this again when they do not.")
     if not asked.no_readme:
         draw(found, RESULTS)
-        write(found, ROOT / "README.md")
+        write(found)
     return 0
 
 

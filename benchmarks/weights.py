@@ -9,7 +9,7 @@ prior "gradient" with ``data="squares"``, to the best of all weights; a result c
 also how many wrong psfs are told, by noise.
 
 ``--quick`` takes two photographs and three psfs (some minutes); ``--others`` six photographs on which nothing was
-chosen.  ``--readme`` writes the table that README shows.
+chosen.  ``--readme`` writes the table of ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ QUICK_PHOTOGRAPHS = ("astronaut", "moon")
 TRUE, GUESSED = (18, 30), ((18, 20), (18, 40), (14.4, 30), (21.6, 30))
 LEVELS = (0.001, 0.003, 0.01)
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parent / "README.md"
 FIRST_MARK = "<!-- weights: written by python -m benchmarks.weights -->"
 LAST_MARK = "<!-- end of weights -->"
 
@@ -148,7 +148,7 @@ def collected(pairs: Iterable[tuple[str, Loss]]) -> dict[str, list[Loss]]:
 
 
 def write(lines: list[str], readme: Path = README) -> None:
-    """Put lines between README's two marks."""
+    """Put lines between the two marks of the benchmarks' README."""
     text = readme.read_text(encoding="utf-8")
     before, mark, rest = text.partition(FIRST_MARK)
     _, last, after = rest.partition(LAST_MARK)
@@ -167,7 +167,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--levin", type=Path, metavar="FOLDER")
     parser.add_argument("--priors", action="store_true", help="also tv and sparse")
     parser.add_argument("--wrong", action="store_true", help="also wrong psfs")
-    parser.add_argument("--readme", action="store_true", help="write README's table")
+    parser.add_argument("--readme", action="store_true", help="write the table of benchmarks/README.md")
     chosen = parser.parse_args(arguments)
     photographs = _degraded.OTHERS if chosen.others else _degraded.DEVELOPMENT
     photographs, psfs = (QUICK_PHOTOGRAPHS, QUICK_PSFS) if chosen.quick else (photographs, tuple(_degraded.PSFS))

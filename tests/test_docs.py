@@ -1,4 +1,4 @@
-"""The examples in docstrings and in README run."""
+"""The examples in docstrings, in README and in the guide run."""
 
 import dataclasses
 import doctest
@@ -12,7 +12,9 @@ import pytest
 
 import fastdeblur
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+# Whether modules have moved into rooms, which CONTRIBUTING names.
+ROOMS = len(list(Path(fastdeblur.__file__).parent.glob("*.py"))) < 15
 MODULES = [
     "fastdeblur.api",
     "fastdeblur.blur",
@@ -43,15 +45,58 @@ def test_no_example_is_left_out():
             assert ">>>" not in source, module.name
 
 
-def test_readme(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # for the files that it writes
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+def test_readme_and_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for the files that they write
     names = {}
-    for block in blocks:
-        exec(block, names)
+    for file, count in (("README.md", 4), (".github/GUIDE.md", 1)):
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.DOTALL)
+        assert len(blocks) == count
+        for block in blocks:
+            exec(block, names)
     assert names["result"].stop_reason in ("tolerance", "max_iter")
     assert names["losses"].shape == (501,)
+
+
+def links(text):
+    """What Markdown links to, but for code."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(([^()\s]+)\)", prose)
+
+
+def anchors(text):
+    """Headings as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "benchmarks/README.md", *(f".github/{each}.md" for each in ("CONTRIBUTING", "GUIDE", "SECURITY"))],
+)
+def test_links_lead_somewhere(name):
+    file = ROOT / name
+    tried = 0
+    for link in links(file.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith(("http:", "https:")) or (path == "ARCHITECTURE.md" and not ROOMS):
+            continue
+        target = (file.parent / path).resolve() if path else file
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+        tried += 1
+    assert tried or name.endswith("SECURITY.md")
+
+
+def test_what_contributors_are_sent_to_is_there():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:tests|benchmarks|fastdeblur)/[\w/.]*\w", text))
+    assert len(named) > 12
+    for name in named - {"fastdeblur/__pycache__"}:
+        if ROOMS or not name.startswith("fastdeblur/"):
+            assert (ROOT / name).exists(), name
+    for module in re.findall(r"python -m (benchmarks\.\w+)", text):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
 
 
 FUNCTIONS = {name: getattr(fastdeblur, name) for name in fastdeblur.__all__ if callable(getattr(fastdeblur, name))}

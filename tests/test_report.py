@@ -1,4 +1,4 @@
-"""README's section on speed is what the report makes of figures that are stored."""
+"""Tables of speed and quality are what the report makes of figures that are stored."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 from benchmarks import _charts, _readme  # noqa: E402
 
-README = ROOT / "README.md"
+FILES = (_readme.README, _readme.TABLES)
 STORED = sorted((ROOT / "benchmarks" / "results").glob("*-threads.json"))
 
 
@@ -21,14 +21,19 @@ def _read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def test_readme_has_no_other_figures(tmp_path):
-    copied = tmp_path / "README.md"
+def test_readmes_have_no_other_figures(tmp_path):
+    copies = [tmp_path / "README.md", tmp_path / "tables.md"]
     written = []
-    for file in STORED:
-        shutil.copy(README, copied)
-        _readme.write(_read(file), copied)
-        written.append(copied.read_bytes())
-    assert README.read_bytes() in written
+    for stored in STORED:
+        for file, copied in zip(FILES, copies, strict=True):
+            shutil.copy(file, copied)
+        _readme.write(_read(stored), *copies)
+        written.append([copied.read_bytes() for copied in copies])
+    assert [file.read_bytes() for file in FILES] in written
+
+
+def test_readme_can_be_read_in_one_go():
+    assert len(_readme.README.read_text(encoding="utf-8").splitlines()) <= 220
 
 
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
@@ -41,6 +46,9 @@ def test_without_peers(file, tmp_path):
     assert "Not installed, and left out: OpenCV, JAX." in text
     assert "Nobody was faster" in text
     assert "pictures/convolution.png" in text
+    summary = "\n".join(_readme.summary_of(found, "pictures/"))
+    assert "pictures/convolution.png" in summary
+    assert "OpenCV" not in summary
     _charts.draw(found, tmp_path)
     assert {chart.stem for chart in tmp_path.iterdir()} == {"convolution", "minimum", "restoration"}
 
@@ -55,6 +63,10 @@ def test_losses_are_told():
 
 
 def test_marks_are_needed(tmp_path):
-    (tmp_path / "README.md").write_text("nothing", encoding="utf-8")
+    for name in ("README.md", "tables.md"):
+        (tmp_path / name).write_text("nothing", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no <!-- summary"):
+        _readme.write(_read(STORED[0]), tmp_path / "README.md", tmp_path / "tables.md")
+    shutil.copy(_readme.README, tmp_path)
     with pytest.raises(ValueError, match="has no <!-- speed"):
-        _readme.write(_read(STORED[0]), tmp_path / "README.md")
+        _readme.write(_read(STORED[0]), tmp_path / "README.md", tmp_path / "tables.md")
