@@ -2,7 +2,6 @@ import ctypes
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,9 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # So do OpenMP's, which other processes of tests need.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Where bytecode is not written, each of the tests' processes compiles all modules, for half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def has_gpu():
@@ -31,12 +33,23 @@ import pytest  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parent))  # for `import naive`
 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
     import simulator  # noqa: F401 (before anything imports numba.cuda)
+from preloaded import Server  # noqa: E402
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """Processes that share the tests: one a core, for much of the time is compiling; benchmarks run alone."""
     return 0 if config.option.benchmark_only else min(os.cpu_count() or 1, 4)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the long sweeps, of which the suite has quick versions")
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Whether all combinations are asked for, not only enough for every pair."""
+    return request.config.getoption("--long")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,19 +81,20 @@ def photograph():
     return sharp, fd.convolve(sharp, psf) + 0.01 * rng.standard_normal(sharp.shape), psf
 
 
+@pytest.fixture(scope="session")
+def preloaded():
+    """What runs scripts in processes of their own without importing Numba and SciPy in each."""
+    server = Server()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def python(tmp_path):
-    """Run a script in a fresh interpreter, in an empty folder; returns what it printed."""
+def python(tmp_path, preloaded):
+    """Run a script in a process of its own, in an empty folder; returns what it printed."""
 
     def run(script, **environment):
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = preloaded.run(script, cwd=tmp_path, environment={**os.environ, **environment})
         assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

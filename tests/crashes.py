@@ -24,7 +24,7 @@ import numpy as np
 from scenes import blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur import cli, files
+from fastdeblur import cli, files, whole
 
 PSF = fd.psf.gaussian(3, 0.7)
 IMAGE = blurred((30, 35), PSF)
@@ -80,29 +80,29 @@ def digest(path):
 
 def crashes(kind, first=0, every=1):
     """Yields for each moment its number, and None or what was wrong."""
-    place = os.getcwd()
+    place, undisturbed = os.getcwd(), None
     for number in itertools.count(first, every):
         folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="crash-")))
         try:
             out = saved(folder / kind, OLD)
             np.save(folder / "a.npy", IMAGE)
-            undisturbed = folder / "undisturbed"
-            undisturbed.mkdir()
-            np.save(undisturbed / "a.npy", IMAGE)
-            saved(undisturbed / kind, OLD)
-            run(undisturbed, kind)
+            if undisturbed is None:
+                run(folder, kind)
+                undisturbed = digest(out)
+                whole.remove(out)
+                saved(out, OLD)
             if not killed(folder, kind, number):
                 return
             wrong = []
             files.recover(out)
             found = read(out) if out.exists() else None
             old = found is not None and np.array_equal(found, OLD)
-            if not old and (found is None or digest(out) != digest(undisturbed / kind)):
+            if not old and (found is None or digest(out) != undisturbed):
                 wrong.append("it was lost")
             run(folder, kind)
-            if digest(out) != digest(undisturbed / kind):
+            if digest(out) != undisturbed:
                 wrong.append("the next run ended elsewhere")
-            left = {path.name for path in folder.iterdir()} - {"a.npy", kind, "undisturbed"}
+            left = {path.name for path in folder.iterdir()} - {"a.npy", kind}
             # What is written at once has a name that the next run does not know.
             left = {name for name in left if not (kind.startswith("at-once") and name.endswith(".tmp"))}
             if left:

@@ -1,8 +1,5 @@
 """Images, and the command's words, for the tests of files and of the command."""
 
-import subprocess
-import sys
-
 import numpy as np
 
 from fastdeblur import cli
@@ -35,15 +32,10 @@ def but_for_clipping(captured):
     return out, [line for line in err if "restored values were clipped to what" not in line]
 
 
-def error_of_a_process(folder, name, out):
+def error_of_a_process(preloaded, folder, name, out):
     """Run the command on a file in a process of its own, which must fail properly, and return what it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fastdeblur", "deblur", name, "--psf", "box:3", "-o", out],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    script = "import runpy, sys; runpy.run_module('fastdeblur', run_name='__main__', alter_sys=True)"
+    done = preloaded.run(script, "deblur", name, "--psf", "box:3", "-o", out, cwd=folder)
     assert done.returncode == 2
     assert done.stdout == ""
     return done.stderr

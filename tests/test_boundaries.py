@@ -125,8 +125,12 @@ def test_oracles_matrix_and_gradient_are_those_of_its_blur(boundary, rng):
 
 @every_path_and_boundary
 @for_each("dtype", ["float32", "float64"])
-def test_forward_is_the_formula(dtype, path, boundary):
-    for shape, psf_shape in itertools.product(IMAGE_SHAPES, PSF_SHAPES):
+def test_forward_is_the_formula(dtype, path, boundary, long):
+    # Each pair of shapes in one of the dtypes, which takes turns along either.
+    cases = itertools.product(enumerate(IMAGE_SHAPES), enumerate(PSF_SHAPES))
+    for (i, shape), (j, psf_shape) in cases:
+        if not long and (i + j) % 2 == (dtype == "float32"):
+            continue
         estimate, psf = scene(shape, psf_shape, boundary)
         blur = fd.Blur(psf, shape, boundary=boundary, dtype=dtype, path=path)
         assert (blur.image_shape, blur.estimate_shape, blur.path) == (shape, estimate.shape, path)

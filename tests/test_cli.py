@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -72,10 +71,10 @@ def test_version(capsys):
     assert lines(capsys) == ([f"fastdeblur {fd.__version__}"], [])
 
 
-def test_the_version_needs_no_pictures():
+def test_the_version_needs_no_pictures(preloaded, tmp_path):
     code = "import sys; from fastdeblur.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
     code += "print(sorted({'skimage', 'matplotlib', 'PIL', 'tifffile', 'zarr'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = preloaded.run(code, cwd=tmp_path)
     assert done.stdout.splitlines() == [f"fastdeblur {fd.__version__}", "[]"], done.stderr
 
 
@@ -84,29 +83,26 @@ NAMES = ["caf\u00e9.npy", "\u00e9\u03bc\u2603.tif", "\U0001f600.zarr", "odd-\udc
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of files as POSIX has them")
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-@pytest.mark.parametrize("json", [False, True])
-def test_names_that_a_terminal_cannot_show(tmp_path, encoding, json):
+def test_names_that_a_terminal_cannot_show(preloaded, tmp_path, encoding):
     """They are escaped: a run that has ended well says so."""
     script = "import sys; from fastdeblur import cli; print([cli.main(eval(words)) for words in sys.argv[1:]])"
     np.save(tmp_path / "a.npy", np.ones((5, 6), np.float32))
-    more = ["--psf", "box:1", "--max-iter", "1", *(["--json"] if json else [])]
-    calls = [["deblur", "a.npy", "-o", name, *more] for name in NAMES]
-    calls += [["deblur", f"missing-{name}", "-o", "out.npy", *more] for name in NAMES]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(ascii, calls)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "1"},
-        capture_output=True,
-        timeout=100,
-    )
-    said, err = done.stdout.decode(encoding).splitlines(), done.stderr.decode(encoding).splitlines()
-    assert said[-1] == str([0] * len(NAMES) + [2] * len(NAMES)), err
-    assert len(said) == len(NAMES) + 1
-    for line, name in zip(said, NAMES, strict=False):
+    figures = [f"figures-{name}" for name in NAMES]
+    calls = []
+    for names, more in ((NAMES, []), (figures, ["--json"])):
+        words = ["--psf", "box:1", "--max-iter", "1", *more]
+        calls += [["deblur", "a.npy", "-o", name, *words] for name in names]
+        calls += [["deblur", f"missing-{name}", "-o", "out.npy", *words] for name in names]
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "1"}
+    done = preloaded.run(script, *map(ascii, calls), cwd=tmp_path, environment=environment)
+    said, err = done.stdout.splitlines(), done.stderr.splitlines()
+    assert said[-1] == str(([0] * len(NAMES) + [2] * len(NAMES)) * 2), err
+    assert len(said) == 2 * len(NAMES) + 1
+    for line, name in zip(said, NAMES + figures, strict=False):
         shown = name.encode(encoding, "backslashreplace").decode(encoding)
-        assert json or line.startswith(f"{shown}: mu "), line
+        assert name in figures or line.startswith(f"{shown}: mu "), line
         assert os.path.exists(tmp_path / name)
-    assert [line.startswith("fastdeblur: error: cannot read missing-") for line in err] == [True] * len(NAMES)
+    assert [line.startswith("fastdeblur: error: cannot read missing-") for line in err] == [True] * 2 * len(NAMES)
 
 
 def test_how_streams_treat_errors_is_what_it_was(capsys):

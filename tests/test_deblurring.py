@@ -289,7 +289,7 @@ def test_whatever_the_library_raises_is_one_line(folder, capsys, monkeypatch, ra
     assert sorted(os.listdir(folder)) == before
 
 
-def test_an_error_in_a_process_of_its_own(tmp_path):
+def test_an_error_in_a_process_of_its_own(preloaded, tmp_path):
     # The readers warn and log before they give up on this one.
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "image.tif", compression="tiff_lzw")
     with tifffile.TiffFile(tmp_path / "image.tif") as tiff:
@@ -297,7 +297,7 @@ def test_an_error_in_a_process_of_its_own(tmp_path):
     content = bytearray((tmp_path / "image.tif").read_bytes())
     content[first : first + count] = b"\xff" * count
     (tmp_path / "image.tif").write_bytes(content)
-    said = error_of_a_process(tmp_path, "image.tif", "out.tif")
+    said = error_of_a_process(preloaded, tmp_path, "image.tif", "out.tif")
     assert re.fullmatch(r"fastdeblur: error: cannot read image\.tif: .*\n", said)
     assert os.listdir(tmp_path) == ["image.tif"]
 

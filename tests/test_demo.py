@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,14 +25,9 @@ def test_the_demo_is_the_notebook(tmp_path, capsys):
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["comparison.png", "loss.png", "psf.png"]
 
 
-def test_a_small_demo_in_a_process_of_its_own(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "fastdeblur", "demo", "--scale", "1/8"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def test_a_small_demo_in_a_process_of_its_own(preloaded, tmp_path):
+    script = "import runpy; runpy.run_module('fastdeblur', run_name='__main__', alter_sys=True)"
+    done = preloaded.run(script, "demo", "--scale", "1/8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr.lower()
     assert "64x64 pixels" in done.stdout

@@ -106,7 +106,7 @@ def test_the_notebooks_photograph():
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_few_products_whatever_the_boundary(boundary, rng):
-    sharp = photograph()
+    sharp = photograph()[128:384, 128:384]
     for psf in (NOTEBOOK, fd.psf.motion(15, 40), fd.psf.disk(5)):
         image = fd.convolve(sharp, psf, boundary="reflect" if boundary == "unknown" else boundary)
         image += 0.01 * rng.standard_normal(image.shape, np.float32)
@@ -119,13 +119,15 @@ def test_few_products_whatever_the_boundary(boundary, rng):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ["root", "squares"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_corner_cases(boundary, kind, rng):
+def test_corner_cases(boundary, kind, rng, long):
     options = {"data": kind, "boundary": boundary}
     noise = rng.standard_normal((24, 20))
     images = np.zeros((24, 20)), np.full((24, 20), 3.0), noise, noise[:1], noise[:, :1], noise[:1, :1]
     psfs, weights = (NOTEBOOK, np.ones((1, 1)), fd.psf.box((2, 1))), (0.0, 1e-3, 0.5, 1e10, "auto")
-    # All pairs, and all triples over three boundaries.
+    # All pairs, and all triples of image, weight and psf over the six boundaries, of which each takes half of them.
     for (i, image), (j, mu) in itertools.product(enumerate(images), enumerate(weights)):
+        if not long and (i + j + BOUNDARIES.index(boundary) + (kind == "root")) % 2:
+            continue
         psf = psfs[(i + j + BOUNDARIES.index(boundary)) % 3]
         result = fd.solve(image, psf, mu=mu, max_iter=40, **options)
         assert np.isfinite(result.image).all()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -52,27 +51,18 @@ def before(folder, suffix):
         (signal.SIGHUP, 129, "terminated", ".zarr"),
     ],
 )
-def test_an_interrupt_leaves_no_half_file(tmp_path, number, status, said, suffix):
+def test_an_interrupt_leaves_no_half_file(preloaded, tmp_path, number, status, said, suffix):
     out = before(tmp_path, suffix)
     old = files.read(out)
     words = ["deblur", "stack.npy", "--stack", "--psf", "gaussian:5:1", "--max-iter", "2", "-o", out.name]
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("now ['.")  # the temporary file is there
-            process.send_signal(number)
-            rest, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == status
-    assert rest == ""
-    assert err == f"fastdeblur: {said}\n"
+    process = preloaded.start(INTERRUPTED, *words, cwd=tmp_path)
+    line = process.line()
+    assert line.startswith("now ['.")  # the temporary file is there
+    process.send_signal(number)
+    done = process.end()
+    assert done.returncode == status
+    assert done.stdout == line
+    assert done.stderr == f"fastdeblur: {said}\n"
     np.testing.assert_array_equal(files.read(out), old)
     assert sorted(os.listdir(tmp_path)) == [out.name, "stack.npy"]
 
@@ -103,13 +93,13 @@ sys.exit(cli.main(["deblur", "image.npy", "--psf", "box:3", "-o", "out.npy"]))
 """
 
 
-def test_a_terminal_that_closes(tmp_path):
-    done = subprocess.run([sys.executable, "-c", AGAIN], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+def test_a_terminal_that_closes(preloaded, tmp_path):
+    done = preloaded.run(AGAIN, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (129, "1\n", "")
     assert os.listdir(tmp_path) == []
 
 
-def test_what_ignores_a_closed_terminal_goes_on(tmp_path):
+def test_what_ignores_a_closed_terminal_goes_on(preloaded, tmp_path):
     """As nohup lets it."""
     before(tmp_path, ".npy")
     script = """
@@ -120,7 +110,7 @@ read = deblurring.specs.read_psf
 deblurring.specs.read_psf = lambda *words: (os.kill(os.getpid(), signal.SIGHUP), read(*words))[1]
 sys.exit(cli.main(["deblur", "stack.npy", "--stack", "--psf", "box:3", "-o", "out.npy", "--max-iter", "1"]))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    done = preloaded.run(script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -145,7 +135,7 @@ for out in sys.argv[1:]:
 """
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path):
+def test_a_full_disk_leaves_no_half_file(preloaded, tmp_path):
     # What a file may be at most, as long as that: the system reports both by an error of writing.
     image = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
     np.save(tmp_path / "image.npy", image)
@@ -154,9 +144,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path):
     for name in names:
         files.write(tmp_path / name, image[:4, :4])
     old = {name: (tmp_path / name).read_bytes() for name in names}
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, *names], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
+    done = preloaded.run(FULL, *names, cwd=tmp_path)
     assert done.stdout.split() == ["2"] * len(names), done.stderr
     assert done.stderr.splitlines() == [f"fastdeblur: error: cannot write {name}: File too large" for name in names]
     assert {name: (tmp_path / name).read_bytes() for name in names} == old

@@ -14,8 +14,8 @@ zarr = pytest.importorskip("zarr")
 PSF = fd.psf.gaussian(3, 0.7)
 # Few steps of what is quickly set up.
 OPTIONS = {"prior": "tv", "mu": 0.01, "max_iter": 2, "tol": 0, "tile": 40, "halo": 5}
-IMAGE = blurred((90, 100), PSF)
-COLOUR = blurred((90, 100, 3), PSF)
+IMAGE = blurred((60, 70), PSF)
+COLOUR = blurred((60, 70, 3), PSF)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,11 @@ def test_no_more_than_windows_and_crops_are_read(tmp_path, monkeypatch, boundary
 
 
 OUTS = {
-    "array": lambda folder: np.empty((90, 100), np.float32),
-    "strided": lambda folder: np.empty((180, 200), np.float32)[::2, ::-2],
-    "new map": lambda folder: np.lib.format.open_memmap(folder / "out.npy", "w+", np.float32, (90, 100)),
+    "array": lambda folder: np.empty((60, 70), np.float32),
+    "strided": lambda folder: np.empty((120, 140), np.float32)[::2, ::-2],
+    "new map": lambda folder: np.lib.format.open_memmap(folder / "out.npy", "w+", np.float32, (60, 70)),
     "map": lambda folder: np.load(saved(folder / "out.npy", IMAGE), mmap_mode="r+"),
-    "part of a map": lambda folder: np.load(saved(folder / "out.npy", np.zeros((3, 90, 100), "f4")), mmap_mode="r+")[1],
+    "part of a map": lambda folder: np.load(saved(folder / "out.npy", np.zeros((3, 60, 70), "f4")), mmap_mode="r+")[1],
     "columns first": lambda folder: np.load(saved(folder / "out.npy", np.asfortranarray(IMAGE)), mmap_mode="r+"),
     "private": lambda folder: np.load(saved(folder / "out.npy", IMAGE), mmap_mode="c"),
     "zarr array": lambda folder: zarr.open_array(str(saved(folder / "out.zarr", IMAGE)), mode="r+"),

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
 import time
 
@@ -124,15 +124,14 @@ fd.deblur_large(sys.argv[1], psf, sys.argv[2], prior="tv", mu=0.01, max_iter=2, 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_run_that_is_killed_goes_on(tmp_path, wanted, suffix):
+def test_a_run_that_is_killed_goes_on(preloaded, tmp_path, wanted, suffix):
     source, out = saved(tmp_path / "a.npy", IMAGE), saved(tmp_path / f"out{suffix}", OLD)
-    child = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(out)])
-    end = time.monotonic() + 60
-    while time.monotonic() < end and child.poll() is None:
-        if beside(out, "journal").exists() and len(beside(out, "journal").read_text().splitlines()) > 3:
-            child.kill()
+    child, end = preloaded.start(KILLED, str(source), str(out), cwd=tmp_path), time.monotonic() + 60
+    journal = beside(out, "journal")
+    while time.monotonic() < end and not (journal.exists() and len(journal.read_text().splitlines()) > 3):
         time.sleep(0.002)
-    assert child.wait() == -9
+    child.send_signal(signal.SIGKILL)
+    assert child.end().returncode == -9
     np.testing.assert_array_equal(read(out), OLD)
     assert 3 <= account(out, source).resumed < 9
     undisturbed = tmp_path / f"other{suffix}"
@@ -305,11 +304,11 @@ def test_the_journal_is_lines_of_json(tmp_path, monkeypatch):
     assert [len(line) for line in lines] == [2] * 4
 
 
-def test_what_another_process_is_writing_is_left_to_it(tmp_path):
+def test_what_another_process_is_writing_is_left_to_it(preloaded, tmp_path):
     if sys.platform == "win32":
         pytest.skip("it has no flock")
     script = """
-import sys, numpy as np, fastdeblur as fd
+import os, time, numpy as np, fastdeblur as fd
 class Slow:
     shape, dtype = (120, 130), np.dtype("f4")
     reads = 0
@@ -317,20 +316,19 @@ class Slow:
         self.reads += 1
         if self.reads > 25:
             print("waiting", flush=True)
-            sys.stdin.read()
+            while not os.path.exists("go"):
+                time.sleep(0.002)
         return np.ones([each.stop - each.start for each in part], "f4")
 fd.deblur_large(Slow(), np.ones((3, 3)) / 9, "out.npy", data="squares", mu=0.1, tile=30)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout.readline() == "waiting\n"
-            options = {"data": "squares", "mu": 0.1, "tile": 30}
-            with pytest.raises(ValueError, match="out is being written by another run"):
-                fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
-            process.communicate("", timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    process = preloaded.start(script, cwd=tmp_path)
+    try:
+        assert process.line() == "waiting\n"
+        options = {"data": "squares", "mu": 0.1, "tile": 30}
+        with pytest.raises(ValueError, match="out is being written by another run"):
+            fd.deblur_large(np.ones((120, 130), "f4"), np.ones((3, 3)) / 9, tmp_path / "out.npy", **options)
+    finally:
+        (tmp_path / "go").touch()
+        done = process.end()
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["go", "out.npy"]

@@ -1,7 +1,10 @@
 """A module imports only from lines below its own in this list; and an import stays light."""
 
 import ast
+import os
 from pathlib import Path
+
+from preloaded import fresh
 
 import fastdeblur
 from fastdeblur import cache
@@ -74,13 +77,16 @@ def test_no_file_needs_scrolling():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 600, path
 
 
-def test_import_is_light(python):
-    python(
+def test_import_is_light(tmp_path):
+    done = fresh(
         "import sys, fastdeblur\n"
         "heavy = {'matplotlib', 'skimage', 'dask', 'torch', 'tqdm', 'cupy', 'pywt', 'PIL', 'tifffile', 'zarr'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "assert not any(name.startswith(('numba.cuda.cudadrv', 'fastdeblur.cuda')) for name in sys.modules)\n"
+        "assert not any(name.startswith(('numba.cuda.cudadrv', 'fastdeblur.cuda')) for name in sys.modules)\n",
+        cwd=tmp_path,
+        environment=os.environ,
     )
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names():

@@ -70,8 +70,8 @@ def test_each_ends_with_one_line_in_2_seconds_and_500_mb(folder, names):
 
 
 @pytest.mark.parametrize("name", ["bomb-rgb.png", "bomb.tif", "lzw.tif", "pickle.npy"])
-def test_so_does_a_process_of_its_own(folder, names, name):
-    said = error_of_a_process(folder, name, "out.npy")
+def test_so_does_a_process_of_its_own(preloaded, folder, names, name):
+    said = error_of_a_process(preloaded, folder, name, "out.npy")
     assert said.startswith(f"fastdeblur: error: cannot read {name}: ")
     assert said.count("\n") == 1
     assert not (folder / "out.npy").exists()

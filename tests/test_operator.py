@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import naive
 import numpy as np
-import pylops
-import pylops.utils
 import pytest
 import scipy
 import scipy.sparse
@@ -217,6 +215,8 @@ def test_linear_operator_of_batches(boundary, shape, batch, rng):
 
 @every_path_and_boundary
 def test_pylops_accepts_it(path, boundary):
+    import pylops.utils  # takes a second
+
     np.random.seed(0)  # where dottest's vectors come from
     for psf_shape in [(3, 3), (4, 9), (31, 31)]:
         psf = np.random.default_rng(2).random(psf_shape)

@@ -42,7 +42,7 @@ class Dense:
     def tv(self, x):
         return np.sqrt((self.pairs(x) ** 2).sum(axis=0)).sum()
 
-    def minimum(self, mu, weights=None, bounds=(-np.inf, np.inf), steps=6000):
+    def minimum(self, mu, weights=None, bounds=(-np.inf, np.inf), steps=1500):
         """Least ½Σw(Ax−b)² + mu TV(x) by the method of Chambolle and Pock (2011), and where."""
         w = np.ones(self.image.size) if weights is None else weights.ravel()
         b, n = self.image.ravel(), self.a.shape[1]

@@ -20,7 +20,7 @@ import hashlib, os, sys, threading, time
 import numpy as np
 import fastdeblur as fd
 
-image = np.random.default_rng(0).random((300, 700))
+image = np.random.default_rng(0).random((200, 450))
 psf = fd.psf.gaussian(9, 2)
 
 def job(dtype="float32", **options):
@@ -65,7 +65,7 @@ def cached(bits, tmp_path):
 
 def test_six_threads_whose_first_calls_come_at_once(python, cached, bits):
     """For both dtypes, they compile some while they load others."""
-    for pattern in ["fastdeblur.runtime.*", "*.single_pass-*", "*.separable.*", "*.products-*"]:
+    for pattern in ["fastdeblur.runtime.*", "*.single_pass-*", "*.products-*"]:
         assert [path.unlink() for path in cached.rglob("*.nbc") if path.match(pattern)]
     script = """
 dtypes = ["float32", "float64"]
@@ -73,12 +73,12 @@ answers = []
 start = threading.Barrier(6)
 def work(k):
     start.wait()
-    for _ in range(5):
+    for _ in range(2):
         answers.append(job(dtypes[k % len(dtypes)]))
 threads = [threading.Thread(target=work, args=[k]) for k in range(6)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-assert len(answers) == 30
+assert len(answers) == 12
 print(*sorted(set(answers)))
 """
     assert python(JOB + script, NUMBA_CACHE_DIR=str(cached)).split() == sorted(bits.values())
@@ -336,7 +336,7 @@ def test_without_sources_nothing_is_kept_and_no_other_version_s_code_runs(packag
         (lambda copy: (copy / "kernels" / "vectors.py").unlink(), True),
         (lambda copy: (copy / "kernels" / "vectors.pyc").write_bytes(b""), False),
         (lambda copy: (copy / "runtime.abi3.so").write_bytes(b""), False),
-        (lambda copy: (copy / "objective.py").rename(copy / "objective.pyc"), False),
+        (lambda copy: (copy / "threads.py").rename(copy / "threads.pyc"), False),
         (lambda copy: shutil.rmtree(copy / "kernels"), False),
         (lambda copy: (copy / "__init__.py").unlink(), False),
     ],
@@ -428,17 +428,17 @@ def test_only_our_unused_folders_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
-def test_processes_that_start_cold_together(python, tmp_path):
+def test_processes_that_start_cold_together(preloaded, tmp_path):
     """They compile the same functions at the same moment."""
-    script = f"""
-import subprocess, sys
-children = [subprocess.Popen([sys.executable, "-c", {SMALLER!r}], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-print(*[child.communicate()[0].strip() for child in children])
-"""
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    assert python(script, **environment).split() == ["36.0"] * 3
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def together():
+        started = [preloaded.start(SMALLER, cwd=tmp_path, environment=environment) for _ in range(3)]
+        return [(done.returncode, done.stdout) for done in [each.end() for each in started]]
+
+    assert together() == [(0, "36.0 ")] * 3
     first = entries(tmp_path / "cache")
-    assert python(script, **environment).split() == ["36.0"] * 3
+    assert together() == [(0, "36.0 ")] * 3
     assert entries(tmp_path / "cache") == first
     assert not [path for path in Path(tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".nbc"]
 

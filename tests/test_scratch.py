@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -120,14 +119,14 @@ print(peak() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc/self/status")
 @pytest.mark.parametrize("name", ["one.zarr", "one.tif"])
-def test_memory_holds_for_a_single_chunk(tmp_path, name):
+def test_memory_holds_for_a_single_chunk(preloaded, tmp_path, name):
     image = np.tile(blurred((200, 200), PSF), (10, 10))
     if name == "one.tif":
         tifffile.imwrite(tmp_path / name, image, compression="zlib", compressionargs={"level": 1}, rowsperstrip=2000)
     else:
         zarr = pytest.importorskip("zarr")
         zarr.open_array(str(tmp_path / name), mode="w", shape=image.shape, chunks=image.shape, dtype="f4")[...] = image
-    done = subprocess.run([sys.executable, "-c", RUN, name], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    done = preloaded.run(RUN, name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 145e6
     assert sorted(os.listdir(tmp_path)) == [name, "out.npy"]

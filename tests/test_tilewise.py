@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -238,25 +237,19 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 @pytest.mark.parametrize(("suffix", "number", "status"), [(".tif", signal.SIGTERM, 143), (".zarr", signal.SIGINT, 130)])
-def test_an_interrupt_leaves_no_half_file_and_the_next_run_goes_on(tmp_path, capsys, suffix, number, status):
+def test_an_interrupt_leaves_no_half_file_and_the_next_run_goes_on(preloaded, tmp_path, capsys, suffix, number, status):
     image, old = image_of("gray", "f4"), np.ones((3, 4), np.float32)
     np.save(tmp_path / "a.npy", image)
     out = saved(tmp_path / f"out{suffix}", old)
     journal = tmp_path / f".out{suffix}.journal"
-    words = [sys.executable, "-c", SLOW, "deblur", str(tmp_path / "a.npy"), "-o", str(out), *WORDS]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            end = time.monotonic() + 60
-            while time.monotonic() < end and process.poll() is None:
-                if journal.exists() and len(journal.read_text().splitlines()) > 2:
-                    process.send_signal(number)
-                    break
-                time.sleep(0.002)
-            said, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == status
-    assert (said, len(err.splitlines())) == ("", 1), err
+    words = ["deblur", str(tmp_path / "a.npy"), "-o", str(out), *WORDS]
+    process, end = preloaded.start(SLOW, *words, cwd=tmp_path), time.monotonic() + 60
+    while time.monotonic() < end and not (journal.exists() and len(journal.read_text().splitlines()) > 2):
+        time.sleep(0.002)
+    process.send_signal(number)
+    done = process.end()
+    assert done.returncode == status, done.stderr
+    assert (done.stdout, len(done.stderr.splitlines())) == ("", 1), done.stderr
     np.testing.assert_array_equal(read(out), old)
     assert sorted(os.listdir(tmp_path)) == [f".out{suffix}.journal", f".out{suffix}.partial", "a.npy", out.name]
     figures = run(capsys, tmp_path / "a.npy", out)

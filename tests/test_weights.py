@@ -68,7 +68,7 @@ def test_weights_that_are_all_the_same(options, rng):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("data_term", ["root", "squares"])
 def test_exact_and_descent_agree(boundary, data_term, rng):
-    _, blurred = photograph(24, 0.02, rng)
+    _, blurred = photograph(16, 0.02, rng)
     weights = rng.random(blurred.shape) + (rng.random(blurred.shape) > 0.7) * 3
     weights[5:8, 3:9] = 0
     image = blurred.astype(float)
@@ -110,8 +110,9 @@ def test_saturated_pixels(rng):
 @pytest.mark.parametrize("prior", ["gradient", "tv"])
 def test_any_channel_axis(axis, prior, rng):
     image = rng.random((3, 30, 31)).astype(np.float32)
-    expected = fd.deblur(image, PSF, channel_axis=0, prior=prior, mu=0.05)
-    moved = fd.deblur(np.moveaxis(image, 0, axis), PSF, channel_axis=axis, prior=prior, mu=0.05)
+    options = {"prior": prior, "mu": 0.05, "max_iter": 20}
+    expected = fd.deblur(image, PSF, channel_axis=0, **options)
+    moved = fd.deblur(np.moveaxis(image, 0, axis), PSF, channel_axis=axis, **options)
     assert np.array_equal(np.moveaxis(moved, axis, 0), expected)
 
 
@@ -142,10 +143,11 @@ def test_a_psf_for_each_channel(options, boundary, rng):
     given = options | {"boundary": boundary, "channel_axis": 1, "max_iter": 40}
     twice = np.stack([PSF, PSF], axis=1)
     assert np.abs(fd.deblur(image, twice, **given) - fd.deblur(image, PSF, **given)).max() < 3e-3
+    # With squares, the default is the second of the ways.
+    if options == SETTLED or given.get("prior") in ("sparse", "tv"):
+        return
     other = fd.psf.disk(3)  # of the same size: the channels have one domain
     given |= {"data": "squares", "max_iter": 400}
-    if given.get("prior") == "sparse" or given.get("prior") == "tv":
-        return
     mixed = fd.deblur(image, np.stack([PSF, other], axis=1), **given)
     del given["channel_axis"]
     for plane, psf in ((0, PSF), (1, other)):
@@ -166,7 +168,7 @@ def test_weights_of_one_call_are_gone_in_the_next(options, rng):
 @pytest.mark.parametrize("kind", ["gray", "colour"])
 def test_weights_may_be_nan_where_the_image_is(kind, rng):
     """As an inverse variance is, of what was never seen; everywhere, and tile by tile."""
-    shape, options = ((150, 140), {}) if kind == "gray" else ((60, 50, 3), {"channel_axis": -1})
+    shape, options = ((70, 60), {}) if kind == "gray" else ((50, 42, 3), {"channel_axis": -1})
     image, weights = rng.random(shape), rng.uniform(0.5, 2, shape)
     image[20:30, 10:25] = np.nan
     zeros, nans = np.where(np.isnan(image), 0, weights), np.where(np.isnan(image), np.nan, weights)
