@@ -65,19 +65,19 @@ def judged(
 
     `seen` is what was found of the weight, if it had to be.
     """
+    part = _telling_part(planes, weights)
     if seen is None:
-        part = part_of(planes, ENOUGH)
         seen = Seen(planes[part], psfs, None if weights is None else weights[part])
     details = Details(seen)
     allowed = math.hypot(seen.noise, PSF_ERROR * details.detail)
-    rms = residual(result.image, planes, weights, psfs)
+    rms = _residual(result.image, planes, weights, psfs, part)
     misfit = rms / allowed if allowed > 0 else math.nan
     doubts: list[str] = []
     if min(planes.shape[1:]) < TELLING or not seen.noise > 0:
         return seen.noise, misfit, doubts
     # The noise of photons looks like the image too, and so does what holes are filled with; where the image has hardly
     # more than noise there is nothing to look like.
-    holes = 0.0 if weights is None else float((weights[part_of(weights, ENOUGH)] == 0).mean())
+    holes = 0.0 if weights is None else float((weights[part] == 0).mean())
     if options.data != "poisson" and holes <= FEW_HOLES and details.strange():
         doubts.append(PSF)
     if options.mu is None:
@@ -93,10 +93,28 @@ def judged(
     return seen.noise, misfit, doubts
 
 
-def residual(restored: np.ndarray, planes: np.ndarray, weights: np.ndarray | None, psfs: list[np.ndarray]) -> float:
-    """The root mean square of A x - b where no pixel beyond the frame counts, in the middle; NaN if that is nowhere."""
-    xp, fft = module_of(planes), transforms_of(planes)
+def _telling_part(planes: np.ndarray, weights: np.ndarray | None) -> tuple[slice, slice, slice]:
+    """The middle of planes; if more than half of its pixels are missing, the part of that size that has the most."""
     part = part_of(planes, ENOUGH)
+    if weights is None or float((weights[part] > 0).mean()) >= 0.5:
+        return part
+    found = on_host(weights > 0).sum(axis=0, dtype=np.int64)
+    counts = np.pad(found.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    rows, cols = (min(size, ENOUGH) for size in planes.shape[1:])
+    inside = counts[rows:, cols:] - counts[:-rows, cols:] - counts[rows:, :-cols] + counts[:-rows, :-cols]
+    top, left = (int(at) for at in np.unravel_index(inside.argmax(), inside.shape))
+    return slice(None), slice(top, top + rows), slice(left, left + cols)
+
+
+def _residual(
+    restored: np.ndarray,
+    planes: np.ndarray,
+    weights: np.ndarray | None,
+    psfs: list[np.ndarray],
+    part: tuple[slice, slice, slice],
+) -> float:
+    """The root mean square of A x - b where no pixel beyond a part of the frame counts; NaN if that is nowhere."""
+    xp, fft = module_of(planes), transforms_of(planes)
     total, count = 0.0, 0.0
     for k, (x, plane) in enumerate(zip(restored[part], planes[part], strict=True)):
         psf = psfs[k % len(psfs)]

@@ -71,6 +71,16 @@ def test_far_inside_a_hole_the_result_is_a_smooth_continuation(name):
     assert np.abs(laplacian[deep]).max() < 1e-5
 
 
+def test_what_the_middle_lacks_is_judged_elsewhere():
+    """Noise and residual are looked at in a part of the image: not in one where there is no pixel."""
+    psf = PSFS["gaussian"]
+    image = np.tile(blurred(psf), (2, 3))
+    image[:, 72:264] = np.nan
+    result = fd.solve(image, psf, mu=0.2)
+    assert 0.005 < result.noise < 0.02
+    assert 0.5 < result.misfit < 2
+
+
 def test_planes_miss_different_pixels():
     psf = PSFS["gaussian"]
     image = blurred(psf, np.float64)
