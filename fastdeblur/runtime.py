@@ -32,8 +32,13 @@ _OPTIONS: dict[str, Any] = {
     "boundscheck": False,
 }
 
-jit = partial(numba.njit, nogil=True, **_OPTIONS)()
-"""The decorator of every compiled helper."""
+jit = partial(numba.njit, nogil=True, forceinline=True, **_OPTIONS)()
+"""The decorator of every compiled helper.
+
+Helpers are inlined.  One that stayed a function of its own was linked, in the process that compiled a task, to a copy
+that had been compiled on its own before, and in processes that load the task to the copy that came with it: sums
+differed in their last bits.
+"""
 
 REALS = {"float32": types.float32, "float64": types.float64}
 

@@ -3,6 +3,7 @@
 import compileall
 import os
 import shutil
+import struct
 import sys
 import threading
 from pathlib import Path
@@ -228,6 +229,32 @@ def edit(package):
 
 def entries(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*.nbc")}
+
+
+def weak_symbols(content):
+    """Names of an ELF file's weak symbols."""
+    at = content.index(b"\x7fELF")
+    (sections,), (size, count) = (
+        struct.unpack_from("<Q", content, at + 0x28),
+        struct.unpack_from("<HH", content, at + 0x3A),
+    )
+    headers = [struct.unpack_from("<IIQQQQII", content, at + sections + size * k) for k in range(count)]
+    for _, kind, _, _, start, length, link, _ in headers:
+        if kind == 2:  # a table of symbols
+            names = at + headers[link][4]
+            for entry in range(at + start, at + start + length, 24):
+                name, binding = struct.unpack_from("<IB", content, entry)
+                if binding >> 4 == 2:
+                    yield content[names + name : content.index(0, names + name)].decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF files")
+def test_helpers_are_inlined_into_what_is_kept(bits):
+    """One that stays a function is another copy in the process that compiles than in those that load."""
+    kept = [path for folder in cache.folders() for path in folder.glob("fastdeblur.kernels.*.nbc")]
+    assert kept
+    for path in kept:
+        assert not [name for name in weak_symbols(path.read_bytes()) if "fastdeblur" in name], path.name
 
 
 def test_an_edited_helper_is_compiled_anew(package, cached, python):
