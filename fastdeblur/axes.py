@@ -112,6 +112,6 @@ def check_single(axes: Axes, format: str, pages: int | None, shape: tuple[int, .
     """Refuse axes for a file of a format whose axes are known, unless they are those."""
     if axes.pages or pages is not None:
         raise ValueError(
-            f"axes of pages may be given for TIFF, .npy and .zarr, a {format} file tells its own; got {axes}"
+            f"axes of pages may be given for TIFF, FITS, .npy and .zarr, a {format} file tells its own; got {axes}"
         )
     axes.check_page(shape)

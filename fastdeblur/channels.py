@@ -21,13 +21,22 @@ class Channels:
         Of `Deblurrer`.
     separate : bool
         Whether each channel is a problem of its own.
+    weights : dict or None
+        The weights (mu) of another one, by channel, that `keep_weights` has set: they hold here too.
     """
 
-    def __init__(self, psf: np.ndarray, shape: tuple[int, ...], options: dict[str, Any], separate: bool):
+    def __init__(
+        self,
+        psf: np.ndarray,
+        shape: tuple[int, ...],
+        options: dict[str, Any],
+        separate: bool,
+        weights: dict[int | None, float] | None = None,
+    ):
         self._psf, self._shape, self._options = psf, shape, options
         self._separate = separate and len(shape) == 3
         self._built: dict[int | None, Deblurrer] = {}
-        self._weight: dict[int | None, float] = {}
+        self.weights: dict[int | None, float] = weights or {}
         for name, value in options.items() if self._separate else ():
             if isinstance(value, np.ndarray) and value.ndim > 2 and value.shape != shape:
                 raise ValueError(f"{name} must have the image's shape {shape}; its shape is {value.shape}")
@@ -47,18 +56,18 @@ class Channels:
     def keep_weights(self, results: list[Result]) -> None:
         """Take the weights (mu) that were found for all further images."""
         for channel, result in zip(range(len(results)) if self._separate else [None], results, strict=True):
-            self._weight[channel] = result.mu
+            self.weights[channel] = result.mu
         self._built.clear()
 
     def _deblurrer(self, channel: int | None) -> Deblurrer:
         """What solves a channel, or all of them; one for all where nothing tells them apart."""
         parts = [value for value in (self._psf, *self._options.values()) if getattr(value, "ndim", 0) == 3]
-        same = self._separate and not parts and not self._weight
+        same = self._separate and not parts and not self.weights
         key = 0 if same else channel
         if key not in self._built:
             options = {name: _of(channel, value) for name, value in self._options.items()}
-            if channel in self._weight:
-                options["mu"] = self._weight[channel]
+            if channel in self.weights:
+                options["mu"] = self.weights[channel]
             joint = channel is None
             self._built[key] = Deblurrer(
                 _of(channel, self._psf),

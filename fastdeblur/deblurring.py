@@ -34,12 +34,13 @@ from .boundary import BOUNDARIES
 from .channels import Channels
 from .filters import PATHS
 from .frames import STARTS
+from .large.job import Account
 from .large.needs import estimate_memory
 from .metadata import Metadata, lead_of
 from .objective import DATA
 from .options import SOLVERS
 from .result import Result
-from .sources import Source, readable
+from .sources import Source
 
 DESCRIPTION = """\
 IMAGE and OUT are PNG, JPEG, WebP, BMP, TIFF, FITS, .npy or .zarr, of any number of channels where the format has room.
@@ -58,21 +59,23 @@ place for them; a warning names what it has none for.  What is wholly transparen
 WebP is written without loss, JPEG with quality 95 or the finer steps of IMAGE.
 
 A TIFF of several pages is a stack, and so is a .npy or .zarr with --stack or --axes: its pages are deblurred
-one after another, and written as a stack again.  --mu auto finds a weight for each page, --mu auto-once
-one for all, on the first page.
+one after another, and written as a stack again; where C counts pages, a stack of psfs has one for each channel.
+--mu auto finds a weight for each page, --mu auto-once one for all, on the first page.
 A TIFF of a TIFF keeps layout, compression, tags, georeference, OME-XML, masks and overviews.  Pixels that a
 file calls missing (no data, masked, NaN) are ignored, and written again as they were (--nodata, --fill).
 Of a FITS file the first image HDU is read, or that of image.fits[1], image.fits[SCI] or image.fits[SCI,2];
-axes beyond two count pages.  A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
+axes beyond two count pages; it may be a .fits.gz.
+A FITS output has all other HDUs and the header, with a line of HISTORY; scaled
 integers become floats there.  Rows come in the order of the file.
 
 Of an OME-Zarr group the first dataset is read: c are channels, other axes count pages.  A Zarr output has the
 attributes and axes of a Zarr input, and of an OME-Zarr group one scale.
 
-An image that would need more than --max-memory is deblurred tile by tile, all with one weight.  If that is
+An image, or a page, that would need more than --max-memory is deblurred tile by tile, all with one weight.  If that is
 interrupted, what has been done waits beside OUT, and the same command goes on from there.
 
-SPEC is an image file, averaged over its colours and scaled to sum 1 (a stack has a page for each channel), or one of
+SPEC is an image file, averaged over its colours, in light where its values are encoded, and scaled to sum 1 (a stack
+has a page for each channel), or one of
   gaussian:13:1,3   size, then sigma (or down,across); sizes may be ROWSxCOLS
   disk:5            radius: out of focus
   motion:15:40      length, then angle in degrees anticlockwise from the right
@@ -122,8 +125,8 @@ def add(commands: Any) -> None:
         "--axes",
         type=_axes,
         metavar="LETTERS",
-        help="what the axes of a TIFF, .npy or .zarr are, as TZCYX or YXC, whatever the file says: T, C and Z before "
-        "YX count pages, C or S after YX is of channels; a size may follow T, C and Z",
+        help="what the axes of a TIFF, FITS, .npy or .zarr are, as TZCYX or YXC, whatever the file says: T, C and Z "
+        "before YX count pages, C or S after YX is of channels; a size may follow T, C and Z",
     )
     parser.add_argument(
         "--max-memory",
@@ -219,7 +222,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Deblur as the command's arguments say, and print how it went."""
     most = checks.memory_size("max_memory", arguments.max_memory)
     files.recover(arguments.out)  # it may be the image
-    psf = specs.read_psf(arguments.psf, most) if arguments.psf else specs.psf_of_point(arguments.psf_from, most)
+    read = specs.read_psf if arguments.psf else specs.psf_of_point
+    psf = read(arguments.psf or arguments.psf_from, most, arguments.transfer)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack, arguments.axes) as source:
         source = _with_nodata(arguments, source)
@@ -239,14 +243,14 @@ def run(arguments: argparse.Namespace) -> None:
         written, results = _page_by_page(arguments, source, psf, options, dtype)
     shape = [*lead_of(source.metadata, source.pages), *written.shape]
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
-    _warn_of_lost(arguments, source)
+    _warn_of_lost(arguments, source, dtype)
     _print(arguments, figures, results, source)
 
 
 def _check_psfs(psf: np.ndarray, source: Source) -> None:
     """Refuse psfs of channels for an image of others."""
-    channels = pixels.channels(source.shape) - source.alpha
-    if psf.ndim == 3 and (psf.shape[2] != channels or len(source.shape) == 2):
+    channels = pixels.channels(source.shape) - source.alpha if source.planes == 1 else source.planes
+    if psf.ndim == 3 and (psf.shape[2] != channels or (len(source.shape) == 2 and source.planes == 1)):
         raise ValueError(
             f"psf must be one image, or a stack with a page for each of the image's {channels} channels; it has "
             f"{psf.shape[2]} pages"
@@ -254,9 +258,11 @@ def _check_psfs(psf: np.ndarray, source: Source) -> None:
 
 
 def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
-    """Whether a page can be read and solved with `most` bytes; refuses stacks of which it cannot."""
-    if source.takes > most and (source.pages is not None or source.array is None or source.part > most):
+    """Whether a page can be read and solved with `most` bytes."""
+    in_parts = source.array is not None if source.pages is None else source.parts is not None
+    if source.takes > most and (not in_parts or source.part > most):
         return True  # it is refused as too large to read
+    psf = psf[..., 0] if psf.ndim == 3 and source.planes > 1 else psf
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
     asked = {name: value for name, value in options.items() if name not in ("weights", "init", "seed", "device")}
@@ -267,13 +273,7 @@ def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, option
         need = estimate_memory(shape, psf, dtype=one.dtype, weighted=weighed, channel_axis=axis, **asked)
     # The page in both dtypes, before and after.
     need += 2 * math.prod(shape) * (one.itemsize + source.dtype.itemsize)
-    if need <= most or options.get("device") == "cuda":
-        return True
-    if source.pages is not None:
-        raise ValueError(
-            f"a page of {arguments.image} needs {readable(need)} to be deblurred; --max-memory allows {readable(most)}"
-        )
-    return False
+    return need <= most or options.get("device") == "cuda"
 
 
 def _tile_by_tile(
@@ -285,33 +285,44 @@ def _tile_by_tile(
     dtype: np.dtype[Any],
 ) -> None:
     """Deblur an image that does not fit into the memory, and print how it went."""
-    if arguments.channels == "separate" and len(source.shape) == 3:
-        raise ValueError(
-            f"{arguments.image} needs more than {readable(most)} at once, and tile by tile there is no --channels "
-            "separate (raise --max-memory)"
-        )
-    account = tilewise.deblur(
-        source,
-        Path(arguments.image),
-        Path(arguments.out),
-        psf,
-        *_level(arguments, source),
-        options,
-        most,
-        dtype,
-        arguments.fill,
+    separate = arguments.channels == "separate" and len(source.shape) == 3
+    where = source, Path(arguments.image), Path(arguments.out), psf, *_level(arguments, source)
+    if source.pages is None and not separate:
+        accounts = [tilewise.deblur(*where, options, most, dtype, arguments.fill)]
+    else:
+        once = arguments.mu == ONCE
+        accounts = tilewise.deblur_each(*where, options, most, dtype, arguments.fill, separate, once)
+    _warn_of_lost(arguments, source, dtype)
+    _print_tiles(arguments, source, dtype, options, accounts)
+
+
+def _print_tiles(
+    arguments: argparse.Namespace,
+    source: Source,
+    dtype: np.dtype[Any],
+    options: dict[str, Any],
+    accounts: list[Account],
+) -> None:
+    """Print how an image went tile by tile, or several, of which an account is what all have in common."""
+    account = replace(
+        accounts[0],
+        **{name: max(getattr(each, name) for each in accounts) for name in ("n_iter", "noise", "misfit")},
+        **{name: sum(getattr(each, name) for each in accounts) for name in ("seconds", "resumed")},
+        stop_reasons=sorted({reason for each in accounts for reason in each.stop_reasons}),
     )
-    _warn_of_lost(arguments, source)
+    several = source.pages is not None or len(accounts) > 1
     if arguments.json:
-        figures = {"out": str(arguments.out), "shape": list(source.shape), "dtype": dtype.name, **_said(source)}
-        figures |= {name: _number(value) for name, value in asdict(account).items()}
+        shape = [*lead_of(source.metadata, source.pages), *source.shape]
+        figures = {"out": str(arguments.out), "shape": shape, "dtype": dtype.name, **_said(source)}
+        each = [{name: _number(value) for name, value in asdict(one).items()} for one in accounts]
+        figures |= {"images": each, "seconds": account.seconds} if several else each[0]
         print(json.dumps(figures, allow_nan=False))
         return
     roots = options.get("data") in (None, "root") and options.get("prior", "gradient") == "gradient"
     squares = " of squares" if roots and account.tiles > 1 else ""
     print(
-        f"{arguments.out}: {account.tiles} tiles of {account.tile[0]}x{account.tile[1]}, "
-        f"mu {account.mu:.3g}{squares}, "
+        f"{arguments.out}: {f'{len(accounts)} images, each ' * several}{account.tiles} tiles of "
+        f"{account.tile[0]}x{account.tile[1]}, mu {' '.join(f'{each.mu:.3g}' for each in accounts[:8])}{squares}, "
         f"noise {account.noise:.2g}, misfit {account.misfit:.2g}, "
         f"at most {account.n_iter} iterations, stop reason {' or '.join(account.stop_reasons)}, {account.seconds:.2f} s"
         + (f" ({account.resumed} tiles from before)" if account.resumed else "")
@@ -333,10 +344,11 @@ def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> M
     return replace(metadata, history=" ".join(words))
 
 
-def _warn_of_lost(arguments: argparse.Namespace, source: Source) -> None:
+def _warn_of_lost(arguments: argparse.Namespace, source: Source, dtype: np.dtype[Any]) -> None:
     """Name in one line what of the file's metadata the output has no place for."""
     format = files.format_of(Path(arguments.out))
-    lost = [] if source.metadata is None else source.metadata.lost(format)
+    shape = (*lead_of(source.metadata, source.pages), *source.shape)
+    lost = [] if source.metadata is None else files.lost(source.metadata, arguments.out, shape, dtype)
     if source.metadata is not None and lost:
         why = "" if format == source.metadata.format else f": {format} has no place for that"
         checks.warn(f"{arguments.out} does not keep {', '.join(lost)}{why}", UserWarning)
@@ -437,13 +449,16 @@ def _restored(
     options: dict[str, Any],
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray, list[Result]]]:
     """Images of one shape, where their pixels are missing, and each restored, with how that went."""
-    deblurrer, (level, together) = None, _level(arguments, source)
+    deblurrer, own, (level, together) = None, source.channel_of(0), _level(arguments, source)
     for number, image in enumerate(images):
         everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
         mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
         real = missing.hidden(pixels.to_real(image, source.alpha, source.curve), mask)
-        if deblurrer is None:
-            deblurrer = Channels(psf, real.shape, options, arguments.channels == "separate")
+        if deblurrer is None or own != source.channel_of(number):
+            own = source.channel_of(number)
+            taps = psf if own is None or psf.ndim == 2 else np.ascontiguousarray(psf[..., own])
+            known = None if deblurrer is None else deblurrer.weights
+            deblurrer = Channels(taps, real.shape, options, arguments.channels == "separate", known)
         weights = None
         if level is not None:
             weights = tilewise.unsaturated(real, level, options.get("weights"), together)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import fits, npys, pictures, pixels, tiff_writing, tiffs, zarrs
+from . import fits, fits_files, npys, pictures, pixels, tiff_layout, tiff_writing, tiffs, transfer, zarr_writing, zarrs
 from .axes import Axes, check_single
 from .metadata import Metadata, lead_of
 from .sources import Source
@@ -38,7 +38,7 @@ OPENERS: dict[str, Callable[..., Any]] = {
     "FITS": fits.opened,
 }
 # Formats whose files may not say what their axes are.
-NAMEABLE = ("TIFF", "NPY", "Zarr")
+NAMEABLE = ("TIFF", "NPY", "Zarr", "FITS")
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def opened(path: str | Path, stack: bool = False, axes: Axes | None = None) -> I
     stack : bool
         Whether the first axis of a .npy or .zarr counts pages.  TIFFs know that themselves.
     axes : Axes or None
-        What the axes are, whatever the file says of them.  Those of PNG, JPEG, WebP, BMP and FITS are known.
+        What the axes are, whatever the file says of them.  Those of PNG, JPEG, WebP and BMP are known.
 
     Yields
     ------
@@ -93,6 +93,15 @@ def read_colours(path: str | Path, most: int | None = None) -> np.ndarray:
     """`read`, without alpha."""
     with opened(path) as source:
         return pixels.colours(_only_page(path, source, most), source.alpha)
+
+
+def read_light(path: str | Path, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
+    """`read_colours`, in linear light where the file's values are encoded: by its own curve, or by another one."""
+    with opened(path) as source:
+        colours = pixels.colours(_only_page(path, source, most), source.alpha)
+        if source.curve == "linear":
+            return colours
+        return transfer.decode(colours, source.curve if curve == "auto" else curve, alpha=False)
 
 
 def _only_page(path: str | Path, source: Source, most: int | None) -> np.ndarray:
@@ -202,7 +211,13 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def saving(
-    path: str | Path, image: Any, pages: int | None = None, metadata: Metadata | None = None, *, alpha: bool = False
+    path: str | Path,
+    image: Any,
+    pages: int | None = None,
+    metadata: Metadata | None = None,
+    *,
+    alpha: bool = False,
+    held: bool = False,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an image, or a stack page after page, whole or not at all.
 
@@ -217,6 +232,8 @@ def saving(
         What else is written, as far as the format has a place for it; `Metadata.lost` says what it has none for.
     alpha : bool
         Whether the last channel is alpha.
+    held : bool
+        Whether the caller keeps others from writing there.
 
     Yields
     ------
@@ -238,12 +255,12 @@ def saving(
     with write_errors(path):
         if format == "Zarr":
             with (
-                whole_folder(path, lambda: check_place(path)) as folder,
+                whole_folder(path, lambda: check_place(path), held) as folder,
                 zarrs.saving(folder, (*lead, *shape), dtype, len(lead), metadata) as put,
             ):
                 yield put
         else:
-            with whole(path) as file:
+            with whole(path) as whole_file, fits_files.writing(path, whole_file) as file:
                 if format == "NPY":
                     writer = npys.saving(file, (*lead, *shape), dtype)
                 elif format == "TIFF":
@@ -265,10 +282,20 @@ def write_errors(path: Path) -> Iterator[None]:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def lost(metadata: Metadata, path: str | Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[str]:
+    """What a file of pixels of a shape, pages included, and a dtype does not keep of what was read, in words."""
+    format = format_of(Path(path))
+    if isinstance(metadata.own, tiff_layout.Layout):
+        metadata = replace(metadata, changed=(*metadata.changed, *tiff_writing.changed(metadata.own, dtype)))
+    elif format == "Zarr":
+        metadata = replace(metadata, changed=(*metadata.changed, *zarr_writing.changed(metadata, shape, dtype)))
+    return metadata.lost(format)
+
+
 def recover(path: str | Path) -> None:
     """Put back a Zarr array that a run was about to replace when it was killed."""
     target = Path(os.path.realpath(path))
-    if FORMATS.get(target.suffix.lower()) == "Zarr" and beside(target, "replaced").exists():
+    if FORMATS.get(suffix_of(target)) == "Zarr" and beside(target, "replaced").exists():
         with write_errors(Path(path)), locked(target):
             pass
 
@@ -290,10 +317,15 @@ def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None,
         put(image)
 
 
+def suffix_of(path: Path) -> str:
+    """What decides on the format of a file: its last suffix, or its last two if it is compressed as a whole."""
+    return "".join(path.suffixes[-2:]).lower() if fits_files.is_packed(path) else path.suffix.lower()
+
+
 def format_of(path: Path) -> str:
     path = fits.split(path)[0]
     try:
-        return FORMATS[path.suffix.lower()]
+        return FORMATS[suffix_of(path)]
     except KeyError:
         raise ValueError(f"the suffix must be one of {', '.join(FORMATS)}; it is {path.suffix!r}") from None
 

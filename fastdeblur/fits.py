@@ -5,27 +5,31 @@ from __future__ import annotations
 import io
 import math
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from . import pixels
+from . import fits_files, pixels
+from .axes import Axes
 from .metadata import Metadata, lead_of
 from .missing import Missing, as_written
-from .sources import Source
+from .sources import DEPTH, Source
 
-SUFFIXES = (".fits", ".fit", ".fts", ".fz")
+SUFFIXES = (".fits", ".fit", ".fts", ".fz", *fits_files.SUFFIXES)
 # A FITS file is in blocks of that many bytes; a header is in cards.
 BLOCK, CARD = 2880, 80
 # More than these are no astronomer's, and would take long to read.
 MOST_HEADER, MOST_HDUS = 2**22, 1000
 # Bytes that are converted at once.
 ROWS = 2**22
+# Bytes of an image that waits in memory until it is compressed.
+IN_MEMORY = 2**26
 STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # Keywords that the restored pixels would make untrue.
 UNTRUE = ("CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX")
@@ -43,7 +47,7 @@ def require() -> Any:
 def split(path: Path) -> tuple[Path, str | None]:
     """The file's path, and what chooses an HDU: ``1`` of ``image.fits[1]``."""
     match = re.fullmatch(r"(.+)\[([^\[\]]*)\]", path.name)
-    if match is None or Path(match[1]).suffix.lower() not in SUFFIXES:
+    if match is None or not match[1].lower().endswith(SUFFIXES):
         return path, None
     return path.with_name(match[1]), match[2].strip()
 
@@ -190,53 +194,72 @@ class Kept:
 
 
 @contextmanager
-def opened(path: Path, stack: bool) -> Iterator[Source]:
+def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source]:
     """An image HDU: the chosen one, or the first; further axes count pages."""
     path, chosen = split(path)
-    with path.open("rb") as file, ExitStack() as closing:
-        hdus = _hdus(file)
+    with fits_files.reading(path) as (file, first), ExitStack() as closing:
+        hdus = _hdus(first)
         hdu = _chosen(hdus, chosen)
         sizes = hdu.sizes
         header, compression = hdu.header, None
         if hdu.compressed:
-            image = _compressed(path, hdu, closing)
+            image = _compressed(path, file, hdu, closing)
             header, compression = image.header, _compression(image, hdu.header)
         coding = coding_of(header)
         count, shape = math.prod(sizes[:-2]), sizes[-2:]
-        planes = (count, *shape)
-        size = math.prod(sizes) * coding.stored.itemsize
-        raw: Any = _Decoded(image, planes) if hdu.compressed else None
-        if raw is None:
-            raw = np.memmap(path, coding.stored, "r", hdu.data, planes)
         pixels.check(shape, coding.dtype)
+        if axes is not None:
+            axes, stack = axes.of_shape(sizes), bool(axes.pages)
         one = count == 1 and not stack
         takes = math.prod(shape) * (coding.dtype.itemsize + coding.scaled * coding.stored.itemsize)
+        if hdu.compressed:
+            takes += _Decoded(image, hdu, coding, 0).takes + 2 * math.prod(shape) * coding.stored.itemsize
+
+        def part(number: int) -> Parts | _Decoded:
+            if hdu.compressed:
+                return _Decoded(image, hdu, coding, number)
+            raw = np.memmap(file if fits_files.is_packed(path) else path, coding.stored, "r", hdu.data, (count, *shape))
+            return Parts(raw, coding, hdu.number, number)
+
+        said = _metadata(file, hdus, hdu, header, compression)
+        taken = (f"HDU {hdu.name}",) if chosen is None and len(hdus) > 1 else ()
         yield Source(
             shape=shape,
             dtype=coding.dtype,
             pages=None if one else count,
-            page=lambda number: coding.values(raw[number]),
-            takes=takes + 3 * size * hdu.compressed,
-            array=Parts(raw, coding) if one and not hdu.compressed else None,
+            page=lambda number: part(number)[:, :],
+            takes=takes,
+            array=part(0) if one else None,
+            parts=part,
+            part=part(0).takes,
             alpha=False,
-            metadata=_metadata(file, hdus, hdu, header, compression),
+            metadata=replace(said, axes=axes),
+            notes=(*taken, *(DEPTH,) * (axes is not None and axes.deep)),
             missing=coding.missing,
+            axes=() if axes is None else tuple(zip(axes.pages, axes.lead, strict=True)),
         )
 
 
 def mapped(path: Path) -> np.memmap:
     """The numbers of the first image of a file that `saving` has written, without its axes of length 1."""
-    with path.open("rb") as file:
-        hdu = _chosen(_hdus(file), None)
-    return np.memmap(path, coding_of(hdu.header).stored, "r", hdu.data, hdu.sizes)
+    with fits_files.reading(path) as (file, first):
+        hdu = _chosen(_hdus(first), None)
+        return np.memmap(
+            file if fits_files.is_packed(path) else path, coding_of(hdu.header).stored, "r", hdu.data, hdu.sizes
+        )
 
 
 class Parts:
-    """Values of any part of an image that lies in a file, one copy each."""
+    """Values of any part of an image that lies in a file, one copy each.
 
-    def __init__(self, raw: np.memmap, coding: Coding):
-        self._raw: np.ndarray = raw[0]
-        self._coding = coding
+    `identity` tells it from others in the same file, see large.reading.Sliced.
+    """
+
+    takes = 0
+
+    def __init__(self, raw: np.memmap, coding: Coding, hdu: int, number: int):
+        self._raw: np.ndarray = raw[number]
+        self._coding, self.identity = coding, {"hdu": hdu, "page": number}
         self.shape, self.dtype = self._raw.shape, coding.dtype
         # What has been read is not to count as memory, see large.reading.give_back.
         self._mmap, self.mode = raw._mmap, raw.mode  # type: ignore[attr-defined]
@@ -246,25 +269,27 @@ class Parts:
 
 
 class _Decoded:
-    """Planes of a compressed image, all of which are decoded at once."""
+    """Values of any part of a compressed image, of which only the tiles that it touches are decoded."""
 
-    def __init__(self, image: Any, planes: tuple[int, ...]):
-        self._image, self._planes = image, planes
-        self._found: np.ndarray | None = None
+    def __init__(self, image: Any, hdu: Hdu, coding: Coding, number: int):
+        self._image, self._coding, self.identity = image, coding, {"hdu": hdu.number, "page": number}
+        self._lead = tuple(map(int, np.unravel_index(number, hdu.sizes[:-2]))) if hdu.sizes[:-2] else ()
+        self.shape, self.dtype = hdu.sizes[-2:], coding.dtype
+        tile = tuple(map(int, image.tile_shape))
+        self.chunks = tile[-2:]
+        #: Bytes that this takes beside the part: the compressed image, a copy of what of it is decoded, and tiles.
+        self.takes = 2 * (hdu.end - hdu.data) + 3 * math.prod(tile) * coding.stored.itemsize
 
-    def __getitem__(self, number: int) -> np.ndarray:
-        if self._found is None:
-            self._found = np.asarray(self._image.data).reshape(self._planes)
-        found: np.ndarray = self._found[number]
-        return found
+    def __getitem__(self, part: Any) -> np.ndarray:
+        return self._coding.values(np.asarray(self._image.section[(*self._lead, *part)]))
 
 
-def _hdus(file: IO[bytes]) -> list[Hdu]:
+def _hdus(file: Any) -> list[Hdu]:
     """All HDUs of a file; what follows the last one, and is none, is left alone."""
     fits = require()
     found: list[Hdu] = []
-    size, start = file.seek(0, 2), 0
-    while start < size:
+    start = 0
+    while fits_files.reach(file, start + BLOCK) > start:
         file.seek(start)
         first = file.read(9)
         if first != b"SIMPLE  =" if start == 0 else not first.startswith(b"XTENSION"):
@@ -275,11 +300,13 @@ def _hdus(file: IO[bytes]) -> list[Hdu]:
         header = fits.Header.fromstring(content)
         data = start + len(content)
         length = _length(header)
+        size = fits_files.reach(file, data + length)
         if data + length > size:
             raise ValueError(
                 f"it is truncated, or damaged: its HDU {len(found)} speaks of {length} bytes, {size - data} are there"
             )
-        end = min(data + -(-length // BLOCK) * BLOCK, size)
+        end = data + -(-length // BLOCK) * BLOCK
+        end = min(end, fits_files.reach(file, end))
         found.append(Hdu(len(found), header, start, data, end))
         start = data + -(-length // BLOCK) * BLOCK
     if not found:
@@ -287,11 +314,12 @@ def _hdus(file: IO[bytes]) -> list[Hdu]:
     return found
 
 
-def _header(file: IO[bytes], start: int) -> bytes:
+def _header(file: Any, start: int) -> bytes:
     """The blocks of a header."""
-    file.seek(start)
     content = bytearray()
     while len(content) < MOST_HEADER:
+        fits_files.reach(file, start + len(content) + BLOCK)
+        file.seek(start + len(content))
         block = file.read(BLOCK)
         if len(block) < BLOCK:
             raise ValueError("it is truncated, or damaged: a header of it has no end")
@@ -358,12 +386,17 @@ def _chosen(hdus: list[Hdu], chosen: str | None) -> Hdu:
     return found[0]
 
 
-def _compressed(path: Path, hdu: Hdu, closing: ExitStack) -> Any:
+def _compressed(path: Path, file: IO[bytes], hdu: Hdu, closing: ExitStack) -> Any:
     """A compressed image, as astropy knows it, with the header that it would have uncompressed."""
     tiles = [_whole(hdu.header, f"ZTILE{axis}", 1) for axis in range(1, len(hdu.sizes) + 1)]
     if any(not 1 <= tile <= max(size, 1) for tile, size in zip(tiles, hdu.sizes[::-1], strict=True)):
         raise ValueError(f"it is damaged: its tiles have the sizes {tiles}, its image {hdu.sizes[::-1]}")
-    images = closing.enter_context(require().open(path, memmap=False, do_not_scale_image_data=True))
+    # A file of its own, since a reader that others share is never where it is thought to be.
+    own: Any = path
+    if fits_files.is_packed(path):
+        file.seek(0)
+        own = io.BytesIO(file.read())
+    images = closing.enter_context(require().open(own, memmap=False, do_not_scale_image_data=True))
     return images[hdu.number]
 
 
@@ -387,7 +420,14 @@ def _compression(image: Any, header: Any) -> dict[str, Any]:
 def _metadata(file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compression: dict[str, Any] | None) -> Metadata:
     words = ["the FITS header", *["other HDUs"] * (len(hdus) > 1)]
     untrue = tuple(name for name in UNTRUE if name in header)
-    return Metadata("FITS", own=Kept(file, hdu, header, compression), own_words=tuple(words), unread=untrue)
+    title = header.get("OBJECT")
+    return Metadata(
+        "FITS",
+        description=title.strip() or None if isinstance(title, str) else None,
+        own=Kept(file, hdu, header, compression),
+        own_words=tuple(words),
+        unread=untrue,
+    )
 
 
 @contextmanager
@@ -399,13 +439,21 @@ def saving(
     header, coding = header_for(
         kept, shape, dtype, lead_of(metadata, pages), metadata.history if metadata is not None else ""
     )
+    if kept is None and metadata is not None and metadata.description:
+        header.add_comment(_ascii(metadata.description))
     hole = _hole(kept, coding)
     if kept is not None:
         _copy(kept.file, file, 0, kept.hdu.start)
     if kept is not None and kept.compression is not None:
-        found: list[np.ndarray] = []
-        yield lambda page: found.append(_with_holes(page, hole))
-        file.write(_compress(np.stack(found), header, kept, dtype))
+        planes, written = _room((pages or 1, *shape), dtype), 0
+
+        def collect(page: np.ndarray) -> None:
+            nonlocal written
+            planes[written] = _with_holes(page, hole)
+            written += 1
+
+        yield collect
+        file.write(_compress(planes, header, kept, dtype))
     else:
         file.write(_text(header))
         written = 0
@@ -424,6 +472,14 @@ def saving(
         file.write(bytes(-written % BLOCK))
     if kept is not None:
         _copy(kept.file, file, kept.hdu.end, None)
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array, in a file without a name if it is large."""
+    if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", 0, shape)
 
 
 def header_for(
@@ -456,8 +512,14 @@ def header_for(
         ):  # missing pixels have become another number
             header["BLANK"] = int(coding.numbers(as_written(blank, before.dtype, coding.dtype)[None])[0])
     if history:
-        header.add_history(history.encode("ascii", "backslashreplace").decode())
+        header.add_history(_ascii(history))
     return header, coding
+
+
+def _ascii(text: str) -> str:
+    """A text in the characters that a header has, in one line."""
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return printable.encode("ascii", "backslashreplace").decode()
 
 
 def _hole(kept: Kept | None, coding: Coding) -> Any:

@@ -18,7 +18,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "TIFF": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
     "NPY": frozenset(),
     "Zarr": frozenset(),
-    "FITS": frozenset(),
+    "FITS": frozenset({"description"}),
 }
 # What a format has no room for beyond so many bytes.
 ROOM = {"JPEG": {"exif": 65000, "xmp": 65000, "description": 65000}}

@@ -31,6 +31,12 @@ MODES = {
 TRANSPARENT = Missing(find=lambda stored, part, number: stored[..., -1] == 0, identity=("transparent",))
 # What can be written, in pixels along either side.
 SIDE, SIDES = 2**31 - 1, {"JPEG": 65500, "WebP": 16383}
+# What the header of a BMP may say of colours; a profile is not read beyond so many bytes.
+PROFILE_EMBEDDED, MOST_PROFILE = 0x4D424544, 2**24
+COLOURS_OF_BMP = {
+    0: "primaries and a gamma", 0x73524742: "sRGB", 0x57696E20: "that of Windows, sRGB", 0x4C494E4B: "a profile's name",
+    PROFILE_EMBEDDED: "a profile",
+}  # fmt: skip
 # And how many channels: WebP and BMP have no gray with alpha, and BMP no alpha that is read everywhere.
 CHANNELS = {"PNG": (1, 2, 3, 4), "JPEG": (1, 3), "WebP": (3, 4), "BMP": (1, 3)}
 
@@ -85,6 +91,9 @@ def _of_photograph(picture: PIL.Image.Image) -> Source:
     info, jpeg = picture.info, picture.format in ("JPEG", "MPO")
     segments, unread = jpegs.segments(picture) if jpeg else ((), ())
     comment = info.get("comment") if jpeg else None
+    if picture.format == "BMP":
+        profile, unread = _colours_of_bmp(Path(str(getattr(picture, "filename", ""))))
+        info = info | {"icc_profile": profile}
     metadata = Metadata(
         "JPEG" if jpeg else {"WEBP": "WebP"}.get(str(picture.format), str(picture.format)),
         icc=info.get("icc_profile"), exif=(info.get("exif") or b"").removeprefix(exifs.PREFIX) or None,
@@ -94,6 +103,24 @@ def _of_photograph(picture: PIL.Image.Image) -> Source:
     )  # fmt: skip
     curve, notes = _curve(metadata.icc, None, "linear" if picture.format == "BMP" else "srgb")
     return _turned(replace(of_picture(picture, False), curve=curve, notes=notes), metadata)
+
+
+def _colours_of_bmp(path: Path) -> tuple[bytes | None, list[str]]:
+    """The profile in a BMP, and words for what its header says of colours, which Pillow does not write."""
+    with path.open("rb") as file:
+        head = file.read(14 + 124)
+        size, named = (int.from_bytes(head[at : at + 4], "little") for at in (14, 70))
+        if size < 108 or len(head) < 14 + size:  # headers of 108 bytes and more speak of colours
+            return None, []
+        profile = None
+        if size >= 124 and named == PROFILE_EMBEDDED:
+            start, length = (int.from_bytes(head[at : at + 4], "little") for at in (126, 130))
+            file.seek(14 + start)
+            profile = file.read(min(length, MOST_PROFILE)) or None
+        if profile:
+            return profile, []
+    word = COLOURS_OF_BMP.get(named, "of a number that nothing knows")
+    return None, [f"the colour space in the header of a BMP ({word})"]
 
 
 def _dpi(picture: PIL.Image.Image) -> tuple[float, float] | None:

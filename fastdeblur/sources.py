@@ -40,6 +40,8 @@ class Source:
         What gives any part of the image, or stack, without reading the rest; None where that is not possible.
     part : int
         Bytes that reading a small part of `array` takes beside the part itself.
+    parts : callable or None
+        What gives, of a stack, any part of the page of that number, as `array` of a single image.
     alpha : bool
         Whether the last channel is alpha: only if the file says so.  Otherwise all channels are data.
     curve : {"linear", "srgb"} or float
@@ -50,6 +52,8 @@ class Source:
         Which pixels are none, beside those that are NaN.
     notes : tuple of str
         What there is to say about how it was read.
+    axes : tuple of (str, int)
+        Letters and sizes of the axes that count pages, the last one fastest, where they are known.
     """
 
     shape: tuple[int, ...]
@@ -59,11 +63,27 @@ class Source:
     takes: int
     array: Any = None
     part: int = 0
+    parts: Callable[[int], Any] | None = None
     alpha: bool = False
     curve: str | float = "linear"
     metadata: Metadata | None = None
     missing: Missing | None = None
     notes: tuple[str, ...] = ()
+    axes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def planes(self) -> int:
+        """How many channels there are of which each has pages of its own; 1 if it is not known that there are."""
+        sizes = dict(self.axes)
+        there = self.pages is not None and math.prod(sizes.values()) == self.pages
+        return sizes.get("C", 1) if there and len(self.shape) == 2 else 1
+
+    def channel_of(self, number: int) -> int | None:
+        """Which channel that page is of; None if all pages are alike."""
+        if self.planes == 1:
+            return None
+        at = np.unravel_index(number, [size for _, size in self.axes])
+        return int(at[[letter for letter, _ in self.axes].index("C")])
 
     def check_size(self, most: int) -> None:
         """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""
@@ -99,6 +119,7 @@ def of_array(array: Any, stack: bool, extra: int = 0) -> Source:
         takes=math.prod(page) * dtype.itemsize + extra,
         array=array,
         part=extra,
+        parts=(lambda number: array[number]) if stack else None,
     )
 
 
@@ -115,8 +136,10 @@ def of_axes(array: Any, axes: Axes, format: str, extra: int = 0) -> Source:
         pages=math.prod(lead) if lead else None,
         page=lambda number: np.array(array[np.unravel_index(number, lead) if lead else ...]),
         array=array,
+        parts=(lambda number: array[np.unravel_index(number, lead)]) if lead else None,
         metadata=Metadata(format, axes=axes),
         notes=(DEPTH,) if axes.deep else (),
+        axes=tuple(zip(axes.pages, lead, strict=True)),
     )
 
 

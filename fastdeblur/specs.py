@@ -11,7 +11,7 @@ import numpy as np
 from . import files, psf
 
 
-def read_psf(spec: str, most: int | None = None) -> np.ndarray:
+def read_psf(spec: str, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
     """Make or read a psf that sums to 1.
 
     Parameters
@@ -22,6 +22,8 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
         colours are averaged and whose alpha is ignored; of a stack each page is the psf of a channel.
     most : int or None
         Most bytes that reading the file may take.
+    curve : {"auto", "linear", "srgb"} or float
+        How values follow from light in a picture whose values are not proportional to it; "auto" is what the file says.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def read_psf(spec: str, most: int | None = None) -> np.ndarray:
         raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})") from None
     pages = _pages(spec, most)
     if pages is None:
-        return _from_file(spec, most, psf.normalise)
+        return _from_file(spec, most, curve, psf.normalise)
     try:
         return np.stack([psf.normalise(page) for page in pages], axis=-1)
     except ValueError as error:
@@ -65,7 +67,7 @@ def _pages(path: str, most: int | None) -> list[np.ndarray] | None:
         return [source.page(number) for number in range(source.pages)]
 
 
-def psf_of_point(path: str, most: int | None = None) -> np.ndarray:
+def psf_of_point(path: str, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
     """A psf from a file with a picture of a star or a bead, by `fastdeblur.psf.from_image`.
 
     Parameters
@@ -74,6 +76,8 @@ def psf_of_point(path: str, most: int | None = None) -> np.ndarray:
         The name of an image file, whose colours are averaged and whose alpha is ignored.
     most : int or None
         Most bytes that reading the file may take.
+    curve : {"auto", "linear", "srgb"} or float
+        As for `read_psf`.
 
     Returns
     -------
@@ -84,11 +88,13 @@ def psf_of_point(path: str, most: int | None = None) -> np.ndarray:
     ValueError
         If there is no such picture.
     """
-    return _from_file(path, most, psf.from_image)
+    return _from_file(path, most, curve, psf.from_image)
 
 
-def _from_file(path: str, most: int | None, build: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    image = files.read_colours(path, most)
+def _from_file(
+    path: str, most: int | None, curve: str | float, build: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    image = files.read_light(path, most, curve)
     try:
         return build(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
     except ValueError as error:

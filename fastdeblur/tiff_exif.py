@@ -11,7 +11,7 @@ EXIF, GPS = 34665, 34853
 DIRECTORIES = (EXIF, GPS)
 # Tags of the first directory that are said of the photograph: maker, model, date, artist, copyright.
 ABOUT = (271, 272, 306, 315, 33432)
-# What points to yet another directory.
+# What in EXIF's directory points to yet another: interoperability, by which DCF names a photograph's colour space.
 INNER = 40965
 # tifffile does not write tags that point to directories; with these codes, which nothing has, it does.
 UNNAMED = {EXIF: 34666, GPS: 34854}
@@ -38,12 +38,38 @@ def read(at: Callable[[int, int], bytes], place: int, order: str, big: bool) -> 
         length = values * SIZES.get(kind, 0)
         field = table[start + 4 + struct.calcsize(word) : start + size]
         room -= length
-        if not length or room < 0 or code == INNER:
+        if not length or room < 0:
             continue
         value = field[:length] if length <= len(field) else at(struct.unpack(order + word, field)[0], length)
         if len(value) == length:
             found.append((code, kind, values, value))
     return found
+
+
+def nested(
+    at: Callable[[int, int], bytes], directories: dict[int, list[Entry]], order: str, big: bool
+) -> dict[int, list[Entry]]:
+    """Directories without what in them points elsewhere, and the one that EXIF's points to, as that of `INNER`."""
+    inner = [each for each in directories.get(EXIF, []) if each[0] == INNER]
+    found = {code: [each for each in entries if each[0] != INNER] for code, entries in directories.items()}
+    if inner and inner[0][1] in (4, 13) and len(inner[0][3]) == 4:
+        entries = read(at, struct.unpack(order + "I", inner[0][3])[0], order, big)
+        found[INNER] = [each for each in entries if each[0] not in (INNER, *DIRECTORIES)]
+    return found
+
+
+def placed(directories: dict[int, list[Entry]], place: int, order: str, big: bool) -> tuple[bytes, dict[int, int]]:
+    """Directories that are to lie from a place on, and where those begin that the image's directory points to."""
+    content, places = b"", dict[int, int]()
+    for code in sorted(directories, key=lambda code: code != INNER):  # that first, whose place another one tells
+        entries = directories[code]
+        if code == EXIF and INNER in places:
+            entries = [*entries, (INNER, 4, 1, struct.pack(order + "I", places[INNER]))]
+        if entries:
+            places[code] = place + len(content)
+            piece = packed(entries, places[code], order, big)
+            content += piece + b"\0" * (len(piece) % 2)
+    return content, {code: at for code, at in places.items() if code != INNER}
 
 
 def packed(entries: list[Entry], place: int, order: str, big: bool) -> bytes:
@@ -78,16 +104,14 @@ def point_to(file: IO[bytes], place: int, order: str, big: bool) -> None:
 
 def joined(about: list[Entry], directories: dict[int, list[Entry]], order: str) -> bytes | None:
     """EXIF as other formats have it; None if there is none."""
-    present = {code: entries for code, entries in directories.items() if entries}
+    present = [code for code in DIRECTORIES if directories.get(code) or (code == EXIF and directories.get(INNER))]
     if not present:
         return None
     head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
     first = [*about, *((code, 4, 1, bytes(4)) for code in present)]
     place = len(head) + len(packed(first, len(head), order, False))
-    first, rest = list(about), b""
-    for code, entries in present.items():
-        first.append((code, 4, 1, struct.pack(order + "I", place + len(rest))))
-        rest += packed(entries, place + len(rest), order, False)
+    rest, places = placed(directories, place, order, False)
+    first = [*about, *((code, 4, 1, struct.pack(order + "I", at)) for code, at in places.items())]
     return head + packed(first, len(head), order, False) + rest
 
 
@@ -104,6 +128,5 @@ def parted(exif: bytes) -> tuple[str, list[Entry], dict[int, list[Entry]]]:
     first = read(at, struct.unpack_from(order + "I", content, 4)[0], order, False)
     places = {code: struct.unpack(order + "I", value)[0] for code, kind, _, value in first if code in DIRECTORIES
               and kind in (4, 13) and len(value) == 4}  # fmt: skip
-    return order, [each for each in first if each[0] in ABOUT], {
-        code: read(at, place, order, False) for code, place in places.items()
-    }  # fmt: skip
+    directories = {code: read(at, place, order, False) for code, place in places.items()}
+    return order, [each for each in first if each[0] in ABOUT], nested(at, directories, order, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ OWN = {
 # Bytes of tags, of all pages together, that are read at most.
 MOST_TAGS = 2**28
 MOST_OVERVIEWS = 64
+# How many times the pixels of every other page that is not marked an image has, of which those are no stack.
+SMALLER = 2
 
 Tag = tuple[int, int, int, Any, bool]
 
@@ -54,11 +57,17 @@ class Image:
         The page that says where it has pixels.
     overviews : tuple of (int, int)
         Rows and columns of its reduced copies.
+    others : tuple of (int, int)
+        Those of smaller pages of which the file does not say what they are, and which are no copies.
+    unmarked : int
+        How many of the reduced copies are not marked so.
     """
 
     place: int
     mask: int | None = None
     overviews: tuple[tuple[int, int], ...] = ()
+    others: tuple[tuple[int, int], ...] = ()
+    unmarked: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,56 @@ def images_of(pages: Any) -> tuple[Image, ...]:
             found[-1] = Image(found[-1].place, place, found[-1].overviews)
         elif not kind & MASK:
             found[-1] = Image(found[-1].place, found[-1].mask, (*found[-1].overviews, shape))
-    return tuple(found)
+    return _largest(pages, found)
+
+
+def _largest(pages: Any, images: list[Image]) -> tuple[Image, ...]:
+    """Images of one size; if one is much larger than all others, which are not marked, that alone.
+
+    Scanners of slides write smaller copies, a label and a view of the whole slide as if they were pages of a stack.
+    """
+    shapes = [(int(pages[each.place].imagelength), int(pages[each.place].imagewidth)) for each in images]
+    largest = max(range(len(images)), key=lambda at: math.prod(shapes[at]))
+    if len(set(shapes)) == 1:
+        return tuple(images)
+    rows, cols = shapes[largest]
+    others = [at for at in range(len(images)) if at != largest]
+    if any(
+        shapes[at][0] > rows or shapes[at][1] > cols or SMALLER * math.prod(shapes[at]) > rows * cols for at in others
+    ):
+        sizes = ", ".join(f"{down}x{across}" for down, across in dict.fromkeys(shapes))
+        raise ValueError(
+            f"its {len(images)} pages must be one image, or a stack of images of one shape and dtype, or one image "
+            f"that is much larger than all others; they are {sizes} (save those of one size apart)"
+        )
+    copies = [at for at in others if _is_copy(pages[images[largest].place], pages[images[at].place], largest < at)]
+    first = images[largest]
+    overviews = [*first.overviews, *(each for at in copies for each in (shapes[at], *images[at].overviews))]
+    left = [at for at in others if at not in copies]
+    return (
+        replace(
+            first,
+            overviews=tuple(sorted(dict.fromkeys(overviews), key=math.prod, reverse=True)),
+            others=tuple(each for at in left for each in (shapes[at], *images[at].overviews)),
+            unmarked=len(copies),
+        ),
+    )
+
+
+def _is_copy(page: Any, small: Any, after: bool) -> bool:
+    """Whether a smaller page is an overview as far as can be told: of pixels of one kind, a whole factor smaller."""
+    kinds = [(each.dtype, each.photometric, int(each.samplesperpixel)) for each in (page, small)]
+    sides = ((int(page.imagelength), int(small.imagelength)), (int(page.imagewidth), int(small.imagewidth)))
+    factors = {round(size / part) for size, part in sides}
+    factor = max(factors)
+    whole = all(part in (size // factor, -(-size // factor)) for size, part in sides)
+    return after and page.is_tiled == small.is_tiled and kinds[0] == kinds[1] and len(factors) == 1 and whole
+
+
+def _listed(shapes: tuple[tuple[int, int], ...]) -> str:
+    """Smaller pages in words."""
+    sizes = ", ".join(f"{down}x{across}" for down, across in shapes[:5]) + (", ..." if len(shapes) > 5 else "")
+    return f"{len(shapes)} smaller page{'s' * (len(shapes) > 1)} of which it does not say what they are ({sizes})"
 
 
 def _kind_of(page: Any) -> int:
@@ -153,7 +211,7 @@ def layout_of(tiff: Any, images: tuple[Image, ...], valid: Any) -> Layout:
         if len(known) <= len(first.subifds) or len(known) > MOST_OVERVIEWS:
             raise ValueError("it is damaged: its reduced images follow one another in a circle, or are too many")
         sizes = [(int(each.imagelength), int(each.imagewidth)) for each in first.pages if _kind_of(each) & REDUCED]
-        images = tuple(Image(each.place, each.mask, tuple(sizes)) for each in images)
+        images = tuple(replace(each, overviews=tuple(sizes)) for each in images)
     planar = int(first.planarconfig or 1) == 2
     return Layout(
         byteorder=tiff.byteorder,
@@ -242,7 +300,7 @@ def _directories(tiff: Any, page: Any) -> dict[int, list[tiff_exif.Entry]]:
             value = at(int(tag.offset) + (12 if tiff.is_bigtiff else 8), 4 if int(tag.dtype) in (4, 13) else 8)
             place = int.from_bytes(value, "little" if tiff.byteorder == "<" else "big")
             found[int(tag.code)] = tiff_exif.read(at, place, tiff.byteorder, bool(tiff.is_bigtiff))
-    return found
+    return tiff_exif.nested(at, found, tiff.byteorder, bool(tiff.is_bigtiff))
 
 
 def _resolution(page: Any) -> dict[str, Any]:
@@ -280,6 +338,7 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
     words += ["overviews"] if layout.images[0].overviews else []
     words += ["the transparency mask"] if layout.valid is not None else []
     unread = [word for code, word in LOST.items() if code in present]
+    unread += [_listed(layout.images[0].others)] if layout.images[0].others else []
     if _is_cloud_optimised(tiff):
         unread.append("the order of a cloud-optimised file")
     about = [(code, int(tag.dtype), int(tag.count), raw(code) or b"") for code, tag in present.items()

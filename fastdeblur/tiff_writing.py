@@ -136,13 +136,20 @@ def _writes(compression: int, predictor: int, dtype: np.dtype[Any]) -> bool:
 
 
 def changed(layout: Layout, dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """What of the layout cannot be written again, in words."""
-    compression, _ = _packing(layout, dtype)
-    if LOSSLESS.get(layout.compression) == compression:
-        return ()
-    name = NAMES.get(layout.compression, f"number {layout.compression}")
-    why = "which loses detail" if layout.compression not in LOSSLESS else "which needs the package imagecodecs"
-    return (f"the compression {name}, {why} (deflate instead)",)
+    """What of the layout cannot be written again around pixels of a dtype, in words."""
+    compression, predictor = _packing(layout, dtype)
+    words = []
+    if LOSSLESS.get(layout.compression) != compression:
+        name = NAMES.get(layout.compression, f"number {layout.compression}")
+        why = "which loses detail" if layout.compression not in LOSSLESS else "which needs the package imagecodecs"
+        words.append(f"the compression {name}, {why} (deflate instead)")
+    wanted = layout.predictor
+    if wanted in (2, 3) and dtype.kind != layout.dtype.kind:  # each kind of numbers has its own
+        wanted = 3 if dtype.kind == "f" else 2
+    if layout.predictor > 1 and compression != 1 and predictor != wanted:
+        needs = "" if _writes(compression, 3, np.dtype(np.float32)) else ", which needs the package imagecodecs"
+        words.append(f"the predictor {wanted}{needs} ({'none' if predictor == 1 else predictor} instead)")
+    return tuple(words)
 
 
 @contextmanager
@@ -198,14 +205,9 @@ def _put_directories(
     file: IO[bytes], directories: dict[int, list[tiff_exif.Entry]], order: Any, big: bool
 ) -> list[Any]:
     """Write directories where the first image's will follow; returns the tags that point to them."""
-    tags = []
-    for code, entries in directories.items():
-        if entries:
-            place = file.tell()
-            content = tiff_exif.packed(entries, place, order, big)
-            file.write(content + b"\0" * (len(content) % 2))
-            tags.append((tiff_exif.UNNAMED[code], 16 if big else 4, 1, place, True))
-    return tags
+    content, places = tiff_exif.placed(directories, file.tell(), order, big)
+    file.write(content)
+    return [(tiff_exif.UNNAMED[code], 16 if big else 4, 1, place, True) for code, place in places.items()]
 
 
 class _Page:

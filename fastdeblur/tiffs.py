@@ -21,7 +21,6 @@ from .metadata import Metadata
 from .missing import Missing
 from .sources import DEPTH, Source
 from .tiff_layout import DESCRIPTION, GDAL_NODATA, PLAIN, Image, Layout, axes_of, images_of, layout_of, metadata_of
-from .tiff_writing import changed
 
 if TYPE_CHECKING:
     import tifffile
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 STREAMED = {8: "zlib", 32946: "zlib", 34925: "lzma"}
 BY_IMAGECODECS = {5: "lzw", 34926: "zstd", 50000: "zstd", 32773: "packbits"}
 PACKBITS = 32773
+# Pages of a stack of which it is seen whether parts of them can be read.
+MOST_LOOKED = 100
 
 
 @contextmanager
@@ -52,22 +53,30 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
         layout = layout_of(tiff, images, valid)
         planes = 1 if len(tiff.pages) > 1 else _planes(tiff)
         count = planes if planes > 1 else len(images)
-        said, notes = replace(metadata_of(tiff, layout), changed=changed(layout, dtype)), _notes(first, count)
+        said, notes = metadata_of(tiff, layout), _notes(first, count, images[0])
         if axes is not None:
             axes, said = _named(axes, first, shape, count, said)
-            notes = (DEPTH,) if axes.deep else ()
+            notes = (*(DEPTH,) * axes.deep, *(each for each in notes if each != DEPTH))
             stack = bool(axes.pages)
+        known = _known(first, shape, count) if axes is None else zip(axes.pages, axes.lead, strict=True)
         source = Source(
             shape, dtype, count if stack or count > 1 else None, lambda number: _page(path, tiff, images[number].place),
             first.nbytes if planes > 1 else takes,
             alpha=len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,)),
-            metadata=said, missing=_missing(first, layout, valid), notes=notes,
+            metadata=said, missing=_missing(first, layout, valid), notes=notes, axes=tuple(known),
         )  # fmt: skip
         if planes > 1:
-            source = replace(source, page=lambda number: _plane(tiff, number))
-        elif source.pages is None and first.photometric in (1, 2) and _orientation(first) == 1:
+            source = replace(source, page=lambda number: _plane(tiff, number), parts=_planes_in_parts(path, tiff))
+        elif first.photometric in (1, 2) and _orientation(first) == 1:
             array = _in_parts(path, tiff, first, turn)
-            source = replace(source, array=array, part=array.takes if isinstance(array, (Chunks, Planes)) else 0)
+            part = array.takes if isinstance(array, (Chunks, Planes)) else 0
+            if source.pages is None:
+                source = replace(source, array=array, part=part)
+            elif all(
+                _in_parts(path, tiff, tiff.pages[image.place], turn) is not None for image in images[:MOST_LOOKED]
+            ):
+                parts = lambda number: _in_parts(path, tiff, tiff.pages[images[number].place], turn)  # noqa: E731
+                source = replace(source, parts=parts, part=part)
         yield source
 
 
@@ -116,16 +125,28 @@ def _missing(page: Any, layout: Layout, valid: _Masks | None) -> Missing | None:
 def _named(axes: Axes, page: Any, shape: tuple[int, ...], count: int, said: Metadata) -> tuple[Axes, Metadata]:
     """Axes with the sizes that the file tells, and metadata that say them."""
     axes.check_page(shape)
-    texts = [str(tag.value) for tag in page.tags if tag.code == DESCRIPTION] or [""]
-    text = texts[tiff_axes.telling(texts)]
+    text = _telling(page)
     axes = axes.of_pages(count, tuple(size for _, size in tiff_axes.known_of(text, shape, count)))
     return axes, replace(said, axes=axes, changed=(*said.changed, *tiff_axes.changed(text, shape, axes)))
 
 
-def _notes(page: Any, count: int) -> tuple[str, ...]:
-    """What there is to say of the axes of a stack."""
+def _telling(page: Any) -> str:
+    """The description of a page that tells of axes, if one does."""
+    texts = [str(tag.value) for tag in page.tags if tag.code == DESCRIPTION] or [""]
+    return texts[tiff_axes.telling(texts)]
+
+
+def _known(page: Any, shape: tuple[int, ...], count: int) -> list[tuple[str, int]]:
+    """Letters and sizes of the axes that count pages, as the file tells; empty if it does not."""
+    return tiff_axes.known_of(_telling(page), shape, count) if count > 1 else []
+
+
+def _notes(page: Any, count: int, image: Image) -> tuple[str, ...]:
+    """What there is to say of the axes of a stack, and of pages that are none of it."""
     planes = axes_of(str(page.tags.valueof(270, default=""))).get("Z", 1)
-    return (DEPTH,) if planes > 1 and count % planes == 0 else ()
+    found = (DEPTH,) if planes > 1 and count % planes == 0 else ()
+    copies = f"{image.unmarked} smaller page{'s' * (image.unmarked > 1)} taken for overviews"
+    return (*found, copies) if image.unmarked else found
 
 
 def _check_chain(path: Path) -> None:
@@ -345,6 +366,16 @@ class Planes:
         for at, plane in enumerate(self._planes):
             found[..., at] = plane[part[:2]]
         return found[(slice(None), slice(None), *part[2:])]
+
+
+def _planes_in_parts(path: Path, tiff: tifffile.TiffFile) -> Callable[[int], Any] | None:
+    """What gives any part of images behind a single page, if they are as they are shown."""
+    page = tiff.pages.first
+    if page.photometric not in (1, 2) or _orientation(page) != 1 or np.dtype(page.dtype).kind == "b":
+        return None
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    first, size = page.dataoffsets[0], page.nbytes
+    return lambda number: np.memmap(path, dtype, "r", first + number * size, tuple(page.shape))
 
 
 def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:

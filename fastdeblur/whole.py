@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,11 +51,14 @@ def whole(path: str | Path) -> Iterator[Any]:
 
 
 @contextmanager
-def whole_folder(path: str | Path, check: Callable[[], None]) -> Iterator[Path]:
-    """`whole`, for an empty folder; `check` refuses to replace what is there at the end."""
+def whole_folder(path: str | Path, check: Callable[[], None], held: bool = False) -> Iterator[Path]:
+    """`whole`, for an empty folder; `check` refuses to replace what is there at the end.
+
+    It is locked meanwhile, unless the caller has done that: `held`.
+    """
     target = Path(os.path.realpath(path))
     temporary = _temporary(target)
-    with locked(target):
+    with nullcontext() if held else locked(target):
         try:
             temporary.mkdir()
             yield temporary

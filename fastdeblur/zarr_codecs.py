@@ -41,7 +41,7 @@ def limited(described: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
 
 def stored_most(described: dict[str, Any], dtype: np.dtype[Any]) -> int:
     """Bytes that a chunk, or a shard, may have before it is decompressed, and after."""
-    names = [_name(codec) for codec in _all(described)]
+    names = [name_of(codec) for codec in _all(described)]
     pixels = math.prod(chunk_of(described)) * dtype.itemsize
     index = 16 * shard_chunks(described) if SHARDS in names else 0
     return int((ROOM if FILTERS & set(names) else 1) * pixels * 9 // 8 + index + 2**16)
@@ -62,7 +62,7 @@ def shard_chunks(described: dict[str, Any]) -> int:
     """How many chunks a shard has; 1 without shards."""
     count, outer = 1, chunk_of(described)
     for codec in _all(described):
-        if _name(codec) == SHARDS:
+        if name_of(codec) == SHARDS:
             inner = codec["configuration"]["chunk_shape"]
             count *= math.prod(-(-size // max(int(part), 1)) for size, part in zip(outer, inner, strict=True))
             outer = tuple(inner)
@@ -73,9 +73,9 @@ def _of_chunk(codecs: list[Any], chunk: tuple[int, ...], dtype: np.dtype[Any], m
     """Codecs of version 3, those within shards included."""
     changed = []
     for codec in _limited(codecs, most):
-        if _name(codec) == SHARDS:
+        if name_of(codec) == SHARDS:
             inner = codec["configuration"]
-            for name in map(_name, inner.get("index_codecs") or []):
+            for name in map(name_of, inner.get("index_codecs") or []):
                 if name not in PLAIN:
                     raise _unknown(name)
             within = tuple(map(int, inner["chunk_shape"]))
@@ -88,14 +88,14 @@ def _of_chunk(codecs: list[Any], chunk: tuple[int, ...], dtype: np.dtype[Any], m
 
 
 def _limited(codecs: list[Any], most: int) -> list[Any]:
-    packed = [_name(codec) for codec in codecs if _name(codec) in expansion.ZARR_CODECS]
+    packed = [name_of(codec) for codec in codecs if name_of(codec) in expansion.ZARR_CODECS]
     if len(packed) > 1:
         raise ValueError(f"it is compressed more than once, by {' and '.join(packed)}, and not read")
     return [_one(codec, most) for codec in codecs]
 
 
 def _one(codec: Any, most: int) -> Any:
-    name = _name(codec)
+    name = name_of(codec)
     if name in PLAIN or name == SHARDS:
         return codec
     if name not in expansion.ZARR_CODECS:
@@ -123,7 +123,8 @@ def _all(described: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _name(codec: Any) -> str:
+def name_of(codec: Any) -> str:
+    """A codec's name, whichever version of the format or package it is of."""
     if isinstance(codec, str):  # version 3 has those without a configuration so
         return codec.removeprefix("numcodecs.")
     return str(codec.get("id") or codec.get("name")).removeprefix("numcodecs.")

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from . import zarr_layout
 from .metadata import Metadata
+
+CHUNK_SIDE = 1024
+# What OME calls axes of a name.
+TYPES = {"t": "time", "z": "space", "y": "space", "x": "space"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Group:
         Of the array.
     zarr_format : int
         2 or 3.
+    channels : str
+        Which of the axes has the channels of a page, if any has.
     """
 
     attributes: dict[str, Any]
@@ -35,17 +42,20 @@ class Group:
     axes: list[str]
     shape: tuple[int, ...]
     zarr_format: int
+    channels: str = "c"
 
     @property
     def pages(self) -> list[int]:
         """Axes that count pages, the last one fastest."""
-        return [axis for axis, name in enumerate(self.axes) if name not in "yxc" and self.shape[axis] > 1]
+        own = ("y", "x", self.channels)
+        return [axis for axis, name in enumerate(self.axes) if name not in own and self.shape[axis] > 1]
 
     @property
     def kept(self) -> list[int]:
         """Axes of a page: rows, columns, and channels if there are several."""
-        names = ["y", "x", *(["c"] if "c" in self.axes and self.shape[self.axes.index("c")] > 1 else [])]
-        return [self.axes.index(name) for name in names]
+        at = [self.axes.index(name) for name in ("y", "x")]
+        several = self.channels in self.axes and self.shape[self.axes.index(self.channels)] > 1
+        return [*at, self.axes.index(self.channels)] if several else at
 
     @property
     def count(self) -> int:
@@ -60,12 +70,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Kept:
-    """What describes an array beside its shape, dtype and chunks, and the group that it is in, if any."""
+    """What describes an array, and the group that it is in, if any; `described` is its description in the file."""
 
     attributes: dict[str, Any]
     fill_value: Any
     names: tuple[str | None, ...] | None
     group: Group | None = None
+    described: dict[str, Any] | None = None
 
 
 class Placed:
@@ -114,6 +125,9 @@ def create(
     `shape` and `chunks` are the page's for a group, and the array's otherwise.
     """
     kept = kept_of(metadata)
+    layout = _layout(kept, shape, chunks, dtype)
+    if kept is not None and layout is not None:
+        return _create_alike(zarr, folder, kept, layout, metadata)
     options: dict[str, Any] = {"dtype": dtype}
     axes = None if metadata is None or metadata.axes is None else metadata.axes.letters.lower()
     if axes is not None and len(axes) == len(shape):
@@ -144,6 +158,62 @@ def create(
     return Placed(array, group.kept, group.place(0))
 
 
+def _create_alike(zarr: Any, folder: Path, kept: Kept, layout: zarr_layout.Layout, metadata: Any) -> Any:
+    """`create`, in the layout of what was read."""
+    group = kept.group
+    if group is None:
+        said = None if metadata.axes is None else tuple(metadata.axes.letters.lower())
+        zarr_layout.write(folder, layout, kept.attributes, said or kept.names)
+    else:
+        zarr.open_group(str(folder), mode="w", zarr_format=group.zarr_format, attributes=group.attributes)
+        named = kept.names or (tuple(group.axes) if group.zarr_format == 3 else None)
+        zarr_layout.write(folder / group.path, layout, kept.attributes, named)
+    return there(zarr, folder, "r+", metadata)
+
+
+def _layout(
+    kept: Kept | None, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
+) -> zarr_layout.Layout | None:
+    """The layout of a new array, or of that of a page in a group, as of what was read; None if that had other axes."""
+    if kept is None or kept.described is None:
+        return None
+    if kept.group is not None:
+        usual = [1] * len(kept.group.shape)
+        for axis, size in zip(kept.group.kept, chunks, strict=True):
+            usual[axis] = size
+        shape, chunks = kept.group.shape, tuple(usual)
+    if len(kept.described["shape"]) != len(shape):
+        return None
+    return zarr_layout.layout_for(kept.described, shape, chunks, dtype, _fill(kept, dtype))
+
+
+def chunks_of(
+    metadata: Metadata | None, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[int, ...]:
+    """The chunks of what `create` makes, which takes these where it has none of its own."""
+    kept = kept_of(metadata)
+    layout = _layout(kept, shape, chunks, dtype)
+    if kept is None or layout is None:
+        return chunks
+    return layout.chunks if kept.group is None else tuple(layout.chunks[axis] for axis in kept.group.kept)
+
+
+def changed(metadata: Metadata, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """What of the layout of a Zarr array that was read cannot be written again around pixels of a dtype, in words."""
+    kept = kept_of(metadata)
+    if kept is not None and kept.group is not None:
+        shape = tuple(kept.group.shape[axis] for axis in kept.group.kept)
+    layout = _layout(kept, shape, default_chunks(shape, 0), dtype)
+    if layout is not None:
+        return layout.changed
+    return () if kept is None or kept.described is None else ("codecs and chunks, which are those of other axes",)
+
+
+def default_chunks(shape: tuple[int, ...], start: int) -> tuple[int, ...]:
+    """Chunks of an array whose first `start` axes count pages."""
+    return (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
+
+
 def there(zarr: Any, folder: Path, mode: str, metadata: Metadata | None) -> Any:
     """What `create` has made in a folder."""
     group = group_of(metadata)
@@ -168,6 +238,15 @@ def single_scale(attributes: dict[str, Any]) -> dict[str, Any]:
     place = copied["ome"] if isinstance(copied.get("ome"), dict) else copied
     first = place["multiscales"][0]
     place["multiscales"] = [first | {"datasets": first["datasets"][:1]}]
+    return copied
+
+
+def renamed(attributes: dict[str, Any], axes: list[str]) -> dict[str, Any]:
+    """A group's attributes whose axes have other names; what was said of an axis that keeps its name stays."""
+    copied = copy.deepcopy(attributes)
+    scales = (copied["ome"] if isinstance(copied.get("ome"), dict) else copied)["multiscales"][0]
+    known = {str(each.get("name")).lower(): each for each in scales.get("axes") or [] if isinstance(each, dict)}
+    scales["axes"] = [known.get(name, {"name": name, "type": TYPES.get(name, "channel")}) for name in axes]
     return copied
 
 

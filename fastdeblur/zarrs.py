@@ -18,15 +18,27 @@ import numpy as np
 from . import chunked, zarr_codecs
 from .axes import Axes
 from .metadata import Metadata, lead_of
-from .sources import Source, check_unnamed, of_array, of_axes
-from .zarr_writing import Group, Kept, Placed, create, group_of, kept_of, more_than_one_scale, single_scale, there
+from .sources import DEPTH, Source, check_unnamed, of_array, of_axes
+from .zarr_writing import (
+    Group,
+    Kept,
+    Placed,
+    chunks_of,
+    create,
+    default_chunks,
+    group_of,
+    kept_of,
+    more_than_one_scale,
+    renamed,
+    single_scale,
+    there,
+)
 
 # What an array or a group is described in.
 DESCRIPTIONS = (".zarray", ".zgroup", "zarr.json")
 MOST_JSON = 2**24
 # A page in more chunks than these would take minutes to collect.
 MOST_CHUNKS = 2**17
-CHUNK_SIDE = 1024
 # No image has more; NumPy knows 64.
 MOST_AXES = 16
 
@@ -84,11 +96,16 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
             "Zarr", own=kept, own_words=("the attributes of Zarr",) if kept.attributes else (),
             axes=None if source.metadata is None else source.metadata.axes,
         )  # fmt: skip
-        yield replace(source, page=page, array=Shown(path, array, list(range(len(array.shape)))), metadata=metadata)
-    elif axes is not None:
-        raise ValueError(f"axes may be given for an array, an OME-Zarr group tells its own; got {axes}")
+        parts = lambda number: Shown(path, array, shown, dict(enumerate(map(int, np.unravel_index(number, lead)))))  # noqa: E731
+        yield replace(
+            source,
+            page=page,
+            array=Shown(path, array, list(range(len(array.shape)))),
+            parts=parts if lead else None,
+            metadata=metadata,
+        )
     else:
-        yield _multiscales(path, described, stack)
+        yield _multiscales(path, described, stack, axes)
 
 
 class Shown:
@@ -267,7 +284,13 @@ def _kept(folder: Path, array: Any, group: Group | None = None) -> Kept:
     """What describes an array that is read."""
     attributes = _attributes(folder, _described(folder))
     names = getattr(array.metadata, "dimension_names", None)
-    return Kept(attributes[-1] if attributes else {}, array.fill_value, None if names is None else tuple(names), group)
+    return Kept(
+        attributes[-1] if attributes else {},
+        array.fill_value,
+        None if names is None else tuple(names),
+        group,
+        _description(folder),
+    )
 
 
 def fill_value(metadata: Metadata | None) -> float | None:
@@ -322,9 +345,15 @@ def _dataset(folder: Path, described: list[dict[str, Any]]) -> tuple[Any, Path, 
     return array, inner, axes
 
 
-def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> Source:
-    """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels."""
+def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool, said: Axes | None) -> Source:
+    """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels.
+
+    Or as is `said`: then letters before YX count pages.
+    """
     array, inner, axes = _dataset(folder, described)
+    if said is not None:
+        said = said.of_shape(tuple(map(int, array.shape)))
+        axes, stack = list(said.letters.lower()), stack or bool(said.pages)
     shape, extra = tuple(map(int, array.shape)), _array(inner)[1]
     sizes = dict(zip(axes, shape, strict=True))
     if 0 in shape:
@@ -333,11 +362,14 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
     path = inner.relative_to(folder.resolve()).as_posix()
     zarr_format = int(_description(inner).get("zarr_format") or 2)
     group = Group(single_scale(attributes), path, axes, shape, zarr_format)
+    if said is not None:
+        group = replace(group, attributes=renamed(group.attributes, axes), channels=said.channels.lower())
     kept = group.kept
 
     def page(number: int) -> np.ndarray:
         return Shown(inner, array, kept, group.place(number))[:]
 
+    kept_as = _kept(inner, array, group)
     whole = of_array(np.broadcast_to(np.empty((), array.dtype), tuple(shape[axis] for axis in kept)), False, extra)
     one = group.count == 1 and not stack
     _check_chunks(array, tuple(1 if axis in group.pages else size for axis, size in enumerate(shape)), 0)
@@ -347,13 +379,16 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool) -> 
         pages=None if one else group.count,
         page=page,
         array=Shown(inner, array, kept) if one else None,
+        parts=lambda number: Shown(inner, array, kept, group.place(number)),
         metadata=Metadata(
             "Zarr",
-            own=_kept(inner, array, group),
+            own=replace(kept_as, names=tuple(axes) if zarr_format == 3 else None) if said is not None else kept_as,
+            axes=said,
             own_words=("the axes and attributes of OME-Zarr",),
             unread=tuple(unread),
         ),
-        notes=("planes are restored one by one: depth stays blurred",) if sizes.get("z", 1) > 1 else (),
+        notes=(DEPTH,) if sizes.get("z", 1) > 1 else (),
+        axes=tuple((axes[axis].upper(), shape[axis]) for axis in group.pages),
     )
 
 
@@ -366,10 +401,11 @@ def saving(
     The first `start` axes count pages.
     """
     group, zarr = group_of(metadata), require()
-    chunks = (1,) * start + tuple(min(CHUNK_SIDE, size) for size in shape[start : start + 2]) + shape[start + 2 :]
+    chunks = default_chunks(shape, start)
     if group is not None:
         chunks, shape = chunks[start:], shape[start:]
-    array = create(zarr, folder, shape, chunks, dtype, metadata)
+    chunks, usual = chunks_of(metadata, shape, chunks, dtype), chunks
+    array = create(zarr, folder, shape, usual, dtype, metadata)
     written = 0
 
     def put(page: np.ndarray) -> None:
@@ -384,5 +420,5 @@ def saving(
     found: Any = None
     with suppress(Exception):  # whatever has become of it
         found = there(zarr, folder, "r", metadata)
-    if found is None or (found.shape, found.dtype, found.chunks) != (shape, dtype, chunks):
+    if found is None or (found.shape, found.dtype.newbyteorder("="), found.chunks) != (shape, dtype, chunks):
         raise OSError(f"something else has changed or removed {folder}")

@@ -9,7 +9,7 @@ from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
 from fastdeblur import cli, files
-from fastdeblur.large import plan
+from fastdeblur.large import plan, reading
 
 TILED = ["--psf", "gaussian:3:0.7", "--workers", "1", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
 QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--solver", "gd", "--max-iter", "2", "--mu", "0.1"]
@@ -130,6 +130,32 @@ def test_the_first_image_is_the_default(tmp_path):
     for chosen in ("2", "SCI", "sci", "SCI,1", " SCI "):
         np.testing.assert_array_equal(files.read(f"{tmp_path}/image.fits[{chosen}]"), image)
     assert (files.read(f"{tmp_path}/image.fits[ERR]") == 0.5).all()
+
+
+def test_the_line_says_which_hdu_was_taken_and_a_title_is_carried_over(tmp_path):
+    several(tmp_path / "image.fits", noise(SHAPE, "f4"))
+    for name, notes in (("image.fits", ("HDU 2 (SCI)",)), ("image.fits[SCI]", ())):
+        with files.opened(tmp_path / name) as source:
+            assert source.notes == notes
+            assert source.metadata.description == "M 31"
+            assert source.metadata.lost("TIFF") == ["the FITS header", "other HDUs"]
+            files.write(tmp_path / "out.tif", source.page(0), source.metadata)
+    with files.opened(tmp_path / "out.tif") as source:
+        assert source.metadata.description == "M 31"
+        files.write(tmp_path / "out.fits", source.page(0), source.metadata)
+    assert list(fits.getheader(tmp_path / "out.fits")["COMMENT"]) == ["M 31"]
+
+
+def test_hdus_of_one_file_are_told_apart(tmp_path):
+    """A run on another HDU does not go on with what has been done of the first, although pixels are the same."""
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.ones((60, 70), "f4")) for _ in range(2))]
+    fits.HDUList(hdus).writeto(tmp_path / "image.fits")
+    found = []
+    for number in (1, 2):
+        with reading.opened(f"{tmp_path}/image.fits[{number}]") as source:
+            found.append(source.identity)
+    assert found[0] != found[1]
+    assert found[0] | {"hdu": 2} == found[1]
 
 
 @pytest.mark.parametrize(

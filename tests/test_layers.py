@@ -13,7 +13,7 @@ LAYERS = [
     "__main__", "cli", "deblurring", "tilewise", "channels",
     "plots", "specs", "uncertainty", "__init__", "large", "files",
     "tiffs", "tiff_writing", "tiff_axes",
-    "tiff_layout", "tiff_exif", "fits", "zarrs", "pictures", "npys", "zarr_writing",
+    "tiff_layout", "tiff_exif", "fits", "fits_files", "zarrs", "pictures", "npys", "zarr_writing", "zarr_layout",
     "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata",
     "axes", "missing",
     "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",

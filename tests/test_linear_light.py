@@ -224,10 +224,3 @@ def test_channels_are_one_problem_or_each_its_own(tmp_path, capsys, once):
     assert len(set(mus["separate"][0])) == 3
     assert cli.main([*map(str, [*words, "--channels", "separate"])]) == 0
     assert "2 pages" in lines(capsys)[0][0]
-
-
-def test_channels_that_do_not_fit_are_not_separate(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "CODE", 0)
-    np.save(tmp_path / "a.npy", np.zeros((200, 210, 3), np.float32))
-    words = ["deblur", tmp_path / "a.npy", "--psf", "box:3", "-o", tmp_path / "b.npy", "--max-memory", "3MB"]
-    assert "there is no --channels separate (raise" in one_error(capsys, *words, "--channels", "separate")

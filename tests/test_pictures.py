@@ -125,6 +125,25 @@ def test_a_colour_that_is_transparent(tmp_path, dtype):
     np.testing.assert_array_equal(found[..., 3], np.where(clear, 0, np.iinfo(image.dtype).max))
 
 
+@pytest.mark.parametrize(("named", "word"), [(0x73524742, "sRGB"), (0, "primaries and a gamma"), (0x4D424544, None)])
+def test_the_colour_space_of_a_bmp_is_named_and_its_profile_read(tmp_path, named, word):
+    image = noise((20, 30, 3), "u1")
+    Image.fromarray(image).save(tmp_path / "plain.bmp")
+    pixels = (tmp_path / "plain.bmp").read_bytes()[54:]
+    colours = struct.pack("<I", named) + bytes(48) + struct.pack("<IIII", 0, 124 + len(pixels), len(PROFILE), 0)
+    head = struct.pack("<IiiHHIIiiII", 124, 30, 20, 1, 24, 0, len(pixels), 0, 0, 0, 0) + bytes(16) + colours
+    file = struct.pack("<2sIII", b"BM", 138 + len(pixels) + len(PROFILE), 0, 138) + head + pixels + PROFILE
+    (tmp_path / "image.bmp").write_bytes(file)
+    with files.opened(tmp_path / "image.bmp") as source:
+        np.testing.assert_array_equal(source.page(0), image)
+        if word is None:
+            assert source.metadata.icc == PROFILE
+            assert source.metadata.lost("PNG") == []
+        else:
+            assert source.metadata.icc is None
+            assert source.metadata.lost("BMP") == [f"the colour space in the header of a BMP ({word})"]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_bmp(tmp_path, mode):
     picture = Image.fromarray(noise((9, 14, 3), "u1")).convert(mode)

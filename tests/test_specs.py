@@ -72,8 +72,29 @@ def test_psfs_in_files(tmp_path):
     files.write(tmp_path / "colour.png", colour, alpha=True)
     np.testing.assert_allclose(specs.read_psf(str(tmp_path / "gray.png")), gray / gray.sum(), rtol=1e-6)
     assert specs.read_psf(str(tmp_path / "gray.npy")).dtype == np.float32
-    mean = colour[..., :3].mean(axis=-1)
-    np.testing.assert_allclose(specs.read_psf(str(tmp_path / "colour.png")), mean / mean.sum(), rtol=1e-6)
+    for curve, light in (("linear", colour), ("auto", fd.transfer.decode(colour)), (2.2, (colour / 255) ** 2.2)):
+        mean = light[..., :3].mean(axis=-1)
+        found = specs.read_psf(str(tmp_path / "colour.png"), curve=curve)
+        np.testing.assert_allclose(found, mean / mean.sum(), rtol=1e-5)
+        # What is no picture has no curve.
+        assert (specs.read_psf(str(tmp_path / "gray.npy"), curve=curve) == gray / gray.sum(dtype="f4")).mean() > 0.5
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_photograph_of_a_bead_is_decoded(tmp_path, suffix):
+    psf = fd.psf.gaussian(21, 2.5)
+    light = 0.8 * psf / psf.max() + 0.02
+    encoded = np.rint(255 * fd.transfer.encode(light)).astype(np.uint8)
+    files.write(tmp_path / f"bead{suffix}", np.repeat(encoded[..., None], 3, axis=-1))
+    found, encoded = (specs.psf_of_point(str(tmp_path / f"bead{suffix}"), curve=curve) for curve in ("auto", "linear"))
+
+    def error(kernel):
+        sides = [(large - size) // 2 for large, size in zip(psf.shape, kernel.shape, strict=True)]
+        inner = psf[sides[0] : sides[0] + kernel.shape[0], sides[1] : sides[1] + kernel.shape[1]]
+        return float(abs(kernel - inner / inner.sum()).max() / psf.max())
+
+    assert error(found) < 0.05
+    assert error(encoded) > 0.3
 
 
 @pytest.mark.parametrize("values", [[[0.0, 0.0]], [[1.0, -1.0]], [[1.0, np.nan]]])

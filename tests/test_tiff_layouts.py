@@ -11,7 +11,7 @@ from PIL import Image
 from samples import but_for_clipping, lines
 
 import fastdeblur as fd
-from fastdeblur import cli, files
+from fastdeblur import cli, files, tiff_writing
 from fastdeblur.large import plan
 
 PSF = fd.psf.gaussian(9, 1.5)
@@ -360,6 +360,75 @@ def test_the_library_knows_what_is_missing_in_a_geotiff(tmp_path, kind):
     np.testing.assert_array_equal(
         fd.deblur_large(tmp_path / "a.tif", PSF, **options), fd.deblur_large(real, PSF, **options)
     )
+
+
+def slide(path, *sizes, tiled=True, shape=(96, 128)):
+    """As scanners of slides write them: an image, and smaller pages that nothing marks."""
+    image = np.moveaxis(blurred(shape, 3, "uint8")[0], 0, -1)
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(image, photometric="rgb", metadata=None, tile=(32, 32))
+        for down, across in sizes:
+            tiff.write(
+                np.resize(image, (down, across, 3)),
+                photometric="rgb",
+                metadata=None,
+                **({"tile": (16, 16)} if tiled else {}),
+            )
+    return image
+
+
+def test_unmarked_overviews_and_pictures_of_a_slide(tmp_path, capsys):
+    image = slide(tmp_path / "levels.tif", (48, 64), (24, 32))
+    with files.opened(tmp_path / "levels.tif") as source:
+        assert (source.shape, source.pages) == (image.shape, None)
+        assert source.array is not None  # it can be read in parts
+        assert source.notes == ("2 smaller pages taken for overviews",)
+        assert source.metadata.unread == ()
+        files.write(tmp_path / "out.tif", source.page(0), source.metadata)
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        assert [(page.shape[:2], page.is_reduced) for page in tiff.pages] == [
+            ((96, 128), False), ((48, 64), True), ((24, 32), True)
+        ]  # fmt: skip
+    image = slide(tmp_path / "label.tif", (40, 40), (20, 60), tiled=False)
+    with files.opened(tmp_path / "label.tif") as source:
+        assert (source.shape, source.pages, source.notes) == (image.shape, None, ())
+        np.testing.assert_array_equal(source.page(0), image)
+        assert source.metadata.lost("TIFF") == [
+            "2 smaller pages of which it does not say what they are (40x40, 20x60)"
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [((90, 120),), ((40, 130),), ((48, 64), (96, 128))])
+def test_stacks_of_different_sizes_are_refused(tmp_path, sizes):
+    slide(tmp_path / "stack.tif", *sizes, tiled=False)
+    with pytest.raises(ValueError, match=r"one image that is much larger.*96x128, .*save those of one size apart"):
+        files.opened(tmp_path / "stack.tif").__enter__()
+
+
+def test_interoperability_is_kept(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0x829A: 0.5, 0xA005: {1: "R98", 2: b"0100"}}
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    for source, out in (("a.jpg", "b.tif"), ("b.tif", "c.tif"), ("c.tif", "d.jpg")):
+        with files.opened(tmp_path / source) as opened:
+            files.write(tmp_path / out, opened.page(0), opened.metadata)
+            assert files.lost(opened.metadata, out, opened.shape, opened.dtype) == []
+        with Image.open(tmp_path / out) as picture:
+            found = picture.getexif()
+            assert found.get_ifd(0x8769)[0x829A] == 0.5
+            assert {code: bytes(str(value), "ascii") if isinstance(value, str) else value for code, value in
+                    found.get_ifd(0xA005).items()} == {1: b"R98", 2: b"0100"}  # fmt: skip
+
+
+def test_a_predictor_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    image = blurred((40, 46), 1, "uint16")[0][0]
+    tifffile.imwrite(tmp_path / "a.tif", image, compression="zlib", predictor=2)
+    with files.opened(tmp_path / "a.tif") as source:
+        assert files.lost(source.metadata, "b.tif", image.shape, np.dtype("u2")) == []
+        real = tiff_writing._writes
+        monkeypatch.setattr(tiff_writing, "_writes", lambda *form: form[1] != 3 and real(*form))
+        (word,) = files.lost(source.metadata, "b.tif", image.shape, np.dtype("f4"))
+        assert word == "the predictor 3, which needs the package imagecodecs (none instead)"
 
 
 def test_a_thumbnail_is_no_page(tmp_path, capsys):

@@ -240,7 +240,10 @@ class Job:
         asked: dict[str, Any],
         folder: Path | None = None,
         background: Any = 0,
+        found: Found | None = None,
     ):
+        #: What holds for all tiles, found on this image or, before, on another.
+        self.found = found
         self.plan: Plan = plan_of(
             source.shape,
             source.dtype,
@@ -337,6 +340,8 @@ class Job:
     def _find(self) -> Found:
         """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
         plan = self.plan
+        if self.found is not None:
+            return self.found
         sample, weights, around = zip(
             *[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True
         )
@@ -344,10 +349,11 @@ class Job:
         if plan.needs_squares:
             each = (self._read([rows], [cols])[:2] for rows, cols in weighing.cells(plan.sides))
             squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
-        return plan.found(
+        self.found = plan.found(
             list(sample), None if self.weights is None else list(weights), squares,
             None if around[0] is None else list(around),
         )  # fmt: skip
+        return self.found
 
     def _read(self, rows: list[slice], cols: list[slice]) -> tuple[np.ndarray, np.ndarray | None, Any]:
         """Planes of a place in pieces, of its weights, and its background if that is not subtracted here."""

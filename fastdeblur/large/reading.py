@@ -76,6 +76,7 @@ class Sliced:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
+        found |= getattr(self.array, "identity", {})
         if self.path is not None:
             found |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
             if self.path.is_dir():  # which does not change with what is within
@@ -308,7 +309,7 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
             source = stack.enter_context(fits.opened(path, False))
             array, missing = source.array, source.missing
             if array is None:
-                raise ValueError("its HDU must be one image of two axes, and not compressed, to be read in parts")
+                raise ValueError("its HDU must be one image of two axes to be read in parts")
             path = fits.split(path)[0]
         else:
             raise ValueError(f"{format} is read whole: read it, and pass the array")

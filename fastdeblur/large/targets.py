@@ -53,17 +53,18 @@ def opened(
     room: np.ndarray | None = None,
     alpha: bool = False,
     metadata: Metadata | None = None,
+    pages: int | None = None,
 ) -> Iterator[Writable]:
     """What an `out` that has been checked means: None is a new array, or `room`.
 
     `identity` tells what is to be done from other jobs.  The last channel may be `alpha`.
-    `metadata` is for TIFFs.
+    `metadata` is for TIFFs.  The first axis of `shape` may count `pages`.
     """
     if out is None:
         yield IntoArray(np.empty(shape, dtype) if room is None else room)
         return
     with ExitStack() as stack:
-        target = _with_journal(out, shape, dtype, axis, tile, identity, stack, alpha, metadata)
+        target = _with_journal(out, shape, dtype, axis, tile, identity, stack, alpha, metadata, pages)
         journal = target.journal
         try:
             yield target
@@ -85,16 +86,17 @@ def _with_journal(
     stack: ExitStack,
     alpha: bool,
     metadata: Metadata | None,
+    pages: int | None,
 ) -> Writable:
     """A target for something on the disk, or whatever takes parts."""
     if isinstance(out, (str, os.PathLike)):
         path = Path(out)
         with files.write_errors(path):
             journal = stack.enter_context(journal_of(Path(os.path.realpath(path)), identity, True))
-            if files.format_of(path) == "Zarr":
+            if files.format_of(path) == "Zarr" and pages is None:
                 new: Any = IntoNewZarr(path, shape, dtype, _chunks(shape, tile, axis), journal, metadata)
             else:
-                new = IntoNewFile(path, shape, dtype, axis, journal, alpha, metadata)
+                new = IntoNewFile(path, shape, dtype, axis, journal, alpha, metadata, pages)
         stack.callback(new.close)
         return Named(new, path)
     if isinstance(out, np.memmap):
@@ -144,7 +146,7 @@ def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 
 def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...], axis: int | None) -> None:
-    if files.FORMATS.get(path.suffix.lower()) not in ("NPY", "TIFF", "Zarr", "FITS"):
+    if files.FORMATS.get(files.suffix_of(path)) not in ("NPY", "TIFF", "Zarr", "FITS"):
         raise ValueError(f"cannot write {path}: it must be .npy, .zarr, TIFF or FITS, which are written in parts")
     if files.format_of(path) in ("TIFF", "FITS") and axis not in (None, len(shape) - 1):
         raise ValueError(

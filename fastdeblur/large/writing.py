@@ -166,7 +166,7 @@ class IntoMap(IntoFile):
 
 
 class IntoNewFile(IntoFile):
-    """Into a .npy, TIFF or FITS file that takes the place of another at the end.
+    """Into a .npy, TIFF or FITS file that takes the place of another at the end; with `pages` one of any format.
 
     With `metadata` a TIFF is written as `tiff_writing` does, and a FITS file always as `fits` does, when all its pixels
     are there.
@@ -181,10 +181,11 @@ class IntoNewFile(IntoFile):
         journal: Journal,
         alpha: bool = False,
         metadata: Metadata | None = None,
+        pages: int | None = None,
     ):
         self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
-        self._alpha, self._metadata = alpha, metadata
-        self._encoded = self._format == "FITS" or (self._format == "TIFF" and metadata is not None)
+        self._alpha, self._metadata, self._pages = alpha, metadata, pages
+        self._encoded = pages is not None or self._format == "FITS" or (self._format == "TIFF" and metadata is not None)
         if self._encoded:  # tiles cannot be compressed where they will lie: pixels wait as they are
             self._format = "NPY"
         self._partial = beside(self._target, "partial")
@@ -215,7 +216,11 @@ class IntoNewFile(IntoFile):
         files.check_place(self._path)
         if self._encoded:
             stored = np.memmap(self._partial, self.dtype, "r", self._offset, self.shape)
-            files.write(self._path, stored, self._metadata, alpha=self._alpha)
+            told: dict[str, Any] = {"metadata": self._metadata, "alpha": self._alpha, "held": True}
+            first = stored if self._pages is None else stored[0]
+            with files.saving(self._path, first, self._pages, **told) as put:
+                for page in [stored] if self._pages is None else stored:
+                    put(page)
             remove(self._partial)
             return fits.mapped(self._target) if self._metadata is None else None
         if self._target.exists():
@@ -237,7 +242,8 @@ class IntoNewZarr(IntoArray):
         metadata: Metadata | None = None,
     ):
         self._path, self._target, self._metadata = path, Path(os.path.realpath(path)), metadata
-        self._partial, self._kind = beside(self._target, "partial"), (shape, dtype, chunks)
+        self._partial = beside(self._target, "partial")
+        self._kind = shape, dtype, zarr_writing.chunks_of(metadata, shape, chunks, dtype)
         array = self._there("r+") if journal.tiles else None
         if array is not None:
             inner = zarr_writing.group_of(metadata)
@@ -263,7 +269,8 @@ class IntoNewZarr(IntoArray):
         """The array that is on the disk; None if it is damaged, or another."""
         with suppress(Exception):
             array = zarr_writing.there(zarrs.require(), self._partial, mode, self._metadata)
-            if not self._partial.is_symlink() and (array.shape, array.dtype, array.chunks) == self._kind:
+            kind = array.shape, array.dtype.newbyteorder("="), array.chunks
+            if not self._partial.is_symlink() and kind == self._kind:
                 return array
         return None
 
@@ -274,8 +281,7 @@ class IntoNewZarr(IntoArray):
         array = self._there("r")
         if array is None:
             raise _changed()
-        self.array = array
-        super().check(sums)
+        _check_sums(IntoArray(array), sums)
 
     def finish(self) -> Any:
         files.check_place(self._path)
