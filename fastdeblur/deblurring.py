@@ -232,7 +232,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
-        _check_psfs(psf, source)
+        specs.check_psfs(psf, source)
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
@@ -245,16 +245,6 @@ def run(arguments: argparse.Namespace) -> None:
     figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
     _warn_of_lost(arguments, source, dtype)
     _print(arguments, figures, results, source)
-
-
-def _check_psfs(psf: np.ndarray, source: Source) -> None:
-    """Refuse psfs of channels for an image of others."""
-    channels = pixels.channels(source.shape) - source.alpha if source.planes == 1 else source.planes
-    if psf.ndim == 3 and (psf.shape[2] != channels or (len(source.shape) == 2 and source.planes == 1)):
-        raise ValueError(
-            f"psf must be one image, or a stack with a page for each of the image's {channels} channels; it has "
-            f"{psf.shape[2]} pages"
-        )
 
 
 def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:

@@ -281,7 +281,13 @@ class _Decoded:
         self.takes = 2 * (hdu.end - hdu.data) + 3 * math.prod(tile) * coding.stored.itemsize
 
     def __getitem__(self, part: Any) -> np.ndarray:
-        return self._coding.values(np.asarray(self._image.section[(*self._lead, *part)]))
+        try:
+            raw = np.asarray(self._image.section[(*self._lead, *part)])
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:  # damaged tiles raise all kinds
+            raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
+        return self._coding.values(raw)
 
 
 def _hdus(file: Any) -> list[Hdu]:

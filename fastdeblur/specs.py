@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import files, psf
+from . import files, pixels
+from . import psf as psfs
+from .sources import Source
 
 
 def read_psf(spec: str, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
@@ -51,9 +53,9 @@ def read_psf(spec: str, most: int | None = None, curve: str | float = "auto") ->
         raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})") from None
     pages = _pages(spec, most)
     if pages is None:
-        return _from_file(spec, most, curve, psf.normalise)
+        return _from_file(spec, most, curve, psfs.normalise)
     try:
-        return np.stack([psf.normalise(page) for page in pages], axis=-1)
+        return np.stack([psfs.normalise(page) for page in pages], axis=-1)
     except ValueError as error:
         raise ValueError(f"{spec}: {error}") from error
 
@@ -65,6 +67,16 @@ def _pages(path: str, most: int | None) -> list[np.ndarray] | None:
             return None
         files.check_size(path, source, most)
         return [source.page(number) for number in range(source.pages)]
+
+
+def check_psfs(psf: np.ndarray, source: Source) -> None:
+    """Refuse psfs of channels for an image of others."""
+    channels = pixels.channels(source.shape) - source.alpha if source.planes == 1 else source.planes
+    if psf.ndim == 3 and (psf.shape[2] != channels or (len(source.shape) == 2 and source.planes == 1)):
+        raise ValueError(
+            f"psf must be one image, or a stack with a page for each of the image's {channels} channels; it has "
+            f"{psf.shape[2]} pages"
+        )
 
 
 def psf_of_point(path: str, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
@@ -88,7 +100,7 @@ def psf_of_point(path: str, most: int | None = None, curve: str | float = "auto"
     ValueError
         If there is no such picture.
     """
-    return _from_file(path, most, curve, psf.from_image)
+    return _from_file(path, most, curve, psfs.from_image)
 
 
 def _from_file(
@@ -116,10 +128,10 @@ def _sigma(text: str) -> float | tuple[float, ...]:
 
 
 BUILDERS: dict[str, tuple[str, Callable[..., np.ndarray], tuple[Callable[[str], Any], ...]]] = {
-    "gaussian": ("gaussian:SIZE:SIGMA", psf.gaussian, (_size, _sigma)),
-    "disk": ("disk:RADIUS", psf.disk, (float,)),
-    "motion": ("motion:LENGTH:ANGLE", psf.motion, (float, float)),
-    "box": ("box:SIZE", psf.box, (_size,)),
-    "airy": ("airy:RADIUS:SIZE", psf.airy, (float, _size)),
+    "gaussian": ("gaussian:SIZE:SIGMA", psfs.gaussian, (_size, _sigma)),
+    "disk": ("disk:RADIUS", psfs.disk, (float,)),
+    "motion": ("motion:LENGTH:ANGLE", psfs.motion, (float, float)),
+    "box": ("box:SIZE", psfs.box, (_size,)),
+    "airy": ("airy:RADIUS:SIZE", psfs.airy, (float, _size)),
 }
 """How each psf is written, what builds it, and what reads its values."""

@@ -96,12 +96,19 @@ class Sliced:
             places.append(tuple(slice(at, min(at + SAMPLE, size)) for at, size in zip(starts, self.shape, strict=True)))
         return [zlib.crc32(self.read(place).data) for place in places]
 
+    def _found(self, part: Part) -> np.ndarray:
+        try:
+            if self._whole:
+                return np.array(self.array[part], order="C")
+            return chunked.read(self.array, part, self.chunks)  # type: ignore[arg-type]
+        except ValueError as error:  # as of a damaged strip, tile or chunk
+            if self.path is None or str(error).startswith("cannot read"):
+                raise
+            raise ValueError(f"cannot read {self.path}: {error}") from error
+
     def read(self, part: Part) -> np.ndarray:
         with self._turn:
-            if self._whole:
-                found = np.array(self.array[part], order="C")
-            else:
-                found = chunked.read(self.array, part, self.chunks)  # type: ignore[arg-type]
+            found = self._found(part)
         give_back(self.array)
         if found.shape != tuple(each.stop - each.start for each in part):
             raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
