@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdeblur.costs import good_length
+from fastdeblur.operators.costs import good_length
 
 from ._jobs import Problem
 

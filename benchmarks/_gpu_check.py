@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastdeblur as fd
-from fastdeblur.cuda import device
+from fastdeblur.kernels.cuda import device
 
 from ._gpu_jobs import NOISE, TV_MU, paths
 from ._jobs import MU, RATE

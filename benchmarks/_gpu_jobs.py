@@ -18,12 +18,12 @@ import numpy as np
 from numba import cuda
 
 import fastdeblur as fd
-from fastdeblur.cuda import device, loop, rules
-from fastdeblur.cuda.shapes import SIMULATED
-from fastdeblur.lowrank import factors
-from fastdeblur.solvers.cuda_descent import Workspace
-from fastdeblur.solvers.loop import EXPLODED, LARGEST
-from fastdeblur.solvers.shared import largest, unit_of
+from fastdeblur.kernels.cpu.descent_loop import EXPLODED, LARGEST
+from fastdeblur.kernels.cuda import device, loop, rules
+from fastdeblur.kernels.cuda.shapes import SIMULATED
+from fastdeblur.operators.separable import factors
+from fastdeblur.solvers.common import largest, unit_of
+from fastdeblur.solvers.gradient.cuda import CudaDescentWorkspace
 
 from ._jobs import MU, NOTEBOOK_SIDE, RATE, Problem
 
@@ -218,7 +218,7 @@ class Descent:
     def __init__(self, of: Problem):
         blur = fd.Blur(of.psf, of.image.shape, dtype=of.image.dtype, device="cuda")
         self.path = blur.path
-        self._work = Workspace(blur.operator_with([blur]), 1, "gd")
+        self._work = CudaDescentWorkspace(blur.operator_with([blur]), 1, "gd")
         self._work.begin(lambda frame: frame.__setitem__(..., device.put(of.start)))
         brightest = max(largest(of.image), largest(of.start))
         asked = np.zeros(loop.ASKED)

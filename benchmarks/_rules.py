@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastdeblur.spectrum import RIDGES, Periodogram, Windowed, laplacian
-from fastdeblur.weight import Seen
+from fastdeblur.problem.regularization import WeightEstimate
+from fastdeblur.problem.spectrum import RIDGES, Periodogram, Windowed, laplacian
 
 # Of robust cross-validation [2]_, and what a parameter counts in the modified one [3]_.
 ROBUST, MODIFIED = 0.2, 1.4
@@ -36,7 +36,7 @@ Rule = Callable[[np.ndarray, np.ndarray], float]
 
 def spectra(image: np.ndarray, psf: np.ndarray) -> float:
     """The package's: both spectra fitted, and the least expected error."""
-    return Seen(image[None], [psf], None).ridge
+    return WeightEstimate(image[None], [psf], None).ridge
 
 
 def _scored(image: np.ndarray, psf: np.ndarray, score: Callable[[Periodogram, np.ndarray], np.ndarray]) -> float:
@@ -115,8 +115,8 @@ def power_law(image: np.ndarray, psf: np.ndarray) -> float:
     noise = np.maximum(noise, (1 / 255) ** 2 / 24)
 
     def risk(ridge: float) -> float:
-        strength = response + ridge * rough
-        errors = (ridge * rough / strength) ** 2 * signal + response / strength**2 * noise
+        psf_power = response + ridge * rough
+        errors = (ridge * rough / psf_power) ** 2 * signal + response / psf_power**2 * noise
         return float((times * errors).sum())
 
     return float(min(RIDGES, key=risk) * seen.scale)

@@ -1,7 +1,7 @@
 """Measure what ``path="auto"`` goes by, on this machine: ``python -m benchmarks.calibrate``.
 
 Times the paths on one thread, on large images on all of them, fits each path's constants (see
-`fastdeblur.costs`), prints what was measured beside what the constants predict, and writes them to
+`fastdeblur.operators.costs`), prints what was measured beside what the constants predict, and writes them to
 ``fastdeblur/costs.json``, for the vector width that Numba compiles for.  ``--dry`` only prints.  Takes
 two minutes; others should not use the machine meanwhile.
 """
@@ -17,8 +17,10 @@ import numpy as np
 import scipy.optimize
 
 import fastdeblur as fd
-from fastdeblur import boundary, costs, direction, filters, memory, psf, tiling
-from fastdeblur.kernels.simd import register_shape
+from fastdeblur import psf
+from fastdeblur.kernels.cpu.simd import register_shape
+from fastdeblur.kernels.runtime import memory
+from fastdeblur.operators import boundary, costs, host, paths, tiling
 
 from ._jobs import image
 
@@ -96,7 +98,7 @@ def fourier(dtype: str) -> Iterator[Case]:
 def transformed(side: int, taps: int, tiles: int, dtype: str, threads: int = 1) -> Case:
     """As many tiles down and across, each of a transform of `side`."""
     shape = (tiles * (side - taps + 1),) * 2
-    filter_ = filters.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
+    filter_ = paths.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
     return Case(
         f"{tiles}x{tiles} of {side}x{side}, {taps}x{taps} taps",
         costs.fourier_counts(tiles**2, side, side, shape[0] * shape[1], dtype),
@@ -119,11 +121,11 @@ def applied(path: str, side: int, taps: tuple[int, int], rank: int, dtype: str) 
     )
 
 
-def bare(filter_: filters.Filter, shape: tuple[int, int], threads: int) -> Callable[[], object]:
+def bare(filter_: paths.Filter, shape: tuple[int, int], threads: int) -> Callable[[], object]:
     """One application of a filter, without an operator around it."""
     halo = tiling.Halo("constant", shape, ((0, 0), (0, 0)))
     sources = tuple(lambda before, after, n=n: boundary.pixel_at("constant", n, before, after) for n in shape)
-    work = direction.Direction(filter_, shape, halo, sources)
+    work = host.HostOperator(filter_, shape, halo, sources)
     x = image(*shape, filter_.dtype.name)
     out = memory.zeros(x.size, x.dtype).reshape(shape)
     return lambda: work.run(x, out, threads)

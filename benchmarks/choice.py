@@ -14,7 +14,7 @@ import numpy as np
 
 import fastdeblur as fd
 from fastdeblur import psf
-from fastdeblur.costs import PATHS
+from fastdeblur.operators.costs import PATHS
 
 from ._jobs import Job, image, stopwatch
 from ._machine import described, machine

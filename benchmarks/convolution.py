@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 import fastdeblur as fd
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.operators.boundary import BOUNDARIES
 
 from ._jobs import NOTEBOOK_SIDE, SIDE, full_rank, gaussian, image
 

@@ -1,6 +1,6 @@
 """Gradient steps, and the notebook's job."""
 
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.operators.boundary import BOUNDARIES
 
 from ._jobs import SIDE, Job, full_rank, gaussian, notebook, step
 from ._ratio import best_samples

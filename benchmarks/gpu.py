@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 import fastdeblur as fd
-from fastdeblur.cuda import device
-from fastdeblur.cuda.shapes import SIMULATED
+from fastdeblur.kernels.cuda import device
+from fastdeblur.kernels.cuda.shapes import SIMULATED
 
 from ._descent_peers import LIBRARIES, Peer
 from ._gpu_check import DESCENTS, LIMIT, Cases, comparisons

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import fastdeblur as fd
-from fastdeblur.checks import memory_size
+from fastdeblur.validation import memory_size
 
 PSF = "fd.psf.gaussian((13, 13), (1, 3)).astype(np.float32)"
 # Peak resident memory of this process, in bytes.

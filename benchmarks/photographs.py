@@ -70,7 +70,7 @@ def cases(photographs: Iterable[str], noise: float = NOISE) -> Iterator[Case]:
             slice(start := (full - size) // 2, start + size) for full, size in zip(scene.shape, sizes, strict=True)
         )
         for which, (kind, psf) in enumerate(PSFS.items()):
-            # A photograph's noise is the same whichever others there are, and whatever its strength.
+            # A photograph's noise is the same whichever others there are, and whatever its psf_power.
             random = np.random.default_rng([*name.encode(), which])
             noisy = fd.convolve(scene, psf)[frame] + noise * random.standard_normal(sizes)
             yield Case(name, kind, noisy.astype(np.float32), psf, scene[frame])

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 import fastdeblur as fd
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.operators.boundary import BOUNDARIES
 
 from ._jobs import Job, full_rank, gaussian, image, step, stopwatch
 from ._machine import described, machine

@@ -1,14 +1,16 @@
 """Sharp images from blurred ones when the blur is known."""
 
+import sys
+
 from . import notebook, psf, transfer
 from .api import convolve, deblur, solve, warmup
-from .blur import Blur
 from .deblurrer import Deblurrer
+from .estimates import estimate_memory
 from .large.job import deblur_large
-from .large.needs import estimate_memory
-from .lucy import richardson_lucy
+from .operators.blur import Blur
+from .problem.weights import saturated
 from .result import Result
-from .weights import saturated
+from .solvers.richardson_lucy.skimage import richardson_lucy
 
 __all__ = [
     "Blur",
@@ -26,4 +28,9 @@ __all__ = [
     "transfer",
     "warmup",
 ]
+# What objects pickled by version 0.1.0 call the modules that they come from.
+for _before, _module in {
+    "blur": "operators.blur", "frames": "engines.pickles", "options": "problem.options", "placement": "engines.pickles",
+}.items():  # fmt: skip
+    sys.modules[f"{__name__}.{_before}"] = sys.modules[f"{__name__}.{_module}"]
 __version__ = "0.1.0"

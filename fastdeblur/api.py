@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import annotated, checks, runtime
-from .arrays import on_gpu
-from .blur import DEVICES, Blur, convolved
+from . import validation
 from .deblurrer import Deblurrer
-from .filters import PATHS
+from .engines.devices import engine_for
 from .hygiene import without_border
-from .kernels.rules import RULES
-from .placement import PLACES
+from .kernels.cpu.rules import RULES
+from .kernels.runtime import tasks
+from .kernels.runtime.arrays import on_gpu
+from .operators.blur import Blur, convolved
+from .operators.paths import PATHS
 from .result import Result
 
 
@@ -74,9 +74,9 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
-    checks.psf_dimensions(psf)
-    array = PLACES[checks.choice("device", device, DEVICES)].pixels("image", image)
-    weights, shape = checks.psf(psf, checks.working_dtype(array)), tuple(array.shape)
+    validation.psf_dimensions(psf)
+    array = engine_for(device).pixels("image", image)
+    weights, shape = validation.psf(psf, validation.working_dtype(array)), tuple(array.shape)
     if isinstance(boundary, str) and boundary == "unknown":
         rows, cols = (size - taps + 1 for size, taps in zip(shape, weights.shape, strict=True))
         if min(rows, cols) < 1:
@@ -125,7 +125,7 @@ def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
     >>> restored.shape
     (32, 32)
     """
-    checks.options("deblur", options, solve)
+    validation.options("deblur", options, solve)
     return solve(image, psf, **options).image
 
 
@@ -344,22 +344,18 @@ def solve(
     True
     """
     began = time.perf_counter()
-    place = PLACES[checks.choice("device", device, DEVICES)]
+    engine = engine_for(device)
     if not isinstance(psf, Blur):
-        checks.psf_dimensions(psf, channel_axis)
-    image, wrap = annotated.numbers("image", image)
-    with place.current(image):
-        planes = place.planes("image", image, channel_axis)
+        validation.psf_dimensions(psf, channel_axis)
+    taken = engine.accept(image, channel_axis)
     deblurrer = Deblurrer(
-        psf, np.shape(image),
+        psf, np.shape(taken.given),
         data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds,
         background=background, read_noise=read_noise, channel_axis=channel_axis,
         solver=solver, learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path,
         device=device, workers=workers, callback=callback, progress=progress,
     )  # fmt: skip
-    with place.current(image):
-        result = deblurrer._solve(image, planes, deblurrer._start, None, None, None, None, began)
-    return replace(result, image=wrap(result.image))
+    return deblurrer._solve(taken, began)
 
 
 def warmup() -> None:
@@ -389,4 +385,4 @@ def warmup() -> None:
             convolve(image, psf, path=path)
         for kind in kinds:
             solve(image, psf, mu=0.2, max_iter=1, tol=0, **kind)
-    runtime.warm()
+    tasks.warm()

@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from . import annotated, checks
-from .arrays import module_of
-from .blur import DEVICES, Blur
-from .boundary import BOUNDARIES
-from .frames import Start, checked_background, planes_of_background, starter
+from . import validation
+from .engines.devices import engine_for
+from .engines.pickles import options_of, start_of
+from .engines.workspaces import HostWorkspaces
 from .hygiene import warn_of, without_border
-from .options import called, checked
-from .placement import PLACES, OnDevice, OnHost
-from .restore import restore
+from .kernels.runtime.arrays import module_of
+from .operators.blur import Blur
+from .operators.boundary import BOUNDARIES
+from .problem.background import checked_background, without_background
+from .problem.image import Image
+from .problem.options import called, checked
+from .problem.start import starter
+from .problem.weights import checked_weights, weighed
 from .result import Result
-from .tools import Tools
-from .weights import checked_weights, weighed
+from .solvers.dispatch import restore
 
 
 class Deblurrer:
@@ -104,21 +107,21 @@ class Deblurrer:
         )
         self._channel_axis = channel_axis
         if not isinstance(psf, Blur):
-            checks.psf_dimensions(psf, channel_axis)
+            validation.psf_dimensions(psf, channel_axis)
         self.shape = _shape(shape, channel_axis)
-        checks.choice("boundary", boundary, BOUNDARIES)
+        validation.choice("boundary", boundary, BOUNDARIES)
         self._options.check_path(path)
         self._psf = psf if isinstance(psf, Blur) else psfs_of(psf, self.shape, channel_axis)
-        self._place = PLACES[checks.choice("device", device, DEVICES)]
-        self._operation = {"boundary": boundary, "path": path, "device": device, "workers": checks.workers(workers)}
-        with self._place.current(weights):
+        self._engine = engine_for(device)
+        self._operation = {"boundary": boundary, "path": path, "device": device, "workers": validation.workers(workers)}
+        with self._engine.current(weights):
             self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
-        with self._place.current(background):
+        with self._engine.current(background):
             found = checked_background(background, self.shape, channel_axis)
             self._background = found if isinstance(found, float) else found.copy()
-        with self._place.current(init):
+        with self._engine.current(init):
             self._start = starter(init, seed, self.shape, channel_axis)
-        self._tools: dict[np.dtype[Any], Tools] = {}
+        self._workspaces: dict[np.dtype[Any], HostWorkspaces] = {}
         for array in self.psfs:
             self._hint(array)
             self._options.check_psf(array)
@@ -176,36 +179,46 @@ class Deblurrer:
             If the result should not be trusted, as `fastdeblur.solve`.
         """
         began = time.perf_counter()
-        image, wrap = annotated.numbers("image", image)
-        with self._place.current(image):
-            planes = self._place.planes("image", image, self._channel_axis)
-            if np.shape(image) != self.shape:
-                raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(image))}")
-            start = self._start if init is None else starter(init, None, self.shape, self._channel_axis)
-            if background is not None:
-                background = checked_background(background, self.shape, self._channel_axis)
-            seen = called("callback", callback)
-            result = self._solve(image, planes, start, weights, background, seen, out, began)
-        return replace(result, image=wrap(result.image))
-
-    def _tell(self, doubts: list[str]) -> None:
-        checks.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)
+        taken = self._engine.accept(image, self._channel_axis)
+        if np.shape(taken.given) != self.shape:
+            raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(taken.given))}")
+        return self._solve(taken, began, init, weights, background, called("callback", callback), out)
 
     def _solve(
         self,
-        image: Any,
-        planes: np.ndarray,
-        start: Start,
-        weights: Any,
-        background: Any,
-        callback: Any,
-        out: Any,
+        image: Image,
         began: float,
+        init: Any = None,
+        weights: Any = None,
+        background: Any = None,
+        callback: Any = None,
+        out: Any = None,
     ) -> Result:
-        """`solve` of an image whose planes have the right shape."""
-        axis, options, place = self._channel_axis, self._options, self._place
+        """`solve` of an accepted image of the right shape."""
+        engine = self._engine
+        with engine.current(image.given):
+            image = self._ready(image, init, weights, background)
+            if out is not None:
+                engine.check_out(out, self.shape, image.planes.dtype)
+            result, doubts = restore(
+                self._workspaces_for(image.planes),
+                image,
+                engine.shown_to(callback or self._options.callback, image),
+                engine.checked_denoiser(self._options.denoiser, image),
+            )
+            result = finite(result, image)
+            if doubts and result.stop_reason not in ("callback", "diverged"):
+                self._tell(doubts)
+            restored = engine.give_back(image, result.image, out)
+        return replace(result, image=restored, seconds=time.perf_counter() - began)
+
+    def _ready(self, image: Image, init: Any, weights: Any, background: Any) -> Image:
+        """An accepted image with its start and weights, without its background."""
+        axis, options = self._channel_axis, self._options
+        start = self._start if init is None else starter(init, None, self.shape, axis)
+        background = self._background if background is None else checked_background(background, self.shape, axis)
         weights = self._weights if weights is None else checked_weights(weights, self.shape, axis)
-        planes, shift = self._without(self._background if background is None else background, planes)
+        planes, shift = without_background(background, image.planes, axis, options)
         planes, weights, factor = weighed(planes, weights, axis)
         if options.data == "poisson" and shift is None and planes.min() < 0:
             raise ValueError(
@@ -213,45 +226,29 @@ class Deblurrer:
                 "was subtracted from it, add that again and pass it as background; if it was read with noise, pass "
                 "read_noise)"
             )
-        if out is not None:
-            place.check_out(out, self.shape, planes.dtype)
-        callback, seen = callback or options.callback, None
-        if callback is not None:
-            seen = lambda state: callback(replace(state, estimate=place.shown(state.estimate, image, axis)))  # noqa: E731
-        tools = self._tools.get(planes.dtype)
-        if tools is None:
-            kind = _tools_for(place)
-            tools = self._tools.setdefault(planes.dtype, kind(self._psf, planes, options, axis, self._operation))
-        denoiser = tools.denoiser(place, image)
-        result, doubts = restore(tools, planes, weights, factor, start, seen, denoiser, shift)
-        result = finite(result, planes, start)
-        if doubts and result.stop_reason not in ("callback", "diverged"):
-            self._tell(doubts)
-        whole = place.handed_back(result.image, image, out, axis)
-        return replace(result, image=whole, seconds=time.perf_counter() - began)
+        return replace(image, planes=planes, weights=weights, factor=factor, shift=shift, start=start)
 
-    def _without(self, background: Any, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Planes without the background, and what photons were counted beside them, if anything."""
-        noise, shift = self._options.read_noise, None
-        if noise == 0 and isinstance(background, float) and background == 0:
-            return planes, None
-        xp = module_of(planes)
-        with np.errstate(over="ignore"):
-            around = planes_of_background(background, planes, self._channel_axis)
-            if self._options.data == "poisson":
-                shift = around + xp.asarray(noise * noise, planes.dtype)
-            if around.any():
-                planes = planes - around
-        if xp.isinf(planes).any() or (shift is not None and xp.isinf(shift).any()):
-            raise ValueError(
-                f"background, and the square of read_noise {noise}, must leave numbers that {planes.dtype} can hold "
-                "(scale them, and the image)"
-            )
-        return planes, shift
+    def _workspaces_for(self, planes: np.ndarray) -> HostWorkspaces:
+        """Operators and memory for images of a dtype, made when the first one comes."""
+        found = self._workspaces.get(planes.dtype)
+        if found is None:
+            made = self._engine.workspaces(self._psf, planes, self._options, self._operation)
+            found = self._workspaces.setdefault(planes.dtype, made)
+        return found
+
+    def _tell(self, doubts: list[str]) -> None:
+        validation.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and other processes make their own tools: those hold addresses.
-        return self.__dict__ | {"_tools": {}}
+        # Copies and other processes make their own workspaces: those hold addresses.
+        return self.__dict__ | {"_workspaces": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_place" in state:  # of version 0.1.0
+            state = state | {"_engine": state["_place"], "_start": start_of(state["_start"]), "_workspaces": {}}
+            state["_options"] = options_of(state["_options"])
+            del state["_place"], state["_tools"]
+        self.__dict__.update(state)
 
     def __call__(self, image: Any) -> np.ndarray:
         """Restore one image: ``solve(image).image``.
@@ -293,19 +290,19 @@ class Deblurrer:
         return (self(frame) for frame in frames)
 
 
-def finite(result: Result, planes: np.ndarray, start: Start) -> Result:
+def finite(result: Result, of: Image) -> Result:
     """A result without NaN and infinity in its image, and with a warning if it lacks a minimum for numbers' sake."""
-    image, xp = result.image, module_of(planes)
+    image, xp = result.image, module_of(of.planes)
     if not xp.isfinite(image).all():
         if xp.isnan(image).any():
-            image = xp.empty_like(planes)
-            start(planes, image)
+            image = xp.empty_like(of.planes)
+            of.start.write(of.planes, image)
         largest = np.finfo(image.dtype).max
         result = replace(result, image=image.clip(-largest, largest), stop_reason="diverged")
-        checks.warn(f"the restored image is too large or too small for {planes.dtype}", RuntimeWarning)
+        validation.warn(f"the restored image is too large or too small for {of.planes.dtype}", RuntimeWarning)
     elif result.stop_reason == "diverged" or not np.isfinite([result.objective, result.optimality, result.mu]).all():
         result = replace(result, stop_reason="diverged")
-        checks.warn(
+        validation.warn(
             f"the objective left all bounds after iteration {result.n_iter}; "
             "the last finite estimate is returned (try a smaller learning_rate, or a larger mu)",
             RuntimeWarning,
@@ -313,30 +310,22 @@ def finite(result: Result, planes: np.ndarray, start: Start) -> Result:
     return result
 
 
-def _tools_for(place: OnHost) -> type[Tools]:
-    if not isinstance(place, OnDevice):
-        return Tools
-    from .cuda_tools import CudaTools  # not without a GPU
-
-    return CudaTools
-
-
 def _shape(value: Any, channel_axis: Any) -> tuple[int, ...]:
     if channel_axis is None:
-        return checks.sizes("shape", value, 2)
-    checks.integer("channel_axis", channel_axis, -3, 2)
-    return checks.sizes("shape", value, 3, " when channel_axis is given")
+        return validation.sizes("shape", value, 2)
+    validation.integer("channel_axis", channel_axis, -3, 2)
+    return validation.sizes("shape", value, 3, " when channel_axis is given")
 
 
 def psfs_of(psf: Any, shape: tuple[int, ...], channel_axis: int | None) -> list[np.ndarray]:
     """One psf for all channels, or one each; copies, since the caller's may change, without zeros around them."""
-    array = checks.real_array("psf", psf)
+    array = validation.real_array("psf", psf)
     if channel_axis is None or array.ndim != len(shape):
-        psfs = [checks.psf(psf)]
+        psfs = [validation.psf(psf)]
     else:
         planes = np.moveaxis(array, channel_axis, 0)
         count = shape[channel_axis]
         if len(planes) != count:
             raise ValueError(f"psf must have as many channels as the image, {count}; its shape is {array.shape}")
-        psfs = [checks.psf(plane, checks.working_dtype(array)) for plane in planes]
+        psfs = [validation.psf(plane, validation.working_dtype(array)) for plane in planes]
     return [each.copy() for each in without_border(psfs)]

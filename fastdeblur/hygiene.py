@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import validation
 
 
 def normalise(psf: Any) -> np.ndarray:
@@ -35,7 +35,7 @@ def normalise(psf: Any) -> np.ndarray:
     >>> fd.psf.normalise([[1, 2, 1]])
     array([[0.25, 0.5 , 0.25]])
     """
-    array = checks.psf(psf)
+    array = validation.psf(psf)
     # The sum of values next to the largest of their type is beyond it.
     with np.errstate(all="ignore"):
         total, size = (float(each.sum(dtype=np.float64)) for each in (array, np.abs(array)))
@@ -77,7 +77,7 @@ def centre(psf: Any) -> np.ndarray:
     >>> fd.psf.centre([[1.0, 2.0, 1.0, 0.0]])
     array([[1., 2., 1.]])
     """
-    array = checks.psf(psf)
+    array = validation.psf(psf)
     total = float(array.sum(dtype=np.float64))
     if total <= 0:
         raise ValueError(f"psf must have a positive sum to be centred; its sum is {total}")
@@ -124,7 +124,7 @@ def support(psf: Any) -> np.ndarray:
     >>> fd.psf.support(fd.psf.gaussian((101, 51), (3, 1))).shape
     (21, 7)
     """
-    array = checks.psf(psf)
+    array = validation.psf(psf)
     weights = np.abs(array, dtype=np.float64)
     weights /= weights.max()  # their sum must not overflow
     middles = [size // 2 for size in array.shape]
@@ -165,7 +165,7 @@ def warn_if_off_centre(psf: np.ndarray) -> None:
     off = place is not None and math.hypot(*place) > _OFF
     where = "" if place is None else f"centroid is {place[0]:+z.1f} rows and {place[1]:+z.1f} columns from its centre"
     if level:
-        checks.warn(
+        validation.warn(
             f"psf is about {100 * level:.2g} % of its peak all along its border, as if it were a picture of a point "
             "with the background left in: the restored image then loses brightness or rings (see "
             "fastdeblur.psf.from_image, which takes the background away)"
@@ -173,7 +173,7 @@ def warn_if_off_centre(psf: np.ndarray) -> None:
             UserWarning,
         )
     elif off:
-        checks.warn(
+        validation.warn(
             f"psf's {where}, psf.shape // 2: the restored image is shifted as far the other way "
             "(see fastdeblur.psf.centre)",
             UserWarning,
@@ -238,7 +238,7 @@ def warn_of_sum(psf: np.ndarray) -> None:
     with np.errstate(over="ignore"):  # it may be infinite
         total = float(psf.sum(dtype=np.float64))
     if not abs(total - 1) <= 0.01:
-        checks.warn(
+        validation.warn(
             f"psf sums to {total:.4g}, not 1: the restored image's brightness changes by its inverse "
             "(see fastdeblur.psf.normalise)",
             UserWarning,
@@ -287,10 +287,10 @@ def from_image(array: Any) -> np.ndarray:
     """
     import scipy.ndimage  # not for everyone who imports fastdeblur
 
-    picture = checks.pixels("array", array, 2)
+    picture = validation.pixels("array", array, 2)
     missing = np.isnan(picture)
     light = np.where(missing, 0, picture).astype(np.float64)
-    checks.finite("array", light)
+    validation.finite("array", light)
     unit = float(np.abs(light).max()) or 1.0
     light /= unit  # neither differences nor sums must overflow
     background, noise = _background(light, missing)
@@ -329,7 +329,7 @@ def from_image(array: Any) -> np.ndarray:
     if (missing & scipy.ndimage.binary_dilation(kept, around)).any():
         place = tuple(np.argwhere(missing & scipy.ndimage.binary_dilation(kept, around))[0].tolist())
         raise ValueError(f"array must have all pixels of the point; at index {place} it is nan")
-    return normalise(centre(np.where(kept, light, 0.0))).astype(checks.working_dtype(picture), copy=False)
+    return normalise(centre(np.where(kept, light, 0.0))).astype(validation.working_dtype(picture), copy=False)
 
 
 def _background(light: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, float]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import api, checks
-from .kernels.rules import RULES
+from . import api, validation
+from .kernels.cpu.rules import RULES
 from .psf import check_pixels
 
 __all__ = ["convolve", "deconvolve", "gaussian"]
@@ -45,9 +45,9 @@ def gaussian(kernlen: int, nsig_x: float, nsig_y: float) -> np.ndarray:
     >>> fd.notebook.gaussian(13, 1, 3).shape
     (13, 13)
     """
-    kernlen = checks.integer("kernlen", kernlen, 1)
+    kernlen = validation.integer("kernlen", kernlen, 1)
     check_pixels("kernlen", kernlen, kernlen, kernlen)
-    sigmas = checks.real("nsig_x", nsig_x, "at least 0"), checks.real("nsig_y", nsig_y, "at least 0")
+    sigmas = validation.real("nsig_x", nsig_x, "at least 0"), validation.real("nsig_y", nsig_y, "at least 0")
     delta = np.zeros((kernlen, kernlen))
     delta[kernlen // 2, kernlen // 2] = 1
     import scipy.ndimage  # a third of the time of importing fastdeblur, for this line
@@ -148,9 +148,9 @@ def deconvolve(
     >>> losses.shape
     (11,)
     """
-    checks.choice("optimizer", optimizer, RULES)
-    learning_rate = checks.real("learning_rate", learning_rate, "above 0")
-    n_iter = checks.integer("n_iter", n_iter, 1)
+    validation.choice("optimizer", optimizer, RULES)
+    learning_rate = validation.real("learning_rate", learning_rate, "above 0")
+    n_iter = validation.integer("n_iter", n_iter, 1)
 
     result = api.solve(
         _float32("image", image),
@@ -172,4 +172,4 @@ def deconvolve(
 
 
 def _float32(name: str, value: Any) -> np.ndarray:
-    return checks.cast(name, checks.real_array(name, value), np.dtype(np.float32))
+    return validation.cast(name, validation.real_array(name, value), np.dtype(np.float32))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import validation
 from .hygiene import centre, from_image, normalise, support
 
 __all__ = ["airy", "box", "centre", "disk", "from_image", "gaussian", "motion", "normalise", "support"]
@@ -31,7 +31,7 @@ def _shape(shape: Any) -> tuple[int, int]:
     sizes = (shape, shape) if np.ndim(shape) == 0 else tuple(shape)
     if len(sizes) != 2:
         raise ValueError(f"shape must be one size or two; got {shape!r}")
-    rows, cols = (checks.integer("shape", size, 1) for size in sizes)
+    rows, cols = (validation.integer("shape", size, 1) for size in sizes)
     check_pixels("shape", shape, rows, cols)
     return rows, cols
 
@@ -107,7 +107,7 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
     sigmas = (sigma, sigma) if np.ndim(sigma) == 0 else tuple(sigma)
     if len(sigmas) != 2:
         raise ValueError(f"sigma must be one number or two; got {sigma!r}")
-    down, across = (checks.real("sigma", value, "above 0") for value in sigmas)
+    down, across = (validation.real("sigma", value, "above 0") for value in sigmas)
     # Divided before it is squared: a tiny sigma must give a delta, not 0 / 0.
     with np.errstate(over="ignore"):
         return normalise(np.exp(-0.5 * (rows / down) ** 2) * np.exp(-0.5 * (cols / across) ** 2))
@@ -137,7 +137,7 @@ def disk(radius: float) -> np.ndarray:
     >>> fd.psf.disk(5).shape
     (11, 11)
     """
-    radius = checks.real("radius", radius, "above 0")
+    radius = validation.real("radius", radius, "above 0")
     if radius <= 0.5:
         return np.ones((1, 1))
     check_pixels("radius", radius, 2 * radius, 2 * radius)
@@ -207,8 +207,8 @@ def motion(length: float, angle: float) -> np.ndarray:
     >>> fd.psf.motion(3, 0)
     array([[0.33333333, 0.33333333, 0.33333333]])
     """
-    length = checks.real("length", length, "above 0")
-    turn = math.radians(math.fmod(checks.real("angle", angle, "any"), 180))
+    length = validation.real("length", length, "above 0")
+    turn = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
     down, across = -math.sin(turn), math.cos(turn)
     far_down, far_across = (math.floor(abs(step) * length / 2 + 0.5) for step in (down, across))
     check_pixels("length", length, 2 * far_down + 1, 2 * far_across + 1)
@@ -260,7 +260,7 @@ def airy(radius: float, shape: Any) -> np.ndarray:
     """
     import scipy.special  # not for everyone who imports fastdeblur
 
-    radius = checks.real("radius", radius, "above 0")
+    radius = validation.real("radius", radius, "above 0")
     rows, cols = _shape(shape)
     with np.errstate(over="ignore"):  # a tiny radius gives a delta
         v = np.hypot(*np.ogrid[: rows // 2 + 1, : cols // 2 + 1]) / radius * scipy.special.jn_zeros(1, 1)[0]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import validation
 
 __all__ = ["decode", "encode"]
 
@@ -59,7 +59,7 @@ def decode(image: Any, curve: Any = "srgb", *, alpha: bool | None = None) -> np.
     >>> fd.transfer.decode(np.array([0, 128, 255], np.uint8)).round(3)
     array([0.   , 0.216, 1.   ], dtype=float32)
     """
-    array = checks.real_array("image", image)
+    array = validation.real_array("image", image)
     light = _light_of(curve)
     if array.dtype.kind in "bu" and array.dtype.itemsize <= 2 and array.size > 2**16:
         # All values there can be, once: a power takes far longer than looking it up.
@@ -103,13 +103,13 @@ def encode(image: Any, curve: Any = "srgb", *, alpha: bool | None = None) -> np.
     >>> fd.transfer.encode(np.array([0.0, 0.216, 1.0])).round(3)
     array([0.   , 0.502, 1.   ])
     """
-    array = checks.real_array("image", image)
+    array = validation.real_array("image", image)
     return _with_alpha(_values_of(curve)(_scaled(array)), array, alpha)
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
     """A new array of floats, of which integers' largest value is 1."""
-    scaled = array.astype(checks.working_dtype(array))
+    scaled = array.astype(validation.working_dtype(array))
     if array.dtype.kind in "iu":
         scaled /= np.iinfo(array.dtype).max
     return scaled
@@ -141,9 +141,9 @@ def _values_of(curve: Any) -> Curve:
 def _curve(curve: Any, srgb: Curve, exponent: Callable[[float], float]) -> Curve:
     """A curve for all real numbers, odd, from its part for positive ones."""
     if isinstance(curve, str):
-        positive: Curve = srgb if checks.choice("curve", curve, ("srgb", "linear")) == "srgb" else np.abs
+        positive: Curve = srgb if validation.choice("curve", curve, ("srgb", "linear")) == "srgb" else np.abs
     else:
-        power = exponent(checks.real("curve", curve, "above 0"))
+        power = exponent(validation.real("curve", curve, "above 0"))
         positive = lambda size: np.asarray(size ** size.dtype.type(power))  # noqa: E731
     return lambda values: np.copysign(positive(np.abs(values)), values)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import cuda, types
 from numba.cuda import dispatcher
 
-from fastdeblur.cuda import circulant, classes, loop, lucy, passes, span, splitting, sums, vectors
+from fastdeblur.kernels.cuda import circulant, classes, loop, lucy, passes, span, sums, vectors, z_update
 
 CAPABILITY = 9, 0
 # Device functions are compiled for the GPU that is there.
@@ -47,7 +47,7 @@ def of_exact(dtype, a, c):
     for name, each in vectors.KERNELS.items():
         yield each, *[a[3]] * images.get(name, 2), D1, *([PARTS] if vectors.COUNTS[name] else [])
     yield circulant.divide, c[3], a[2], a[1], a[1], F8, F8
-    yield circulant.mix_ends, c[3], c[3], array(I8, 1), a[1], c[3]
+    yield circulant.mix_corrections, c[3], c[3], array(I8, 1), a[1], c[3]
     yield span.choose, PARTS, I8, PARTS, I8, D1, PARTS
     yield span.moved, PARTS, I8, D1, PARTS
     yield span.measure, PARTS, I8, D1, PARTS
@@ -57,10 +57,10 @@ def of_exact(dtype, a, c):
 
 
 def of_priors(dtype, a, c):
-    asked = types.UniTuple(F8, len(splitting.NAMES))
-    for kind in splitting.KINDS:
+    asked = types.UniTuple(F8, len(z_update.NAMES))
+    for kind in z_update.KINDS:
         for pixels in (False, True):
-            each = splitting.splitting(kind, pixels, dtype)
+            each = z_update.splitting(kind, pixels, dtype)
             if kind != "denoiser":
                 yield each.begin, a[4], a[4], I8
             images = a[4], a[4], a[4], a[3], a[4], a[3], a[3]

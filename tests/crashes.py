@@ -24,7 +24,8 @@ import numpy as np
 from scenes import blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur import cli, files, whole
+from fastdeblur.cli import main as cli
+from fastdeblur.io import atomic, files
 
 PSF = fd.psf.gaussian(3, 0.7)
 IMAGE = blurred((30, 35), PSF)
@@ -89,7 +90,7 @@ def crashes(kind, first=0, every=1):
             if undisturbed is None:
                 run(folder, kind)
                 undisturbed = digest(out)
-                whole.remove(out)
+                atomic.remove(out)
                 saved(out, OLD)
             if not killed(folder, kind, number):
                 return

@@ -54,9 +54,9 @@ def transforms(length):
 
 def slots(workers=None):
     """Threads that a large piece of work gets here."""
-    from fastdeblur import sharing
+    from fastdeblur.kernels.runtime import threads as sharing
 
-    return sharing.slots(workers, 1000, 1.0)
+    return sharing.count(workers, 1000, 1.0)
 
 
 def job_and_slots(_=None):

@@ -1,6 +1,6 @@
 """Arrays between pages that nobody may touch, and a run of everything on such arrays.
 
-`python guarded.py end|start descent splits exact [all]` ends with a signal as soon as a kernel loads or stores beyond
+`python guarded.py end|start descent admm exact [all]` ends with a signal as soon as a kernel loads or stores beyond
 a buffer.
 """
 
@@ -67,7 +67,8 @@ PATHS = ["direct", "separable", "fft"]
 
 def descent():
     import fastdeblur as fd
-    from fastdeblur import direction, memory
+    from fastdeblur.kernels.runtime import memory
+    from fastdeblur.operators import host
     from fastdeblur.solvers import two_pass
 
     assert two_pass.zeros is memory.zeros  # what it imported must be replaced there
@@ -82,7 +83,7 @@ def descent():
     cycles = map(itertools.cycle, (PSFS, RULES, BOUNDARIES))
     for (dtype, path, shape), psf_shape, rule, boundary in zip(cases, *cycles, strict=False):
         KEEP.clear()
-        direction.STREAMED = 2**25 - direction.STREAMED  # every other result goes past the caches
+        host.STREAMED = 2**25 - host.STREAMED  # every other result goes past the caches
         image, psf = copy(rng.random(shape).astype(dtype)), copy(rng.random(psf_shape))
         out = copy(np.zeros(shape, dtype))
         psf /= psf.sum()
@@ -112,21 +113,24 @@ EXACT_BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown
 
 def exact():
     import fastdeblur as fd
-    from fastdeblur import cosine, ends, memory, preconditioner, sweeps, tools
+    from fastdeblur.engines import workspaces
+    from fastdeblur.kernels.cpu import sweeper
+    from fastdeblur.kernels.runtime import memory
+    from fastdeblur.solvers.pcg import boundary_correction, dct, preconditioner
 
     memory.zeros = guarded
     memory.arena = guarded_arena
-    cosine.np = ends.np = preconditioner.np = sweeps.np = Numpy()
-    kinds, make = collections.Counter(), tools.Preconditioner
+    dct.np = boundary_correction.np = preconditioner.np = sweeper.np = Numpy()
+    kinds, make = collections.Counter(), workspaces.Preconditioner
 
     def made(*arguments):
         whole = make(*arguments)
         if whole.cosines:
-            whole.cosines._stiffness = [copy(table) for table in whole.cosines._stiffness]
+            whole.cosines._eigenvalues = [copy(table) for table in whole.cosines._eigenvalues]
         kinds["cosines" if whole.cosines else "one block" if whole.whole else "ends"] += 1
         return whole
 
-    tools.Preconditioner = made
+    workspaces.Preconditioner = made
     rng = np.random.default_rng(0)
     cases = half(itertools.product(EXACT_SHAPES, EXACT_BOUNDARIES, ["float32", "float64"]))
     cycles = map(itertools.cycle, (EXACT_PSFS, ["root", "squares", "root"]))
@@ -150,10 +154,10 @@ def exact():
 SPLIT_SHAPES = [(1, 1), (1, 33), (35, 2), (16, 16), (31, 49), (97, 40)]
 
 
-def splits():
+def admm():
     """Priors that keep edges, bounds, photon noise and weights."""
     import fastdeblur as fd
-    from fastdeblur import memory
+    from fastdeblur.kernels.runtime import memory
     from fastdeblur.solvers import two_pass
 
     memory.zeros = two_pass.zeros = guarded
@@ -185,6 +189,6 @@ if __name__ == "__main__":
         array = guarded(7, np.float32)
         ctypes.string_at(array.ctypes.data + (array.nbytes if POSITION == "end" else -4), 4)
     # The exact solvers last: arrays of more modules are guarded for them.
-    for kind in (descent, splits, exact):
+    for kind in (descent, admm, exact):
         if kind.__name__ in sys.argv:
             kind()

@@ -463,7 +463,7 @@ def masked():
 
 def lucy():
     """scikit-image's function."""
-    random = random_of("lucy")
+    random = random_of("richardson_lucy")
     image, psf = random.random(SHAPE), PSFS["even"](random)
     found = {f"{dtype}": digest(fd.richardson_lucy(image.astype(dtype), psf, 6)) for dtype in ("f4", "f8")}
     found["unclipped"] = digest(fd.richardson_lucy(3 * image, psf, 5, clip=False, filter_epsilon=0.2))

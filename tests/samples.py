@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastdeblur import cli
+from fastdeblur.cli import main as cli
 
 SHAPES = {"gray": (9, 14), "LA": (9, 14, 2), "RGB": (9, 14, 3), "RGBA": (9, 14, 4)}
 

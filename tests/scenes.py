@@ -4,7 +4,7 @@ import numpy as np
 import tifffile
 
 import fastdeblur as fd
-from fastdeblur.large import reading
+from fastdeblur.large import readers
 from fastdeblur.large.job import DEFAULTS, Job
 
 PSF = fd.psf.gaussian(7, 1.5)
@@ -24,8 +24,8 @@ def blurred(shape, psf=PSF, dtype=np.float32, boundary="reflect", noise=0.01, se
 def layout(image, psf, **options):
     """Tiles, what was found for all of them, and the halo."""
     weights = options.pop("weights", None)
-    weights = None if weights is None else reading.of_array(weights, "weights")
-    return Job(reading.of_array(image), weights, psf, {**DEFAULTS, **options})._layout()
+    weights = None if weights is None else readers.of_array(weights, "weights")
+    return Job(readers.of_array(image), weights, psf, {**DEFAULTS, **options})._layout()
 
 
 def saved(path, array):

@@ -9,7 +9,8 @@ import tifffile
 from samples import lines, noise, one_error
 
 import fastdeblur as fd
-from fastdeblur import axes, cli, files, pixels
+from fastdeblur.cli import main as cli
+from fastdeblur.io import axes, files, pixels
 from fastdeblur.large import plan
 
 OPTIONS = ["--psf", "gaussian:5:1", "--max-iter", "2"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur import files
-from fastdeblur.large import tiles, weighing
+from fastdeblur.io import files
+from fastdeblur.large import sampling
+from fastdeblur.large import tile_solver as tiles
 
 PSF = fd.psf.gaussian(9, 1.5)
 
@@ -159,7 +160,7 @@ def test_tiles_get_their_part_of_the_background(options, kind):
 @pytest.mark.parametrize(
     "options",
     [{"data": "poisson", "prior": None, "max_iter": 20}, {"data": "poisson", "prior": "tv"}, {"prior": "tv"}],
-    ids=["lucy", "poisson tv", "tv"],
+    ids=["richardson_lucy", "poisson tv", "tv"],
 )
 def test_units_do_not_matter(dtype, options):
     raw = sky_field()[1].astype(dtype)
@@ -234,7 +235,7 @@ def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, 
     np.save(tmp_path / "sky.npy", np.linspace(150, 250, raw.size, dtype=np.float32).reshape(raw.shape))
     sky, out = np.lib.format.open_memmap(tmp_path / "sky.npy", "r+"), tmp_path / "out.npy"
     options = options | {"mu": 0.1, "max_iter": 2, "tol": 0, "tile": 30, "halo": 10}
-    monkeypatch.setattr(weighing, "CROP", 16)
+    monkeypatch.setattr(sampling, "CROP", 16)
     solve, solved = tiles.Solver.__call__, []
 
     def stopping(*arguments):

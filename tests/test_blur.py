@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastdeblur as fd
-from fastdeblur import direction
+from fastdeblur.operators import host
 
 PSF_SHAPES = [(1, 1), (3, 3), (4, 4), (2, 7), (3, 8), (8, 3), (13, 13), (1, 12), (31, 31)]
 IMAGE_SHAPES = [(1, 1), (1, 2), (1, 53), (53, 1), (6, 7), (17, 13), (16, 16)]
@@ -157,7 +157,7 @@ def test_results_that_go_past_the_caches(dtype, rng, monkeypatch):
             blur = fd.Blur(rng.random((3, 5)), image.shape, dtype=dtype, path=path)
             expected = blur.forward(image)
             with monkeypatch.context() as patch:
-                patch.setattr(direction, "STREAMED", 0)
+                patch.setattr(host, "STREAMED", 0)
                 memory[:] = 7
                 blur.forward(image, out=memory[:, first : first + cols])
             np.testing.assert_array_equal(memory[:, first : first + cols], expected)

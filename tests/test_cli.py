@@ -13,8 +13,9 @@ import pytest
 from samples import lines
 
 import fastdeblur as fd
-from fastdeblur import cache, cli
-from fastdeblur.kernels import simd
+from fastdeblur.cli import main as cli
+from fastdeblur.kernels.cpu import simd
+from fastdeblur.kernels.runtime import cache
 
 
 def test_info(capsys, monkeypatch):
@@ -72,7 +73,7 @@ def test_version(capsys):
 
 
 def test_the_version_needs_no_pictures(preloaded, tmp_path):
-    code = "import sys; from fastdeblur.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
+    code = "import sys; from fastdeblur.cli.main import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
     code += "print(sorted({'skimage', 'matplotlib', 'PIL', 'tifffile', 'zarr'} & set(sys.modules)))"
     done = preloaded.run(code, cwd=tmp_path)
     assert done.stdout.splitlines() == [f"fastdeblur {fd.__version__}", "[]"], done.stderr
@@ -85,7 +86,9 @@ NAMES = ["caf\u00e9.npy", "\u00e9\u03bc\u2603.tif", "\U0001f600.zarr", "odd-\udc
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_names_that_a_terminal_cannot_show(preloaded, tmp_path, encoding):
     """They are escaped: a run that has ended well says so."""
-    script = "import sys; from fastdeblur import cli; print([cli.main(eval(words)) for words in sys.argv[1:]])"
+    script = (
+        "import sys; from fastdeblur.cli import main as cli; print([cli.main(eval(words)) for words in sys.argv[1:]])"
+    )
     np.save(tmp_path / "a.npy", np.ones((5, 6), np.float32))
     figures = [f"figures-{name}" for name in NAMES]
     calls = []

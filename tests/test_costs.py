@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur import costs, lowrank
+from fastdeblur.operators import costs, separable
 
 DTYPES = ["float32", "float64"]
 
@@ -72,23 +72,23 @@ def test_the_choice_does_not_depend_on_workers():
 def test_rank(shape, dtype, rng):
     for rank in range(1, min(*shape, 7) + 1):
         weights = (rng.random((shape[0], rank)) @ rng.random((rank, shape[1]))).astype(dtype)
-        down, across = lowrank.factors(weights)
-        assert lowrank.rank(weights, 16) <= len(down)
-        assert lowrank.rank(weights.astype("float64"), 16) >= rank  # rounding to float32 may add some
-        assert lowrank.rank(weights, rank) in (rank, rank + 1)
+        down, across = separable.factors(weights)
+        assert separable.rank(weights, 16) <= len(down)
+        assert separable.rank(weights.astype("float64"), 16) >= rank  # rounding to float32 may add some
+        assert separable.rank(weights, rank) in (rank, rank + 1)
         np.testing.assert_allclose(
             down.T @ across, weights, rtol=0, atol=weights.max() * (1e-6 if dtype == "float32" else 1e-13)
         )
-    assert lowrank.rank(rng.random((200, 300)), 3) == 4
-    assert lowrank.rank(np.zeros((4, 4)), 3) == 1
+    assert separable.rank(rng.random((200, 300)), 3) == 4
+    assert separable.rank(np.zeros((4, 4)), 3) == 1
 
 
 def test_the_rank_of_a_large_psf_is_soon_known(rng):
     full = rng.random((1500, 1500))
     began = time.monotonic()
-    assert lowrank.rank(full, 16) == 17
+    assert separable.rank(full, 16) == 17
     assert time.monotonic() - began < 2
-    assert lowrank.rank(np.outer(rng.random(1500), rng.random(1500)), 16) == 1
+    assert separable.rank(np.outer(rng.random(1500), rng.random(1500)), 16) == 1
 
 
 def test_the_prediction_is_near_the_time():

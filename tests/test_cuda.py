@@ -6,10 +6,11 @@ import pytest
 from dense import Problem
 
 import fastdeblur as fd
-from fastdeblur import cli, preconditioner
-from fastdeblur.boundary import BOUNDARIES
-from fastdeblur.cuda import classes, device, loop, span, vectors
-from fastdeblur.kernels.rules import RULES
+from fastdeblur.cli import main as cli
+from fastdeblur.kernels.cpu.rules import RULES
+from fastdeblur.kernels.cuda import classes, device, loop, span, vectors
+from fastdeblur.operators.boundary import BOUNDARIES
+from fastdeblur.solvers.pcg import preconditioner
 
 PATHS = ("direct", "separable", "fft")
 
@@ -250,20 +251,27 @@ def test_sweeps(rng):
         wanted = sum(s * t for s, t in zip(steps(host[p]), steps(host[q]), strict=True))
         np.testing.assert_allclose(found[k], wanted, rtol=1e-12)
 
-    stiff = np.zeros(shape)
+    eigenvalue = np.zeros(shape)
     for p in range(2):
         for i in range(11):
             for j in range(7):
                 for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
                     if 0 <= k < 11 and 0 <= m < 7:
-                        stiff[p, i, j] += host[1][p, i, j] - host[1][p, k, m]
+                        eigenvalue[p, i, j] += host[1][p, i, j] - host[1][p, k, m]
     found = sweep("gradient_sums", [a, b])
-    wanted = (host[0] ** 2).sum(), (host[0] * stiff).sum(), (stiff**2).sum(), sum(s * s for s in steps(host[1]))
+    wanted = (
+        (host[0] ** 2).sum(),
+        (host[0] * eigenvalue).sum(),
+        (eigenvalue**2).sum(),
+        sum(s * s for s in steps(host[1])),
+    )
     np.testing.assert_allclose(found[:4], wanted, rtol=1e-12)
     scalars = np.zeros(span.SCALARS)
     scalars[vectors.RIDGE] = 0.7
-    np.testing.assert_allclose(sweep("combine", [a, b], scalars)[0], ((host[0] + 0.7 * stiff) ** 2).sum(), rtol=1e-12)
-    np.testing.assert_allclose(device.to_host(a), host[0] + 0.7 * stiff, rtol=1e-12)
+    np.testing.assert_allclose(
+        sweep("combine", [a, b], scalars)[0], ((host[0] + 0.7 * eigenvalue) ** 2).sum(), rtol=1e-12
+    )
+    np.testing.assert_allclose(device.to_host(a), host[0] + 0.7 * eigenvalue, rtol=1e-12)
 
     a = device.put(host[0])
     scalars[vectors.A], scalars[vectors.B], scalars[vectors.C] = 0.3, -0.2, 1.1
@@ -312,8 +320,8 @@ def test_deblurrers_keep_their_buffers(solver, rng):
         result = deblurrer.solve(frame, out=out)
         assert result.image is out
         np.testing.assert_allclose(out, fd.solve(frame, psf, **asked).image, atol=1e-4)
-    (tools,) = deblurrer._tools.values()
-    (spare,) = tools._spare.values()
+    (workspaces,) = deblurrer._workspaces.values()
+    (spare,) = workspaces._spare.values()
     assert len(spare) == 1
 
 
@@ -379,7 +387,9 @@ def test_no_gpu_is_said(python):
         "        assert \"device='cuda' needs\" in str(error), error\n"
         "        print('said')\n"
     )
-    script += "from fastdeblur import cli\nassert cli.main(['demo', '--device', 'cuda', '--scale', '1/20']) == 2\n"
+    script += (
+        "from fastdeblur.cli.main import main\nassert main(['demo', '--device', 'cuda', '--scale', '1/20']) == 2\n"
+    )
     assert python(script, NUMBA_ENABLE_CUDASIM="0").startswith("said\nsaid\n")
 
 

@@ -6,8 +6,9 @@ import pytest
 from twins import PSF, SHAPE, SMALL, both
 
 import fastdeblur as fd
-from fastdeblur.cuda import device
-from fastdeblur.solvers import cuda_poisson, poisson
+from fastdeblur.kernels.cuda import device
+from fastdeblur.solvers.richardson_lucy import cuda
+from fastdeblur.solvers.richardson_lucy import solver as richardson_lucy
 
 
 @pytest.mark.parametrize("boundary", ["constant", "mirror", "unknown", "wrap"])
@@ -35,7 +36,7 @@ def test_a_step_of_richardson_and_lucy(boundary, rng):
 )
 def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
     """Also where the host looks at several steps at once."""
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
+    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
     image = (rng.random(SHAPE) + 0.01).astype(dtype)
     weights = (rng.random(SHAPE) > 0.2).astype(dtype)
     cpu, gpu = both(image, data="poisson", prior=None, weights=weights, tol=0, max_iter=5, **options)
@@ -47,14 +48,14 @@ def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
 
 def ascents(image, psf=SMALL, boundary="wrap", **options):
     """The results of the CPU and of the device."""
-    for where, make in (("cpu", poisson.Workspace), ("cuda", cuda_poisson.CudaLucy)):
+    for where, make in (("cpu", richardson_lucy.LucyWorkspace), ("cuda", cuda.CudaLucyWorkspace)):
         work = make([fd.Blur(psf, image.shape[1:], boundary=boundary, dtype=image.dtype, device=where)], len(image))
         planes = device.put(image) if where == "cuda" else image
-        yield poisson.minimise(work, planes, None, None, bounds=None, progress=False, **options)
+        yield richardson_lucy.minimise(work, planes, None, None, bounds=None, progress=False, **options)
 
 
 def test_it_returns_where_the_likelihood_falls(monkeypatch):
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
+    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
     image = np.eye(4)[None] + 0.01
     common = {"least": 0.0, "tol": 0, "callback": None}
     cpu, gpu = ascents(image, fd.psf.box((3, 3)), "constant", max_iter=8, **common)
@@ -67,7 +68,7 @@ def test_it_returns_where_the_likelihood_falls(monkeypatch):
 @pytest.mark.parametrize("stop", [{"least": 0.0, "tol": 0.05}, {"least": 0.9, "tol": 1e-9}])
 def test_where_an_ascent_stops(stop, rng, monkeypatch):
     """At the same step as on the CPU, however far the host looks ahead."""
-    monkeypatch.setattr(cuda_poisson, "PATIENCE", 1e9)
+    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
     image = rng.random((1, *SHAPE)) + 0.1
     cpu, gpu = ascents(image, max_iter=30, callback=None, **stop)
     assert cpu.stop_reason == gpu.stop_reason == ("noise" if stop["least"] else "tolerance")
@@ -92,7 +93,9 @@ def test_callbacks_of_an_ascent(rng):
 
 def test_plain_steps_are_the_cpus(rng):
     image, found = rng.random((1, *SHAPE)), []
-    for where, make in (("cpu", poisson.Workspace), ("cuda", cuda_poisson.CudaLucy)):
+    for where, make in (("cpu", richardson_lucy.LucyWorkspace), ("cuda", cuda.CudaLucyWorkspace)):
         work = make([fd.Blur(SMALL, SHAPE, dtype=float, device=where)], 1)
-        found.append(device.to_host(poisson.lucy(work, device.put(image) if where == "cuda" else image, 3, 0.05)))
+        found.append(
+            device.to_host(richardson_lucy.lucy(work, device.put(image) if where == "cuda" else image, 3, 0.05))
+        )
     assert found[1] == pytest.approx(found[0])

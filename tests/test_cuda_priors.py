@@ -8,18 +8,19 @@ import pytest
 from twins import PSF, SHAPE, SMALL, both
 
 import fastdeblur as fd
-from fastdeblur.cuda import device, splitting
-from fastdeblur.domain import Domain
-from fastdeblur.kernels.splitting import MISFIT, OF_SPLIT, ROUGHNESS
-from fastdeblur.solvers import cuda_splits, sparse
-from fastdeblur.splits import Splits
+from fastdeblur.kernels.cpu.z_update import MISFIT, ROUGHNESS, SUMS_OF_SPLIT
+from fastdeblur.kernels.cuda import device, z_update
+from fastdeblur.solvers.admm import cuda as cuda_splits
+from fastdeblur.solvers.admm import solver as admm
+from fastdeblur.solvers.admm.domain import Domain
+from fastdeblur.solvers.admm.host import AdmmWorkspace
 
 POWER = 0.8
 
 
 def on_device(psf, shape, boundary, kind, pixels=False, planes=1):
     blur = fd.Blur(psf, shape, boundary=boundary, dtype=float, device="cuda")
-    return cuda_splits.CudaSplits([blur], planes, kind, pixels)
+    return cuda_splits.CudaAdmmWorkspace([blur], planes, kind, pixels)
 
 
 # One step of the alternating direction method, in loops, on a periodic image.
@@ -105,7 +106,7 @@ class Loops:
             k, p, i, j = key
             change, u = differ(k, self.x[p], i, j), self.u[key]
             for at, part in enumerate((change - u, u - last[key], change, u, v - u)):
-                sums[OF_SPLIT + at] += part**2
+                sums[SUMS_OF_SPLIT + at] += part**2
         for i, j in self.pixels():
             for group, factor in zip(self.groups, (1.0, job["factor"]), strict=False):
                 square = sum(
@@ -166,7 +167,7 @@ class Loops:
      ("sparse", 2, "squares", "unknown")],
 )  # fmt: skip
 def test_steps_are_those_of_plain_loops(kind, planes, data, boundary, rng, monkeypatch):
-    monkeypatch.setattr(splitting, "RUN", 3)
+    monkeypatch.setattr(z_update, "RUN", 3)
     shape = (4, 3)
     work = on_device(PSF, shape, boundary, kind, planes=planes)
     image, weights = rng.random((2, planes, *shape))
@@ -187,8 +188,8 @@ def test_steps_are_those_of_plain_loops(kind, planes, data, boundary, rng, monke
             job |= {"data_rho": 1.4, "data_keep": 0.5, "rho": 0.2, "keep": 2.0, "second_rho": job["second_rho"] / 2}
             job |= dict.fromkeys(["threshold", "second_threshold"], 0.15)
         work.job.update(job)
-        work.settle()
-        work.move()
+        work.update_z()
+        work.update_x()
         sums, settled, asked = loops.follow(job)
         loops.x, loops.blurred = now()
         accuracy = 1e-3 if kind == "sparse" else 1e-12
@@ -204,7 +205,7 @@ def test_a_copy_stands_where_the_boundary_says(boundary, rng):
     rows, cols = work.domain.shape
     work.begin(lambda out: out.fill(0.5))
     v, u, x = rng.random((3, rows, cols))
-    for name, values in (("pixels", v), ("pixels_settled", u), ("x", x)):
+    for name, values in (("pixels", v), ("pixels_prox", u), ("x", x)):
         work.planes_of(name)[0] = device.put(values)
     aims, work.job["data_rho"], work.job["data_rho_before"] = [], 1.0, 1.0
 
@@ -212,11 +213,11 @@ def test_a_copy_stands_where_the_boundary_says(boundary, rng):
         aims.append(device.to_host(near).copy())
         return near + 1
 
-    work.meet(project, 1.5, 0.5)
-    work.settle()
-    found = work.look()[0, 1, :OF_SPLIT]
+    work.update_pixels(project, 1.5, 0.5)
+    work.update_z()
+    found = work.look()[0, 1, :SUMS_OF_SPLIT]
     after = [[0.5 * (v[i, j] - u[i, j]) + 1.5 * x[i, j] - 0.5 * u[i, j] for j in range(cols)] for i in range(rows)]
-    sums, copied = [0.0] * OF_SPLIT, device.to_host(work.planes_of("pixels_settled"))[0]
+    sums, copied = [0.0] * SUMS_OF_SPLIT, device.to_host(work.planes_of("pixels_prox"))[0]
 
     def pixel(at, length, size, taps):
         """Which pixel of the estimate stands at a position of the domain; None: anything may."""
@@ -276,8 +277,8 @@ def test_steps_are_the_cpus(boundary, dtype, options, rng):
 
 
 def test_sparse_penalties_grow_once_it_has_seen_that_they_may(rng, monkeypatch):
-    monkeypatch.setattr(sparse, "STEADY", 5)
-    monkeypatch.setattr(sparse, "STEADY_CHANGE", math.inf)
+    monkeypatch.setattr(admm, "STEADY", 5)
+    monkeypatch.setattr(admm, "STEADY_CHANGE", math.inf)
     image = rng.random((4, 5)).astype(np.float32)
     cpu, gpu = both(image, boundary="wrap", prior="sparse", mu=0.02, max_iter=8, tol=0)
     assert np.abs(gpu.image - cpu.image).max() < 1e-4
@@ -291,12 +292,12 @@ def test_roots_within_bounds(rng):
         blurs = [fd.Blur(SMALL, SHAPE, boundary="wrap", dtype=float, device=where)]
         cuda = where == "cuda"
         work = (
-            cuda_splits.CudaSplits(blurs, 1, "gradient", True)
+            cuda_splits.CudaAdmmWorkspace(blurs, 1, "gradient", True)
             if cuda
-            else Splits(Domain(blurs), blurs, 1, "gradient", True)
+            else AdmmWorkspace(Domain(blurs), blurs, 1, "gradient", True)
         )
         start = device.put(image) if cuda else image
-        result = sparse.minimise(
+        result = admm.minimise(
             work, start, None, lambda out, start=start: out.__setitem__(Ellipsis, start), data="root", mu=0.5,
             ridge=0.3, bounds=(0.3, 0.8), denoiser=None, max_iter=11, tol=0, callback=None, progress=False,
         )  # fmt: skip
@@ -328,14 +329,14 @@ def test_it_stops_where_it_looks(rng):
     image = np.kron(rng.random((2, 2)), np.ones((3, 3)))
     cpu, gpu = both(image, fd.psf.box((2, 3)), prior="tv", mu=0.02, boundary="wrap", tol=0.04)
     assert cpu.stop_reason == gpu.stop_reason == "tolerance"
-    assert gpu.n_iter == math.ceil(cpu.n_iter / sparse.LOOK) * sparse.LOOK
+    assert gpu.n_iter == math.ceil(cpu.n_iter / admm.LOOK) * admm.LOOK
     assert gpu.history[: cpu.n_iter] == pytest.approx(cpu.history[:-1])
     assert np.abs(gpu.image - cpu.image).max() < 0.05
 
 
 def test_how_often_it_looks(rng, monkeypatch):
-    looks, look = [], cuda_splits.CudaSplits.look
-    monkeypatch.setattr(cuda_splits.CudaSplits, "look", lambda self: looks.append(self._steps) or look(self))
+    looks, look = [], cuda_splits.CudaAdmmWorkspace.look
+    monkeypatch.setattr(cuda_splits.CudaAdmmWorkspace, "look", lambda self: looks.append(self._steps) or look(self))
     image, seen = rng.random((4, 5)), []
     common = {"prior": "tv", "mu": 0.02, "tol": 0, "device": "cuda", "boundary": "wrap"}
     result = fd.solve(image, PSF, max_iter=7, **common)

@@ -11,7 +11,9 @@ from samples import but_for_clipping, error_of_a_process, lines, one_error
 from skimage import color, data, metrics
 
 import fastdeblur as fd
-from fastdeblur import channels, cli, files, specs
+from fastdeblur.cli import channels, psf_spec
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 from fastdeblur.large import plan
 
 PSF = "gaussian:9:1.5"
@@ -27,7 +29,7 @@ def sharp():
 
 @pytest.fixture(scope="module")
 def blurred(sharp):
-    psf = specs.read_psf(PSF)
+    psf = psf_spec.read_psf(PSF)
     return np.clip(np.stack([fd.convolve(plane, psf) for plane in np.moveaxis(sharp, -1, 0)], axis=-1), 0, 1)
 
 
@@ -248,7 +250,7 @@ def test_a_format_that_does_not_fit_is_refused_before_the_work(folder, capsys, m
     [
         (".npy", "numpy.lib.format.write_array_header_1_0"),
         (".tif", "tifffile.TiffWriter.write"),
-        (".png", "fastdeblur.pngs.save"),
+        (".png", "fastdeblur.io.png.save"),
     ],
 )
 def test_a_failing_write_leaves_what_was_there(tmp_path, capsys, monkeypatch, suffix, writer):

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from samples import lines, one_error
 
-from fastdeblur import api, cli, files, plots
+from fastdeblur import api
+from fastdeblur.cli import main as cli
+from fastdeblur.cli import plots
+from fastdeblur.io import files
 
 
 def test_the_demo_is_the_notebook(tmp_path, capsys):

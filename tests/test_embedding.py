@@ -14,7 +14,8 @@ import pytest
 import stress
 
 import fastdeblur as fd
-from fastdeblur import forks, runtime, sharing
+from fastdeblur.kernels.runtime import forks, tasks
+from fastdeblur.kernels.runtime import threads as sharing
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 main_thread = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="sends itself signals")
@@ -116,7 +117,7 @@ def test_interrupts_at_any_moment_leave_no_lock_held_and_the_number_of_threads_a
     """Far more of them than there are launches, so that some come between any two bytecodes."""
     image = np.ones((300, 300), np.float32)
     blur = fd.Blur(fd.psf.gaussian(7, 1), image.shape, dtype=image.dtype, path="direct")
-    expected, threads, interrupts = blur.forward(image), sharing.slots(None, 100, 1.0), 0
+    expected, threads, interrupts = blur.forward(image), sharing.count(None, 100, 1.0), 0
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -134,7 +135,7 @@ def test_interrupts_at_any_moment_leave_no_lock_held_and_the_number_of_threads_a
     signal.signal(signal.SIGALRM, usual)
     assert interrupts > 100
     assert all(map(is_free, locks()))
-    assert sharing.slots(None, 100, 1.0) == threads
+    assert sharing.count(None, 100, 1.0) == threads
     assert np.array_equal(blur.forward(image), expected)
 
 
@@ -161,7 +162,7 @@ def test_what_fails_to_compile_says_so_in_the_caller():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        runtime._undisturbed(fail)
+        tasks._undisturbed(fail)
 
 
 def test_a_dask_worker_s_task_gets_its_threads_and_others_get_all(monkeypatch):
@@ -179,7 +180,7 @@ def test_a_dask_worker_s_task_gets_its_threads_and_others_get_all(monkeypatch):
 
     distributed.get_worker = staticmethod(get_worker)
     monkeypatch.setitem(sys.modules, "distributed", distributed)
-    assert sharing.slots(None, 100, 1.0) == sharing.most_threads()
+    assert sharing.count(None, 100, 1.0) == sharing.most_threads()
     assert set(embeddings.at_once(2, embeddings.slots)) == {1}
     assert set(embeddings.at_once(2, lambda: embeddings.slots(100))) == {sharing.most_threads()}
 

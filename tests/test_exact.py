@@ -10,8 +10,8 @@ from dense import Problem
 from skimage import color, data
 
 import fastdeblur as fd
-from fastdeblur import runtime
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.kernels.runtime import tasks
+from fastdeblur.operators.boundary import BOUNDARIES
 
 NOTEBOOK = fd.psf.gaussian(13, (1, 3))
 
@@ -223,9 +223,9 @@ def test_a_start_far_brighter_than_the_image(rng):
 @pytest.mark.parametrize("options", [{}, {"prior": "tv"}, {"data": "poisson", "prior": None}])
 def test_threads_are_those_at_the_time_of_the_call(options, rng, monkeypatch):
     image = rng.random((400, 410)).astype(np.float32)
-    launched, launch = [], runtime.launch
+    launched, launch = [], tasks.launch
     monkeypatch.setattr(
-        runtime, "launch", lambda entry, record, slots: launched.append(slots) or launch(entry, record, slots)
+        tasks, "launch", lambda entry, record, slots: launched.append(slots) or launch(entry, record, slots)
     )
     before = numba.get_num_threads()
     try:

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from samples import SHAPES, noise
 
-from fastdeblur import files, pictures
+from fastdeblur.io import files, pillow
 
 EXACT = [
     *[(".png", "u1", kind) for kind in SHAPES],
@@ -101,9 +101,9 @@ def test_formats_that_cannot_hold_an_image(tmp_path, suffix, dtype, kind, fittin
 
 
 def test_a_jpeg_has_a_largest_side(tmp_path):
-    files.check_out(tmp_path / "image.jpg", np.zeros((2, pictures.SIDES["JPEG"]), np.uint8))
+    files.check_out(tmp_path / "image.jpg", np.zeros((2, pillow.SIDES["JPEG"]), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 gray of 65501x2; \.png, "):
-        files.check_out(tmp_path / "image.jpg", np.zeros((pictures.SIDES["JPEG"] + 1, 2), np.uint8))
+        files.check_out(tmp_path / "image.jpg", np.zeros((pillow.SIDES["JPEG"] + 1, 2), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
-from fastdeblur import cli, files
-from fastdeblur.large import plan, reading
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
+from fastdeblur.large import plan, readers
 
 TILED = ["--psf", "gaussian:3:0.7", "--workers", "1", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
 QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--solver", "gd", "--max-iter", "2", "--mu", "0.1"]
@@ -152,7 +153,7 @@ def test_hdus_of_one_file_are_told_apart(tmp_path):
     fits.HDUList(hdus).writeto(tmp_path / "image.fits")
     found = []
     for number in (1, 2):
-        with reading.opened(f"{tmp_path}/image.fits[{number}]") as source:
+        with readers.opened(f"{tmp_path}/image.fits[{number}]") as source:
             found.append(source.identity)
     assert found[0] != found[1]
     assert found[0] | {"hdu": 2} == found[1]

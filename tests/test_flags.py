@@ -11,7 +11,10 @@ import pytest
 from samples import but_for_clipping, lines, one_error
 
 import fastdeblur as fd
-from fastdeblur import checks, cli, deblurring, files
+from fastdeblur import validation
+from fastdeblur.cli import deblur
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 from fastdeblur.large import plan
 
 PSF = "gaussian:5:1"
@@ -31,7 +34,7 @@ def folder(tmp_path):
 
 def flags():
     parser = argparse.ArgumentParser()
-    deblurring.add(parser.add_subparsers())
+    deblur.add(parser.add_subparsers())
     chosen = parser._subparsers._group_actions[0].choices["deblur"]._actions
     return {each.dest for each in chosen}
 
@@ -199,7 +202,7 @@ def test_json_has_no_infinity():
     broken = result.__class__(
         **{**result.__dict__, "objective": math.inf, "optimality": np.float64("nan"), "history": np.array([1, np.nan])}
     )
-    figures = json.loads(json.dumps(deblurring._figures(broken), allow_nan=False))
+    figures = json.loads(json.dumps(deblur._figures(broken), allow_nan=False))
     assert (figures["objective"], figures["optimality"], figures["history"]) == (None, None, [1, None])
     assert "image" not in figures
 
@@ -212,7 +215,7 @@ def test_json_has_no_infinity():
     ],
 )  # fmt: skip
 def test_sizes_of_memory(value, size):
-    assert checks.memory_size("max_memory", value) == size
+    assert validation.memory_size("max_memory", value) == size
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_sizes_of_memory(value, size):
 )
 def test_what_is_no_size_of_memory(value):
     with pytest.raises((TypeError, ValueError), match=r'max_memory must be .* "2GiB"; got '):
-        checks.memory_size("max_memory", value)
+        validation.memory_size("max_memory", value)
 
 
 def test_levels_beyond_white_are_a_mistake(folder, capsys, monkeypatch):

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from samples import SHAPES, noise
 
-from fastdeblur import files
+from fastdeblur.io import files
 
 
 def test_palettes_are_colours(tmp_path):

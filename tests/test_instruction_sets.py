@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdeblur.kernels.simd import cpu_features
+from fastdeblur.kernels.cpu.simd import cpu_features
 
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt,+movbe"
 AVX512 = f"{AVX2},+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd"
@@ -53,7 +53,7 @@ def test_kernels_for(name, features):
 
 
 SCRIPT = """
-from fastdeblur.kernels.simd import register_shape
+from fastdeblur.kernels.cpu.simd import register_shape
 print(*register_shape("float32"), *register_shape("float64"))
 """
 
@@ -74,7 +74,7 @@ def test_register_shapes(name, features, shapes, python):
 COMPILED = """
 from numba import types
 from numba.core.ccallback import CFunc
-from fastdeblur.kernels.direct import direct
+from fastdeblur.kernels.cpu.direct import direct
 direct._compiled.clear()
 import numpy as np
 direct.address(np.dtype("float32"))

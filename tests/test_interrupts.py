@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastdeblur import cli, files
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits as POSIX has them")
 # The second page is asked for when the first has been written to the temporary file.
@@ -15,7 +16,7 @@ INTERRUPTED = """
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests are run by
 import numpy as np
-from fastdeblur import channels, cli
+from fastdeblur.cli import channels, main as cli
 
 class Slow(channels.Deblurrer):
     pages = 0
@@ -72,7 +73,7 @@ AGAIN = """
 import os, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from fastdeblur import cli, deblurring, files
+from fastdeblur.cli import main as cli, deblur as deblurring; from fastdeblur.io import files
 
 unlink = Path.unlink
 
@@ -105,7 +106,7 @@ def test_what_ignores_a_closed_terminal_goes_on(preloaded, tmp_path):
     script = """
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from fastdeblur import cli, deblurring
+from fastdeblur.cli import main as cli, deblur as deblurring
 read = deblurring.specs.read_psf
 deblurring.specs.read_psf = lambda *words: (os.kill(os.getpid(), signal.SIGHUP), read(*words))[1]
 sys.exit(cli.main(["deblur", "stack.npy", "--stack", "--psf", "box:3", "-o", "out.npy", "--max-iter", "1"]))
@@ -125,7 +126,7 @@ def test_the_handler_is_what_it_was(tmp_path, capsys):
 
 FULL = """
 import resource, sys
-from fastdeblur import cli
+from fastdeblur.cli import main as cli
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 for out in sys.argv[1:]:

@@ -8,7 +8,7 @@ import tifffile
 from scenes import blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur.large import weighing
+from fastdeblur.large import sampling
 
 zarr = pytest.importorskip("zarr")
 PSF = fd.psf.gaussian(3, 0.7)
@@ -96,8 +96,8 @@ def test_the_first_dataset_of_an_ome_zarr_group(tmp_path, wanted):
 
 @pytest.mark.parametrize("boundary", ["unknown", "wrap"])
 def test_no_more_than_windows_and_crops_are_read(tmp_path, monkeypatch, boundary):
-    monkeypatch.setattr(weighing, "CROP", 20)
-    monkeypatch.setattr(weighing, "CELL", 60)
+    monkeypatch.setattr(sampling, "CROP", 20)
+    monkeypatch.setattr(sampling, "CELL", 60)
     options = {"tile": 70, "halo": 9, "boundary": boundary, "mu": 0.3, "data": "root", "max_iter": 1}
     for axis, image in ((None, blurred((200, 210), PSF)), (0, blurred((3, 200, 210), PSF))):
         for more in (options, {**options, **OPTIONS, "tile": 70, "data": None}):

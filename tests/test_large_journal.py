@@ -13,7 +13,7 @@ import pytest
 from scenes import DEFAULTS, blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur.large import job, reading, targets, tiles, writing
+from fastdeblur.large import job, readers, targets, tile_solver, writers
 
 zarr = pytest.importorskip("zarr")
 PSF = fd.psf.gaussian(3, 0.7)
@@ -35,7 +35,7 @@ def beside(out, what):
 
 def interrupted(monkeypatch, out, count=4, error=KeyboardInterrupt, source=IMAGE):
     """Stop a run when so many tiles have been solved."""
-    solve, solved = tiles.Solver.__call__, []
+    solve, solved = tile_solver.Solver.__call__, []
 
     def stopping(*arguments):
         solved.append(None)
@@ -44,14 +44,14 @@ def interrupted(monkeypatch, out, count=4, error=KeyboardInterrupt, source=IMAGE
         return solve(*arguments)
 
     with monkeypatch.context() as context:
-        context.setattr(tiles.Solver, "__call__", stopping)
+        context.setattr(tile_solver.Solver, "__call__", stopping)
         with pytest.raises(error):
             fd.deblur_large(source, PSF, out, **OPTIONS)
 
 
 def account(out, source=IMAGE, **options):
     """How the next run goes."""
-    with reading.opened(source) as readable:
+    with readers.opened(source) as readable:
         work = job.Job(readable, None, PSF, {**DEFAULTS, **OPTIONS, **options})
         return work.run(lambda *more: targets.opened(out, readable.shape, np.dtype("f4"), None, *more))[1]
 
@@ -257,7 +257,7 @@ def test_a_full_disk(tmp_path, monkeypatch, wanted, suffix):
             with pytest.raises(OSError, match=f"^cannot write {out}: No space left on device$"):
                 fd.deblur_large(IMAGE, PSF, out, **OPTIONS)
         assert os.listdir(tmp_path) == [out.name]
-    kind = writing.IntoArray if suffix == ".zarr" else writing.IntoFile
+    kind = writers.IntoArray if suffix == ".zarr" else writers.IntoFile
     write, written = kind.write, []
 
     def full(*arguments):

@@ -1,4 +1,4 @@
-"""A module imports only from lines below its own in this list; and an import stays light."""
+"""Rooms import only rooms below their own; and an import stays light."""
 
 import ast
 import os
@@ -7,28 +7,30 @@ from pathlib import Path
 from preloaded import fresh
 
 import fastdeblur
-from fastdeblur import cache
+from fastdeblur.kernels.runtime import cache
 
-LAYERS = [
-    "__main__", "cli", "deblurring", "tilewise", "channels",
-    "plots", "specs", "uncertainty", "__init__", "large", "files",
-    "tiffs", "tiff_writing", "tiff_axes",
-    "tiff_layout", "tiff_exif", "fits", "fits_files", "zarrs", "pictures", "npys", "zarr_writing", "zarr_layout",
-    "zarr_codecs", "expansion", "chunked", "jpegs", "pngs", "exifs", "profiles", "sources", "metadata",
-    "axes", "missing",
-    "pixels", "whole", "notebook", "api", "lucy", "deblurrer", "annotated", "restore", "verdict", "cuda_tools",
-    "tools", "units", "placement", "solvers", "weight", "spectrum", "result", "splits", "domain", "frames",
-    "weights",
-    "options", "multigrid", "preconditioner", "ends", "cosine", "sweeps", "blur", "norms", "direction", "buffers",
-    "tiling", "filters", "psf", "hygiene", "transfer", "checks", "cuda", "objective", "costs",
-    "lowrank", "boundary", "arrays", "memory",
-    "kernels", "runtime", "sharing", "threads", "forks", "cache", "privates", "locks",
+# Packages, and modules beside them; each imports only what comes after it.
+ROOMS = [
+    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "api", "deblurrer", "engines", "solvers",
+    "problem", "psf", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
+    "kernels.runtime", "result",
 ]  # fmt: skip
+# Formats know nothing of what is done with the pixels.
+FORMATS = {"io", "transfer", "validation"}
 PACKAGE = Path(fastdeblur.__file__).parent
 
 
+def name_of(path):
+    """A file's module, below the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
 def imported(path):
-    """Modules of the package that a file imports, by their first name below the package."""
+    """Modules of the package that a file imports, by their names below the package."""
     package = ["fastdeblur", *path.relative_to(PACKAGE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -36,26 +38,49 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             prefix = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{prefix}.{alias.name}" for alias in node.names] if prefix == "fastdeblur" else [prefix]
+            names = [f"{prefix}.{alias.name}" for alias in node.names]
         else:
             continue
         for name in names:
-            parts = name.split(".")
-            if parts[0] == "fastdeblur":
-                yield parts[1] if len(parts) > 1 else "__init__"
+            package_name, _, below = name.partition(".")
+            if package_name == "fastdeblur":
+                while below and below not in MODULES:  # a name in a module
+                    below = below.rpartition(".")[0]
+                yield below or "__init__"
 
 
-def test_data_flows_one_way():
+def room_index(module):
+    parts = module.split(".")
+    return ROOMS.index(".".join(parts[:2]) if parts[0] == "kernels" and len(parts) > 1 else parts[0])
+
+
+def test_rooms_import_only_rooms_below():
     checked = 0
-    for path in PACKAGE.rglob("*.py"):
-        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for module, path in MODULES.items():
         for other in imported(path):
-            if other not in LAYERS:  # a name, such as __version__, of the package itself
-                other = "__init__"
             checked += 1
-            if own != other:
-                assert LAYERS.index(own) < LAYERS.index(other), f"{path.name} imports {other}"
-    assert checked > 30
+            if module.split(".")[0] == "io":
+                assert other.split(".")[0] in FORMATS, f"{module} imports {other}"
+            if module not in ("kernels",) and room_index(module) != room_index(other):
+                assert room_index(module) < room_index(other), f"{module} imports {other}"
+    assert checked > 300
+
+
+def test_no_imports_in_circles():
+    following = {module: set(imported(path)) - {"__init__"} for module, path in MODULES.items()}
+    while following:
+        ends = {module for module, others in following.items() if not others & set(following) - {module}}
+        assert ends, f"circles among {sorted(following)}"
+        following = {module: others for module, others in following.items() if module not in ends}
+
+
+def test_rooms_are_few():
+    packages = {module.split(".")[0] for module in MODULES if "." in module}
+    assert len(packages) <= 8
+    assert len({module for module in MODULES if "." not in module} - packages) <= 9 + 2  # and __init__, __main__
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":  # says what it holds
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
 
 
 def test_the_cache_knows_all_compiled_sources():
@@ -68,8 +93,7 @@ def test_the_cache_knows_all_compiled_sources():
             assert path in kept or path.parent.name == "cuda", path
     for path in kept:
         for other in imported(path):
-            folder = PACKAGE / other
-            assert (folder if folder.is_dir() else folder.with_suffix(".py")) in kept | {PACKAGE / "kernels"}, path
+            assert MODULES[other] in kept, path
 
 
 def test_no_file_needs_scrolling():

@@ -9,7 +9,9 @@ from samples import but_for_clipping, lines, one_error
 from skimage import data, metrics
 
 import fastdeblur as fd
-from fastdeblur import cli, files, specs
+from fastdeblur.cli import main as cli
+from fastdeblur.cli import psf_spec
+from fastdeblur.io import files
 from fastdeblur.large import plan
 
 SPEC = "motion:18:30"
@@ -28,7 +30,7 @@ def photograph():
     light = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
     for row, col in np.random.default_rng(1).integers(20, 100, (4, 2)):
         light[row : row + 2, col : col + 2] = 5
-    psf = specs.read_psf(SPEC)
+    psf = psf_spec.read_psf(SPEC)
     blurred = np.stack([fd.convolve(plane, psf, boundary="reflect") for plane in np.moveaxis(light, -1, 0)], axis=-1)
     return light, np.rint(255 * srgb(blurred)).astype(np.uint8)
 
@@ -65,7 +67,7 @@ def test_it_is_what_the_library_does_in_light(tmp_path, capsys, photograph):
     restored, _ = deblurred(capsys, tmp_path / "a.png", "--psf", "gaussian:5:1", "--mu", 0.05)
     light = np.array([srgb_light(v / 255) for v in range(256)], np.float32)[seen]
     weights = (seen < 255).all(axis=-1).astype(np.float32)
-    psf = specs.read_psf("gaussian:5:1")
+    psf = psf_spec.read_psf("gaussian:5:1")
     options = {"mu": 0.05, "channel_axis": -1}
     wanted = fd.deblur(light, psf, weights=weights, bounds=(0, None), **options)
     assert np.abs(restored - 255 * srgb(wanted)).max() <= 1
@@ -99,7 +101,9 @@ def test_tile_by_tile_too(tmp_path, capsys, monkeypatch, photograph):
     light = np.array([srgb_light(v / 255) for v in range(256)], np.float32)[seen]
     weights = np.repeat((seen < 255).all(axis=-1, keepdims=True), 3, axis=-1).astype(np.float32)
     options = {"weights": weights, "bounds": (0, None), "mu": 0.02, "prior": "tv", "max_iter": 10}
-    wanted = fd.deblur_large(light, specs.read_psf("gaussian:3:0.7"), channel_axis=-1, tile=figures["tile"], **options)
+    wanted = fd.deblur_large(
+        light, psf_spec.read_psf("gaussian:3:0.7"), channel_axis=-1, tile=figures["tile"], **options
+    )
     assert np.abs(found - 255 * srgb(wanted)).max() <= 1
 
 
@@ -109,7 +113,7 @@ def test_starts_and_backgrounds_are_decoded_weights_are_not(tmp_path, capsys, ph
     Image.fromarray(255 - seen).save(tmp_path / "start.png")
     Image.fromarray(seen // 2 + 1).save(tmp_path / "weights.png")
     Image.fromarray(np.full_like(seen, 40)).save(tmp_path / "sky.png")
-    psf = specs.read_psf("gaussian:5:1")
+    psf = psf_spec.read_psf("gaussian:5:1")
     light = np.array([(v / 255) ** 2 for v in range(256)], np.float32)
     words = ["--psf", "gaussian:5:1", "--transfer", 2, "--mu", 0.1, "--max-iter", 2, "--data", "squares"]
     words += ["--saturated", "none", "--weights", tmp_path / "weights.png", "--init", tmp_path / "start.png"]
@@ -191,7 +195,7 @@ def test_all_transparent_pictures_have_nothing_to_restore(tmp_path, capsys):
 @pytest.mark.parametrize("once", [(), ("--mu", "auto-once")])
 def test_channels_are_one_problem_or_each_its_own(tmp_path, capsys, once):
     random = np.random.default_rng(3)
-    psf = specs.read_psf("gaussian:5:1")
+    psf = psf_spec.read_psf("gaussian:5:1")
     sharp = random.random((6, 8, 3)).repeat(5, 0).repeat(5, 1)
     planes = [fd.convolve(sharp[..., k], psf, boundary="reflect") for k in range(3)]
     pages = np.stack([np.stack(planes, axis=-1)] * 2) + 0.01 * random.standard_normal((2, 30, 40, 3)) * [1, 2, 9]

@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 from samples import error_of_a_process, one_error
 
-from fastdeblur import cli, files
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 TRY = """
 import contextlib, io, json, sys, time
-from fastdeblur import cli
+from fastdeblur.cli import main as cli
 
 with contextlib.suppress(ImportError):  # which takes a moment of its own
     import astropy.io.fits

@@ -19,11 +19,11 @@ def run(preloaded, tmp_path):
 @pytest.mark.parametrize("position", ["end", "start"])
 def test_every_buffer_against_a_protected_page(run, position, long):
     """In one process, for much of the time is loading code: descent, then splits and photons, then exact solvers."""
-    done = run(position, "descent", "splits", "exact", *(["all"] if long else []))
+    done = run(position, "descent", "admm", "exact", *(["all"] if long else []))
     assert done.returncode == 0, done.stderr
-    descent, splits, exact = done.stdout.splitlines()
+    descent, admm, exact = done.stdout.splitlines()
     assert int(descent.split()[0]) >= (150 if long else 75)
-    assert int(splits.split()[0]) >= 80
+    assert int(admm.split()[0]) >= 80
     counts = {kind: int(count) for count, kind in (part.split(maxsplit=1) for part in exact.split(", "))}
     assert counts.keys() == {"one block", "ends", "cosines"}
     assert min(counts.values()) >= 10

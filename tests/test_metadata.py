@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageCms
 from samples import noise
 
-from fastdeblur import files
-from fastdeblur.metadata import Metadata
+from fastdeblur.io import files
+from fastdeblur.io.metadata import Metadata
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'

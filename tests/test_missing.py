@@ -5,8 +5,8 @@ import pytest
 from skimage import data
 
 import fastdeblur as fd
-from fastdeblur.multigrid import ArrayMultigrid, Multigrid, coverage_of
-from fastdeblur.sweeps import Sweeper
+from fastdeblur.kernels.cpu.sweeper import Sweeper
+from fastdeblur.solvers.pcg.multigrid import ArrayMultigrid, Multigrid, coverage_of
 
 PSFS = {"gaussian": fd.psf.gaussian(13, 2), "motion": fd.psf.motion(9, 30)}
 SIDE = 112
@@ -115,8 +115,8 @@ def test_the_cycle_is_nearly_the_inverse(ridge, rng):
     coverage[0, :3] = 1e-3  # it must be less than 1, for S to be
     difference = np.diff(np.eye(side), axis=0)
     line = difference.T @ difference
-    stiffness = np.kron(line, np.eye(side)) + np.kron(np.eye(side), line)
-    operator = np.diag((coverage**2).ravel()) + ridge * stiffness
+    eigenvalues = np.kron(line, np.eye(side)) + np.kron(np.eye(side), line)
+    operator = np.diag((coverage**2).ravel()) + ridge * eigenvalues
     cycle = Multigrid(coverage, Sweeper(np.float64))
     columns = np.eye(side * side).reshape(-1, 1, side, side)
     out = np.zeros_like(columns)

@@ -9,8 +9,10 @@ import tifffile
 from samples import but_for_clipping, lines, one_error
 
 import fastdeblur as fd
-from fastdeblur import cli, files, missing, tilewise
-from fastdeblur.large import plan, reading
+from fastdeblur.cli import deblur_tiled
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files, missing
+from fastdeblur.large import plan, readers
 
 PSF = fd.psf.gaussian(9, 1.5)
 WORDS = ["--psf", "gaussian:9:1.5", "--mu", "1e-3", "--data", "squares", "--max-iter", "40"]
@@ -146,8 +148,10 @@ def test_what_has_been_done_is_not_taken_for_another_meaning(tmp_path):
     """A run with other missing pixels must not go on from where one was interrupted."""
     np.save(tmp_path / "a.npy", np.ones((20, 20)))
     with files.opened(tmp_path / "a.npy") as source:
-        stored = reading.of_array(source.array)
+        stored = readers.of_array(source.array)
         kinds = [None, missing.Missing(values=(9.0,)), missing.Missing(values=(float("inf"),))]
-        found = [tilewise.Real(stored, replace(source, missing=kind), fill) for kind in kinds for fill in (False, True)]
+        found = [
+            deblur_tiled.Real(stored, replace(source, missing=kind), fill) for kind in kinds for fill in (False, True)
+        ]
         assert len({json.dumps(each.identity, allow_nan=False) for each in found}) == 6
         stored.close()

@@ -10,10 +10,10 @@ from scipy import ndimage
 from skimage import color, data
 
 import fastdeblur as fd
-from fastdeblur import options
-from fastdeblur.verdict import Details
-from fastdeblur.weight import Seen
-from fastdeblur.weights import weighed
+from fastdeblur.problem import options
+from fastdeblur.problem.regularization import WeightEstimate
+from fastdeblur.problem.verdict import Details
+from fastdeblur.problem.weights import weighed
 
 SIDE, MARGIN = 144, 24
 PSFS = {"gaussian": fd.psf.gaussian(17, 2), "airy": fd.psf.airy(5, (31, 31)), "disk": fd.psf.disk(5)}
@@ -83,7 +83,7 @@ def test_a_narrow_psf_does_not_amplify_noise_that_it_hides(scene, top, left, spo
 def test_a_ramp_has_no_noise():
     """Its spectrum ends early, but not because it was enlarged."""
     down, across = np.mgrid[:SIDE, :SIDE] / SIDE
-    assert Seen((down + 0.5 * across**2)[None], [PSFS["gaussian"]], None).noise < 1e-3
+    assert WeightEstimate((down + 0.5 * across**2)[None], [PSFS["gaussian"]], None).noise < 1e-3
 
 
 @pytest.mark.parametrize("prior", ["gradient", "tv", "sparse"])
@@ -97,15 +97,15 @@ def test_a_jpeg_is_made_better_not_worse(prior):
 @pytest.mark.parametrize("psf", PSFS)
 def test_white_noise_is_measured(psf, noise, rng):
     image = blurred(psf)[1] + noise * rng.standard_normal((SIDE, SIDE))
-    assert Seen(image[None], [PSFS[psf]], None).noise == pytest.approx(noise, rel=0.06)
+    assert WeightEstimate(image[None], [PSFS[psf]], None).noise == pytest.approx(noise, rel=0.06)
 
 
 @pytest.mark.parametrize(("scale", "bright"), [(1e-6, 1.0), (1e6, 1.0), (1.0, 7.0)])
 def test_the_weight_has_units(scale, bright, rng):
     """Of the image's units, the noise's; and of the psf's sum, the ridge's."""
     image, psf = blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE)), PSFS["disk"]
-    plain = Seen(image[None], [psf], None)
-    other = Seen(scale * bright * image[None], [bright * psf], None)
+    plain = WeightEstimate(image[None], [psf], None)
+    other = WeightEstimate(scale * bright * image[None], [bright * psf], None)
     assert other.noise == pytest.approx(scale * bright * plain.noise, rel=1e-6)
     assert other.ridge == pytest.approx(bright**2 * plain.ridge)
     for prior in ("tv", "sparse"):
@@ -117,7 +117,7 @@ def test_the_weight_has_units(scale, bright, rng):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 3), (4, 7), (40, 1), (9, 200)])
 def test_small_images_have_a_weight(shape, rng):
     for image in (rng.random(shape), np.zeros(shape), np.eye(*shape)):
-        seen = Seen(image[None], [fd.psf.box(3)], None)
+        seen = WeightEstimate(image[None], [fd.psf.box(3)], None)
         assert np.isfinite([seen.ridge, seen.noise, seen.weight_of("tv", "squares")]).all()
         assert seen.ridge > 0
 
@@ -126,9 +126,9 @@ def test_small_images_have_a_weight(shape, rng):
 @pytest.mark.parametrize("psf", PSFS)
 def test_missing_pixels_hardly_move_the_weight(psf, missing, rng):
     image = (blurred(psf)[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
-    whole = Seen(image[None], [PSFS[psf]], None)
+    whole = WeightEstimate(image[None], [PSFS[psf]], None)
     planes, weights, _ = weighed(np.where(rng.random(image.shape) < missing, np.nan, image)[None], None, None)
-    part = Seen(planes, [PSFS[psf]], weights)
+    part = WeightEstimate(planes, [PSFS[psf]], weights)
     assert part.noise == pytest.approx(whole.noise, rel=0.2)
     for prior in ("tv", "sparse"):
         assert part.weight_of(prior, "squares") == pytest.approx(whole.weight_of(prior, "squares"), rel=0.5)
@@ -150,9 +150,11 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     if kind == "lamp":
         image = image + 30 * np.exp(-(down**2 + across**2) / 8)
     image = (image + noise * rng.standard_normal(image.shape)).astype(np.float32)
-    whole = Seen((blurred("gaussian")[1] + noise * rng.standard_normal((SIDE, SIDE)))[None], [PSFS["gaussian"]], None)
+    whole = WeightEstimate(
+        (blurred("gaussian")[1] + noise * rng.standard_normal((SIDE, SIDE)))[None], [PSFS["gaussian"]], None
+    )
     planes, weights, _ = weighed(np.where(hole, np.nan, image)[None], None, None)
-    part = Seen(planes, [PSFS["gaussian"]], weights)
+    part = WeightEstimate(planes, [PSFS["gaussian"]], weights)
     assert part.noise == pytest.approx(whole.noise, rel=0.3)
     # That of what is left, which may have fewer edges.
     assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
@@ -182,13 +184,13 @@ def test_the_true_psf_is_not_doubted(scene, psf, rng):
     whole = (color.rgb2gray(whole) if whole.ndim == 3 else whole / 255)[100 : 100 + side, 100 : 100 + side]
     image = ndimage.convolve(whole, PSFS[psf], mode="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
     for noise in (0.004, 0.03):
-        seen = Seen((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
+        seen = WeightEstimate((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
         assert not Details(seen).strange()
 
 
 def test_an_unsettled_solve_is_told(rng, monkeypatch):
     image = (blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
-    monkeypatch.setitem(options.MOST_STEPS, "splits", 3)
+    monkeypatch.setitem(options.MOST_STEPS, "admm", 3)
     with pytest.warns(UserWarning, match="after 3 iterations.*larger max_iter"):
         fd.solve(image, PSFS["disk"], prior="tv")
     fd.solve(image, PSFS["disk"], prior="tv", max_iter=3)  # the caller knows

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur import cli
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.cli import main as cli
+from fastdeblur.operators.boundary import BOUNDARIES
 
 KINDS = {
     "exact root": {},
@@ -18,7 +18,7 @@ KINDS = {
     "tv": {"prior": "tv"},
     "sparse": {"prior": "sparse"},
     "bounds": {"bounds": (0.0, None)},
-    "lucy": {"data": "poisson", "prior": None, "max_iter": 20},
+    "richardson_lucy": {"data": "poisson", "prior": None, "max_iter": 20},
     "poisson tv": {"data": "poisson", "prior": "tv"},
     "denoiser": {"prior": lambda noisy, sigma: 0.7 * noisy + 0.3 * np.roll(noisy, 1, 0)},
 }

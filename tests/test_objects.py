@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,27 @@ def test_deblurrers_are_copied_and_pickled(name, used):
     for same in (copy.copy(deblurrer), copy.deepcopy(deblurrer), pickle.loads(pickle.dumps(deblurrer))):
         np.testing.assert_array_equal(same(IMAGE), expected)
     np.testing.assert_array_equal(deblurrer(IMAGE), expected)
+
+
+def test_pickles_of_version_0_1_0_load():
+    with open(Path(__file__).parent / "golden" / "pickles-0.1.0.pkl", "rb") as file:
+        objects = pickle.load(file)
+    psf, image = fd.psf.gaussian(5, 1.0), np.random.default_rng(0).random((12, 10))
+    np.testing.assert_array_equal(
+        objects.pop("blur").forward(image), fd.Blur(psf, (12, 10), boundary="reflect").forward(image)
+    )
+    options = {
+        **{f"deblurrer {init}": {"init": init, "max_iter": 3} for init in ("image", "zeros")},
+        "deblurrer normal": {"init": "normal", "max_iter": 3, "solver": "gd", "seed": 1},
+        "deblurrer array": {"init": np.ones((12, 10)), "max_iter": 3},
+        "deblurrer tv": {"prior": "tv", "channel_axis": -1, "mu": 0.01, "bounds": (0, None)},
+        "deblurrer poisson": {"data": "poisson", "prior": None, "background": 2.0, "read_noise": 1.0},
+    }
+    assert set(objects) == set(options)
+    for name, deblurrer in objects.items():
+        given = np.stack([image] * 3, axis=-1) if "channel_axis" in options[name] else image
+        for same in (deblurrer, pickle.loads(pickle.dumps(deblurrer))):
+            np.testing.assert_array_equal(same(given), fd.deblur(given, psf, **options[name]))
 
 
 def test_results_and_linear_operators_are_pickled():

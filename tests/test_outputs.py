@@ -17,9 +17,9 @@ from samples import one_error
 from scenes import blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur import files, locks, whole
+from fastdeblur.io import atomic, files, locks
 from fastdeblur.large import journal as journals
-from fastdeblur.large import tiles, weighing
+from fastdeblur.large import sampling, tile_solver
 
 zarr = pytest.importorskip("zarr")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and times as POSIX has them")
@@ -39,7 +39,7 @@ def wanted():
 @contextlib.contextmanager
 def at_tile(number, act):
     """Do something before a tile is solved."""
-    solve, solved = tiles.Solver.__call__, []
+    solve, solved = tile_solver.Solver.__call__, []
 
     def acting(*arguments):
         solved.append(None)
@@ -47,11 +47,11 @@ def at_tile(number, act):
             act()
         return solve(*arguments)
 
-    tiles.Solver.__call__ = acting
+    tile_solver.Solver.__call__ = acting
     try:
         yield
     finally:
-        tiles.Solver.__call__ = solve
+        tile_solver.Solver.__call__ = solve
 
 
 def stop():
@@ -64,7 +64,7 @@ def interrupted(out, source=IMAGE, count=2, **options):
 
 
 def beside(out, what):
-    return whole.beside(out, what)
+    return atomic.beside(out, what)
 
 
 # --- A source that changes between two runs.
@@ -129,7 +129,7 @@ def edit(path, place):
 @pytest.mark.parametrize("role", ["source", "weights"])
 def test_an_edit_that_no_clock_shows(tmp_path, monkeypatch, suffix, role):
     """Files are edited within a tick, by tools that set times back, and through maps that are written late."""
-    monkeypatch.setattr(weighing, "CROP", 6)  # not all is in the sample
+    monkeypatch.setattr(sampling, "CROP", 6)  # not all is in the sample
     path, out = tmp_path / f"a{suffix}", tmp_path / "out.npy"
     uncompressed(path, np.ones_like(IMAGE) if role == "weights" else IMAGE)
 
@@ -159,7 +159,7 @@ def test_an_edit_that_no_clock_shows(tmp_path, monkeypatch, suffix, role):
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_objects_are_known_by_what_they_give(tmp_path, monkeypatch, changed):
-    monkeypatch.setattr(weighing, "CROP", 6)
+    monkeypatch.setattr(sampling, "CROP", 6)
 
     class Known:
         shape, dtype = (200, 210), np.dtype("f4")
@@ -249,7 +249,7 @@ def test_a_folder_that_appears_at_the_output(tmp_path, wanted, suffix, before):
         saved(out, OLD)
 
     def appear():
-        whole.remove(out)
+        atomic.remove(out)
         out.mkdir()
         (out / "thesis.txt").write_text("years of work")
 
@@ -283,7 +283,7 @@ def test_a_new_array_that_vanishes_does_not_take_the_old_one_with_it(tmp_path):
     def vanish():
         with files.saving(out, OLD) as put:
             (folder,) = tmp_path.glob(".*.tmp")
-            whole.remove(folder)
+            atomic.remove(folder)
             put(OLD + 1)
 
     with pytest.raises(OSError, match=r"^cannot write \S+out\.zarr: "):
@@ -373,12 +373,12 @@ def test_a_journal_of_two_names(tmp_path, victim):
 def test_what_is_no_file_does_not_stop_or_hang(tmp_path, wanted, suffix, kind, name):
     out = tmp_path / f"out{suffix}"
     interrupted(out)
-    whole.remove(beside(out, name))
+    atomic.remove(beside(out, name))
     (os.mkfifo if kind == "pipe" else os.mkdir)(beside(out, name))
     if name == "journal":
         with pytest.raises(ValueError, match=r"\.journal must be a file"):
             fd.deblur_large(IMAGE, PSF, out, **OPTIONS)
-        whole.remove(beside(out, name))
+        atomic.remove(beside(out, name))
     fd.deblur_large(IMAGE, PSF, out, **OPTIONS)
     np.testing.assert_array_equal(read(out), wanted)
     assert os.listdir(tmp_path) == [out.name]
@@ -401,7 +401,7 @@ LINES = [b"", b"\xff\xfe\0", b"null", b"3", b"{}", b"[]", DEEP, b'{"a":' * 100_0
 def test_whatever_a_journal_says(tmp_path, wanted, head, more, end):
     """It is another job's, or nothing, or what is true of it is used."""
     out = tmp_path / "out.npy"
-    whole.remove(out)
+    atomic.remove(out)
     interrupted(out)
     path = beside(out, "journal")
     own = path.read_bytes().split(b"\n")
@@ -521,7 +521,7 @@ def test_without_locks_it_is_said(tmp_path, monkeypatch, wanted, suffix):
 def test_arrays_that_are_written_at_once_are_locked(tmp_path, capsys):
     saved(tmp_path / "a.npy", OLD)
     saved(tmp_path / "out.zarr", OLD)
-    with whole.locked(tmp_path / "out.zarr"):
+    with atomic.locked(tmp_path / "out.zarr"):
         said = one_error(capsys, "deblur", tmp_path / "a.npy", "--psf", "box:1", "-o", tmp_path / "out.zarr")
     assert "out is being written by another run" in said
     assert sorted(os.listdir(tmp_path)) == ["a.npy", "out.zarr"]
@@ -564,12 +564,12 @@ def test_a_folder_that_cannot_take_its_place(tmp_path, monkeypatch, fails):
     monkeypatch.setattr(os, "replace", refused)
     if fails < 2:
         with pytest.raises(PermissionError):
-            whole.put_in_place(new, old)
+            atomic.put_in_place(new, old)
     else:  # only the old one cannot be removed now
-        whole.put_in_place(new, old)
+        atomic.put_in_place(new, old)
     assert (old / "text").read_text() == ("new" if fails == 2 else "old")
     assert new.exists() == (fails < 2)
-    whole.recover(old)
+    atomic.recover(old)
     assert sorted(os.listdir(tmp_path)) == (["new", "out"] if fails < 2 else ["out"])
 
 

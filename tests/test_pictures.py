@@ -10,8 +10,9 @@ from malformed import png
 from PIL import Image, ImageCms, PngImagePlugin
 from samples import SHAPES, noise
 
-from fastdeblur import files, pngs, profiles
-from fastdeblur.metadata import Metadata
+from fastdeblur.io import files, icc
+from fastdeblur.io import png as pngs
+from fastdeblur.io.metadata import Metadata
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
@@ -251,13 +252,13 @@ def test_the_curve_of_a_photograph_is_its_profile_s(tmp_path, profile, curve, su
 def test_profiles_of_gray_have_curves_too():
     cmyk = bytearray(PROFILE)
     cmyk[16:20] = b"CMYK"
-    assert profiles.curve(bytes(cmyk)) is None
-    assert profiles.curve(PROFILE[:200]) is None
+    assert icc.curve(bytes(cmyk)) is None
+    assert icc.curve(PROFILE[:200]) is None
     gray = bytearray(with_power(1.5))
     gray[16:20] = b"GRAY"
     place = gray.index(b"gTRC")
     gray[place : place + 4] = b"kTRC"
-    assert profiles.curve(bytes(gray)) == pytest.approx(1.5, abs=0.02)
+    assert icc.curve(bytes(gray)) == pytest.approx(1.5, abs=0.02)
 
 
 def camera(orientation):

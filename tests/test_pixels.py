@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import SHAPES, noise
 
-from fastdeblur import pixels
+from fastdeblur.io import pixels
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", ">u2", "i2", "u4", "i4", "f2", "f4", "f8"])

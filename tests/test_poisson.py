@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from skimage.restoration import richardson_lucy
 
 import fastdeblur as fd
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.operators.boundary import BOUNDARIES
 
 PSF = np.outer([0.25, 0.5, 0.25], [0.1, 0.2, 0.4, 0.3])
 SHAPE = (12, 13)

@@ -10,8 +10,8 @@ from dense import differences
 from scipy.optimize import minimize, nnls
 
 import fastdeblur as fd
-from fastdeblur.boundary import BOUNDARIES
-from fastdeblur.kernels import shrink
+from fastdeblur.kernels.cpu import shrink
+from fastdeblur.operators.boundary import BOUNDARIES
 
 SHAPE = (13, 14)
 PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])

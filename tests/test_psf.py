@@ -10,7 +10,7 @@ import scipy.special
 
 import fastdeblur as fd
 from fastdeblur.hygiene import warn_if_off_centre, without_border
-from fastdeblur.lowrank import factors
+from fastdeblur.operators.separable import factors
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fastdeblur
-from fastdeblur import cache, privates, runtime
+from fastdeblur.kernels.runtime import cache, privates, tasks
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc or forks")
 
@@ -58,7 +58,7 @@ def bits():
 def cached(bits, tmp_path):
     """A cache of its own, with the entries of the suite's: all that JOB and SMALL need."""
     exec(SMALL, {})
-    runtime.warm()
+    tasks.warm()
     suites = next(folder for folder in cache.folders() if any(folder.glob("*.nbc")))
     shutil.copytree(suites, tmp_path / "cache" / suites.name)
     return tmp_path / "cache"
@@ -66,7 +66,7 @@ def cached(bits, tmp_path):
 
 def test_six_threads_whose_first_calls_come_at_once(python, cached, bits):
     """For both dtypes, they compile some while they load others."""
-    for pattern in ["fastdeblur.runtime.*", "*.single_pass-*", "*.products-*"]:
+    for pattern in ["fastdeblur.kernels.runtime.tasks.*", "*.single_pass-*", "*.products-*"]:
         assert [path.unlink() for path in cached.rglob("*.nbc") if path.match(pattern)]
     script = """
 dtypes = ["float32", "float64"]
@@ -88,8 +88,8 @@ print(*sorted(set(answers)))
 @linux
 def test_children_forked_while_another_thread_compiles(python):
     script = """
-from fastdeblur.kernels.vectors import products
-from fastdeblur.sweeps import Sweeper
+from fastdeblur.kernels.cpu.vectors import products
+from fastdeblur.kernels.cpu.sweeper import Sweeper
 thread = threading.Thread(target=fd.convolve, args=[image, psf])
 def small():
     sums = Sweeper("float32").sweep(products, [image.astype("float32")] * 4)
@@ -173,7 +173,7 @@ def test_what_users_say_of_openmp_holds(python):
     script = """
 import os
 os.environ |= {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "7"}
-from fastdeblur import threads
+from fastdeblur.kernels.runtime import threads
 threads.start()
 print(os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"])
 """
@@ -188,14 +188,14 @@ print(fd.convolve(np.full((3, 3), 2.0), [[1.0]])[0, 0], end=" ")
 """
 SMALLER = """
 import numpy as np
-from fastdeblur.kernels.vectors import products
-from fastdeblur.sweeps import Sweeper
+from fastdeblur.kernels.cpu.vectors import products
+from fastdeblur.kernels.cpu.sweeper import Sweeper
 print(Sweeper(np.float64).sweep(products, [np.full((3, 3), 2, np.float64)] * 4)[0], end=" ")
 """
 
 # Where the code was looked for.
 SAID = """
-from fastdeblur import cache
+from fastdeblur.kernels.runtime import cache
 print(cache.folders(), end=" ")
 """
 # A child can compute, too.
@@ -221,7 +221,7 @@ def package(tmp_path):
 
 def edit(package):
     """Let a helper that is compiled into others double what it copies."""
-    helper = package / "kernels" / "rows.py"
+    helper = package / "kernels" / "cpu" / "rows.py"
     source = helper.read_text()
     assert source.count("out[j] = source[j]\n") == 1
     helper.write_text(source.replace("out[j] = source[j]\n", "out[j] = source[j] + source[j]\n"))
@@ -322,7 +322,7 @@ def test_other_settings_of_the_compiler_have_entries_of_their_own(python, tmp_pa
 
 def doubled(package):
     """Let a kernel whose code SMALLER runs give twice what it did."""
-    kernel = package / "kernels" / "vectors.py"
+    kernel = package / "kernels" / "cpu" / "vectors.py"
     source = kernel.read_text()
     assert "aa += s * s\n" in source
     kernel.write_text(source.replace("aa += s * s\n", "aa += 2 * s * s\n"))
@@ -354,16 +354,24 @@ def test_without_sources_nothing_is_kept_and_no_other_version_s_code_runs(packag
     assert not (tmp_path / "cache").exists()
 
 
+RUNTIME = Path("kernels") / "runtime"
+
+
 @pytest.mark.parametrize(
     ("change", "kept"),
     [
         (lambda copy: None, True),
         (lambda copy: (copy / "README").write_text("text"), True),
         (lambda copy: (copy / "__init__.py").write_text((copy / "__init__.py").read_text().replace("0.", "9.")), True),
-        (lambda copy: (copy / "kernels" / "vectors.py").unlink(), True),
-        (lambda copy: (copy / "kernels" / "vectors.pyc").write_bytes(b""), False),
-        (lambda copy: (copy / "runtime.abi3.so").write_bytes(b""), False),
-        (lambda copy: (copy / "threads.py").rename(copy / "threads.pyc"), False),
+        (lambda copy: (copy / "kernels" / "cpu" / "vectors.py").unlink(), True),
+        (lambda copy: (copy / "kernels" / "cpu" / "vectors.pyc").write_bytes(b""), False),
+        (lambda copy: (copy / RUNTIME / "tasks.abi3.so").write_bytes(b""), False),
+        (
+            lambda copy: (copy / "kernels" / "runtime" / "threads.py").rename(
+                copy / "kernels" / "runtime" / "threads.pyc"
+            ),
+            False,
+        ),
         (lambda copy: shutil.rmtree(copy / "kernels"), False),
         (lambda copy: (copy / "__init__.py").unlink(), False),
     ],
@@ -399,10 +407,10 @@ def rename(lock):
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     import fastdeblur
-    from fastdeblur import privates
+    from fastdeblur.kernels.runtime import privates
     import numpy as np
-    from fastdeblur.kernels.vectors import products
-    from fastdeblur.sweeps import Sweeper
+    from fastdeblur.kernels.cpu.vectors import products
+    from fastdeblur.kernels.cpu.sweeper import Sweeper
     print(Sweeper(np.float64).sweep(products, [np.full((3, 3), 2.0)] * 4)[0], end=" ")
 said = [str(each.message) for each in said if each.category is RuntimeWarning]
 assert len(said) == {warnings}, said

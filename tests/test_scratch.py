@@ -99,7 +99,7 @@ def test_chunks_that_do_not_fit_are_refused_before_anything_is_read(tmp_path):
 def test_what_chunks_take_is_not_taken_by_tiles():
     source = Chunked(np.broadcast_to(np.float32(0), (20_000, 20_000)), (1000, 1000))
     from fastdeblur.large.job import DEFAULTS, Job
-    from fastdeblur.large.reading import of_array
+    from fastdeblur.large.readers import of_array
 
     plain, chunked = (
         Job(of_array(each), None, PSF, DEFAULTS | {"mu": 0.1}).plan.need((500, 500), False)

@@ -5,7 +5,9 @@ import pytest
 from samples import noise
 
 import fastdeblur as fd
-from fastdeblur import cli, files, specs
+from fastdeblur.cli import main as cli
+from fastdeblur.cli import psf_spec
+from fastdeblur.io import files
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from fastdeblur import cli, files, specs
     ],
 )
 def test_psfs_in_words(spec, expected):
-    np.testing.assert_array_equal(specs.read_psf(spec), expected)
+    np.testing.assert_array_equal(psf_spec.read_psf(spec), expected)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_psfs_in_words(spec, expected):
 )
 def test_bad_psfs_are_named_with_a_reason(spec, reason):
     with pytest.raises(ValueError, match=f"{spec}.*{reason}"):
-        specs.read_psf(spec)
+        psf_spec.read_psf(spec)
 
 
 def test_psfs_in_files(tmp_path):
@@ -70,14 +72,14 @@ def test_psfs_in_files(tmp_path):
     files.write(tmp_path / "gray.png", gray)
     files.write(tmp_path / "gray.npy", gray.astype(np.float32))
     files.write(tmp_path / "colour.png", colour, alpha=True)
-    np.testing.assert_allclose(specs.read_psf(str(tmp_path / "gray.png")), gray / gray.sum(), rtol=1e-6)
-    assert specs.read_psf(str(tmp_path / "gray.npy")).dtype == np.float32
+    np.testing.assert_allclose(psf_spec.read_psf(str(tmp_path / "gray.png")), gray / gray.sum(), rtol=1e-6)
+    assert psf_spec.read_psf(str(tmp_path / "gray.npy")).dtype == np.float32
     for curve, light in (("linear", colour), ("auto", fd.transfer.decode(colour)), (2.2, (colour / 255) ** 2.2)):
         mean = light[..., :3].mean(axis=-1)
-        found = specs.read_psf(str(tmp_path / "colour.png"), curve=curve)
+        found = psf_spec.read_psf(str(tmp_path / "colour.png"), curve=curve)
         np.testing.assert_allclose(found, mean / mean.sum(), rtol=1e-5)
         # What is no picture has no curve.
-        assert (specs.read_psf(str(tmp_path / "gray.npy"), curve=curve) == gray / gray.sum(dtype="f4")).mean() > 0.5
+        assert (psf_spec.read_psf(str(tmp_path / "gray.npy"), curve=curve) == gray / gray.sum(dtype="f4")).mean() > 0.5
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -86,7 +88,9 @@ def test_a_photograph_of_a_bead_is_decoded(tmp_path, suffix):
     light = 0.8 * psf / psf.max() + 0.02
     encoded = np.rint(255 * fd.transfer.encode(light)).astype(np.uint8)
     files.write(tmp_path / f"bead{suffix}", np.repeat(encoded[..., None], 3, axis=-1))
-    found, encoded = (specs.psf_of_point(str(tmp_path / f"bead{suffix}"), curve=curve) for curve in ("auto", "linear"))
+    found, encoded = (
+        psf_spec.psf_of_point(str(tmp_path / f"bead{suffix}"), curve=curve) for curve in ("auto", "linear")
+    )
 
     def error(kernel):
         sides = [(large - size) // 2 for large, size in zip(psf.shape, kernel.shape, strict=True)]
@@ -101,7 +105,7 @@ def test_a_photograph_of_a_bead_is_decoded(tmp_path, suffix):
 def test_files_that_are_no_psf(tmp_path, values):
     np.save(tmp_path / "psf.npy", np.array(values))
     with pytest.raises(ValueError, match=r"psf\.npy: psf must"):
-        specs.read_psf(str(tmp_path / "psf.npy"))
+        psf_spec.read_psf(str(tmp_path / "psf.npy"))
 
 
 @pytest.mark.parametrize("level", [0.02, 0.2])

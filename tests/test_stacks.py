@@ -12,7 +12,8 @@ from samples import but_for_clipping, lines, noise, one_error
 from skimage import data
 
 import fastdeblur as fd
-from fastdeblur import cli, files, pixels, tiff_writing
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files, pixels, tiff_writing
 
 PAGES = noise((3, 14, 17), "u2")
 OPTIONS = ["--psf", "gaussian:5:1", "--max-iter", "3"]

@@ -11,7 +11,8 @@ from PIL import Image
 from samples import but_for_clipping, lines
 
 import fastdeblur as fd
-from fastdeblur import cli, files, tiff_writing
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files, tiff_writing
 from fastdeblur.large import plan
 
 PSF = fd.psf.gaussian(9, 1.5)

@@ -14,7 +14,9 @@ from samples import but_for_clipping, lines, one_error
 from scenes import blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur import cli, deblurring, files, pixels
+from fastdeblur.cli import deblur
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files, pixels
 from fastdeblur.large import plan
 
 PSF = fd.psf.gaussian(3, 0.7)
@@ -223,7 +225,7 @@ def test_another_job_waits_beside(tmp_path, capsys, monkeypatch):
 # Tiles that take their time, and an interrupt in the middle.
 SLOW = """
 import sys, time
-from fastdeblur import cli
+from fastdeblur.cli import main as cli
 from fastdeblur.large import plan, tiles
 plan.CODE = 0
 solve = tiles.Solver.__call__
@@ -262,7 +264,7 @@ def test_what_fits_is_done_at_once(tmp_path, capsys, monkeypatch):
     """By what it takes: a little more memory, and there are no tiles."""
     image = image_of("gray", "f4")
     np.save(tmp_path / "a.npy", image)
-    monkeypatch.setattr(deblurring.tilewise, "deblur", None)
+    monkeypatch.setattr(deblur.deblur_tiled, "deblur", None)
     figures = run(capsys, tmp_path / "a.npy", tmp_path / "out.npy", "--max-memory", "12MB")
     assert "tiles" not in figures
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fd.deblur(image, PSF, **OPTIONS))

@@ -8,7 +8,9 @@ import tifffile
 from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
-from fastdeblur import cli, deblurring, files, tilewise
+from fastdeblur.cli import deblur, deblur_tiled
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 from fastdeblur.large import plan
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -26,7 +28,7 @@ def tiles(monkeypatch):
     monkeypatch.setattr(plan, "CODE", 0)
 
     def now():
-        monkeypatch.setattr(deblurring, "_fits", lambda *_: False)
+        monkeypatch.setattr(deblur, "_fits", lambda *_: False)
 
     return now
 
@@ -94,17 +96,17 @@ def test_a_stack_that_was_interrupted_goes_on(tmp_path, capsys, tiles, monkeypat
     source = stack_in(tmp_path / "plain.fits")
     run(capsys, source, tmp_path / "whole.fits")
     tiles()
-    write, written = tilewise.Stored.write, []
+    write, written = deblur_tiled.Stored.write, []
 
     def interrupted(self, *arguments):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(write(self, *arguments))
 
-    monkeypatch.setattr(tilewise.Stored, "write", interrupted)
+    monkeypatch.setattr(deblur_tiled.Stored, "write", interrupted)
     assert cli.main(["deblur", str(source), "-o", str(tmp_path / out), *WORDS]) == 130
     assert not (tmp_path / out).exists()
-    monkeypatch.setattr(tilewise.Stored, "write", write)
+    monkeypatch.setattr(deblur_tiled.Stored, "write", write)
     capsys.readouterr()
     other = ["deblur", source, "-o", tmp_path / out, *WORDS, "--max-iter", "1"]
     assert "belongs to a run that is not finished" in one_error(capsys, *other)

@@ -7,7 +7,8 @@ import pytest
 from samples import one_error
 
 import fastdeblur as fd
-from fastdeblur import cli, uncertainty
+from fastdeblur.cli import main as cli
+from fastdeblur.io import uncertainty
 
 PSF = ["--psf", "gaussian:5:1", "--workers", "1"]
 

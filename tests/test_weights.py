@@ -5,7 +5,7 @@ import pytest
 from skimage import color, data
 
 import fastdeblur as fd
-from fastdeblur.boundary import BOUNDARIES
+from fastdeblur.operators.boundary import BOUNDARIES
 
 PSF = fd.psf.gaussian(7, (1, 1.5))
 WAYS = [

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastdeblur import files
-from fastdeblur.whole import whole
+from fastdeblur.io import files
+from fastdeblur.io.atomic import whole
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from samples import noise
 
-from fastdeblur import files, zarr_layout
+from fastdeblur.io import files, zarr_layout
 
 zarr = pytest.importorskip("zarr")
 numcodecs = pytest.importorskip("numcodecs")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from samples import SHAPES, noise, one_error
 
-from fastdeblur import cli, files
+from fastdeblur.cli import main as cli
+from fastdeblur.io import files
 from fastdeblur.large import plan
 
 OPTIONS = ["--psf", "box:3", "--max-iter", "2", "--mu", "0.1"]

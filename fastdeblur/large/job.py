@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from .. import validation
 from ..result import Result
-from ..solvers.shared import bar
-from . import reading, scratch, targets, weighing
+from ..solvers.common import bar
+from . import readers, sampling, scratch, targets
 from .journal import Journal
 from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
-from .reading import Readable
-from .tiles import Solver
-from .weighing import Found
+from .readers import Readable
+from .sampling import Found
+from .tile_solver import Solver
 from .windows import Grid, Window, grid_of
-from .writing import Identity, Writable, checksum, checksum_of
+from .writers import Identity, Writable, checksum, checksum_of
 
 
 def deblur_large(
@@ -150,15 +150,15 @@ def deblur_large(
         "halo": halo, "progress": progress,
     }  # fmt: skip
     if is_dask(source):
-        from . import lazy
+        from . import dask as lazy
 
         return lazy.deblur(source, psf, out, weights, background, asked)
     with ExitStack() as stack:
-        readable = stack.enter_context(reading.opened(source))
-        weighed = None if weights is None else stack.enter_context(reading.opened(weights, "weights"))
+        readable = stack.enter_context(readers.opened(source))
+        weighed = None if weights is None else stack.enter_context(readers.opened(weights, "weights"))
         level = background
-        if reading.is_image(background):
-            level = stack.enter_context(reading.opened(background, "background"))
+        if readers.is_image(background):
+            level = stack.enter_context(readers.opened(background, "background"))
         job = Job(readable, weighed, psf, asked, targets.folder_of(out), level)
         stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
@@ -299,7 +299,7 @@ class Job:
             whole = target.finish()
         for doubt, tiles in solver.doubts.items():
             if tiles >= WORTH_SAYING * account.tiles:
-                checks.warn(f"the result may be wrong, in {tiles} of {account.tiles} tiles: {doubt}", UserWarning)
+                validation.warn(f"the result may be wrong, in {tiles} of {account.tiles} tiles: {doubt}", UserWarning)
         account.seconds = time.monotonic() - began
         return whole, account
 
@@ -343,12 +343,12 @@ class Job:
         if self.found is not None:
             return self.found
         sample, weights, around = zip(
-            *[self._read([rows], [cols]) for rows, cols in weighing.crops(plan.sides)], strict=True
+            *[self._read([rows], [cols]) for rows, cols in sampling.crops(plan.sides)], strict=True
         )
         squares = None
         if plan.needs_squares:
-            each = (self._read([rows], [cols])[:2] for rows, cols in weighing.cells(plan.sides))
-            squares = sum(weighing.root_squares(planes, weight, plan.psfs) for planes, weight in each)
+            each = (self._read([rows], [cols])[:2] for rows, cols in sampling.cells(plan.sides))
+            squares = sum(sampling.root_squares(planes, weight, plan.psfs) for planes, weight in each)
         self.found = plan.found(
             list(sample), None if self.weights is None else list(weights), squares,
             None if around[0] is None else list(around),

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from .. import files
-from ..locks import Lock
+from ..io import files
+from ..io.locks import Lock
 
 # Bytes of what can be a journal: millions of tiles.
 MOST = 2**28

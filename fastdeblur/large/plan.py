@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, options
-from ..blur import Blur
-from ..boundary import BOUNDARIES
+from .. import validation
 from ..deblurrer import psfs_of
+from ..estimates import images_beside, of_solve
 from ..hygiene import warn_of
-from ..sources import readable
-from ..units import check_unscaled
-from . import halo, weighing
-from .needs import images_beside, of_solve
-from .reading import is_image
-from .tiles import Solver
-from .weighing import Found
+from ..io.source import readable
+from ..operators.blur import Blur
+from ..operators.boundary import BOUNDARIES
+from ..problem import options
+from ..solvers.units import check_unscaled
+from . import halo_width as halo
+from . import sampling
+from .readers import is_image
+from .sampling import Found
+from .tile_solver import Solver
 from .windows import Grid
 
 # What compiled code and its libraries take beyond the import, in bytes.
@@ -127,7 +129,7 @@ class Plan:
     @property
     def _first_ridge(self) -> float:
         known = self.options.prior == "gradient" and self.options.data == "squares" and self.options.mu is not None
-        return (self.options.mu if known else weighing.likely_ridge(self.psfs)) or 0.0
+        return (self.options.mu if known else sampling.likely_ridge(self.psfs)) or 0.0
 
     def last_halo(self, found: Found, most: tuple[int, int]) -> tuple[int, int]:
         """The halo, once the weight is known, but no more than `most`."""
@@ -151,7 +153,7 @@ class Plan:
         if left > NOTABLE:
             # The axis that lacks most.
             short, needed = max(zip(used, self._wanted(found.ridge), strict=True), key=lambda each: each[1] - each[0])
-            checks.warn(
+            validation.warn(
                 f"halo of {short} px is smaller than the {needed} px needed: at seams the result may differ by about "
                 f"{left:.1g} of the image's range from what the whole would give. Increase tile, max_memory or mu, or "
                 "give halo.",
@@ -259,7 +261,7 @@ class Plan:
     def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any) -> Found:
         """What holds for all tiles."""
         given = {"psf": self.psf, "options": self.given}
-        return weighing.found(sample, weights, self.psfs, self.options, given, squares, around)
+        return sampling.found(sample, weights, self.psfs, self.options, given, squares, around)
 
     def identity(self) -> dict[str, Any]:
         """What tells this job from others, in what JSON has."""
@@ -286,23 +288,23 @@ def plan_of(
 ) -> Plan:  # fmt: skip
     """The plan for a source of that shape and dtype."""
     asked = options.checked(data, prior, mu, bounds, "auto", None, max_iter, tol, None, progress, read_noise)
-    if asked.method not in ("exact", "splits", "lucy"):
+    if asked.method not in ("exact", "admm", "richardson_lucy"):
         raise ValueError(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
             f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
         )
-    checks.choice("boundary", boundary, BOUNDARIES)
+    validation.choice("boundary", boundary, BOUNDARIES)
     asked.check_path(path)
     if isinstance(psf, Blur):
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
-    checks.psf_dimensions(psf, channel_axis)
+    validation.psf_dimensions(psf, channel_axis)
     wanted = 2 if channel_axis is None else 3
     if len(shape) != wanted or 0 in shape:
         raise ValueError(
-            f"source must have {wanted} dimensions{checks.planes_hint(channel_axis)}, none empty; its shape is {shape}"
-            + checks.no_volumes(len(shape), wanted)
+            f"source must have {wanted} dimensions{validation.planes_hint(channel_axis)}, none empty; "
+            f"its shape is {shape}" + validation.no_volumes(len(shape), wanted)
         )
-    axis = None if channel_axis is None else checks.integer("channel_axis", channel_axis, -3, 2) % 3
+    axis = None if channel_axis is None else validation.integer("channel_axis", channel_axis, -3, 2) % 3
     psfs = psfs_of(psf, shape, axis)
     for each in psfs:
         warn_of(each)
@@ -317,13 +319,13 @@ def plan_of(
     given = {
         "data": "poisson" if asked.data == "poisson" else "squares", "prior": denoiser or asked.prior,
         "bounds": asked.bounds, "read_noise": asked.read_noise, "max_iter": max_iter, "tol": asked.tol, "path": path,
-        "workers": checks.workers(workers), "channel_axis": 0,
+        "workers": validation.workers(workers), "channel_axis": 0,
     }  # fmt: skip
     return Plan(
-        shape=shape, axis=axis, working=checks.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs, options=asked,
-        boundary=boundary, given=given, tile=tile, halo=halo, memory=checks.memory_size("max_memory", max_memory),
-        weighted=weighted,
-        background=None if is_image(background) else checks.real("background", background, "at least 0"),
+        shape=shape, axis=axis, working=validation.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs,
+        options=asked, boundary=boundary, given=given, tile=tile, halo=halo,
+        memory=validation.memory_size("max_memory", max_memory), weighted=weighted,
+        background=None if is_image(background) else validation.real("background", background, "at least 0"),
     )  # fmt: skip
 
 
@@ -334,10 +336,10 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int] | None:
     if isinstance(value, str):
         raise ValueError(f"{name} must be 'auto', a number of pixels, or two; got {value!r}")
     if np.ndim(value) == 0:
-        return (checks.integer(name, value, least),) * 2
+        return (validation.integer(name, value, least),) * 2
     if len(value) != 2:
         raise ValueError(f"{name} must be 'auto', a number of pixels, or two; got {value!r}")
-    return checks.integer(name, value[0], least), checks.integer(name, value[1], least)
+    return validation.integer(name, value[0], least), validation.integer(name, value[1], least)
 
 
 def _moved(denoiser: Any, axis: int | None) -> Any:

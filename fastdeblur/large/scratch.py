@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .. import chunked
-from ..sources import readable as in_words
-from .reading import Part, Readable, part_of_file, runs
+from ..io import chunks as chunked
+from ..io.source import readable as in_words
+from .readers import Part, Readable, part_of_file, runs
 
 # How often a pixel may be decoded: restoring it takes some fifty times as long.
 OFTEN = 8

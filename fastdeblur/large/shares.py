@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from .journal import Journal
-from .reading import Part
-from .writing import Writable
+from .readers import Part
+from .writers import Writable
 
 # Rows of tiles that an image has at most.
 STRIDE = 2**32

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import files, zarrs
-from ..arrays import on_gpu
-from ..metadata import Metadata
-from .reading import Readable, place_of
-from .writing import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Writable, journal_of
+from ..io import files, zarr_reading
+from ..io.metadata import Metadata
+from ..kernels.runtime.arrays import on_gpu
+from .readers import Readable, place_of
+from .writers import Identity, IntoArray, IntoMap, IntoNewFile, IntoNewZarr, Writable, journal_of
 
 # Largest side of a chunk in a new Zarr array.
 CHUNK = 1024
@@ -103,7 +103,7 @@ def _with_journal(
         out.flush()
     place = place_of(out)
     if place is None:
-        folder = zarrs.folder_of(out)
+        folder = zarr_reading.folder_of(out)
         if folder is None:
             return IntoArray(out)
         return IntoArray(out, stack.enter_context(journal_of(Path(os.path.realpath(folder)), identity)))
@@ -161,7 +161,7 @@ def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...],
 def _files_of(source: Readable) -> list[Path]:
     """Files and folders that a source reads."""
     found = [] if source.place is None else [source.place[0]]
-    for each in (getattr(source, "path", None), zarrs.folder_of(getattr(source, "array", None))):
+    for each in (getattr(source, "path", None), zarr_reading.folder_of(getattr(source, "array", None))):
         found += [] if each is None else [each]
     return [each for each in found if each.exists()]
 
@@ -177,8 +177,8 @@ def _check_apart(out: Any, place: tuple[Path, int] | None, source: Readable) -> 
     if place is not None and source.place is not None and os.path.samefile(place[0], source.place[0]):
         size = math.prod(source.shape) * source.dtype.itemsize
         same = place[1] < source.place[1] + size and source.place[1] < place[1] + out.nbytes
-    elif place is not None or zarrs.folder_of(out) is not None:
-        own = place[0] if place is not None else zarrs.folder_of(out)
+    elif place is not None or zarr_reading.folder_of(out) is not None:
+        own = place[0] if place is not None else zarr_reading.folder_of(out)
         same = same or any(os.path.samefile(known, own) for known in _files_of(source))  # type: ignore[arg-type]
     if same:
         raise ValueError("out must not be the source, or weights: tiles need what lies around them as it was")

@@ -1,4 +1,4 @@
-"""The engine as solvers see it: operators, and the memory of each method, on the host or on a GPU."""
+"""What solvers ask of an engine: operators, and the memory of each method, on the host or on a GPU."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ..blur import Blur
-from ..options import Options
+from ..operators.blur import Blur
+from ..problem.options import Options
 from ..result import Result
 
 
-class Engine(Protocol):
-    """What `restore` asks for; workspaces belong to the caller until the context ends."""
+class Workspaces(Protocol):
+    """Each workspace belongs to the caller until the context ends."""
 
     options: Options
     exponent: int

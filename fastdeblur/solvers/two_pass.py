@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..blur import Blur
-from ..buffers import Buffer, Scratch
-from ..kernels.passes import STEP
-from ..memory import row_pitch, zeros
-from ..tiling import Grid, Halo
+from ..kernels.cpu.passes import STEP
+from ..kernels.runtime.memory import row_pitch, zeros
+from ..operators.blur import Blur
+from ..operators.buffers import Buffer, Scratch
+from ..operators.tiling import Grid, Halo
 
 
 class Buffers:
@@ -26,8 +26,8 @@ class Buffers:
         # Of one shape and path, so that windows and tiles are the same; a higher rank needs more scratch.
         forward, adjoint = max((each.filters for each in blurs), key=lambda pair: pair[0].work)
         self.grid = grid = Grid.of(planes, blur.estimate_shape, adjoint, blur.folded)
-        self.slots = blur.slots(grid, passes)
-        self.scratch = Scratch(grid, self.slots, forward, grid.tile_cols + 2)
+        self.threads = blur.threads(grid, passes)
+        self.scratch = Scratch(grid, self.threads, forward, grid.tile_cols + 2)
         halos = {name: getattr(blur, name).pieces(grid, adjoint) for name in ("folded", "filled", "residual_filled")}
         self.blur, (top, left), (height, width) = blur, blur.frame_corner, blur.image_shape
         in_frame = grid.blocks_in(blur.frame_corner, blur.image_shape)

@@ -1,0 +1,1 @@
+"""The command `fastdeblur`: flags, psf specs, plots.  May import everything."""

@@ -1,0 +1,154 @@
+"""Operators and solvers' memory that a Deblurrer keeps for images of one dtype, made when first needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import validation
+from ..kernels.runtime import threads
+from ..operators.blur import Blur
+from ..operators.boundary import BOUNDARIES
+from ..operators.paths import PATHS
+from ..problem.options import Options
+from ..result import Result
+from ..solvers.admm.domain import Domain
+from ..solvers.admm.host import AdmmWorkspace
+from ..solvers.gradient import solver as gradient_descent
+from ..solvers.pcg import host as pcg_host
+from ..solvers.pcg import solver as exact
+from ..solvers.pcg.preconditioner import Preconditioner
+from ..solvers.richardson_lucy import solver as richardson_lucy
+from ..solvers.units import follow_numbers, unit_of_psfs
+
+
+class HostWorkspaces:
+    """Operators, and the memory of solves that are not under way.
+
+    Attributes
+    ----------
+    blurs : list of Blur
+        One for all planes, or one each.
+    """
+
+    #: Whether there is an exact solver by cosines.
+    _has_cosines = True
+
+    def __init__(self, psf: Any, planes: np.ndarray, options: Options, operation: Any):
+        #: Exponent of the power of two by which the operators' psfs are larger than the caller's.
+        self.exponent = unit_of_psfs(psf_arrays(psf)) if follow_numbers(options) else 0
+        self.blurs = _operators(psf, planes, self.exponent, **operation)
+        self.descend: Callable[..., Result] = gradient_descent.minimise
+        self.minimise: Callable[..., Result] = exact.minimise
+        self.planes, self.options = len(planes), options
+        self._preconditioners: dict[bool, list[Preconditioner]] = {}
+        self._domain: Domain | None = None
+        self._spare: dict[Any, list[Any]] = {}
+
+    @contextmanager
+    def exact(self, weighted: bool) -> Iterator[pcg_host.PcgWorkspace]:
+        """For the exact solver; weights and several psfs leave nothing that cosines diagonalise."""
+        by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1
+
+        def make() -> pcg_host.PcgWorkspace:
+            if by_cosines not in self._preconditioners:
+                self._preconditioners[by_cosines] = [
+                    Preconditioner(
+                        blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines
+                    )
+                    for blur in self.blurs
+                ]
+            return self._exact_workspace(self._preconditioners[by_cosines])
+
+        with self._borrowed(("exact", by_cosines), make) as work:
+            yield work
+
+    @contextmanager
+    def splits(self) -> Iterator[AdmmWorkspace]:
+        """For priors that keep edges, bounds and denoisers."""
+
+        def make() -> AdmmWorkspace:
+            if self._domain is None:
+                self._domain = Domain(self.blurs)
+            prior = self.options.prior
+            pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
+            # A copy of the estimate keeps the brightness that nothing else determines.
+            pixels = pixels or self._domain.loses_constants
+            return self._splits(self._domain, str(prior), pixels)
+
+        with self._borrowed("admm", make) as work:
+            yield work
+
+    @contextmanager
+    def lucy(self) -> Iterator[richardson_lucy.LucyWorkspace]:
+        """For photon noise without a prior."""
+        # Its scratch is for a number of threads, which may be another by the next call.
+        count = threads.count(self.blurs[0].workers, threads.most_threads(), math.inf)
+        with self._borrowed(("richardson_lucy", count), self._lucy_workspace) as work:
+            yield work
+
+    def _exact_workspace(self, preconditioners: list[Preconditioner]) -> pcg_host.PcgWorkspace:
+        return pcg_host.PcgWorkspace(self.blurs, self.planes, preconditioners)
+
+    def _splits(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
+        return AdmmWorkspace(domain, self.blurs, self.planes, prior, pixels)
+
+    def _lucy_workspace(self) -> richardson_lucy.LucyWorkspace:
+        return richardson_lucy.LucyWorkspace(self.blurs, self.planes)
+
+    @contextmanager
+    def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:
+        """Memory that nobody else uses; lists are safe among threads."""
+        spare = self._spare.setdefault((kind, self._where()), [])
+        try:
+            work = spare.pop()
+        except IndexError:
+            work = make()
+        yield work
+        spare.append(work)
+
+    def _where(self) -> Any:
+        """What memory is for, beside its kind."""
+        return None
+
+
+def psf_arrays(psf: Any) -> list[np.ndarray]:
+    """The psfs of a Blur, or of a list."""
+    return [psf.psf] if isinstance(psf, Blur) else psf
+
+
+def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> list[Blur]:
+    """Blurs for these planes, or the caller's if it fits; of psfs times a power of two."""
+    shape = planes.shape[1:]
+    if isinstance(psf, Blur):
+        _check_operator(psf, planes, **options)
+        if not exponent:
+            return [psf]
+        options = {name: getattr(psf, name) for name in options}
+        psf = [psf.psf]
+    if exponent:
+        psf = [np.ldexp(each.astype(np.float64), exponent) for each in psf]
+    blurs = [Blur(each, shape, dtype=planes.dtype, **options) for each in psf]
+    paths = {blur.path for blur in blurs}
+    if len(paths) > 1:  # one for all, so that they go through the same kernels
+        path = max(blurs, key=lambda blur: blur.seconds).path
+        blurs = [Blur(each, shape, dtype=planes.dtype, **(options | {"path": path})) for each in psf]
+    return blurs
+
+
+def _check_operator(blur: Blur, planes: np.ndarray, **options: Any) -> None:
+    validation.choice("boundary", options["boundary"], BOUNDARIES)
+    validation.choice("path", options["path"], ["auto", *PATHS])
+    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("device", blur.device), ("workers", None)):
+        if options[name] not in (neutral, getattr(blur, name)):
+            raise ValueError(
+                f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
+            )
+    if blur.image_shape != planes.shape[1:]:
+        raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {planes.shape[1:]}")
+    if blur.dtype != planes.dtype:
+        raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")

@@ -1,0 +1,1 @@
+"""Compiled code for the CPU.  Imports kernels/runtime only."""

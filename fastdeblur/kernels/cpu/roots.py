@@ -1,0 +1,111 @@
+"""What the ends of a ring take away from a circulant, one frequency a tile; see `ends`."""
+
+import math
+
+import numpy as np
+from numba import carray
+
+from ..runtime.tasks import jit, task
+from .rows import restrict
+from .simd import complexes, doubles, integers, offset
+from .tiles import reader, task_signature
+
+# Rounding of a pivot, in units of the products that it is a difference of.
+ROUNDED = 1e-14
+# A frequency's `taps` of the psf are at `kernels`, and `length` elements of the circulant's inverse, its first column,
+# at `columns`, in complex128.  Tap u of row i of A that is taken away sees element ``at[i, u]`` of the `count`
+# `pixels`, which are positions on the ring; `first` and `second` of them are the two whose difference is taken
+# away, times `weight`.  The `rows` + 1 rows of W go to `out`.
+ROOTS = np.dtype(
+    [(name, np.intp) for name in ("kernels", "columns", "at", "pixels", "out")]
+    + [(name, np.intp) for name in ("taps", "length", "rows", "count", "first", "second")]
+    + [("weight", np.float64)],
+    align=True,
+)
+read_roots = reader(ROOTS)
+
+
+def room(rows: int, count: int) -> int:
+    """Elements of scratch that `root` needs."""
+    return 2 * (count * count + 2 * (rows + 1) * count + (rows + 1) ** 2)
+
+
+@jit
+def add_multiple(factor, source, row):
+    """row += factor * source."""
+    restrict()
+    for j in range(row.size):
+        row[j] += factor * source[j]
+
+
+@jit
+def inner(first, second):
+    """Inner product of two rows, the second one conjugated."""
+    total = 0j
+    for j in range(first.size):
+        total += first[j] * second[j].conjugate()
+    return total
+
+
+@task(task_signature)
+def root(address, scratch, tile):
+    """W of ``(C - R'R)^-1 = C^-1 + C^-1 W'W C^-1``, for rows R that live on few pixels.
+
+    With B the circulant's inverse there and ``I - R B R' = L L'``, it is ``L^-1 R``.  Where no more is left of a
+    pivot than rounding, its row stays as the circulant has it: what is divided by that would be noise, which the
+    rows that follow multiply without bound.
+    """
+    job = read_roots(address)
+    m, n, taps = job.count, job.rows + 1, job.taps
+    kernel = offset(complexes(doubles(job.kernels)), tile * taps)
+    column = offset(complexes(doubles(job.columns)), tile * job.length)
+    at, pixels = integers(job.at), integers(job.pixels)
+    w = offset(complexes(doubles(job.out)), tile * n * m)
+    between = complexes(scratch)
+    rows, left = offset(between, m * m), offset(between, m * m + n * m)
+    gram = offset(left, n * m)
+    for p in range(m):
+        for q in range(m):
+            apart = pixels[p] - pixels[q]
+            between[p * m + q] = column[apart + job.length if apart < 0 else apart]
+    for j in range(n * m):
+        rows[j] = 0
+        left[j] = 0
+    for i in range(n - 1):
+        for u in range(taps):
+            rows[i * m + at[i * taps + u]] += kernel[taps - 1 - u]
+    rows[(n - 1) * m + job.first] = job.weight
+    rows[(n - 1) * m + job.second] -= job.weight
+    for i in range(n):
+        for p in range(m):
+            if rows[i * m + p] != 0:
+                add_multiple(rows[i * m + p], carray(offset(between, p * m), m), carray(offset(left, i * m), m))
+    for i in range(n):
+        for j in range(i + 1):
+            total = inner(carray(offset(left, i * m), m), carray(offset(rows, j * m), m))
+            gram[i * n + j] = (1.0 if i == j else 0.0) - total
+    # The inverse's largest element is on its diagonal.
+    taken = 0.0
+    for u in range(taps):
+        taken += abs(kernel[u])
+    least = ROUNDED * max(1.0, between[0].real * max(taken, 2.0 * job.weight) ** 2)
+    for i in range(n):
+        for j in range(i):
+            total = gram[i * n + j] - inner(carray(offset(gram, i * n), j), carray(offset(gram, j * n), j))
+            gram[i * n + j] = total / gram[j * n + j].real
+        total = gram[i * n + i] - inner(carray(offset(gram, i * n), i), carray(offset(gram, i * n), i))
+        here = carray(offset(w, i * m), m)
+        if total.real <= least:
+            for j in range(i):
+                gram[i * n + j] = 0
+            gram[i * n + i] = 1
+            for p in range(m):
+                here[p] = 0
+            continue
+        gram[i * n + i] = math.sqrt(total.real)
+        for p in range(m):
+            here[p] = rows[i * m + p]
+        for k in range(i):
+            add_multiple(-gram[i * n + k], carray(offset(w, k * m), m), here)
+        for p in range(m):
+            here[p] /= gram[i * n + i].real

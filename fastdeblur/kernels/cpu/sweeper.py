@@ -1,0 +1,65 @@
+"""Passes over planes of pixels without gaps, one task at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..runtime import memory, tasks
+from ..runtime.tasks import Task
+from .tiles import LINE, RUNS, SINGLE_PASS, single_pass
+from .vectors import ROWS, SUMS, SWEEP
+
+
+class Sweeper:
+    """Runs tasks in `threads` threads, each with scratch of its own, and adds up what they leave.
+
+    `reserve` says how much scratch the tasks need, before the first `run`.  `threads` may be set anew
+    between runs.
+    """
+
+    def __init__(self, dtype: Any):
+        self.dtype, self.threads = np.dtype(dtype), 1
+        self._need, self._room = memory.ALIGNMENT, 0
+        self._crew = np.zeros((), SINGLE_PASS)
+        self._sums = np.zeros((0, SUMS))
+        self._job = np.zeros((), SWEEP)
+
+    def reserve(self, elements: int) -> None:
+        """Let each thread have scratch for that many numbers."""
+        self._need = max(self._need, memory.up(elements, 4 * memory.ALIGNMENT))
+        self._room = 0
+
+    def _make_room(self) -> None:
+        """A queue, and scratch for each thread."""
+        self._room = self.threads
+        self._queue = memory.zeros(RUNS + self.threads * LINE, np.intp)
+        self._scratch = memory.zeros(self.threads * self._need, self.dtype)
+        self._crew["queue"], self._crew["scratch"] = self._queue.ctypes.data, self._scratch.ctypes.data
+        self._crew["stride"] = self._need * self.dtype.itemsize
+
+    def run(self, task: Task, job: np.ndarray, tiles: int) -> None:
+        """Do all tiles of a task."""
+        if self._room < self.threads:
+            self._make_room()
+        crew = self._crew
+        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), job.ctypes.data, tiles
+        threads = min(self.threads, tiles)
+        self._queue[RUNS::LINE][:threads] = tiles * np.arange(threads) // threads
+        tasks.launch(single_pass.address(), crew.ctypes.data, threads)
+
+    def sweep(self, task: Task, images: list[np.ndarray], factors: tuple[float, ...] = ()) -> np.ndarray:
+        """One of the tasks of `kernels.vectors` on images of one shape; returns the sums over all tiles."""
+        job, (rows, cols) = self._job, images[0].shape[-2:]
+        tiles = -(-rows // ROWS) * (images[0].size // (rows * cols))
+        if len(self._sums) < tiles:
+            self._sums = np.zeros((tiles, SUMS))
+        job["rows"], job["cols"], job["sums"] = rows, cols, self._sums.ctypes.data
+        for name, image in zip(("first", "second", "third", "fourth"), images, strict=False):
+            job[name] = image.ctypes.data
+        for name, factor in zip("abc", factors, strict=False):
+            job[name] = factor
+        self.run(task, job, tiles)
+        totals: np.ndarray = self._sums[:tiles].sum(axis=0)
+        return totals

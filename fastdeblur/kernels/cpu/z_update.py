@@ -1,0 +1,324 @@
+"""Pointwise work of one step of the alternating direction method, fused with the transforms of rows.
+
+What is penalised are differences of the estimate x: two first ones and, if there are, three second
+ones.  Each has a split variable v, of which the proximal map makes u.  A step takes
+``v = u + dual + relax (L x - u)`` with the dual ``v - u`` of the last step, and hands ``2 u - v`` on to
+the next estimate's equations (see `x_update`).  The blurred estimate is split in the same way.
+
+The domain is periodic.  The estimate lies at its corner; what lies outside it is free.
+"""
+
+import numpy as np
+from numba import carray
+from rocket_fft import r2c
+
+from ..runtime.tasks import jit, task
+from .rows import clear_row, copy_row
+from .shrink import COSTS, SHARES, call_shrink
+from .simd import complexes, doubles, integers, offset, pointer, real
+from .tiles import reader, task_signature
+from .z_update_rows import (
+    add_pixels,
+    add_squares,
+    adjoint_firsts,
+    adjoint_seconds,
+    data_row,
+    down_row,
+    free_row,
+    likelihood,
+    mixed_row,
+    reflect_row,
+    relax_row,
+    twice_row,
+)
+
+# The differences, in this order: down, across, down twice, across twice, down and across.
+FIRSTS, SECONDS = 2, 3
+DIFFERENCES = FIRSTS + SECONDS
+# Elements around a line: what a difference at its end sees, in whole vectors.
+MARGIN = 16
+# Sums of squares for the blurred estimate and for the differences (see `reflect_row`), then the two
+# parts of the objective.
+SUMS = 16
+SUMS_OF_SPLIT = 5
+MISFIT, ROUGHNESS = 2 * SUMS_OF_SPLIT, 2 * SUMS_OF_SPLIT + 1
+
+# Addresses are those of planes x rows x pitch pixels, `split` and `split_next` have one such array for each
+# difference.  `groups` holds the first difference of each group that is shrunk together, `masks` a
+# line for each kind of column (see `column_mask`).  `shrink` is the address of the proximal
+# map.
+ADMM = np.dtype(
+    [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
+    + [(name, np.intp) for name in ("frequencies", "coefficient_pitch", "coefficient_plane")]
+    + [(name, np.intp) for name in ("data_coefficients", "rhs_coefficients")]
+    + [(name, np.intp) for name in ("psf", "psf_plane", "axis_down", "eigenvalues_down", "eigenvalues_across")]
+    + [(name, np.intp) for name in ("estimate_rows", "top", "left", "height", "width")]
+    + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
+    + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
+    + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "shrink")]
+    + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences")]
+    + [(name, np.float64) for name in ("relax", "unit", "factor")]
+    + [(name, np.float64) for name in ("data_rho", "data_rho_before", "data_keep")]
+    + [(name, np.float64) for name in ("rho", "second_rho", "keep", "pixels_rho")]
+    + [(name, np.float64) for name in ("threshold", "threshold_before", "second_threshold", "second_threshold_before")],
+    align=True,
+)  # fmt: skip
+read_admm = reader(ADMM)
+
+
+@jit
+def line_pitch(split):
+    """Elements of a line with its margins."""
+    return split.pitch + 2 * MARGIN
+
+
+@jit
+def close(line, cols):
+    """Let a line go on periodically by one element at each end."""
+    line[-1] = line[cols - 1]
+    line[cols] = line[0]
+
+
+@jit
+def row_mask(k, i, rows):
+    """Whether a difference is penalised in row i of the estimate: 0 or 1."""
+    if k == 0 or k == 4:
+        return i < rows - 1
+    if k == 2:
+        return 0 < i < rows - 1
+    return i < rows
+
+
+@jit
+def column_mask(k):
+    """Which line of masks is a difference's: all columns, all but the last, or those between."""
+    if k == 0 or k == 2:
+        return 0
+    if k == 3:
+        return 2
+    return 1
+
+
+@jit
+def mask_of(k, i, rows):
+    """Which line of masks is that of a difference in row i; the last one lets nothing through."""
+    return column_mask(k) if row_mask(k, i, rows) else 3
+
+
+@jit
+def difference(k, above, here, below, cols, out):
+    """One of the differences of a row, from lines with margins."""
+    line, down = carray(here, cols), carray(below, cols)
+    if k == 0:
+        down_row(line, down, carray(out, cols))
+    elif k == 1:
+        down_row(line, carray(offset(here, 1), cols), carray(out, cols))
+    elif k == 2:
+        twice_row(carray(above, cols), line, down, carray(out, cols))
+    elif k == 3:
+        twice_row(carray(offset(here, -1), cols), line, carray(offset(here, 1), cols), carray(out, cols))
+    else:
+        mixed_row(line, carray(offset(here, 1), cols), down, carray(offset(below, 1), cols), carray(out, cols))
+
+
+@jit
+def split_data(job, plane, i, out, sums, scratch):
+    """One row of the blurred estimate's split."""
+    start = plane * job.plane + i * job.pitch
+    v, here = offset(pointer(job.data, scratch), start), offset(pointer(job.blurred, scratch), start)
+    relax = real(job.relax, scratch)
+    if not job.top <= i < job.top + job.height:
+        free_row(carray(v, job.cols), carray(here, job.cols), relax, carray(out, job.cols))
+        return
+    left, width = job.left, job.width
+    free_row(carray(v, left), carray(here, left), relax, carray(out, left))
+    place = plane * job.frame_plane + (i - job.top) * width
+    image, weights = offset(pointer(job.image, scratch), place), offset(pointer(job.weights, scratch), place)
+    shift = offset(pointer(job.shift, scratch), plane * job.shift_plane + (i - job.top) * job.shift_pitch)
+    a, b, c, d, e, misfit = data_row(
+        carray(offset(v, left), width), carray(offset(here, left), width), carray(shift, width), carray(image, width),
+        carray(weights, width),
+        real(job.data_rho, scratch), real(job.data_rho_before, scratch), real(job.data_keep, scratch), relax,
+        real(job.unit, scratch), job.poisson, carray(offset(out, left), width),
+    )  # fmt: skip
+    if job.poisson:
+        misfit = likelihood(
+            carray(offset(here, left), width), carray(shift, width), carray(image, width), carray(weights, width)
+        )
+    sums[0] += a
+    sums[1] += b
+    sums[2] += c
+    sums[3] += d
+    sums[4] += e
+    sums[MISFIT] += misfit
+    rest, begin = job.cols - left - width, left + width
+    free_row(carray(offset(v, begin), rest), carray(offset(here, begin), rest), relax, carray(offset(out, begin), rest))
+
+
+@jit
+def group_squares(job, i, first, end, lines, next_plane, next_difference, squares, scratch):
+    """Squares of what is penalised in row i, of one group of differences in all planes."""
+    masks = pointer(job.masks, scratch)
+    clear_row(squares)
+    for plane in range(job.planes):
+        for k in range(first, end):
+            if row_mask(k, i, job.estimate_rows):
+                line = offset(lines, plane * next_plane + k * next_difference)
+                mask = offset(masks, column_mask(k) * job.pitch)
+                add_squares(carray(line, job.cols), carray(mask, job.cols), squares)
+
+
+@jit
+def all_differences(job, i, pixels, changes, scratch):
+    """The differences of row i of the estimate."""
+    cols, length = job.cols, line_pitch(job)
+    for plane in range(job.planes):
+        source = offset(pointer(job.x, scratch), plane * job.plane)
+        for k in range(3):
+            line = offset(pixels, k * length)
+            row = (i - 1 + k) % job.rows
+            copy_row(carray(offset(source, row * job.pitch), cols), carray(line, cols))
+            close(line, cols)
+        for k in range(job.differences):
+            out = offset(changes, (plane * DIFFERENCES + k) * length)
+            difference(k, pixels, offset(pixels, length), offset(pixels, 2 * length), cols, out)
+
+
+@jit
+def split_differences(job, i, own, pixels, changes, splits, lasts, reflected, magnitudes, shares, sums, scratch):
+    """One row of all differences' splits; the results of `reflect_row` go to lines of `reflected`."""
+    cols, length, planes = job.cols, line_pitch(job), job.planes
+    unit, relax, keep = real(job.unit, scratch), real(job.relax, scratch), real(job.keep, scratch)
+    masks, groups = pointer(job.masks, scratch), integers(job.groups)
+    squares, taken = carray(magnitudes, cols), carray(shares, cols)
+    old, new = (
+        offset(pointer(job.split, scratch), i * job.pitch),
+        offset(pointer(job.split_next, scratch), i * job.pitch),
+    )
+    next_plane, next_difference, lines = job.plane, planes * job.plane, DIFFERENCES * length
+    all_differences(job, i, pixels, changes, scratch)
+    for group in range(job.group_count):
+        first, end = groups[group], groups[group + 1]
+        second = first >= FIRSTS
+        threshold = job.second_threshold if second else job.threshold
+        before = job.second_threshold_before if second else job.threshold_before
+        group_squares(job, i, first, end, old, next_plane, next_difference, squares, scratch)
+        call_shrink(job.shrink, SHARES, magnitudes, shares, cols, before)
+        for plane in range(planes):
+            for k in range(first, end):
+                mask = offset(masks, mask_of(k, i, job.estimate_rows) * job.pitch)
+                at = plane * lines + k * length
+                relax_row(
+                    carray(offset(old, plane * next_plane + k * next_difference), cols), taken, carray(mask, cols),
+                    carray(offset(changes, at), cols), keep, relax,
+                    carray(offset(splits, at), cols), carray(offset(lasts, at), cols),
+                )  # fmt: skip
+        group_squares(job, i, first, end, splits, lines, length, squares, scratch)
+        call_shrink(job.shrink, SHARES, magnitudes, shares, cols, threshold)
+        for plane in range(planes):
+            for k in range(first, end):
+                mask = offset(masks, mask_of(k, i, job.estimate_rows) * job.pitch)
+                at = plane * lines + k * length
+                out = offset(reflected, at)
+                a, b, c, d, e = reflect_row(
+                    carray(offset(splits, at), cols), carray(offset(lasts, at), cols), taken, carray(mask, cols),
+                    carray(offset(changes, at), cols), unit, carray(out, cols),
+                )  # fmt: skip
+                close(out, cols)
+                if own:
+                    sums[5] += a
+                    sums[6] += b
+                    sums[7] += c
+                    sums[8] += d
+                    sums[9] += e
+                    line = offset(new, plane * next_plane + k * next_difference)
+                    copy_row(carray(offset(splits, at), cols), carray(line, cols))
+        if own:
+            group_squares(job, i, first, end, changes, lines, length, squares, scratch)
+            cost = call_shrink(job.shrink, COSTS, magnitudes, shares, cols, threshold)
+            sums[ROUGHNESS] += job.factor * cost if second else cost
+
+
+@jit
+def adjoint_row(job, i, plane, above, here, below, out, scratch):
+    """What the reflected differences ask of row i of the estimate."""
+    cols, length = job.cols, line_pitch(job)
+    at, row = plane * DIFFERENCES * length, carray(out, cols)
+    a, b, c = offset(above, at), offset(here, at), offset(below, at)
+    across = offset(b, length)
+    adjoint_firsts(
+        carray(a, cols), carray(b, cols), carray(offset(across, -1), cols), carray(across, cols),
+        real(job.rho, scratch), row,
+    )  # fmt: skip
+    if job.differences > FIRSTS:
+        across, up, mixed = offset(b, 3 * length), offset(a, 4 * length), offset(b, 4 * length)
+        down = 2 * length
+        adjoint_seconds(
+            carray(offset(a, down), cols), carray(offset(b, down), cols), carray(offset(c, down), cols),
+            carray(offset(across, -1), cols), carray(across, cols), carray(offset(across, 1), cols),
+            carray(offset(up, -1), cols), carray(up, cols), carray(offset(mixed, -1), cols), carray(mixed, cols),
+            real(job.second_rho, scratch), row,
+        )  # fmt: skip
+    if job.pixels:
+        start = plane * job.plane + i * job.pitch
+        split, reflected = (
+            offset(pointer(job.pixels, scratch), start),
+            offset(pointer(job.pixels_prox, scratch), start),
+        )
+        add_pixels(carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
+
+
+@task(task_signature)
+def z_update(address, scratch, tile):
+    """Some rows of all planes: the splits' next values, and what they ask, as transforms of rows."""
+    job = read_admm(address)
+    length, planes, pitch = line_pitch(job), job.planes, job.pitch
+    first = tile * job.tile_rows
+    rows = min(job.tile_rows, job.rows - first)
+    sums = carray(doubles(job.sums + 8 * SUMS * tile), SUMS)
+    sums[:] = 0.0
+    each = planes * DIFFERENCES * length
+    pixels = offset(scratch, MARGIN)
+    changes, splits = offset(pixels, 3 * length), offset(pixels, 3 * length + each)
+    lasts, ring = offset(splits, each), offset(splits, 2 * each)
+    magnitudes = offset(ring, 3 * each)
+    shares = offset(magnitudes, length)
+    rhs = offset(shares, length - MARGIN)
+    data = offset(rhs, planes * job.tile_rows * pitch)
+    # A row more at each end: what stands there is rhs of its neighbours too.
+    for i in range(first - 1, first + rows + 1):
+        k = i - first + 1
+        reflected = offset(ring, k % 3 * each)
+        split_differences(
+            job,
+            i % job.rows,
+            0 < k <= rows,
+            pixels,
+            changes,
+            splits,
+            lasts,
+            reflected,
+            magnitudes,
+            shares,
+            sums,
+            scratch,
+        )
+        if k >= 2:
+            for plane in range(planes):
+                adjoint_row(
+                    job, i - 1, plane, offset(ring, (k - 2) % 3 * each), offset(ring, (k - 1) % 3 * each), reflected,
+                    offset(rhs, (plane * job.tile_rows + k - 2) * pitch), scratch,
+                )  # fmt: skip
+    one, half = real(1.0, scratch), job.cols // 2 + 1
+    for plane in range(planes):
+        for i in range(rows):
+            split_data(job, plane, first + i, offset(data, (plane * job.tile_rows + i) * pitch), sums, scratch)
+        for source, coefficients in ((rhs, job.rhs_coefficients), (data, job.data_coefficients)):
+            out = offset(
+                complexes(pointer(coefficients, scratch)), plane * job.coefficient_plane + first * job.coefficient_pitch
+            )
+            r2c(
+                carray(offset(source, plane * job.tile_rows * pitch), (rows, pitch))[:, : job.cols],
+                carray(out, (rows, job.coefficient_pitch))[:, :half],
+                carray(integers(job.axis), 1), True, one, 1,
+            )  # fmt: skip

@@ -1,0 +1,150 @@
+"""What `z_update` does with one row: differences, the splits' next values, and what they ask of the estimate.
+
+Each helper is one plain loop over row slices, see `rows`.
+"""
+
+import math
+
+from ..runtime.tasks import jit
+from .rows import restrict
+
+
+@jit
+def down_row(here, below, out):
+    restrict()
+    for j in range(out.size):
+        out[j] = below[j] - here[j]
+
+
+@jit
+def twice_row(before, here, after, out):
+    restrict()
+    for j in range(out.size):
+        out[j] = (after[j] - here[j]) - (here[j] - before[j])
+
+
+@jit
+def mixed_row(here, right, below, across, out):
+    # There are two of them, so that the squares of all second differences do not depend on the axes.
+    restrict()
+    root = out.dtype.type(2.0**0.5)
+    for j in range(out.size):
+        out[j] = root * ((across[j] - below[j]) - (right[j] - here[j]))
+
+
+@jit
+def add_squares(values, mask, out):
+    """Squares of what is penalised, added up over a group."""
+    restrict()
+    for j in range(out.size):
+        out[j] += mask[j] * values[j] * values[j]
+
+
+@jit
+def relax_row(split, taken, mask, change, keep, relax, out, before):
+    """v = u + keep (v - u) + relax (L x - u), from the last v; `taken` is the share that shrinking takes."""
+    restrict()
+    one = out.dtype.type(1)
+    for j in range(out.size):
+        u = split[j] * (one - mask[j] * taken[j])
+        before[j] = u
+        out[j] = u + keep * (split[j] - u) + relax * (change[j] - u)
+
+
+@jit
+def reflect_row(split, before, taken, mask, change, unit, out):
+    """2 u - v; returns sums of squares of L x - u, the last u - u, L x, u and v - u."""
+    restrict()
+    zero, one, two = out.dtype.type(0), out.dtype.type(1), out.dtype.type(2)
+    primal, dual, of_x, of_u, force = zero, zero, zero, zero, zero
+    for j in range(out.size):
+        v = split[j]
+        u = v * (one - mask[j] * taken[j])
+        out[j] = two * u - v
+        primal += (unit * (change[j] - u)) ** 2
+        dual += (unit * (u - before[j])) ** 2
+        of_x += (unit * change[j]) ** 2
+        of_u += (unit * u) ** 2
+        force += (unit * (v - u)) ** 2
+    return float(primal), float(dual), float(of_x), float(of_u), float(force)
+
+
+@jit
+def data_row(split, blurred, shift, image, weights, rho, rho_before, keep, relax, unit, poisson, out):
+    """The same for the blurred estimate in the frame; also the sum of the objective's data part.
+
+    Of photons there are as many as the blurred estimate says, and `shift`.
+    """
+    restrict()
+    zero, two, half, four = out.dtype.type(0), out.dtype.type(2), out.dtype.type(0.5), out.dtype.type(4)
+    primal, dual, of_x, of_u, force, misfit = zero, zero, zero, zero, zero, zero
+    for j in range(out.size):
+        w, b, v, here = weights[j], image[j], split[j], blurred[j]
+        if poisson:
+            lower = v + shift[j] - w / rho_before
+            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho_before)) - shift[j]
+        else:
+            u = (w * b + rho_before * v) / (w + rho_before)
+        v = u + keep * (v - u) + relax * (here - u)
+        last = u
+        if poisson:
+            lower = v + shift[j] - w / rho
+            u = half * (lower + math.sqrt(lower * lower + four * w * b / rho)) - shift[j]
+        else:
+            u = (w * b + rho * v) / (w + rho)
+            misfit += w * (unit * (here - b)) ** 2
+        split[j] = v
+        out[j] = two * u - v
+        primal += (unit * (here - u)) ** 2
+        dual += (unit * (u - last)) ** 2
+        of_x += (unit * here) ** 2
+        of_u += (unit * u) ** 2
+        force += (unit * (v - u)) ** 2
+    return float(primal), float(dual), float(of_x), float(of_u), float(force), float(misfit)
+
+
+@jit
+def free_row(split, blurred, relax, out):
+    """The same where there is no data: v may be anything."""
+    restrict()
+    for j in range(out.size):
+        v = split[j] + relax * (blurred[j] - split[j])
+        split[j] = v
+        out[j] = v
+
+
+@jit
+def likelihood(blurred, shift, image, weights):
+    """Sum of w (Ax - b log Ax), Ax shifted; below what rounding leaves of nothing, Ax counts as that."""
+    total = 0.0
+    for j in range(blurred.size):
+        mean, b = max(float(blurred[j]) + float(shift[j]), 1e-9), float(image[j])
+        total += float(weights[j]) * (mean - (b * math.log(mean) if b > 0.0 else 0.0))
+    return total
+
+
+@jit
+def adjoint_firsts(above, here, left, across, rho, out):
+    """rho times the adjoint of the first differences."""
+    restrict()
+    for j in range(out.size):
+        out[j] = rho * ((above[j] - here[j]) + (left[j] - across[j]))
+
+
+@jit
+def adjoint_seconds(above, here, below, left, across, right, up_left, up, mixed_left, mixed, rho, out):
+    """rho times that of the second ones, added."""
+    restrict()
+    root = out.dtype.type(2.0**0.5)
+    for j in range(out.size):
+        twice = (below[j] - here[j]) - (here[j] - above[j]) + (right[j] - across[j]) - (across[j] - left[j])
+        out[j] += rho * (twice + root * ((up_left[j] - up[j]) - (mixed_left[j] - mixed[j])))
+
+
+@jit
+def add_pixels(split, reflected, rho, out):
+    """rho times the split of the estimate itself, added."""
+    restrict()
+    two = out.dtype.type(2)
+    for j in range(out.size):
+        out[j] += rho * (two * reflected[j] - split[j])

@@ -1,0 +1,1 @@
+"""Compilation, its cache, threads, forks, memory.  Imports nothing of the package."""

@@ -1,0 +1,44 @@
+"""Memory that kernels may load whole vectors from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Elements that vectors, rows of buffers and parts of scratch are aligned to: 64 bytes of float32.
+ALIGNMENT = 16
+
+
+def up(value: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-value // step) * step
+
+
+def zeros(count: int, dtype: Any) -> np.ndarray:
+    """`count` zeros that start on a cache line and fill whole ones."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.zeros(up(count * itemsize, 64) + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + count * itemsize].view(dtype)
+
+
+def arena(parts: list[int], copies: int, dtype: Any) -> tuple[np.ndarray, list[int], int]:
+    """Memory for `copies` times some parts, the first copy's offsets of them, and bytes from copy to copy."""
+    starts = np.cumsum([0] + [up(part, ALIGNMENT) for part in parts]).tolist()
+    memory = zeros(copies * starts[-1], dtype)
+    return memory, starts[:-1], starts[-1] * memory.itemsize
+
+
+def row_pitch(array: np.ndarray, dtype: Any) -> int | None:
+    """Elements from row to row if kernels can use `array` where it is, else None."""
+    itemsize = np.dtype(dtype).itemsize
+    rows, cols = map(int, array.shape[-2:])
+    if array.dtype != dtype or not array.dtype.isnative or not array.flags.aligned:
+        return None
+    if cols > 1 and array.strides[-1] != itemsize:
+        return None
+    if rows == 1:
+        return cols
+    pitch, rest = divmod(array.strides[-2], itemsize)
+    return pitch if rest == 0 and pitch >= cols else None

@@ -1,0 +1,334 @@
+"""What large images are read from: files, mapped arrays, and whatever has a shape, a dtype and slices.
+
+A mapped file is read as a file: pages of a map that have been touched would count as memory of this process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+import mmap
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from .. import validation
+from ..io import chunks as chunked
+from ..io import files, fits, npy, tiff, zarr_reading
+from ..io.missing import Missing, hidden, mask_of
+from ..kernels.runtime.arrays import on_gpu
+
+# Part of an array: a slice an axis.
+Part = tuple[slice, ...]
+# Blocks of which the pixels are to tell an array from others, down and across, and their side.
+SAMPLES, SAMPLE = 4, 32
+
+
+class Readable(Protocol):
+    """Parts of an array that may be larger than memory.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    place : (path, first byte) or None
+        Where it is in a file, if it is written there as it is.
+    chunks : tuple of int or None
+        The shape of what is decoded at once.
+    takes : int
+        Bytes that this takes, beside the part.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    place: tuple[Path, int] | None
+    chunks: tuple[int, ...] | None
+    takes: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this array from others, in what JSON has."""
+
+    def read(self, part: Part) -> np.ndarray:
+        """A copy of a part."""
+
+
+class Sliced:
+    """Of an object with a shape, a dtype and slices."""
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, array: Any, name: str, path: Path | None = None):
+        self.array, self.shape, self.dtype = array, tuple(map(int, array.shape)), np.dtype(array.dtype)
+        self._name, self.path = name, path
+        self.chunks = chunked.of(array)
+        own = 0 if self.chunks is None else chunked.memory(self.chunks, self.dtype.itemsize)
+        self._whole = self.chunks is None or hasattr(array, "takes")  # it reads few chunks at once by itself
+        self.takes: int = getattr(array, "takes", own)
+        self._turn = threading.Lock()  # files of other packages' have a place where they are
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
+        found |= getattr(self.array, "identity", {})
+        if self.path is not None:
+            found |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
+            if self.path.is_dir():  # which does not change with what is within
+                found["content"] = _content(self.path)
+        else:
+            found["pixels"] = self._some()
+        return found
+
+    def _some(self) -> list[int]:
+        """Checksums of some pixels, or, in memory, of all."""
+        if isinstance(self.array, np.ndarray) and not isinstance(self.array, np.memmap):
+            return [functools.reduce(lambda sum, row: zlib.crc32(np.ascontiguousarray(row).data, sum), self.array, 0)]
+        places = []
+        for down, across in itertools.product(range(SAMPLES), repeat=2):
+            shares = [down, *[across] * (len(self.shape) - 1)]
+            starts = [(size - 1) * share // (SAMPLES - 1) for size, share in zip(self.shape, shares, strict=True)]
+            places.append(tuple(slice(at, min(at + SAMPLE, size)) for at, size in zip(starts, self.shape, strict=True)))
+        return [zlib.crc32(self.read(place).data) for place in places]
+
+    def _found(self, part: Part) -> np.ndarray:
+        try:
+            if self._whole:
+                return np.array(self.array[part], order="C")
+            return chunked.read(self.array, part, self.chunks)  # type: ignore[arg-type]
+        except ValueError as error:  # as of a damaged strip, tile or chunk
+            if self.path is None or str(error).startswith("cannot read"):
+                raise
+            raise ValueError(f"cannot read {self.path}: {error}") from error
+
+    def read(self, part: Part) -> np.ndarray:
+        with self._turn:
+            found = self._found(part)
+        give_back(self.array)
+        if found.shape != tuple(each.stop - each.start for each in part):
+            raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
+        return found
+
+
+def _content(folder: Path) -> str:
+    """A digest of the names, sizes and times of all files in a folder."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            state = os.stat(path)
+            digest.update(
+                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
+                    errors="surrogateescape"
+                )
+            )
+    return digest.hexdigest()
+
+
+def give_back(array: Any) -> None:
+    """Let the pages of a mapped array that were touched count as memory no more."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and array.mode != "c" and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class InFile:
+    """Of an array that lies in a file, in C order, from a byte on."""
+
+    chunks: tuple[int, ...] | None = None
+    takes = 0
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str):
+        self.shape, self.dtype = shape, dtype
+        self.place: tuple[Path, int] | None = (path, offset)
+        self._path, self._offset, self._name = path, offset, name
+        state = path.stat()
+        self.identity = {
+            "path": os.path.realpath(path), "size": state.st_size, "changed": state.st_mtime_ns, "first": offset,
+            "shape": list(shape), "dtype": dtype.str,
+        }  # fmt: skip
+        self._file = path.open("rb", buffering=0)
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, part: Part) -> np.ndarray:
+        with self._turn:
+            found, missing = part_of_file(self._file, self._offset, part, self.shape, self.dtype)
+        if missing:
+            raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
+        return found
+
+
+def part_of_file(
+    file: IO[bytes], first: int, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[np.ndarray, int]:
+    """A part of an array in C order, and how many bytes of it the file lacks."""
+    found, missing = np.empty([each.stop - each.start for each in part], dtype), 0
+    for index, offset in runs(part, shape, dtype.itemsize):
+        file.seek(first + offset)
+        missing += fill(file, found[index])
+    return found, missing
+
+
+def fill(file: IO[bytes], pixels: np.ndarray) -> int:
+    """Read what pixels, in C order, have room for; returns how many bytes the file lacks.
+
+    A single call of the system's stops at 2 GB.
+    """
+    memory = pixels.data.cast("B")
+    while memory and (count := file.readinto(memory)):  # type: ignore[attr-defined]
+        memory = memory[count:]
+    return len(memory)
+
+
+def runs(part: Part, shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[Any, int]]:
+    """What of a part lies together in C order: its index in the part, and its first byte in the whole."""
+    last = len(shape) - 1
+    while last and (part[last].start, part[last].stop) == (0, shape[last]):
+        last -= 1
+    strides = [itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    first = sum(each.start * stride for each, stride in zip(part, strides, strict=True))
+    for index in np.ndindex(*[each.stop - each.start for each in part[:last]]):
+        yield index, first + sum(at * stride for at, stride in zip(index, strides, strict=False))
+
+
+def place_of(array: Any) -> tuple[Path, int] | None:
+    """File and first byte of a mapped array that is in C order and is what the file of that name holds; else None."""
+    if not isinstance(array, np.memmap) or array.filename is None or not isinstance(array.filename, (str, os.PathLike)):
+        return None
+    if not array.flags.c_contiguous or array.mode == "c" or array.size == 0:
+        return None
+    mapped = array._mmap  # type: ignore[attr-defined]
+    if mapped is None:
+        return None
+    begin = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
+    first: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    first += array.__array_interface__["data"][0] - begin
+    path = Path(array.filename)
+    if mapped.size() < first + array.nbytes:
+        raise ValueError(f"the file of a mapped array has become shorter than that: {path}")
+    return (path, first) if _holds(path, first, array) else None
+
+
+def _holds(path: Path, first: int, array: np.memmap) -> bool:
+    """Whether a file has what is mapped, to judge by both ends: another may have taken its place and name."""
+    if not path.is_file() or path.stat().st_size < first + array.nbytes:
+        return False
+    ends = array.reshape(-1).view(np.uint8)
+    with path.open("rb") as file:
+        for part, place in ((ends[:4096], first), (ends[-4096:], first + array.nbytes - min(array.nbytes, 4096))):
+            file.seek(place)
+            if file.read(len(part)) != part.tobytes():
+                return False
+    return True
+
+
+def of_array(array: Any, name: str = "source", path: Path | None = None) -> Readable:
+    """A reader of an array, mapped or in memory, or of anything that has a shape, a dtype and slices.
+
+    `path` is the file that it reads, if that is known.
+    """
+    if on_gpu(array):
+        raise TypeError(f"{name} is in a GPU's memory; deblur it with solve(..., device='cuda')")
+    validation.unannotated(name, array)
+    if not in_parts(array):
+        array = validation.real_array(name, array)
+    validation.real_kind(name, array)
+    if isinstance(array, np.memmap) and array.mode in ("r+", "w+"):
+        array.flush()
+    place = place_of(array)
+    if place is not None:
+        return InFile(place[0], place[1], tuple(array.shape), array.dtype, name)
+    return Sliced(array, name, path or zarr_reading.folder_of(array))
+
+
+def is_image(background: Any) -> bool:
+    """Whether a background is more than a number."""
+    if isinstance(background, (str, os.PathLike)):
+        return True
+    return len(background.shape if hasattr(background, "shape") else np.shape(background)) > 0
+
+
+def in_parts(array: Any) -> bool:
+    """Whether an object has a shape, slices and a dtype of NumPy's (Torch's tensors have one of their own)."""
+    return (
+        hasattr(array, "shape") and hasattr(array, "__getitem__") and isinstance(getattr(array, "dtype", 0), np.dtype)
+    )
+
+
+class Present:
+    """The pixels of a file of which some are missing: real numbers, NaN where they are."""
+
+    place: tuple[Path, int] | None = None
+
+    def __init__(self, stored: Readable, missing: Missing):
+        self._stored, self.missing = stored, missing
+        self.shape, self.chunks, self.takes = stored.shape, stored.chunks, stored.takes
+        self.dtype = validation.working_dtype(np.empty(0, stored.dtype))
+        self.path = getattr(stored, "path", None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._stored.identity | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
+
+    def read(self, part: Part) -> np.ndarray:
+        stored = self._stored.read(part)
+        return hidden(stored.astype(self.dtype), mask_of(self.missing, stored, False, (part[0], part[1])))
+
+
+@contextmanager
+def opened(value: Any, name: str = "source") -> Iterator[Readable]:
+    """A reader of a caller's array, or of an image file: .npy, .zarr, TIFF or FITS."""
+    with ExitStack() as stack:
+        found = _of_path(Path(value), stack, name) if isinstance(value, (str, os.PathLike)) else of_array(value, name)
+        if isinstance(found, InFile):
+            stack.callback(found.close)
+        yield found
+
+
+def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
+    """A reader of a file."""
+    missing: Missing | None = None
+    with files.explained(path):
+        format = files.format_of(path)
+        files.check_kind(path)
+        if format == "NPY":
+            array: Any = npy.mapped(path)
+        elif format == "Zarr":
+            array = zarr_reading.in_parts(path)
+        elif format == "TIFF":
+            source = stack.enter_context(tiff.opened(path, False))
+            array, missing = source.array, source.missing
+            if array is None:
+                raise ValueError(
+                    "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "
+                    "compression that Python knows, to be read in parts"
+                )
+        elif format == "FITS":
+            source = stack.enter_context(fits.opened(path, False))
+            array, missing = source.array, source.missing
+            if array is None:
+                raise ValueError("its HDU must be one image of two axes to be read in parts")
+            path = fits.split(path)[0]
+        else:
+            raise ValueError(f"{format} is read whole: read it, and pass the array")
+    try:
+        validation.real_kind(name, array)
+    except TypeError as error:
+        raise TypeError(f"{path}: {error}") from None
+    found = of_array(array, name, path)
+    if missing is None:
+        return found
+    if isinstance(found, InFile):
+        stack.callback(found.close)
+    return Present(found, missing)

@@ -1,0 +1,375 @@
+"""What large images are written to, a tile whole or not at all.
+
+A file takes the place of what was there when its last tile is written; until then it, and the journal of what
+has been done, lie beside it under names of their own, and wait there for the next run if this one ends early.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from ..io import files, fits, locks, npy, tiff_writing, zarr_reading, zarr_writing
+from ..io.atomic import beside, put_in_place, recover, remove
+from ..io.metadata import Metadata
+from .journal import Journal
+from .readers import Part, fill, give_back, runs
+
+# What tells a job from others, in what JSON has; found when it is asked for.
+Identity = Callable[[], dict[str, Any]]
+
+
+class Writable(Protocol):
+    """Parts of an array to write to.
+
+    Attributes
+    ----------
+    journal : Journal or None
+        Where to note what has been done; None where nothing would be left of it.
+    """
+
+    journal: Journal | None
+
+    def write(self, part: Part, pixels: np.ndarray) -> None:
+        """Write a part."""
+
+    def sum(self, part: Part) -> int:
+        """The checksum of what is there."""
+
+    def flush(self) -> None:
+        """Let what was written survive this process, and the machine where it can."""
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        """Raise an OSError unless all parts have these checksums, and lie where they were written to."""
+
+    def finish(self) -> Any:
+        """Put everything in its place; returns the whole, to be read."""
+
+    def close(self) -> None:
+        """Leave what there is."""
+
+    def abandon(self) -> None:
+        """Remove what is worth nothing yet."""
+
+
+def checksum(pixels: np.ndarray, before: int = 0) -> int:
+    """Of pixels in C order, after others'."""
+    return zlib.crc32(np.ascontiguousarray(pixels).data, before)
+
+
+def checksum_of(target: Writable, part: Part) -> int | None:
+    """The checksum of what a target has; None if that cannot be read."""
+    with suppress(Exception):  # chunks of a Zarr array may be damaged in any way
+        return target.sum(part)
+    return None
+
+
+def _check_sums(target: Writable, sums: Iterable[tuple[Part, int]]) -> None:
+    if any(checksum_of(target, part) != wanted for part, wanted in sums):
+        raise _changed()
+
+
+def _changed() -> OSError:
+    return OSError("something else has changed or removed what was written: repeat the call, which does that again")
+
+
+class IntoArray:
+    """Into an array in memory, or anything that takes parts."""
+
+    def __init__(self, array: Any, journal: Journal | None = None):
+        self.array, self.journal = array, journal
+
+    def write(self, part: Part, pixels: np.ndarray) -> None:
+        self.array[part] = pixels
+        give_back(self.array)
+
+    def sum(self, part: Part) -> int:
+        return checksum(np.asarray(self.array[part]))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        _check_sums(self, sums)
+
+    def finish(self) -> Any:
+        return self.array
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def abandon(self) -> None:
+        """What was there is the caller's."""
+
+
+class IntoFile:
+    """Into an array that lies in a file, in C order, from a byte on."""
+
+    def __init__(
+        self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Journal | None
+    ):
+        self.shape, self.dtype, self.journal = shape, dtype, journal
+        self._offset, self._file = offset, file
+
+    def write(self, part: Part, pixels: np.ndarray) -> None:
+        pixels = np.ascontiguousarray(pixels, self.dtype)
+        for index, offset in runs(part, self.shape, self.dtype.itemsize):
+            self._file.seek(self._offset + offset)
+            memory = memoryview(pixels[index]).cast("B")
+            while memory:
+                memory = memory[self._file.write(memory) :]
+
+    def sum(self, part: Part) -> int:
+        pixels = np.zeros([each.stop - each.start for each in part], self.dtype)
+        for index, offset in runs(part, self.shape, self.dtype.itemsize):
+            self._file.seek(self._offset + offset)
+            fill(self._file, pixels[index])
+        return checksum(pixels)
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        _check_sums(self, sums)
+
+    def finish(self) -> Any:
+        self.flush()
+        self.close()
+        return None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """What was there is the caller's."""
+
+
+class IntoMap(IntoFile):
+    """Into the file of a caller's `map`."""
+
+    def __init__(self, map: np.memmap, *where: Any):
+        super().__init__(*where)
+        self._map = map
+
+    def finish(self) -> np.memmap:
+        super().finish()
+        return self._map
+
+
+class IntoNewFile(IntoFile):
+    """Into a .npy, TIFF or FITS file that takes the place of another at the end; with `pages` one of any format.
+
+    With `metadata` a TIFF is written as `tiff_writing` does, and a FITS file always as `fits` does, when all its pixels
+    are there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int | None,
+        journal: Journal,
+        alpha: bool = False,
+        metadata: Metadata | None = None,
+        pages: int | None = None,
+    ):
+        self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
+        self._alpha, self._metadata, self._pages = alpha, metadata, pages
+        self._encoded = pages is not None or self._format == "FITS" or (self._format == "TIFF" and metadata is not None)
+        if self._encoded:  # tiles cannot be compressed where they will lie: pixels wait as they are
+            self._format = "NPY"
+        self._partial = beside(self._target, "partial")
+        # A run that ended early has left both.
+        file = _unfinished(self._partial) if journal.tiles else None
+        offset = None if file is None else _data_of(self._partial, self._format, shape, dtype)
+        if file is None or offset is None:
+            if file is not None:
+                file.close()
+            journal.clear()
+            remove(self._partial)
+            file, offset = _empty(self._partial, self._format, shape, dtype, axis, alpha)
+        super().__init__(file, offset, shape, dtype, journal)
+
+    def abandon(self) -> None:
+        self.close()
+        remove(self._partial)
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        self.flush()
+        own = self._partial.exists() and os.path.samestat(os.fstat(self._file.fileno()), self._partial.lstat())
+        if not own or _data_of(self._partial, self._format, self.shape, self.dtype) != self._offset:
+            raise _changed()
+        super().check(sums)
+
+    def finish(self) -> Any:
+        super().finish()
+        files.check_place(self._path)
+        if self._encoded:
+            stored = np.memmap(self._partial, self.dtype, "r", self._offset, self.shape)
+            told: dict[str, Any] = {"metadata": self._metadata, "alpha": self._alpha, "held": True}
+            first = stored if self._pages is None else stored[0]
+            with files.saving(self._path, first, self._pages, **told) as put:
+                for page in [stored] if self._pages is None else stored:
+                    put(page)
+            remove(self._partial)
+            return fits.mapped(self._target) if self._metadata is None else None
+        if self._target.exists():
+            shutil.copymode(self._target, self._partial)
+        os.replace(self._partial, self._target)
+        return np.memmap(self._target, self.dtype, "r", self._offset, self.shape)
+
+
+class IntoNewZarr(IntoArray):
+    """Into a Zarr array that takes the place of another at the end."""
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunks: tuple[int, ...],
+        journal: Journal,
+        metadata: Metadata | None = None,
+    ):
+        self._path, self._target, self._metadata = path, Path(os.path.realpath(path)), metadata
+        self._partial = beside(self._target, "partial")
+        self._kind = shape, dtype, zarr_writing.chunks_of(metadata, shape, chunks, dtype)
+        array = self._there("r+") if journal.tiles else None
+        if array is not None:
+            inner = zarr_writing.group_of(metadata)
+            zarr_reading.remove_strays(self._partial / (inner.path if inner else ""), getattr(array, "array", array))
+        else:
+            journal.clear()
+            remove(self._partial)
+            self._partial.mkdir()
+            try:
+                array = zarr_writing.create(zarr_reading.require(), self._partial, shape, chunks, dtype, metadata)
+            except BaseException:
+                self.abandon()
+                raise
+        super().__init__(array, journal)
+
+    def write(self, part: Part, pixels: np.ndarray) -> None:
+        try:
+            super().write(part, pixels)
+        except RuntimeError as error:  # of a codec: a chunk of which this is a part has been damaged
+            raise _changed() from error
+
+    def _there(self, mode: str) -> Any:
+        """The array that is on the disk; None if it is damaged, or another."""
+        with suppress(Exception):
+            array = zarr_writing.there(zarr_reading.require(), self._partial, mode, self._metadata)
+            kind = array.shape, array.dtype.newbyteorder("="), array.chunks
+            if not self._partial.is_symlink() and kind == self._kind:
+                return array
+        return None
+
+    def abandon(self) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
+        array = self._there("r")
+        if array is None:
+            raise _changed()
+        _check_sums(IntoArray(array), sums)
+
+    def finish(self) -> Any:
+        files.check_place(self._path)
+        put_in_place(self._partial, self._target)
+        return zarr_writing.there(zarr_reading.require(), self._target, "r", self._metadata)
+
+
+@contextmanager
+def journal_of(target: Path, identity: Identity, partial: bool = False) -> Iterator[Journal]:
+    """The journal beside a target, and with it the sole right to write there.
+
+    One that speaks of something `partial` is worth nothing without that.
+    """
+    with Journal(beside(target, "journal")) as journal:
+        if partial:
+            recover(target)
+            if not os.path.lexists(beside(target, "partial")):
+                journal.clear()
+        journal.claim(identity())
+        yield journal
+
+
+def _unfinished(path: Path) -> IO[bytes] | None:
+    """A file that an earlier run has left; None if there is none, or something else."""
+    try:
+        number = os.open(path, locks.FLAGS & ~os.O_CREAT)
+    except OSError:
+        return None
+    if locks.own_file(number):
+        return os.fdopen(number, "r+b", buffering=0)
+    os.close(number)
+    return None
+
+
+def _empty(
+    path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool
+) -> tuple[IO[bytes], int]:
+    """Make a file that has room for all pixels; returns it, open, and the first pixel's place."""
+    file: Any = path.open("x+b", buffering=0)
+    try:
+        if format == "NPY":
+            npy.write_header(file, shape, dtype)
+            offset = file.tell()
+        else:
+            offset = _empty_tiff(file, shape, dtype, axis, alpha)
+        size = offset + math.prod(shape) * dtype.itemsize
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):  # a disk that is too small says so now
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # what no file system knows
+                    raise
+    except BaseException:
+        file.close()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return file, offset
+
+
+def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool) -> int:
+    import tifffile
+
+    channels = 1 if axis is None else shape[axis]
+    shape = shape if channels > 1 else shape[:2]
+    offset, _ = tifffile.imwrite(  # type: ignore[misc]
+        file, shape=shape, dtype=dtype, returnoffset=True, **tiff_writing.meaning(channels, alpha),
+        bigtiff=math.prod(shape) * dtype.itemsize > tiff_writing.CLASSIC_MOST,
+    )  # fmt: skip
+    return int(offset)
+
+
+def _data_of(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int | None:
+    """Where the pixels begin of a file that `_empty` made for the same; None if it is no such file."""
+    try:
+        if format == "NPY":
+            array = npy.mapped(path)
+            assert isinstance(array, np.memmap)
+            found, kind, offset = array.shape, array.dtype, int(array.offset)
+        else:
+            import tifffile
+
+            with tifffile.TiffFile(path) as tiff:
+                page: Any = tiff.pages.first
+                found, kind, offset = tuple(page.shape), np.dtype(page.dtype), int(page.dataoffsets[0])
+            shape = shape if shape[2:] != (1,) else shape[:2]
+    except Exception:  # noqa: BLE001 (it was killed before there was a file)
+        return None
+    there = path.stat().st_size == offset + math.prod(shape) * dtype.itemsize
+    return offset if there and (found, kind) == (shape, dtype) else None

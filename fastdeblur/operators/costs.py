@@ -1,0 +1,143 @@
+"""What each path should cost, so that the cheapest can be chosen before anything is computed.
+
+A path's time for one image, on one thread, is the sum of some counts times what each of them
+takes on the machine.  The counts follow from shapes, rank and dtype; what they take is measured, and
+written to ``costs.json``, by ``python -m benchmarks.calibrate``.  Threads do not enter: they would let
+the path, hence the last bits, depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib.resources import files
+from itertools import product
+from math import log2
+from typing import Any
+
+import numpy as np
+
+from ..kernels.cpu.simd import register_shape
+
+FILE = files(__package__) / "costs.json"
+# By bytes in a vector register, by dtype, by path: one constant for each of the path's counts.
+NANOSECONDS: dict[str, dict[str, dict[str, list[float]]]] = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
+
+PATHS = ("direct", "separable", "fft")
+# Up to so many, transforms do not pay on any machine, however small the image.
+FEW_TAPS = 25
+# Lengths whose transforms are fast: with small factors, and some of them 2 (625 took 1.1 times as
+# long a pixel as 640, 243 as 240).
+_GOOD: list[int] = sorted(
+    length
+    for a, b, c in product(range(18), range(11), range(8))
+    if (length := 2**a * 3**b * 5**c) <= 2**17 and (length < 64 or length % 8 == 0)
+)
+# Rows of a tile, to which windows add theirs.
+WINDOW = 32
+# Bytes of a tile's pixels up to which its spectrum, the psf's and they themselves share the cache.
+CACHED = 2**18
+# Bytes of an image up to which it is in the last cache.
+HELD = 2**22
+# Longest transform, unless the psf asks for more.  One of 1125 was 7 % faster for 101 taps with two
+# threads, but what they all work on has to share the last cache.
+_LONGEST = 768
+# Threads among which tiles should go round, whatever the number of threads is.
+_CREW = 4
+
+
+def _constants(path: str, dtype: Any) -> list[float]:
+    """What each of the path's counts takes, in nanoseconds.
+
+    A width that nobody has measured is taken for the widest that is.  (With 64 bytes, prototypes of
+    the direct and the FFT path were both faster by a fifth than with 32, on another machine.)
+    """
+    dtype = np.dtype(dtype)
+    width = str(register_shape(dtype).lanes * dtype.itemsize)
+    return NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][dtype.name][path]
+
+
+def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> tuple[float, ...]:
+    """What the time of a path is linear in.
+
+    direct: multiply-adds, pixels of windows, pixels from memory, images; separable: multiply-adds
+    down, across, and the same; fft: see `fourier_counts`.
+    """
+    (rows, cols), (down, across) = shape, psf_shape
+    if path == "fft":
+        fft_rows, fft_cols = fourier_shape(psf_shape, shape, dtype)
+        tiles = -(-rows // (fft_rows - down + 1)) * -(-cols // (fft_cols - across + 1))
+        return fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype)
+    registers = register_shape(np.dtype(dtype))
+    pixels = float(rows + rows % registers.rows) * -(-cols // registers.width) * registers.width
+    columns, windows = down + registers.rows - 1, pixels * (1 + (down - 1) / WINDOW)
+    cold = _from_memory(rows * cols, dtype)
+    if path == "direct":
+        return pixels * columns * across, windows, cold, 1.0
+    return rank * pixels * columns, rank * pixels * across, windows, cold, 1.0
+
+
+def fourier_counts(tiles: int, fft_rows: int, fft_cols: int, pixels: int, dtype: Any) -> tuple[float, ...]:
+    """Pixels transformed, times the logarithm of a tile's; those beyond the cache; pixels; those from memory; tiles."""
+    tile = fft_rows * fft_cols
+    beyond = max(tile - CACHED // np.dtype(dtype).itemsize, 0)
+    return tiles * tile * log2(tile), float(tiles * beyond), float(pixels), _from_memory(pixels, dtype), float(tiles)
+
+
+def _from_memory(pixels: int, dtype: Any) -> float:
+    """Pixels that the last cache does not hold."""
+    return float(max(pixels - HELD // np.dtype(dtype).itemsize, 0))
+
+
+def predicted(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> float:
+    """Seconds that a path should take for an image of `shape`, on one thread of the machine that was measured."""
+    of = counts(path, shape, psf_shape, rank, dtype)
+    return 1e-9 * sum(count * each for count, each in zip(of, _constants(path, dtype), strict=True))
+
+
+def cheapest(shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> str:
+    """The path that should be fastest; `rank` is that of the psf, or more than a low one."""
+    paths = PATHS if psf_shape[0] * psf_shape[1] > FEW_TAPS else ("direct", "separable")
+    return min(paths, key=lambda path: predicted(path, shape, psf_shape, rank, dtype))
+
+
+def good_length(least: int) -> int:
+    """The smallest length of fast transforms from `least` on."""
+    return next(length for length in _GOOD if length >= least)
+
+
+@lru_cache(maxsize=256)
+def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
+    """Rows and columns of the transforms that should be fastest for an image of `shape`."""
+    constants = _constants("fft", dtype)
+    rows, cols = (_lengths(taps, size) for taps, size in zip(psf_shape, shape, strict=True))
+
+    def cost(choice: tuple[tuple[int, int], tuple[int, int]]) -> float:
+        (down, fft_rows), (across, fft_cols) = choice
+        tiles = down * across
+        of = fourier_counts(tiles, fft_rows, fft_cols, shape[0] * shape[1], dtype)
+        # As much for few threads as for one: tiles that do not go round leave some of them idle.
+        idle = -(-tiles // _CREW) * _CREW / tiles
+        return sum(count * each for count, each in zip(of, constants, strict=True)) * (1 + idle)
+
+    (_, fft_rows), (_, fft_cols) = min(product(rows, cols), key=cost)
+    return fft_rows, fft_cols
+
+
+def _lengths(taps: int, size: int) -> list[tuple[int, int]]:
+    """Numbers of equal parts of an axis, each with the length of transform that it needs."""
+    longest, whole = max(_LONGEST, 3 * taps), good_length(size + taps - 1)
+    lengths = [length for length in _GOOD if taps + min(taps, 32) // 2 <= length <= longest]
+    if whole <= longest:
+        lengths.append(whole)
+    parts = {-(-size // (length - taps + 1)) for length in lengths}
+    return [(count, good_length(-(-size // count) + taps - 1)) for count in sorted(parts)]
+
+
+def as_text(table: dict[str, Any]) -> str:
+    """The contents of FILE: one line for each width of vectors and dtype."""
+    widths = []
+    for width, dtypes in sorted(table["nanoseconds"].items(), key=lambda item: int(item[0])):
+        lines = [f"      {json.dumps(dtype)}: {json.dumps(paths)}" for dtype, paths in dtypes.items()]
+        widths.append(f"    {json.dumps(width)}: {{\n" + ",\n".join(lines) + "\n    }")
+    return '{\n  "nanoseconds": {\n' + ",\n".join(widths) + "\n  }\n}\n"

@@ -1,0 +1,114 @@
+"""One direction of the blur, applied to arrays that callers own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels.cpu.apply import APPLY, apply
+from ..kernels.cpu.halo import OUTSIDE
+from ..kernels.cpu.tiles import SINGLE_PASS, single_pass
+from ..kernels.runtime import memory, tasks
+from ..kernels.runtime.memory import row_pitch
+from .buffers import Scratch
+from .paths import Filter
+from .tiling import Grid, Halo
+
+# Bytes of a result that no cache holds.
+STREAMED = 2**25
+
+
+class ApplyScratch(Scratch):
+    """Scratch with the records of one application of a blur."""
+
+    def __init__(self, grid: Grid, threads: int, filter_: Filter, window: int):
+        # A window that is read before anything is written may lie where the block will be: the
+        # less memory a transform goes through, the more of it stays in the cache.
+        super().__init__(grid, threads, filter_, *((0, window) if filter_.wide else (window, 0)))
+        self.job = np.zeros((), APPLY)
+        self.describe(self.job)
+        if filter_.wide:
+            self.job["extra"] = self.job["own"] = self.job["block"]
+        self.crew = np.zeros((), SINGLE_PASS)
+        self.describe_crew(self.crew)
+        self.crew["task"], self.crew["record"] = apply.address(filter_.dtype), self.job.ctypes.data
+
+
+class HostOperator:
+    """The blur or its adjoint, of a caller's array, into one of `out_shape`.
+
+    Parameters
+    ----------
+    filter_ : Filter
+    out_shape : (int, int)
+    halo : Halo
+        What is folded into the output.
+    sources : (callable, callable)
+        For rows and columns, ``sources(before, after)`` is the source's pixel at each of the output's
+        positions from ``-before`` to `after` beyond its end, see `boundary.pixel_at`.
+    """
+
+    def __init__(self, filter_: Filter, out_shape: tuple[int, int], halo: Halo, sources: tuple[Any, Any]):
+        self.filter = filter_
+        self.grid = Grid.of(1, out_shape, filter_, halo)
+        self._pieces = halo.pieces(self.grid, filter_)
+        self._spare: list[ApplyScratch] = []
+
+        tile_rows, tile_cols = self.grid.tile_rows, self.grid.tile_cols
+        if filter_.wide:
+            tile_rows, tile_cols = filter_.most_rows, filter_.most_cols
+        self._rows, self._cols = filter_.window_rows(tile_rows), filter_.window_cols(tile_cols)
+        fields = self._fields = {
+            "filter": filter_.address,
+            "halo": self._pieces.address,
+            "top": filter_.top,
+            "left": filter_.left,
+            "window_rows": self._rows,
+            "window_pitch": self._cols,
+            # What a window of one row, or one column, has more than that.
+            "more_rows": filter_.window_rows(1) - 1,
+            "more_cols": filter_.window_cols(1) - 1,
+        }
+        self._tables = []
+        leads, windows = (filter_.top, filter_.left), (self._rows, self._cols)
+        for axis, source, (before, after), lead, window in zip(
+            ("row", "col"), sources, halo.reach, leads, windows, strict=True
+        ):
+            pixels = source(before + lead, after + window)
+            table = memory.zeros(pixels.size, np.intp)
+            table[:] = pixels
+            self._tables.append(table)
+            fields[f"{axis}_source"] = table.ctypes.data + (before + lead) * table.itemsize
+            run = _longest_run(pixels)
+        fields["first_col"], fields["last_col"] = (end - before - lead for end in run)
+
+    def run(self, source: np.ndarray, out: np.ndarray, threads: int) -> bool:
+        """Apply to `source`, whose rows kernels can read; tells whether source and result are finite."""
+        dtype = self.filter.dtype
+        try:
+            scratch = self._spare.pop()  # lists are safe among threads
+        except IndexError:
+            scratch = None
+        if scratch is None or scratch.threads != threads:
+            scratch = ApplyScratch(self.grid, threads, self.filter, self._rows * self._cols)
+            scratch.job["path"] = self.filter.task.address(dtype)
+            for name, value in self._fields.items():
+                scratch.job[name] = value
+        job = scratch.job
+        job["source"], job["source_pitch"] = source.ctypes.data, row_pitch(source, dtype)
+        job["out"], job["out_pitch"] = out.ctypes.data, row_pitch(out, dtype)
+        job["streams"] = out.nbytes >= STREAMED and out.ctypes.data % out.itemsize == 0
+        scratch.share()
+        tasks.launch(single_pass.address(), scratch.crew.ctypes.data, threads)
+        finite = bool(np.isfinite(scratch.sums[:, 0]).all())
+        self._spare.append(scratch)
+        return finite
+
+
+def _longest_run(pixels: np.ndarray) -> tuple[int, int]:
+    """Where most pixels follow each other: begin and end."""
+    cuts = np.flatnonzero((np.diff(pixels) != 1) | (pixels[:-1] == OUTSIDE)) + 1
+    edges = np.concatenate([[0], cuts, [len(pixels)]])
+    k = int(np.argmax(np.diff(edges) * (pixels[edges[:-1]] != OUTSIDE)))
+    return int(edges[k]), int(edges[k + 1])

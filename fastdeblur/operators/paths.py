@@ -1,0 +1,232 @@
+"""The paths: how each computes a block of the blur, and what it needs for that.
+
+A filter is one direction of the blur (the blur or its adjoint) on one path: valid correlation of
+a window with some weights.  It knows what its kernel reads and writes, so that `tiling` can cut
+images and `buffers` can lay out memory for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ..kernels.cpu.direct import direct
+from ..kernels.cpu.fft import fft
+from ..kernels.cpu.separable import separable
+from ..kernels.cpu.simd import RegisterShape, register_shape
+from ..kernels.cpu.tiles import FILTER
+from ..kernels.runtime import forks, memory
+from ..kernels.runtime.memory import ALIGNMENT, up
+from . import costs
+from .separable import factors
+
+# A tile's row of about 500 pixels, and its few rows, stay in the first two cache levels
+# together with what a pass reads and writes beside them.
+TILE_COLS = 500
+TILE_ROWS = 32
+
+
+class Filter(ABC):
+    """One direction of the blur on one path.
+
+    Attributes
+    ----------
+    task : Task
+        The path's kernel.
+    top, left : int
+        How far a window reaches above and to the left of its block.
+    most_rows, most_cols : int
+        The largest block.
+    step_rows, step_cols : int
+        Blocks are best multiples of these.
+    wide : bool
+        Whether a block may take in the halo beside it, rather than leave it to blocks of its own.
+    record : ndarray
+        What the kernel reads, see ``kernels.tiles.FILTER``.
+    work : int
+        Elements of scratch that the kernel needs.
+    """
+
+    task: Any
+    wide = False
+    step_rows = step_cols = 1
+    work = 0
+
+    def __init__(self, weights: np.ndarray, top: int, left: int):
+        self.top, self.left = top, left
+        self.dtype = weights.dtype
+        self.taps_down, self.taps_across = map(int, weights.shape)
+        self.record = np.zeros((), FILTER)
+        self.record["taps_down"], self.record["taps_across"] = weights.shape
+        self._owned: list[np.ndarray] = []
+
+    @property
+    def address(self) -> int:
+        """Address of the record."""
+        return int(self.record.ctypes.data)
+
+    @property
+    def most_rows(self) -> int:
+        return TILE_ROWS
+
+    @property
+    @abstractmethod
+    def most_cols(self) -> int: ...
+
+    @abstractmethod
+    def window_rows(self, rows: int) -> int:
+        """Rows that the kernel reads for a block of `rows`."""
+
+    @abstractmethod
+    def window_cols(self, cols: int) -> int:
+        """Columns that the kernel reads for a block of `cols`."""
+
+    @abstractmethod
+    def out_rows(self, rows: int) -> int:
+        """Rows that the kernel writes for a block of `rows`."""
+
+    @abstractmethod
+    def out_cols(self, cols: int) -> int:
+        """Columns that the kernel writes for a block of `cols`, the least pitch of its output."""
+
+    def _keep(self, array: np.ndarray, dtype: Any) -> int:
+        """Address of a copy that lives as long as this."""
+        copy = memory.zeros(array.size, dtype)
+        copy[:] = array.ravel()
+        self._owned.append(copy)
+        return int(copy.ctypes.data)
+
+
+class RegisterTiles(Filter):
+    """What the direct and the separable path have in common: whole tiles of registers."""
+
+    @property
+    def registers(self) -> RegisterShape:
+        shape: RegisterShape = register_shape(self.dtype)
+        return shape
+
+    @property
+    def step_rows(self) -> int:  # type: ignore[override]
+        return self.registers.rows
+
+    @property
+    def step_cols(self) -> int:  # type: ignore[override]
+        return self.registers.width
+
+    @property
+    def most_cols(self) -> int:
+        width = self.registers.width
+        return max(TILE_COLS // width, 1) * width
+
+    def window_rows(self, rows: int) -> int:
+        return up(rows, self.registers.rows) + self.taps_down - 1
+
+    def window_cols(self, cols: int) -> int:
+        width, reach = self.registers.width, self.taps_across - 1
+        return max(up(cols + reach, width), up(cols, width) + reach)
+
+    def out_rows(self, rows: int) -> int:
+        return up(rows, self.registers.rows)
+
+    def out_cols(self, cols: int) -> int:
+        return up(cols, self.registers.width)
+
+    def _columns(self, down: np.ndarray) -> int:
+        """Columns of weights, each between a register tile's rows of zeros, less one."""
+        margin = self.registers.rows - 1
+        return self._keep(np.pad(down, ((0, 0), (margin, margin), (0, 0))), self.dtype)
+
+
+class Direct(RegisterTiles):
+    """Correlation with the weights as they are."""
+
+    task = direct
+
+    def __init__(self, weights: np.ndarray, top: int, left: int):
+        super().__init__(weights, top, left)
+        self.record["down"] = self._columns(weights[None])
+
+
+class Separable(RegisterTiles):
+    """A sum of products of a column and a row."""
+
+    task = separable
+
+    def __init__(self, weights: np.ndarray, top: int, left: int):
+        super().__init__(weights, top, left)
+        down, across = factors(weights)
+        self.record["rank"] = len(down)
+        self.record["down"] = self._columns(down[:, :, None])
+        self.record["across"] = self._keep(across, self.dtype)
+        self.record["work_pitch"] = pitch = self.window_cols(self.most_cols)
+        self.work = len(down) * self.registers.rows * pitch
+
+
+class Fourier(Filter):
+    """Overlap-save: a window's Fourier transform times the weights'."""
+
+    task = fft
+    wide = True
+
+    def __init__(self, weights: np.ndarray, top: int, left: int, fft_shape: tuple[int, int]):
+        super().__init__(weights, top, left)
+        self.fft_rows, self.fft_cols = fft_shape
+        half, itemsize = self.fft_cols // 2 + 1, 2 * weights.itemsize
+        # Rows whose starts fall into few sets of the first-level cache push each other out of it:
+        # 512 x 512 took 1.35 times as long with 257 columns as with 265.
+        pitch = half + ALIGNMENT // 2 if half * itemsize % 2048 < 64 else half
+        # Conjugate, for correlation; with the factor that the inverse transform leaves out.
+        spectrum = np.zeros((self.fft_rows, pitch), np.complex128)
+        padded = np.zeros(fft_shape)
+        padded[: self.taps_down, : self.taps_across] = weights
+        with forks.unforked():
+            spectrum[:, :half] = np.conj(np.fft.rfft2(padded)) / (self.fft_rows * self.fft_cols)
+        self.record["down"] = self._keep(spectrum, np.result_type(weights.dtype, np.complex64))
+        self.record["fft_rows"], self.record["fft_cols"] = fft_shape
+        self.record["work_pitch"] = pitch
+        self.record["axes"] = self._keep(np.array([0, 1]), np.intp)
+        self.work = 2 * self.fft_rows * pitch
+
+    @property
+    def most_rows(self) -> int:
+        return self.fft_rows - self.taps_down + 1
+
+    @property
+    def most_cols(self) -> int:
+        return self.fft_cols - self.taps_across + 1
+
+    def window_rows(self, rows: int) -> int:
+        return self.fft_rows
+
+    def window_cols(self, cols: int) -> int:
+        return self.fft_cols
+
+    def out_rows(self, rows: int) -> int:
+        return rows
+
+    def out_cols(self, cols: int) -> int:
+        return self.fft_cols
+
+
+PATHS = {"direct": Direct, "separable": Separable, "fft": Fourier}
+
+
+def pair(path: str, psf: np.ndarray, shape: tuple[int, int], fold: bool) -> tuple[Filter, Filter]:
+    """The blur and its adjoint on one path, for images of `shape`.
+
+    y[i] is the sum over u of ``psf[u] x[i + centre - u]``: correlation with the flipped psf.  The
+    adjoint correlates with the psf itself, and its window reaches as far the other way.
+    """
+    (taps_down, taps_across), (down, across) = psf.shape, (taps // 2 for taps in psf.shape)
+    options: dict[str, Any] = {}
+    if path == "fft":
+        halo = psf.shape if fold else (1, 1)
+        total = tuple(size + taps - 1 for size, taps in zip(shape, halo, strict=True))
+        options["fft_shape"] = costs.fourier_shape(psf.shape, total, psf.dtype)
+    kind = PATHS[path]
+    return (
+        kind(psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, **options),
+        kind(psf, down, across, **options),
+    )

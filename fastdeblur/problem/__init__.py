@@ -1,0 +1,1 @@
+"""What is minimised: objective, options, start, weights of pixels, and mu found from the image."""

@@ -1,0 +1,198 @@
+"""What a solve is asked to do: every option checked, and whether they go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import validation
+from ..kernels.cpu.rules import RULES
+from ..operators.paths import PATHS
+from .objective import DATA
+
+PRIORS = ("gradient", "tv", "sparse", None)
+SOLVERS = ("auto", "exact", *RULES)
+# What each way to a solution needs at most, with some to spare.
+MOST_STEPS = {"exact": 200, "admm": 300, "denoiser": 30, "richardson_lucy": 500}
+DESCENT_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """Checked options.
+
+    Attributes
+    ----------
+    data : {"root", "squares", "poisson"}
+    prior : {"gradient", "tv", "sparse", "denoiser", None}
+    denoiser : callable or None
+        With the prior of that name.
+    mu : float or None
+        None is to be found.
+    bounds : (float, float) or None
+        With infinity where there is no bound.
+    read_noise : float
+        Standard deviation.
+    patient : bool
+        Whether a solve should settle: neither limit of iterations nor denoiser is the caller's.
+    method : str
+        "exact", "admm" or "richardson_lucy", or a rule of gradient descent.
+    """
+
+    data: str
+    prior: str | None
+    denoiser: Callable[..., Any] | None
+    mu: float | None
+    bounds: tuple[float, float] | None
+    read_noise: float
+    method: str
+    learning_rate: float | None
+    max_iter: int
+    patient: bool
+    tol: float
+    callback: Callable[[Any], Any] | None
+    progress: bool
+
+    def check_path(self, path: Any) -> None:
+        """Refuse what is no path, or none of the method's."""
+        validation.choice("path", path, ["auto", *PATHS])
+        if self.method == "admm" and path not in ("auto", "fft"):
+            raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
+
+    def check_psf(self, psf: np.ndarray) -> None:
+        """Refuse a psf that does not go with the data."""
+        if self.data == "poisson" and psf.min() < 0:
+            raise ValueError(f"psf must not be negative with data='poisson'; its least value is {psf.min()}")
+
+
+def checked(
+    data: Any, prior: Any, mu: Any, bounds: Any, solver: Any, learning_rate: Any, max_iter: Any, tol: Any,
+    callback: Any, progress: Any, read_noise: Any = 0,
+) -> Options:  # fmt: skip
+    """Options that are of the kinds and in the ranges that `api.solve` gives, and go together."""
+    validation.choice("data", data, (*DATA, None))
+    denoiser = prior if callable(prior) else None
+    if denoiser is None and (prior not in PRIORS if prior is None or isinstance(prior, str) else True):
+        raise ValueError(f"prior must be {_listed(PRIORS)}, or a denoiser f(image, sigma); got {prior!r}")
+    prior = "denoiser" if denoiser else prior
+    data = data or ("root" if prior == "gradient" else "squares")
+    _check_pair(data, prior)
+    bounds = _bounds(bounds)
+    if data == "poisson":
+        bounds = _not_negative(bounds)
+    read_noise = validation.real("read_noise", read_noise, "at least 0")
+    if read_noise > 0 and data != "poisson":
+        raise ValueError(
+            f"read_noise goes with data='poisson'; got data={data!r}, for which it is noise like any other "
+            "(leave it out)"
+        )
+    validation.choice("solver", solver, SOLVERS)
+    method = _method(data, prior, bounds, solver)
+    if learning_rate is not None:
+        learning_rate = validation.real("learning_rate", learning_rate, "above 0")
+        if method not in RULES:
+            raise ValueError(
+                f"learning_rate is for the solvers {', '.join(map(repr, RULES))}; got {learning_rate!r} "
+                f"with {_name(method)}"
+            )
+    most = MOST_STEPS["denoiser" if denoiser else method] if method not in RULES else DESCENT_STEPS
+    if not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"progress must be True or False; got {progress!r}")
+    weight = None if isinstance(mu, str) and mu == "auto" else _weight(mu)
+    return Options(
+        data=data,
+        prior=prior,
+        denoiser=denoiser,
+        mu=weight if prior else 0.0,
+        bounds=bounds,
+        read_noise=read_noise,
+        method=method,
+        learning_rate=learning_rate,
+        max_iter=most if max_iter is None else validation.integer("max_iter", max_iter, 1, 2**53),
+        patient=max_iter is None and denoiser is None and (method not in RULES or prior is not None),
+        tol=validation.real("tol", tol, "at least 0"),
+        callback=called("callback", callback),
+        progress=bool(progress),
+    )
+
+
+def called(name: str, value: Any) -> Any:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None; got {value!r}")
+    return value
+
+
+def _check_pair(data: str, prior: str | None) -> None:
+    allowed = {"root": ("gradient", None), "squares": (*PRIORS, "denoiser"), "poisson": ("tv", None)}[data]
+    if prior not in allowed:
+        given = "a denoiser" if prior == "denoiser" else f"prior={prior!r}"
+        default = ", the default" if prior == "gradient" else ""
+        raise ValueError(f"data={data!r} goes with prior {_listed(allowed)}; got {given}{default}")
+
+
+def _listed(names: Any) -> str:
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}"
+
+
+def _name(method: str) -> str:
+    return {"exact": "the exact one", "admm": "this prior or bounds", "richardson_lucy": "data='poisson'"}.get(
+        method, method
+    )
+
+
+def _method(data: str, prior: str | None, bounds: Any, solver: str) -> str:
+    """How to get there."""
+    if solver == "exact" and (prior != "gradient" or bounds is not None):
+        what = f"prior={prior!r} (use solver='auto')"
+        if prior == "gradient":
+            what = "bounds (use solver='auto')"
+        raise ValueError(f"solver='exact' goes with prior='gradient', without bounds; got {what}")
+    if solver in RULES:
+        if prior not in ("gradient", None) or data == "poisson":
+            raise ValueError(
+                f"solver={solver!r} goes with prior='gradient' or None, and data='root' or 'squares'; "
+                f"got prior={prior!r}, data={data!r} (use solver='auto')"
+            )
+        return solver
+    if prior is None:
+        return "richardson_lucy" if data == "poisson" else "gd"
+    return "exact" if prior == "gradient" and bounds is None else "admm"
+
+
+def _bounds(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    wanted = "(low, high), either a number or None"
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
+        raise TypeError(f"bounds must be {wanted}; got {value!r}")
+    ends = zip(value, (-math.inf, math.inf), strict=True)
+    low, high = (
+        end if bound is None or _is(bound, end) else validation.real("bounds", bound, "any") for bound, end in ends
+    )
+    if low > high:
+        raise ValueError(f"bounds must be {wanted}, low at most high; got {value!r}")
+    return None if (low, high) == (-math.inf, math.inf) else (low, high)
+
+
+def _is(bound: Any, end: float) -> bool:
+    return isinstance(bound, (float, np.floating)) and bool(bound == end)
+
+
+def _not_negative(bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """Photons are counted: the estimate has no negative pixels."""
+    low, high = bounds or (0.0, math.inf)
+    if high < 0:
+        raise ValueError(f"bounds must let the estimate be at least 0 with data='poisson'; got high {high}")
+    return max(low, 0.0), high
+
+
+def _weight(mu: Any) -> float:
+    if isinstance(mu, str):
+        raise ValueError(f"mu must be a finite number at least 0, or 'auto'; got {mu!r}")
+    return validation.real("mu", mu, "at least 0")

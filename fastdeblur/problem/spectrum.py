@@ -1,0 +1,403 @@
+"""Power spectra of signal and noise, fitted to an image whose blur is known.
+
+A window of the image has at the frequency q (in radians a pixel) about the power ``|h(q)|² S(q) + N(q)``.
+Photographs have smooth spectra: ``log S`` is nearly a line in log q.  Noise has more power at low frequencies
+than at high ones, if not the same at all: that of a sensor after demosaicking, smoothing, enlarging or JPEG, and
+what an error of the psf leaves.  Both are fitted together by maximum likelihood [1]_.  Where the blur passes
+nothing the noise shows, where it passes all the signal; and the blur falls faster than both.
+
+References
+----------
+.. [1] P. Whittle, "Estimation and information in stationary time series", Arkiv för Matematik 2, 1953.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from ..kernels.runtime import forks
+from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
+from ..operators.boundary import reduced
+
+# Classes of frequencies with about the same ratio of |h|² to the Laplacian.
+RATIOS = 600
+# Classes of frequencies: rings of radii from LEAST radians a pixel on, and in each STEPS of |h|², half a decade each.
+RINGS, STEPS, LEAST = 48, 16, 3e-3
+RING = math.log(math.sqrt(2) * math.pi / LEAST * 1.001) / RINGS
+# Ridges tried, for a psf whose sum is 1.
+RIDGES = np.exp(np.linspace(np.log(1e-8), np.log(50.0), 300))
+# The share of a side over which the window fades: a Tukey window, with 1 Hann's, for which the middle counts most.
+# (Mean losses to the best weight, in closed form, are with 1 0.10 and 0.06 dB where noise is white, 0.13 and 0.11 where
+# it is not, on the two sets of six photographs of benchmarks/_degraded.py, three psfs each; with 0.8 0.06, 0.05, 0.10
+# and 0.10.  With 0.6 so much leaks that three results are worse than the blurred image.)
+FADING = 0.8
+# Least noise to reckon with, in shares of the image's range: an image of 8 bits has 1e-3.
+LEAST_NOISE = 3e-4
+
+# The model.  The noise's logarithm is linear in log q between KNOTS; log S is a parabola.
+KNOTS = np.log([0.3, 0.6, 1.0, 1.4, 1.8, 2.3, 3.0, 4.44])
+# What is expected of the parabola's slope and curvature, and how surely (natural images have slopes of about -2).
+SLOPE, CURVATURE = (-2.5, 0.5), (0.25, 0.2)
+# By how much spectra differ from such a model whatever the number of frequencies.
+MISFIT = 0.35
+# Frequencies from here on are the noise's alone: radians a pixel.
+FINE = math.log(1.4)
+# From knot to knot the noise's logarithm changes by about FLAT where the blur passes (there noise cannot be told
+# from signal), and by LOOSE more for each decade that |h|² is below DARK.  It hardly rises.
+FLAT, LOOSE, DARK, RISE = 0.1, 0.25, 10**-1.5, 0.1
+# Where it falls, it has fallen by FALL as much from the knot before: smoothed noise falls gradually.
+FALL = 0.5
+# An image that was enlarged has from some frequency on less than LACK of what is expected of its signal, or than STEEP
+# of as many times more as there is at frequencies below, from COARSE on.  No noise shows there; from REACH knots before
+# on, the noise's logarithm may change by FREE more from knot to knot.
+LACK, STEEP, COARSE, CORNERS, REACH, FREE = 0.1, 0.03, math.log(0.5), math.log(3.0), 2, 1.0
+# Width of the rings in which that is looked for, in the logarithm of the radius; and to how little it must have dropped
+# in how many of them.
+RING_WIDTH, DROP, DROP_RINGS = 0.1, 0.2, 4
+# The noise that ridges are chosen for is more than the likeliest by ``exp(CAUTION variance)``, of its logarithm's
+# posterior variance, at most MOST_UNSURE: too little regularisation costs more than too much.  (Over twelve
+# photographs, six psfs and seven kinds of noise that is not white, mean losses are 0.18, 0.16 and 0.17 dB with 0, 1.5
+# and 2; where it is white they hardly differ.)
+CAUTION, MOST_UNSURE = 1.5, 4.0
+
+
+class Windowed:
+    """The power of a window of an image, which fades at the border, and what the blur leaves of each frequency.
+
+    Attributes
+    ----------
+    power, response : ndarray, shape (psfs, rows, cols // 2 + 1)
+        Of the image, summed over the channels that are blurred alike; and of each psf, |h|² over `scale`.
+    laplacian, times : ndarray, shape (rows, cols // 2 + 1)
+        The differences' square, and how many frequencies of the image each one stands for.
+    scale : float
+        The square of the psf's sum: a ridge of 1 means the same whatever that is.
+    """
+
+    def __init__(self, planes: np.ndarray, psfs: list[np.ndarray]):
+        rows, cols = planes.shape[1:]
+        xp, fft = module_of(planes), transforms_of(planes)
+        window = beside(_window(rows), planes)[:, None] * beside(_window(cols), planes)[None, :]
+        self.channels = len(planes)
+        self.power = xp.zeros((len(psfs), rows, cols // 2 + 1))
+        for k, plane in enumerate(planes):
+            mean = float((window * plane).sum() / window.sum())
+            with forks.unforked():
+                coefficients = fft.rfft2(window * (plane.astype(np.float64) - mean))
+            self.power[k % len(psfs)] += coefficients.real**2 + coefficients.imag**2
+        self.power /= (window * window).sum()
+        self.laplacian = beside(laplacian(rows, cols), planes)
+        self.times = xp.full(self.laplacian.shape, 2.0)
+        self.times[:, 0] = 1
+        if cols % 2 == 0:
+            self.times[:, -1] = 1
+        # The lowest frequencies are the window's own.
+        self.times[:3, :3] = 0
+        self.times[max(rows - 2, 0) :, :3] = 0
+        self.scale = float(max(np.abs(psf).sum(dtype=np.float64) for psf in psfs)) ** 2 or 1.0
+        self.response = xp.empty_like(self.power)
+        for psf, response in zip(psfs, self.response, strict=True):
+            with forks.unforked():
+                coefficients = fft.rfft2(
+                    beside(reduced(psf.astype(np.float64), (rows, cols), "wrap"), planes), (rows, cols)
+                )
+            response[...] = (coefficients.real**2 + coefficients.imag**2) / self.scale
+
+
+class Periodogram:
+    """The image's power in classes of frequencies that a ridge treats alike.
+
+    Attributes
+    ----------
+    ratio, count, power : ndarray
+        Of each class: h / l, how many frequencies, and the sum of their powers.
+    """
+
+    def __init__(self, planes: np.ndarray, psfs: list[np.ndarray]):
+        seen = Windowed(planes, psfs)
+        xp, self.scale = module_of(planes), seen.scale
+        count, power, ratio = np.zeros((3, RATIOS))
+        for response, of_psf in zip(seen.response, seen.power, strict=True):
+            log = xp.log(response / xp.maximum(seen.laplacian, 1e-30) + 1e-12)
+            index = xp.clip((log + 28) * (RATIOS / 60), 0, RATIOS - 1).astype(np.intp).ravel()
+            sums = _sums_of_classes(index, [seen.times, seen.times * of_psf, seen.times * log], RATIOS)
+            count, power, ratio = count + sums[0], power + sums[1], ratio + sums[2]
+        some = count > 0
+        self.count = count[some] / len(psfs)
+        self.power = power[some] / len(planes)
+        self.ratio = np.exp(ratio[some] / count[some])
+
+    def squares(self, ridges: np.ndarray = RIDGES) -> np.ndarray:
+        """Squares of the norms ‖residual‖ and ‖Dx‖ of the solutions for `ridges`."""
+        part = self.left(ridges)
+        residual, rough = ((shares * self.power).sum(axis=1) for shares in (part**2, part * (1 - part)))
+        return np.array([residual, rough / ridges])
+
+    def left(self, ridges: np.ndarray = RIDGES) -> np.ndarray:
+        """What each of `ridges` leaves of the frequencies of each class."""
+        shares: np.ndarray = ridges[:, None] / (ridges[:, None] + self.ratio)
+        return shares
+
+
+class Spectra:
+    """Signal and noise of an image by frequency.
+
+    All arrays are of classes of frequencies with about the same radius and the same |h|².
+
+    Attributes
+    ----------
+    count, radius, power, response, laplacian : ndarray
+        Of each class: how many frequencies, and their means; the power is that of a channel.
+    signal, noise : ndarray
+        The fitted spectra: ``power`` is about ``response signal + noise``.
+    cautious : ndarray
+        `noise`, and more of it where it is not known well.
+    level : float
+        Standard deviation of the noise, without what it has more at frequencies below FINE: an error of the psf adds
+        to those.
+    scale : float
+        What |psf|² was divided by.
+    """
+
+    def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], range_: float):
+        seen = Windowed(planes, psfs)
+        xp, self.scale = module_of(planes), seen.scale
+        rows, cols = planes.shape[1:]
+        radius = beside(log_radius(rows, cols), planes)
+        ring = xp.clip((radius - math.log(LEAST)) / RING, 0, RINGS - 1).astype(np.intp) * STEPS
+        sums = np.zeros((6, RINGS * STEPS))
+        for response, power in zip(seen.response, seen.power, strict=True):
+            step = xp.clip(-2 * xp.log10(response + 1e-12), 0, STEPS - 1).astype(np.intp)
+            values = (1.0, radius, power, response, seen.laplacian, _leaked(response, cols))
+            sums += _sums_of_classes((ring + step).ravel(), (seen.times * value for value in values), RINGS * STEPS)
+        some = sums[0] > 0
+        means = sums[1:, some] / sums[0, some]
+        self.count = sums[0, some] / len(psfs)
+        self.radius, self.power, self.response, self.laplacian, leaked = means
+        self.power *= len(psfs) / len(planes)
+        self.signal, self.noise, self.level = np.zeros_like(self.power), np.zeros_like(self.power), 0.0
+        self.cautious, self._fit, self._range = self.noise, np.zeros(3 + len(KNOTS)), 0.0
+        if self.power.sum() > 0:
+            self._range = range_
+            fitted, unsure = _fitted(self.count, self.radius, self.power / range_**2, np.maximum(leaked, 1e-12))
+            self._fit = fitted
+            self.signal, self.noise = self.signal_at(self.radius), self.noise_at(self.radius)
+            self.cautious = self.noise * np.exp(CAUTION * np.minimum(unsure, MOST_UNSURE))
+            fine = self.noise_at(np.maximum(self.radius, FINE))
+            self.level = math.sqrt(np.average(fine, weights=self.count))
+
+    def signal_at(self, radius: np.ndarray) -> np.ndarray:
+        """The signal's spectrum at logarithms of radii."""
+        return self._at(radius, _parabola, self._fit[:3])
+
+    def noise_at(self, radius: np.ndarray) -> np.ndarray:
+        """The noise's spectrum at logarithms of radii."""
+        return self._at(radius, _hats, self._fit[3:])
+
+    def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:
+        # Some rows at a time: the basis has many numbers for each.
+        parts = np.array_split(radius, max(1, radius.size // 1024))
+        logarithms = np.concatenate([basis(part) @ factors for part in parts])
+        return np.asarray(np.exp(np.clip(logarithms, -80, 80)) * self._range**2)
+
+    def ridge(self, noisier: float = 1.0) -> float:
+        """The ridge whose solution is expected to be nearest to the sharp image, for a psf whose sum is 1.
+
+        `noisier` is by how much more noise there was than has been seen.
+        """
+        ridges = RIDGES[:, None]
+        passed = self.response * self.signal / (self.response * self.signal + self.noise)
+        # Where there is more signal than noise it is known better than from the model.
+        known = np.maximum(self.power - self.noise, 0) / np.maximum(self.response, 1e-12)
+        signal = passed**2 * known + (1 - passed**2) * self.signal
+        psf_power = self.response + ridges * self.laplacian
+        bias = (ridges * self.laplacian / psf_power) ** 2 * signal
+        risk = (self.count * (bias + noisier * self.response / psf_power**2 * self.cautious)).sum(axis=1)
+        return float(RIDGES[np.argmin(risk)])
+
+    def amplified(self, ridge: float) -> float:
+        """The variance of the white noise of which as much is left in a ridge's solution as of this noise."""
+        gain = self.count * self.response / (self.response + ridge * self.laplacian) ** 2
+        total = float(gain.sum())  # a psf of differences passes nothing of an image of one pixel
+        return float((gain * self.noise).sum()) / total if total > 0 else 0.0
+
+
+def _fitted(
+    count: np.ndarray, radius: np.ndarray, power: np.ndarray, response: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of `_parabola` and `_hats` for signal and noise, and the variance of each class's log noise.
+
+    Powers of frequencies are about exponentially distributed; those of neighbours are not independent, by the window.
+    By Fisher scoring, damped as Levenberg and Marquardt do, in the logarithms: both spectra stay positive.
+    """
+    frequencies, power_alone = count, power
+    power = power + LEAST_NOISE**2
+    count = count / (2 + count * MISFIT**2)
+    place = np.interp(radius, KNOTS, np.arange(len(KNOTS)))
+    knots, parabola = _hats(radius), _parabola(radius)
+    differences = np.diff(np.eye(len(KNOTS)), axis=0)
+    falling = differences.copy()
+    falling[:-1] -= FALL * differences[1:]
+    loose = _looseness(count, place, response)
+
+    passed = (response > 0.3) & (radius < math.log(1.2))
+    passed = passed if passed.any() else response >= 0.3 * response.max()
+    slope = SLOPE[0] * parabola[:, 1]
+    level = np.average(np.log(power[passed] / response[passed]) - slope[passed], weights=count[passed])
+    end = _end(frequencies, radius, power_alone, response * np.exp(level + slope))
+    there = radius < end
+    count = np.where(there, count, 0)
+    loose[np.arange(len(loose)) > np.interp(end, KNOTS, np.arange(len(KNOTS))) - REACH] += (
+        FREE if end < KNOTS[-1] else 0
+    )
+    dark = there & (response <= np.quantile(response[there], 0.3))
+    least = math.log(np.average(power[dark], weights=count[dark]))
+    expected = np.array([level, SLOPE[0], CURVATURE[0]])
+    sure = np.array([0, SLOPE[1] ** -2, CURVATURE[1] ** -2])
+    found = np.concatenate([expected, np.full(len(KNOTS), least)])
+
+    def spectra(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logs = parabola @ of[:3], knots @ of[3:]
+        signal, noise = np.exp(np.clip(logs, -80, 80))
+        return signal, noise
+
+    def eigenvalues(of: np.ndarray) -> np.ndarray:
+        return np.where(differences @ of[3:] > 0, RISE**-2, 0)
+
+    def objective(of: np.ndarray) -> float:
+        signal, noise = spectra(of)
+        mean = response * signal + noise
+        value = (count * (power / mean + np.log(mean))).sum()
+        value += 0.5 * (sure * (of[:3] - expected) ** 2).sum()
+        value += 0.5 * ((falling @ of[3:] / loose) ** 2).sum()
+        return float(value + 0.5 * (eigenvalues(of) * (differences @ of[3:]) ** 2).sum())
+
+    last, damping = objective(found), 1e-3
+    for _ in range(40):
+        signal, noise = spectra(found)
+        mean = response * signal + noise
+        slopes = np.concatenate(
+            [parabola * (response * signal / mean)[:, None], knots * (noise / mean)[:, None]], axis=1
+        )
+        gradient = slopes.T @ (count * (power / mean - 1))
+        curvature = (slopes * count[:, None]).T @ slopes
+        gradient[:3] -= sure * (found[:3] - expected)
+        curvature[:3, :3] += np.diag(sure)
+        eigenvalue = differences.T @ (eigenvalues(found)[:, None] * differences) + falling.T @ (
+            loose[:, None] ** -2 * falling
+        )
+        gradient[3:] -= eigenvalue @ found[3:]
+        curvature[3:, 3:] += eigenvalue
+        while damping < 1e3:
+            step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature) + 1e-9), gradient)
+            new = found + np.clip(step, -3, 3)
+            value = objective(new)
+            if value < last:
+                break
+            damping *= 5
+        else:
+            break
+        found, done, last, damping = new, last - value < 1e-3, value, max(damping / 5, 1e-6)
+        if done:
+            break
+    covariance = np.linalg.inv(curvature + 1e-9 * np.diag(np.diag(curvature) + 1e-9))[3:, 3:]
+    return found, ((knots @ covariance) * knots).sum(axis=1)
+
+
+def _end(frequencies: np.ndarray, radius: np.ndarray, power: np.ndarray, expected: np.ndarray) -> float:
+    """The logarithm of the radius, above 1, from which on there is next to nothing of the expected power, or infinity.
+
+    (Where that begins before, the image is smoother than expected, as a ramp is, and where it begins in the corners
+    beyond CORNERS, it may have no edges across: nothing was taken from it.)
+    """
+    first = radius.min()
+    ring = ((radius - first) / RING_WIDTH).astype(int)
+    powers, wanted = (np.bincount(ring, frequencies * values) for values in (power, expected))
+    ratio = powers / np.maximum(wanted, 1e-300)
+    most = np.maximum.accumulate(np.where(first + RING_WIDTH * np.arange(len(ratio)) > COARSE, ratio, 0))
+    enough = np.flatnonzero((ratio >= np.clip(STEEP * most, LACK, 1)) & (wanted > 0))
+    last = int(enough[-1]) + 1 if enough.size else 0
+    end = float(first + RING_WIDTH * last)
+    sudden = 0 < end < CORNERS and last < len(ratio) and ratio[last] < DROP * ratio[max(last - DROP_RINGS, 0)]
+    return end if sudden else math.inf
+
+
+def _parabola(radius: np.ndarray) -> np.ndarray:
+    """The terms of a parabola in the logarithm of the radius."""
+    centred = radius - math.log(0.5)
+    return np.stack([np.ones_like(centred), centred, -(centred**2)], axis=-1)
+
+
+def _hats(radius: np.ndarray) -> np.ndarray:
+    """What interpolates linearly between knots."""
+    place = np.interp(radius, KNOTS, np.arange(len(KNOTS)))
+    return np.asarray(np.maximum(1 - np.abs(place[..., None] - np.arange(len(KNOTS))), 0))
+
+
+def _looseness(count: np.ndarray, place: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """By how much the noise's logarithm may change between each two knots."""
+    loose = np.full(len(KNOTS) - 1, FLAT)
+    between = np.minimum(place.astype(int), len(loose) - 1)
+    for k in range(len(loose)):
+        here = np.flatnonzero(between == k)
+        if here.size:
+            # What the blur leaves of the fifth of the frequencies that it leaves least of.
+            here = here[np.argsort(response[here])]
+            share = np.cumsum(count[here])
+            least = response[here[np.searchsorted(share, 0.2 * share[-1])]]
+            loose[k] += LOOSE * max(0.0, math.log10(DARK / max(least, 1e-12)))
+    return loose
+
+
+def _leaked(response: np.ndarray, cols: int) -> np.ndarray:
+    """|h|² as the window shows it: about a third of a frequency's power is that of its neighbours.  (Else where the
+    blur passes nothing what leaks there would be taken for noise.)"""
+    xp = module_of(response)
+    response = (4 * response + xp.roll(response, 1, 0) + xp.roll(response, -1, 0)) / 6
+    turned = xp.roll(response[::-1], 1, 0)  # that at -frequency, from a column of the other half
+    left = turned[:, 1 % turned.shape[1]]
+    right = turned[:, (cols - 1) // 2] if cols > 1 else turned[:, 0]
+    padded = xp.concatenate([left[:, None], response, right[:, None]], axis=1)
+    mixed: np.ndarray = (4 * response + padded[:, :-2] + padded[:, 2:]) / 6
+    return mixed
+
+
+def _sums_of_classes(index: np.ndarray, images: Iterable[np.ndarray], classes: int) -> list[np.ndarray]:
+    """Sums of images over the pixels of each class."""
+    if module_of(index) is np:
+        return [np.bincount(index, image.ravel(), classes) for image in images]
+    from ..kernels.cuda.classes import sums  # in an order that does not change
+
+    return sums(index, images, classes)
+
+
+def spread(planes: np.ndarray) -> float:
+    """Between which values nearly all pixels lie, from some of them."""
+    some = planes[:, :: max(planes.shape[1] // 256, 1), :: max(planes.shape[2] // 256, 1)]
+    some = on_host(some)
+    low, high = np.quantile(some, [0.001, 0.999])
+    return max(float(high - low), 1e-3 * float(np.abs(some).max())) or 1.0
+
+
+def laplacian(rows: int, cols: int) -> np.ndarray:
+    """The differences' square at each frequency of a real image."""
+    down = 2 - 2 * np.cos(2 * np.pi / rows * np.arange(rows))
+    across = 2 - 2 * np.cos(2 * np.pi / cols * np.arange(cols // 2 + 1))
+    return np.asarray(down[:, None] + across[None, :])
+
+
+def log_radius(rows: int, cols: int) -> np.ndarray:
+    """The logarithm of each frequency's length in radians a pixel."""
+    down = 2 * np.pi * np.fft.fftfreq(rows)
+    across = 2 * np.pi * np.fft.rfftfreq(cols)
+    return np.asarray(np.log(np.maximum(np.hypot(down[:, None], across[None, :]), LEAST)))
+
+
+def _window(size: int) -> np.ndarray:
+    """Tukey's: it rises and falls as Hann's does, and is flat in between."""
+    place = np.minimum(np.arange(size) + 0.5, np.arange(size)[::-1] + 0.5) * (2 / (FADING * size))
+    window: np.ndarray = np.sin(np.pi / 2 * np.minimum(place, 1)) ** 2
+    return window

@@ -1,0 +1,1 @@
+"""ADMM: total variation, the sparse prior, denoisers, bounds."""

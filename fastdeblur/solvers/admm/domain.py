@@ -1,0 +1,154 @@
+"""A periodic domain around the image, where the blur is diagonal in frequencies.
+
+The estimate lies at the domain's corner; what a boundary says of positions before it is at the domain's
+far end.  Only pixels of the frame are compared with the image, and there the periodic blur is the
+true one, if what stands around the estimate is what the boundary says (see `Domain.spread` and `gather`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from ...kernels.cpu.halo import OUTSIDE
+from ...kernels.runtime import forks, memory
+from ...kernels.runtime.memory import up
+from ...operators.blur import Blur
+from ...operators.boundary import pixel_at, reduced
+from ...operators.costs import good_length
+
+# What stands at a position of the domain where no pixel does, nor zeros (which are OUTSIDE): anything.
+FREE = -2
+
+
+class Domain:
+    """Shapes, spectra of the psfs, and where the pixels around the estimate belong.
+
+    Attributes
+    ----------
+    shape, estimate_shape : (int, int)
+    tied : bool
+        Whether the boundary says what stands around the estimate.
+    psfs : list of ndarray
+    """
+
+    def __init__(self, blurs: list[Blur]):
+        blur = blurs[0]
+        self.boundary, self.estimate_shape, self.dtype = blur.boundary, blur.estimate_shape, blur.dtype
+        self.psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
+        taps = self.psfs[0].shape
+        self.tied = self.boundary not in ("unknown", "wrap")
+        if self.boundary == "wrap":
+            self.shape = self.estimate_shape
+        else:
+            # For "unknown" the estimate alone would do; with some space between its ends, the free
+            # values there settle in fewer steps.
+            rows, cols = (good_length(n + m - 1) for n, m in zip(self.estimate_shape, taps, strict=True))
+            self.shape = rows, cols
+        self.frequencies = self.shape[1] // 2 + 1
+        self.coefficient_pitch = up(self.frequencies, 8) + 8
+        self._spectra: np.ndarray | None = None
+        self._halos = [
+            _halo(self.boundary, size, count, length)
+            for size, count, length in zip(self.estimate_shape, taps, self.shape, strict=True)
+        ]
+
+    @property
+    def loses_constants(self) -> bool:
+        """Whether a psf sums to nothing, or to what rounding leaves: then no data say how bright the estimate is."""
+        few = 64 * float(np.finfo(self.dtype).eps)
+        sums = [(abs(float(psf.sum(dtype=np.float64))), float(np.abs(psf).sum(dtype=np.float64))) for psf in self.psfs]
+        return any(total <= few * whole for total, whole in sums)
+
+    @property
+    def spectra(self) -> np.ndarray:
+        """Spectra of the psfs, psfs x rows x coefficient_pitch; the first `frequencies` columns are used."""
+        if self._spectra is None:  # (A cached_property would hold a lock, which forks do not wait for.)
+            rows, kind = self.shape[0], np.result_type(self.dtype, np.complex64)
+            spectra = memory.zeros(len(self.psfs) * rows * self.coefficient_pitch, kind).reshape(
+                -1, rows, self.coefficient_pitch
+            )
+            for psf, out in zip(self.psfs, spectra, strict=True):
+                with forks.unforked():
+                    out[:, : self.frequencies] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
+            self._spectra = spectra
+        return self._spectra
+
+    def centred(self, psf: Any, padded: Any, xp: Any) -> Any:
+        """A psf with its centre at the domain's corner, for `padded` zeros of the module `xp`."""
+        taps = psf.shape
+        padded[: taps[0], : taps[1]] = psf
+        return xp.roll(padded, tuple(-(count // 2) for count in taps), (0, 1))
+
+    def standing(self, axis: int) -> np.ndarray:
+        """Which of the estimate's pixels stands at each position along an axis, or OUTSIDE, or FREE."""
+        size, length = self.estimate_shape[axis], self.shape[axis]
+        found = np.full(length, FREE)
+        found[:size] = np.arange(size)
+        if self.tied:
+            places, pixels = self._halos[axis]
+            found[places] = pixels
+        return found
+
+    def estimate(self, planes: np.ndarray) -> np.ndarray:
+        """The part of planes of the domain that is the estimate."""
+        rows, cols = self.estimate_shape
+        return planes[..., :rows, :cols]
+
+    def blurred(self, planes: np.ndarray) -> np.ndarray:
+        """Planes of the domain, blurred; for the start of a solve."""
+        spectra = self.spectra
+        with forks.unforked():
+            coefficients = scipy.fft.rfft2(planes)
+            coefficients *= spectra[:, :, : self.frequencies]
+            blurred: np.ndarray = scipy.fft.irfft2(coefficients, self.shape)
+        return blurred
+
+    def extend(self, planes: np.ndarray) -> None:
+        """Let the estimate go on: as the boundary says, and else from each end to the other."""
+        rows, cols = self.estimate_shape
+        for axis, size, length in ((1, rows, self.shape[0]), (2, cols, self.shape[1])):
+            lines, gap = np.moveaxis(planes, axis, 0), length - size
+            for k in range(gap):
+                share = (k + 1) / (gap + 1)
+                lines[size + k] = (1 - share) * lines[size - 1] + share * lines[0]
+        self.spread(planes)
+
+    def spread(self, planes: np.ndarray) -> None:
+        """Write the estimate to every position around it where the boundary has its pixels."""
+        if not self.tied:
+            return
+        size = self.estimate_shape[0]
+        for axis, (places, pixels) in ((2, self._halos[1]), (1, self._halos[0])):
+            within = planes[:, :size] if axis == 2 else planes
+            lines = np.moveaxis(within, axis, 0)
+            for place, pixel in zip(places, pixels, strict=True):
+                lines[place] = lines[pixel] if pixel != OUTSIDE else 0
+
+    def gather(self, planes: np.ndarray) -> np.ndarray:
+        """The estimate that is nearest to planes of the domain: each pixel the mean of where it stands."""
+        rows, cols = self.estimate_shape
+        if not self.tied:
+            return planes[:, :rows, :cols].copy()
+        means = planes
+        for axis, size, (places, pixels) in ((1, rows, self._halos[0]), (2, cols, self._halos[1])):
+            lines = np.moveaxis(means, axis, 0)
+            sums, counts = lines[:size].copy(), np.ones(size)
+            for place, pixel in zip(places, pixels, strict=True):
+                if pixel != OUTSIDE:
+                    sums[pixel] += lines[place]
+                    counts[pixel] += 1
+            sums /= counts[:, None, None].astype(planes.dtype)
+            means = np.moveaxis(sums, 0, axis)
+        return means
+
+
+def _halo(boundary: str, size: int, taps: int, length: int) -> Any:
+    """Positions in the domain that the blur reaches around `size` pixels, and the pixels that stand there."""
+    before, after = taps - 1 - taps // 2, taps // 2
+    at = np.arange(-before, size + after)
+    pixels = pixel_at(boundary, size, before, after)
+    outside = (at < 0) | (at >= size)
+    return at[outside] % length, pixels[outside]

@@ -1,0 +1,225 @@
+"""The memory of the alternating direction method, and its passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.cpu.shrink import linear, power, soft
+from ...kernels.cpu.sweeper import Sweeper
+from ...kernels.cpu.x_update import COLUMNS, inverse_rows, x_update
+from ...kernels.cpu.z_update import ADMM, DIFFERENCES, FIRSTS, MARGIN, SUMS, SUMS_OF_SPLIT, z_update
+from ...kernels.runtime import memory, threads
+from ...kernels.runtime.memory import up
+from ...operators.blur import Blur
+from ...problem.objective import misfit, penalty
+from ...problem.start import spread_out
+from .domain import Domain
+
+# Rows a tile, of all planes together, and the least of each.
+ROWS, LEAST_ROWS = 16, 4
+# What is penalised: the proximal map, and the first difference of each group that it shrinks together.
+KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "gradient": (linear, (0, FIRSTS)),
+    "tv": (soft, (0, FIRSTS)),
+    "sparse": (power, (0, FIRSTS, DIFFERENCES)),
+    "denoiser": (linear, (0,)),
+}
+MASKS = 4
+# Seconds that a pixel takes one thread in one of a step's three launches, to decide whether threads are worth it.
+SECONDS = 13e-9
+
+
+class AdmmWorkspace:
+    """The variables of one solve and the passes that take a step.
+
+    What it shares with its twin on a GPU, `solvers.cuda_splits`, is what `solvers.sparse` uses.
+
+    Parameters
+    ----------
+    domain : Domain
+    blurs : list of Blur
+        One for all planes, or one each.
+    planes : int
+    kind : str
+        One of KINDS.
+    pixels : bool
+        Whether the estimate itself is split, too.
+    """
+
+    #: Where it is, and after how many steps to look at their sums.
+    device, look_every = "cpu", 1
+
+    def __init__(self, domain: Domain, blurs: list[Blur], planes: int, kind: str, pixels: bool):
+        self.domain, self.blurs, self.planes, self.kind = domain, blurs, planes, kind
+        self.blur = blur = blurs[0]
+        self.dtype = dtype = blur.dtype
+        rows, cols = domain.shape
+        self._pitch = pitch = up(cols, 16) + 16
+        shrink, groups = KINDS[kind]
+        self.differences, self.has_pixels = groups[-1], pixels
+        self._tile_rows = max(ROWS // planes, LEAST_ROWS)
+        self._tiles = -(-rows // self._tile_rows)
+        whole, frame = planes * rows * pitch, (planes, *blur.image_shape)
+        spectrum = 2 * planes * rows * domain.coefficient_pitch
+        counts = {
+            "x": whole,
+            "blurred": whole,
+            "data": whole,
+            "data_coefficients": spectrum,
+            "rhs_coefficients": spectrum,
+        }
+        counts |= {"split": self.differences * whole, "split_next": self.differences * whole}
+        counts |= {"image": math.prod(frame), "weights": math.prod(frame)}
+        if pixels:
+            counts |= {"pixels": whole, "pixels_prox": whole}
+        self._memory = {name: memory.zeros(count, dtype) for name, count in counts.items()}
+        self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
+        self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
+        self._seen = np.zeros((1, 2, SUMS))
+        self._axes = memory.zeros(2, np.intp)
+        self._axes[0] = 1
+        eigenvalues = [2 - 2 * np.cos(2 * np.pi / n * np.arange(n)) for n in domain.shape]
+        masks = memory.zeros(MASKS * pitch, dtype).reshape(MASKS, pitch)
+        size = domain.estimate_shape[1]
+        masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
+        starts = memory.zeros(DIFFERENCES + 1, np.intp)
+        starts[: len(groups)] = groups
+        tables = {"masks": masks, "groups": starts, "psf": domain.spectra, "axis": self._axes, "sums": self.sums}
+        tables |= {
+            "axis_down": self._axes[1:],
+            "eigenvalues_down": eigenvalues[0],
+            "eigenvalues_across": eigenvalues[1],
+        }
+        self._kept = tables
+
+        job = self.job = np.zeros((), ADMM)
+        for name, array in (self._memory | tables).items():
+            job[name] = array.ctypes.data
+        job["shrink"], job["group_count"], job["differences"] = shrink.address(dtype), len(groups) - 1, self.differences
+        job["planes"], job["rows"], job["cols"], job["pitch"], job["plane"] = planes, rows, cols, pitch, rows * pitch
+        job["tile_rows"], job["frame_plane"] = self._tile_rows, math.prod(blur.image_shape)
+        job["frequencies"], job["coefficient_pitch"], job["coefficient_plane"] = (
+            domain.frequencies,
+            domain.coefficient_pitch,
+            rows * domain.coefficient_pitch,
+        )
+        job["psf_plane"] = rows * domain.coefficient_pitch if len(domain.spectra) > 1 else 0
+        job["estimate_rows"] = domain.estimate_shape[0]
+        (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
+        self.shift(None)
+        self._sweeper = Sweeper(dtype)
+        lines = 3 + 6 * planes * DIFFERENCES + 2
+        self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
+
+    def shift(self, shift: np.ndarray | None) -> None:
+        """Enter what photons have beside the blurred estimate: one or all planes and rows, all columns; None is 0."""
+        shift = np.zeros_like(self.image[:1, :1]) if shift is None else shift
+        self._shift, self.job["shift"] = shift, shift.ctypes.data
+        self.job["shift_plane"], self.job["shift_pitch"] = (
+            shift.strides[axis] // shift.itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
+        )
+
+    def planes_of(self, name: str) -> np.ndarray:
+        """Planes of the domain."""
+        return self._memory[name].reshape(self.planes, -1, self._pitch)[:, :, : self.domain.shape[1]]
+
+    @property
+    def estimate(self) -> np.ndarray:
+        """The copy of the estimate, if there is one, else the estimate."""
+        return self.domain.estimate(self.planes_of("pixels_prox" if self.has_pixels else "x"))
+
+    def frame_of(self, estimate: np.ndarray) -> np.ndarray:
+        """The part of an estimate that the image shows."""
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        return estimate[:, top : top + height, left : left + width]
+
+    def begin(self, start: Callable[[np.ndarray], None]) -> None:
+        """Let `start` write the frame of the first estimate; the splits begin with what follows from it."""
+        pixels = self.planes * math.prod(self.domain.shape)
+        self._sweeper.threads = threads.count(self.blur.workers, self._tiles, pixels * SECONDS)
+        x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
+        start(self.frame_of(estimate))
+        spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
+        self.domain.extend(x)
+        self.planes_of("blurred")[...] = self.domain.blurred(x)
+        self.planes_of("data")[...] = self.planes_of("blurred")
+        if self.has_pixels:
+            self.planes_of("pixels")[...] = x
+            self.planes_of("pixels_prox")[...] = x
+        self._begin_differences(x)
+
+    def _begin_differences(self, x: np.ndarray) -> None:
+        rows, cols = self.domain.shape
+        splits = self._memory["split"].reshape(self.differences, self.planes, rows, self._pitch)[..., :cols]
+        if self.differences:
+            _ahead(x, 1, splits[0])
+            _ahead(x, 2, splits[1])
+        if self.differences > FIRSTS:
+            # A second difference at a pixel is the first one there less the one before it.
+            for axis, first, second in ((1, splits[0], splits[2]), (2, splits[1], splits[3])):
+                lines, out = np.moveaxis(first, axis, 0), np.moveaxis(second, axis, 0)
+                np.subtract(lines[1:], lines[:-1], out=out[1:])
+                np.subtract(lines[0], lines[-1], out=out[0])
+            _ahead(splits[1], 1, splits[4])
+            splits[4] *= self.dtype.type(math.sqrt(2))
+        self.job["split"], self.job["split_next"] = (self._memory[n].ctypes.data for n in ("split", "split_next"))
+
+    def update_z(self) -> None:
+        """Let the splits follow the estimate."""
+        job = self.job
+        self._sweeper.run(z_update, job, self._tiles)
+        job["split"], job["split_next"] = int(job["split_next"]), int(job["split"])
+        self._seen[0, 0] = self.sums.sum(axis=0)
+
+    def look(self) -> np.ndarray:
+        """The sums of `update_z` (see `kernels.cpu.z_update`) and `update_pixels` for each step since the last look."""
+        return self._seen
+
+    def update_x(self) -> None:
+        """Let the estimate follow the splits."""
+        run, job = self._sweeper.run, self.job
+        run(x_update, job, self.planes * -(-self.domain.frequencies // COLUMNS))
+        run(inverse_rows, job, self.planes * self._tiles)
+
+    def update_pixels(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> None:
+        """Let the copy of the estimate follow it; its sums are like those of the other splits.
+
+        `project` is asked for the copy's estimate, given what it should be near.
+        """
+        v, u, x = (self.planes_of(name) for name in ("pixels", "pixels_prox", "x"))
+        one = self.dtype.type
+        v -= u
+        v *= one(keep)
+        v += one(relax) * x
+        v += one(1 - relax) * u
+        last = u.copy()
+        u[...] = v
+        estimate = self.domain.estimate(u)
+        estimate[...] = project(self.domain.gather(v))
+        self.domain.spread(u)
+        self._seen[0, 1, :SUMS_OF_SPLIT] = [_square(x - u), _square(u - last), _square(x), _square(u), _square(v - u)]
+
+    def parts(self, poisson: bool) -> tuple[float, float]:
+        """The two parts of the estimate's objective: the data's, and the prior's without its weight."""
+        estimate = np.ascontiguousarray(self.estimate)
+        blurred = np.empty_like(self.image)
+        for k in range(self.planes):
+            self.blurs[k % len(self.blurs)].run(estimate[k], blurred[k])
+        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate)
+        return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights, self._shift), rough
+
+
+def _ahead(image: np.ndarray, axis: int, out: np.ndarray) -> None:
+    """Each pixel of a periodic image taken from the next."""
+    lines, differences = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
+    np.subtract(lines[1:], lines[:-1], out=differences[:-1])
+    np.subtract(lines[0], lines[-1], out=differences[-1])
+
+
+def _square(image: np.ndarray) -> float:
+    # Row by row, in double precision across rows.
+    return float(np.einsum("ijk,ijk->ij", image, image).sum(dtype=np.float64))

@@ -1,0 +1,83 @@
+"""What all solvers share: what callbacks see, the progress bar, the unit of brightness."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..kernels.runtime.arrays import module_of
+
+
+@dataclass(frozen=True)
+class State:
+    """What a callback sees of the current iterate.
+
+    Attributes
+    ----------
+    iteration : int
+    objective, optimality : float
+    estimate : ndarray
+        Read-only view of the estimate, valid only during the call.
+    """
+
+    iteration: int
+    objective: float
+    optimality: float
+    estimate: np.ndarray
+
+
+def wants_stop(
+    callback: Callable[[State], Any], iteration: int, objective: float, optimality: float, estimate: np.ndarray
+) -> bool:
+    """Show a callback the current iterate; tells whether it returned True."""
+    view = estimate
+    if module_of(estimate) is np:  # what is on a GPU knows no flags
+        view = estimate.view()
+        view.flags.writeable = False
+    answer = callback(State(iteration, objective, optimality, view))
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+def largest(image: np.ndarray) -> float:
+    """Largest absolute value, without a temporary image."""
+    return max(abs(float(image.max())), abs(float(image.min())))
+
+
+def noise_of(planes: np.ndarray) -> float:
+    """About the noise's standard deviation, by the median of mixed second differences: a blur leaves little of them."""
+    mixed = planes[:, 1:, 1:] - planes[:, :-1, 1:] - planes[:, 1:, :-1] + planes[:, :-1, :-1]
+    xp = module_of(planes)
+    return float(xp.median(xp.abs(mixed))) / (2 * 0.6745) if mixed.size else 0.0
+
+
+def unit_of(brightest: float) -> float:
+    """A power of two that brings the brightest pixel near 1, within the range of float32."""
+    if brightest == 0:
+        return 1.0
+    return 2.0 ** -min(max(math.frexp(brightest)[1], -120), 120)
+
+
+def log_ratio(first: float, second: float, whole: float) -> float:
+    """The logarithm of ``first second / whole``, which itself may be too small, or too large, for a number."""
+    ratio = first * second / whole
+    return math.log(ratio) if 0 < ratio < math.inf else math.log(first) + math.log(second) - math.log(whole)
+
+
+@contextmanager
+def bar(shown: bool, steps: int, unit: str = "step", done: int = 0) -> Iterator[Callable[[int], Any]]:
+    """A function that shows on a progress bar how many steps are done, or does nothing."""
+    if not shown or sys.stderr is None:  # a service, or pythonw: nobody looks
+        yield lambda done: None
+        return
+    from tqdm.auto import tqdm  # not before someone asks for a bar
+
+    with tqdm(total=steps, initial=done, unit=unit) as bar:
+        yield lambda done: bar.update(done - bar.n)
+        bar.total = bar.n  # it may have stopped early
+        bar.refresh()

@@ -1,0 +1,1 @@
+"""The exact minimiser for quadratic priors: preconditioned conjugate gradients."""

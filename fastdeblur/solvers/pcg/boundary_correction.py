@@ -1,0 +1,209 @@
+"""What the ends of an axis change about a circulant: a few rows, known exactly.
+
+Along one axis, with the other one taken for periodic, the matrix of the normal equations is a
+circulant on a ring of `length` pixels but near the ends of the axis.  Its difference from the
+circulant lives on few pixels; with the matrix inversion lemma the exact inverse follows from the
+circulant's [1]_.
+
+References
+----------
+.. [1] W. W. Hager, "Updating the inverse of a matrix", SIAM Review 31, 1989.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.cpu.halo import OUTSIDE
+from ...kernels.cpu.roots import ROOTS, room, root
+from ...kernels.cpu.sweeper import Sweeper
+from ...kernels.runtime import threads
+from ...operators.boundary import pixel_at
+
+# Matrices at a time: no interrupt is heard within a call of NumPy's.
+SOME = 4
+
+
+class BoundaryCorrection:
+    """The ends of one axis.
+
+    Parameters
+    ----------
+    boundary : str
+    taps, frame, size : int
+        Of the psf, the image and the estimate, along this axis.
+    length : int
+        Of the ring, at least `size`.
+
+    Attributes
+    ----------
+    pixels : ndarray of int
+        Positions on the ring where the two matrices differ, in order.
+    takes_only : bool
+        Whether the ends only take rows away from the circulant; `taken` are how many of A.
+    """
+
+    def __init__(self, boundary: str, taps: int, frame: int, size: int, length: int):
+        self.taps = taps
+        shift = taps - 1 - taps // 2 if boundary == "unknown" else 0
+        before = taps - 1 - taps // 2
+        # The ring's pixel, and the estimate's, under each tap of each row of A.
+        rows = np.arange(length)
+        raw = rows[:, None] + np.arange(taps)[None, :] - before + shift
+        table = pixel_at(boundary, size, before, taps)
+        inside = rows < frame
+        seen = np.full(raw.shape, OUTSIDE)
+        seen[inside] = table[raw[inside] + before]
+        ring = raw % length
+        changed = (seen != ring).any(axis=1)
+        self._seen, self._ring = seen[changed], ring[changed]
+        spare = np.arange(size, length)
+        touched = [self._seen[self._seen != OUTSIDE], self._ring.ravel(), spare, [0, size - 1]]
+        self.pixels = np.unique(np.concatenate(touched))
+        self.taken = int(changed.sum())
+        self.takes_only = boundary == "unknown" or (boundary == "wrap" and size == length)
+        # Differences of the ring that do not exist: between the ends, and to pixels that are not there.  Where
+        # nothing may be added, those hang on one end, which is as if the estimate went on.
+        self._laplacian = np.zeros((len(self.pixels), len(self.pixels)))
+        for i in {size - 1, *([] if self.takes_only else [length - 1])}:
+            pair = np.searchsorted(self.pixels, [i, (i + 1) % length])
+            for sign, (a, b) in ((-1, (0, 0)), (-1, (1, 1)), (1, (0, 1)), (1, (1, 0))):
+                self._laplacian[pair[a], pair[b]] += sign
+        self._spare = np.searchsorted(self.pixels, spare)
+        self._cut = np.searchsorted(self.pixels, [size - 1, size % length])
+
+    def change(self, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What to add to A^T A, and to D^T D, of the circulant, on `pixels`.
+
+        `kernels` holds the psf's column of taps at each frequency of the other axis, one a row.
+        """
+        flipped = kernels[:, ::-1]
+        count = len(self.pixels)
+
+        def changed(some: np.ndarray) -> np.ndarray:
+            exact, circulant = (self._rows(some, at) for at in (self._seen, self._ring))
+            found: np.ndarray = exact.conj().transpose(0, 2, 1) @ exact
+            found -= circulant.conj().transpose(0, 2, 1) @ circulant
+            return found
+
+        change = _by_some(changed, flipped)
+        if self._spare.size and not self.takes_only:  # on their own, they need something to hold them
+            change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
+        return change.reshape(-1, count, count), self._laplacian
+
+    def _rows(self, flipped: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Rows of A for each frequency, over `pixels`."""
+        rows = np.zeros((len(flipped), len(at), len(self.pixels)), complex)
+        where = np.searchsorted(self.pixels, np.maximum(at, 0))
+        lines = np.arange(len(at))
+        for tap in range(self.taps):
+            there = at[:, tap] != OUTSIDE
+            every: Any = (slice(None), lines[there], where[there, tap])
+            np.add.at(rows, every, flipped[:, tap, None])
+        return rows
+
+    def corrections(self, change: np.ndarray, laplacian: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from what the ends change and a column of C^-1 a frequency."""
+        apart = (self.pixels[:, None] - self.pixels[None, :]) % inverse.shape[1]
+        one = np.eye(len(self.pixels))
+
+        def corrected(change: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+            total = change + laplacian
+            try:
+                correction = np.linalg.solve(one + total @ inverse[:, apart], total)
+            except np.linalg.LinAlgError:  # singular: the circulant alone, then
+                correction = np.zeros_like(total)
+            return np.asarray(-0.5 * (correction + correction.conj().transpose(0, 2, 1)))
+
+        return _by_some(corrected, change, inverse)
+
+    def roots(self, kernels: np.ndarray, ridge: float, inverse: np.ndarray, workers: int | None) -> np.ndarray:
+        """W with ``F = W'W``, where the ends only take rows away.
+
+        As F itself they would have to be kept in higher precision: where the circulant's inverse is large, what is
+        rounded of the whole is more than what is left.
+        """
+        rows, count = self.taken, len(self.pixels)
+        found = np.zeros((len(kernels), rows + 1, count), complex)
+        kernels, inverse = (np.ascontiguousarray(each, complex) for each in (kernels, inverse))
+        at = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))
+        job = np.zeros((), ROOTS)
+        for name, table in {
+            "kernels": kernels, "columns": inverse, "at": at, "pixels": self.pixels, "out": found,
+        }.items():  # fmt: skip
+            job[name] = table.ctypes.data
+        job["taps"], job["length"], job["rows"], job["count"] = self.taps, inverse.shape[1], rows, count
+        (job["first"], job["second"]), job["weight"] = self._cut, math.sqrt(ridge)
+        sweeper = Sweeper(np.float64)
+        sweeper.reserve(room(rows, count))
+        sweeper.threads = threads.count(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
+        sweeper.run(root, job, len(kernels))
+        return found
+
+
+def _by_some(function: Callable[..., np.ndarray], *stacks: np.ndarray) -> np.ndarray:
+    """What a function of stacks of matrices returns for all, from some at a time."""
+    starts = range(0, len(stacks[0]), SOME)
+    return np.concatenate([function(*(stack[k : k + SOME] for stack in stacks)) for k in starts])
+
+
+def sampled(frequencies: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies at which to know the ends; for each frequency the one of them below, and how near the next is.
+
+    What the ends change varies as slowly with frequency as the psf is short; only near zero, where
+    differences fade, all are taken.  About `rate` of them, and at most about `most`.
+    """
+    step = max(length / rate, frequencies / most)
+    at, samples = 0.0, [0]
+    while samples[-1] < frequencies - 1:
+        at = min(max(at + min(step, at / 4), samples[-1] + 1.0), frequencies - 1.0)
+        samples.append(int(at))
+    known = np.array(samples)
+    below = np.minimum(np.searchsorted(known, np.arange(frequencies), side="right") - 1, max(len(known) - 2, 0))
+    above = np.minimum(below + 1, len(known) - 1)
+    return known, below, (np.arange(frequencies) - known[below]) / np.maximum(known[above] - known[below], 1)
+
+
+def block_matrices(
+    psf: np.ndarray,
+    boundary: str,
+    frame: tuple[int, int],
+    size: tuple[int, int],
+    block: tuple[int, int],
+    last: tuple[bool, bool] = (False, False),
+) -> tuple[np.ndarray, np.ndarray]:
+    """A on a block of the estimate's pixels at one corner, and D^T D there; `last` tells of which, down and across.
+
+    A has the rows that see any of the block, in float64.
+    """
+    # Which pixel of the block each tap of each row of A sees: all rows that see any.
+    maps, chains = [], []
+    for taps, shown, n, b, end in zip(psf.shape, frame, size, block, last, strict=True):
+        before = taps - 1 - taps // 2
+        first = 0 if boundary == "unknown" else -before
+        table = pixel_at(boundary, n, before, taps)
+        seen = table[np.arange(shown)[:, None] + np.arange(taps)[None, :] + first + before]
+        seen = np.where(seen == OUTSIDE, -1, seen - (n - b) if end else seen)
+        seen = seen[((seen >= 0) & (seen < b)).any(axis=1)]
+        maps.append((seen[:, :, None] == np.arange(b)).astype(psf.dtype))
+        degree = np.full(b, 2.0)
+        degree[-1 if end else 0] -= 1
+        if b == n:
+            degree[0 if end else -1] -= 1
+        chains.append(np.diag(degree) - np.eye(b, k=1) - np.eye(b, k=-1))
+    down, across = maps
+    # A[i, j; p, q] = sum over u, v of down[i, u, p] psf[u, v] across[j, v, q]
+    columns = np.zeros((len(down), block[0], psf.shape[1]))
+    for i, u, p in zip(*np.nonzero(down), strict=True):
+        columns[i, p] += psf[-1 - u, ::-1]
+    # (Written out: the threads of a matrix product would go on spinning, see `kernels.dense`.)
+    matrix = np.zeros((len(down), len(across), *block))
+    for v in range(psf.shape[1]):
+        for j, q in zip(*np.nonzero(across[:, v]), strict=True):
+            matrix[:, j, :, q] += columns[:, :, v]
+    laplacian = np.kron(chains[0], np.eye(block[1])) + np.kron(np.eye(block[0]), chains[1])
+    return matrix.reshape(-1, block[0] * block[1]), laplacian

@@ -1,0 +1,159 @@
+"""The memory of the exact solver, and what it applies: blur, weights, preconditioner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.cpu.sweeper import Sweeper
+from ...kernels.cpu.vectors import products
+from ...kernels.runtime import memory, threads
+from ...operators.blur import Blur
+from ...problem.start import spread_out
+from ...problem.weights import typical
+from ..common import largest, unit_of
+from .multigrid import ENOUGH, Multigrid, coverage_of
+from .preconditioner import Applier, Preconditioner, Solves
+
+# Fewer pixels a thread are not worth one.
+LEAST_PIXELS = 4096
+# The largest ridge of a preconditioner, in those that the blur has itself: beyond it only constants are left of it.
+MOST_RIDGE = 1e20
+
+
+class PcgWorkspace:
+    """The memory of one solve: planes of the estimate's and of the image's shape.
+
+    `blurs` and `preconditioners` are one for all planes, or one each.
+    """
+
+    def __init__(self, blurs: list[Blur], planes: int, preconditioners: list[Preconditioner]):
+        self.blurs, self.planes = blurs, planes
+        self.blur = blur = blurs[0]
+        dtype, estimate, frame = blur.dtype, (planes, *blur.estimate_shape), (planes, *blur.image_shape)
+        pixels = math.prod(estimate)
+        self._tiles, self._seconds = pixels // LEAST_PIXELS + 1, pixels * 20e-9
+        self._preconditioners = preconditioners
+        self.cosines = preconditioners[0].cosines
+        self.least = max(each.least for each in preconditioners)
+        self.largest = max(each.largest for each in preconditioners)
+        self.sweeper = Sweeper(dtype)
+        each = planes if len(preconditioners) == 1 else 1
+        self._appliers: list[Any] = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
+        self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
+        self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
+        self.applied = 0
+        # ‖Ax − b‖ and ‖Dx‖ of the last solve's estimate.
+        self.norms = 0.0, 0.0
+        self._response: np.ndarray | None = None
+        # Roots of the pixels' weights, and room for a frame times those.
+        self._shares: np.ndarray | None = None
+        self._weighed: np.ndarray | None = None
+        self._typical_weight = 1.0
+        self._missing: Any = None
+
+    @property
+    def frame(self) -> np.ndarray:
+        """The part of the estimate that the image shows."""
+        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
+        view: np.ndarray = self.x[:, top : top + height, left : left + width]
+        return view
+
+    def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
+        """out = A source, or A^T source; with weights w, A stands for sqrt(w) times it throughout."""
+        if adjoint and self._shares is not None:
+            if self._weighed is None:
+                self._weighed = np.empty_like(source)
+            source = np.multiply(source, self._shares, out=self._weighed)
+        for k, (pixels, result) in enumerate(zip(source, out, strict=True)):
+            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint)
+        if not adjoint and self._shares is not None:
+            out *= self._shares
+        self.applied += 1
+
+    def response(self) -> np.ndarray:
+        """A applied to ones, in each plane."""
+        if self._response is None:
+            ones = np.ones((self.planes, *self.blur.estimate_shape), self.blur.dtype)
+            self._response = np.empty_like(self.image)
+            self.apply_blur(ones, self._response)
+        response: np.ndarray = self._response
+        return response
+
+    def solves(self, ridge: float) -> list[Solves]:
+        """The preconditioners for about that ridge."""
+        return [
+            each.at(min(max(ridge / self._typical_weight, each.least), MOST_RIDGE * each.largest))
+            for each in self._preconditioners
+        ]
+
+    def precondition(self, solves: list[Solves], source: np.ndarray, out: np.ndarray) -> None:
+        """out = P source."""
+        if len(solves) == 1:
+            self._appliers[0].apply(solves[0], source, out)
+        else:
+            for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
+                applier.apply(each, source[k : k + 1], out[k : k + 1])
+        if self._missing is not None:
+            self._missing.add(solves[0].ridge, source, out)
+
+    def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
+        """Take the image and a start, in a unit that brings them near 1; returns that."""
+        self.sweeper.threads = threads.count(self.blur.workers, self._tiles, self._seconds)
+        unit = self.enter(image, weights, start)
+        spread_out(self.x, self.blur.frame_corner, self.blur.image_shape)
+        return unit
+
+    def enter(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
+        """Take the image and the start's frame; returns their unit."""
+        if weights is not None or self._shares is not None:
+            self._response = None
+        self._shares, self._missing, self.applied = None, None, 0
+        self._typical_weight = typical(weights)
+        if weights is not None:
+            if not weights.all():
+                self._look_for_missing(weights)
+            self._shares = np.sqrt(weights)
+        start(self.frame)
+        unit = unit_of(max(largest(image), largest(self.frame)))
+        scale = self.blur.dtype.type(unit)
+        np.multiply(image, scale, out=self.image)
+        if self._shares is not None:
+            self.image *= self._shares
+        self.frame[...] *= scale
+        return unit
+
+    def _look_for_missing(self, weights: np.ndarray) -> None:
+        """Let the preconditioner know where pixels are missing; overwrites what `begin` has not begun."""
+        seen, response, mask = self.fresh, self.gradient, self.residual
+        mask[...] = 1
+        self.apply_blur(mask, response, adjoint=True)
+        mask[...] = weights > 0
+        self.apply_blur(mask, seen, adjoint=True)
+        coverage, usual = coverage_of(seen, response)
+        self._typical_weight *= usual
+        if float(coverage.min()) < ENOUGH:
+            self._missing = self._multigrid(coverage)
+
+    def _multigrid(self, coverage: np.ndarray) -> Any:
+        return Multigrid(coverage, self.sweeper)
+
+    def look(self) -> float:
+        """The residual anew; returns its square."""
+        self.apply_blur(self.x, self.residual)
+        self.residual -= self.image
+        return self.square(self.residual)
+
+    def shown(self, unit: float) -> np.ndarray:
+        """The frame in the caller's units, for a callback."""
+        return self.frame if unit == 1 else self.frame / self.blur.dtype.type(unit)
+
+    def square(self, image: np.ndarray) -> float:
+        return float(self.sweeper.sweep(products, [image] * 4)[0])
+
+
+def _image(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return memory.zeros(math.prod(shape), dtype).reshape(shape)

@@ -1,0 +1,1 @@
+"""Richardson–Lucy for photon noise."""
