@@ -2,11 +2,15 @@
 
 import ast
 import os
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from preloaded import fresh
 
 import fastdeblur
+import fastdeblur as fd
 from fastdeblur.kernels.runtime import cache
 
 # Packages, and modules beside them; each imports only what comes after it.
@@ -81,6 +85,30 @@ def test_rooms_are_few():
     for module, path in MODULES.items():
         if path.name == "__init__.py":  # says what it holds
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
+
+
+@pytest.mark.parametrize("options", [{}, {"prior": "tv"}, {"solver": "gd", "mu": 0.1}], ids=str)
+def test_an_image_enters_few_rooms_and_hardly_ever_goes_back_up(options):
+    image, psf = np.random.default_rng(0).random((48, 48)), fd.psf.gaussian(5, 1)
+    fd.deblur(image, psf, **options)
+    calls = set()
+
+    def note(frame, event, _):
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(str(PACKAGE)):
+            caller = frame.f_back
+            while caller is not None and not caller.f_code.co_filename.startswith(str(PACKAGE)):
+                caller = caller.f_back
+            if caller is not None:
+                calls.add((name_of(Path(caller.f_code.co_filename)), name_of(Path(name))))
+
+    sys.setprofile(note)
+    try:
+        fd.deblur(image, psf, **options)
+    finally:
+        sys.setprofile(None)
+    assert len({room_index(module) for pair in calls for module in pair}) <= 12
+    assert len([pair for pair in calls if room_index(pair[0]) > room_index(pair[1])]) <= 2
 
 
 def test_the_cache_knows_all_compiled_sources():
