@@ -107,8 +107,8 @@ def test_what_ignores_a_closed_terminal_goes_on(preloaded, tmp_path):
 import os, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 from fastdeblur.cli import main as cli, deblur as deblurring
-read = deblurring.specs.read_psf
-deblurring.specs.read_psf = lambda *words: (os.kill(os.getpid(), signal.SIGHUP), read(*words))[1]
+read = deblurring.psf_spec.read_psf
+deblurring.psf_spec.read_psf = lambda *words: (os.kill(os.getpid(), signal.SIGHUP), read(*words))[1]
 sys.exit(cli.main(["deblur", "stack.npy", "--stack", "--psf", "box:3", "-o", "out.npy", "--max-iter", "1"]))
 """
     done = preloaded.run(script, cwd=tmp_path)
