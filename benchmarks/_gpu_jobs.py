@@ -9,6 +9,7 @@ In a rehearsal, on Numba's simulator, the host's clock takes the place of events
 
 import importlib.metadata
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ import numpy as np
 from numba import cuda
 
 import fastdeblur as fd
-from fastdeblur.kernels.cpu.descent_loop import EXPLODED, LARGEST
-from fastdeblur.kernels.cuda import device, loop, rules
+from fastdeblur.kernels.cuda import device, loop
 from fastdeblur.kernels.cuda.shapes import SIMULATED
 from fastdeblur.operators.separable import factors
 from fastdeblur.solvers.common import largest, unit_of
-from fastdeblur.solvers.gradient.cuda import CudaDescentWorkspace
+from fastdeblur.solvers.gradient.cuda import CudaGradientWorkspace
+from fastdeblur.solvers.gradient.solver import Parameters
 
 from ._jobs import MU, NOTEBOOK_SIDE, RATE, Problem
 
@@ -218,19 +219,17 @@ class Descent:
     def __init__(self, of: Problem):
         blur = fd.Blur(of.psf, of.image.shape, dtype=of.image.dtype, device="cuda")
         self.path = blur.path
-        self._work = CudaDescentWorkspace(blur.operator_with([blur]), 1, "gd")
+        self._work = CudaGradientWorkspace([blur], 1, "gd")
         self._work.begin(lambda frame: frame.__setitem__(..., device.put(of.start)))
+        self._work.set_image(device.put(of.image)[None], None)
         brightest = max(largest(of.image), largest(of.start))
-        asked = np.zeros(loop.ASKED)
-        asked[loop.ROOT], asked[loop.MU], asked[loop.LEARNING_RATE] = True, of.mu, of.rate
-        asked[loop.MAX_ITER], asked[loop.RULE] = math.inf, rules.NAMES.index("gd")
-        asked[loop.UNIT], asked[loop.BRIGHTNESS] = unit_of(brightest), 1.0
-        asked[loop.BLACK] = math.sqrt(0.5 * of.image.size) * brightest
-        asked[loop.EXPLODED], asked[loop.LARGEST] = EXPLODED, LARGEST
-        self._work.take(device.put(of.image)[None], None, asked)
-        scalars = np.zeros(loop.SCALARS)
-        scalars[loop.SCALE] = scalars[loop.OPTIMALITY] = 1.0
-        self._work.scalars[...] = device.put(scalars)
+        self._work.set_parameters(
+            Parameters(
+                root=True, mu=of.mu, tol=0.0, max_iter=sys.maxsize, learning_rate=of.rate, follow=False,
+                data_norm=0.0, prior_norm=0.0, black=math.sqrt(0.5 * of.image.size) * brightest, rounding=0.0,
+                unit=unit_of(brightest), brightness=1.0, bounds=None,
+            )
+        )  # fmt: skip
         self._launched = 0
 
     def step(self) -> None:
@@ -242,7 +241,7 @@ class Descent:
         scalars = device.to_host(self._work.scalars)
         if scalars[loop.STATUS] != loop.RUNNING or scalars[loop.ITERATION] != self._launched:
             raise RuntimeError(f"{scalars[loop.ITERATION]:.0f} of {self._launched} steps were made")
-        return device.to_host(self._work.frame(int(scalars[loop.HERE])))[0]
+        return device.to_host(self._work.frame_of(int(scalars[loop.HERE])))[0]
 
 
 def paths(psf: np.ndarray) -> list[str]:

@@ -7,8 +7,12 @@ from twins import PSF, SHAPE, SMALL, both
 
 import fastdeblur as fd
 from fastdeblur.kernels.cuda import device
-from fastdeblur.solvers.richardson_lucy import cuda
+from fastdeblur.solvers import common
 from fastdeblur.solvers.richardson_lucy import solver as richardson_lucy
+from fastdeblur.solvers.richardson_lucy.cuda import CudaRichardsonLucyWorkspace
+from fastdeblur.solvers.richardson_lucy.host import RichardsonLucyWorkspace
+
+WORKSPACES = ("cpu", RichardsonLucyWorkspace), ("cuda", CudaRichardsonLucyWorkspace)
 
 
 @pytest.mark.parametrize("boundary", ["constant", "mirror", "unknown", "wrap"])
@@ -36,7 +40,7 @@ def test_a_step_of_richardson_and_lucy(boundary, rng):
 )
 def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
     """Also where the host looks at several steps at once."""
-    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
+    monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = (rng.random(SHAPE) + 0.01).astype(dtype)
     weights = (rng.random(SHAPE) > 0.2).astype(dtype)
     cpu, gpu = both(image, data="poisson", prior=None, weights=weights, tol=0, max_iter=5, **options)
@@ -48,30 +52,29 @@ def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
 
 def ascents(image, psf=SMALL, boundary="wrap", **options):
     """The results of the CPU and of the device."""
-    for where, make in (("cpu", richardson_lucy.LucyWorkspace), ("cuda", cuda.CudaLucyWorkspace)):
+    for where, make in WORKSPACES:
         work = make([fd.Blur(psf, image.shape[1:], boundary=boundary, dtype=image.dtype, device=where)], len(image))
         planes = device.put(image) if where == "cuda" else image
         yield richardson_lucy.minimise(work, planes, None, None, bounds=None, progress=False, **options)
 
 
 def test_it_returns_where_the_likelihood_falls(monkeypatch):
-    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
+    monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = np.eye(4)[None] + 0.01
-    common = {"least": 0.0, "tol": 0, "callback": None}
-    cpu, gpu = ascents(image, fd.psf.box((3, 3)), "constant", max_iter=8, **common)
+    cpu, gpu = ascents(image, fd.psf.box((3, 3)), "constant", noise_norm=0.0, tol=0, max_iter=8, callback=None)
     assert cpu.n_products == gpu.n_products == 9  # half of one more than it takes to go on
     assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
     assert gpu.history == pytest.approx(cpu.history, rel=1e-5)
     assert (np.diff(gpu.history) < 0).all()
 
 
-@pytest.mark.parametrize("stop", [{"least": 0.0, "tol": 0.05}, {"least": 0.9, "tol": 1e-9}])
+@pytest.mark.parametrize("stop", [{"noise_norm": 0.0, "tol": 0.05}, {"noise_norm": 0.9, "tol": 1e-9}])
 def test_where_an_ascent_stops(stop, rng, monkeypatch):
     """At the same step as on the CPU, however far the host looks ahead."""
-    monkeypatch.setattr(cuda, "PATIENCE", 1e9)
+    monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = rng.random((1, *SHAPE)) + 0.1
     cpu, gpu = ascents(image, max_iter=30, callback=None, **stop)
-    assert cpu.stop_reason == gpu.stop_reason == ("noise" if stop["least"] else "tolerance")
+    assert cpu.stop_reason == gpu.stop_reason == ("noise" if stop["noise_norm"] else "tolerance")
     assert 1 < cpu.n_iter == gpu.n_iter
     assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
 
@@ -93,9 +96,8 @@ def test_callbacks_of_an_ascent(rng):
 
 def test_plain_steps_are_the_cpus(rng):
     image, found = rng.random((1, *SHAPE)), []
-    for where, make in (("cpu", richardson_lucy.LucyWorkspace), ("cuda", cuda.CudaLucyWorkspace)):
+    for where, make in WORKSPACES:
         work = make([fd.Blur(SMALL, SHAPE, dtype=float, device=where)], 1)
-        found.append(
-            device.to_host(richardson_lucy.lucy(work, device.put(image) if where == "cuda" else image, 3, 0.05))
-        )
+        planes = device.put(image) if where == "cuda" else image
+        found.append(device.to_host(richardson_lucy.plain_steps(work, planes, 3, 0.05)))
     assert found[1] == pytest.approx(found[0])

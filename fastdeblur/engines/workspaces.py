@@ -15,14 +15,14 @@ from ..operators.blur import Blur
 from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
 from ..problem.options import Options
-from ..result import Result
 from ..solvers.admm.domain import Domain
 from ..solvers.admm.host import AdmmWorkspace
-from ..solvers.gradient import solver as gradient_descent
-from ..solvers.pcg import host as pcg_host
-from ..solvers.pcg import solver as exact
+from ..solvers.gradient.host import GradientWorkspace
+from ..solvers.gradient.solver import GradientSteps
+from ..solvers.pcg.host import PcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
-from ..solvers.richardson_lucy import solver as richardson_lucy
+from ..solvers.richardson_lucy.host import RichardsonLucyWorkspace
+from ..solvers.richardson_lucy.solver import RichardsonLucySteps
 from ..solvers.units import follow_numbers, unit_of_psfs
 
 
@@ -37,24 +37,24 @@ class HostWorkspaces:
 
     #: Whether there is an exact solver by cosines.
     _has_cosines = True
+    #: The class of the steps of preconditioned conjugate gradients; None for the host's.
+    pcg_descent: Any = None
 
     def __init__(self, psf: Any, planes: np.ndarray, options: Options, operation: Any):
         #: Exponent of the power of two by which the operators' psfs are larger than the caller's.
         self.exponent = unit_of_psfs(psf_arrays(psf)) if follow_numbers(options) else 0
         self.blurs = _operators(psf, planes, self.exponent, **operation)
-        self.descend: Callable[..., Result] = gradient_descent.minimise
-        self.minimise: Callable[..., Result] = exact.minimise
         self.planes, self.options = len(planes), options
         self._preconditioners: dict[bool, list[Preconditioner]] = {}
         self._domain: Domain | None = None
         self._spare: dict[Any, list[Any]] = {}
 
     @contextmanager
-    def exact(self, weighted: bool) -> Iterator[pcg_host.PcgWorkspace]:
-        """For the exact solver; weights and several psfs leave nothing that cosines diagonalise."""
+    def pcg(self, weighted: bool) -> Iterator[PcgWorkspace]:
+        """For preconditioned conjugate gradients; weights and several psfs leave nothing that cosines diagonalise."""
         by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1
 
-        def make() -> pcg_host.PcgWorkspace:
+        def make() -> PcgWorkspace:
             if by_cosines not in self._preconditioners:
                 self._preconditioners[by_cosines] = [
                     Preconditioner(
@@ -62,13 +62,13 @@ class HostWorkspaces:
                     )
                     for blur in self.blurs
                 ]
-            return self._exact_workspace(self._preconditioners[by_cosines])
+            return self._pcg_workspace(self._preconditioners[by_cosines])
 
-        with self._borrowed(("exact", by_cosines), make) as work:
+        with self._borrowed(("pcg", by_cosines), make) as work:
             yield work
 
     @contextmanager
-    def splits(self) -> Iterator[AdmmWorkspace]:
+    def admm(self) -> Iterator[AdmmWorkspace]:
         """For priors that keep edges, bounds and denoisers."""
 
         def make() -> AdmmWorkspace:
@@ -78,27 +78,39 @@ class HostWorkspaces:
             pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
             # A copy of the estimate keeps the brightness that nothing else determines.
             pixels = pixels or self._domain.loses_constants
-            return self._splits(self._domain, str(prior), pixels)
+            return self._admm_workspace(self._domain, str(prior), pixels)
 
         with self._borrowed("admm", make) as work:
             yield work
 
     @contextmanager
-    def lucy(self) -> Iterator[richardson_lucy.LucyWorkspace]:
+    def richardson_lucy(self) -> Iterator[RichardsonLucySteps]:
         """For photon noise without a prior."""
-        # Its scratch is for a number of threads, which may be another by the next call.
-        count = threads.count(self.blurs[0].workers, threads.most_threads(), math.inf)
-        with self._borrowed(("richardson_lucy", count), self._lucy_workspace) as work:
+        with self._borrowed(("richardson_lucy", self._threads()), self._richardson_lucy_workspace) as work:
             yield work
 
-    def _exact_workspace(self, preconditioners: list[Preconditioner]) -> pcg_host.PcgWorkspace:
-        return pcg_host.PcgWorkspace(self.blurs, self.planes, preconditioners)
+    @contextmanager
+    def gradient(self, passes: int) -> Iterator[GradientSteps]:
+        """For gradient descent, whose launches go through some `passes` over the image."""
+        kind = "gradient", passes, self._threads()
+        with self._borrowed(kind, lambda: self._gradient_workspace(passes)) as work:
+            yield work
 
-    def _splits(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
+    def _threads(self) -> int:
+        """How many threads there are for scratch memory; it may be another by the next call."""
+        return threads.count(self.blurs[0].workers, threads.most_threads(), math.inf)
+
+    def _pcg_workspace(self, preconditioners: list[Preconditioner]) -> PcgWorkspace:
+        return PcgWorkspace(self.blurs, self.planes, preconditioners)
+
+    def _admm_workspace(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
         return AdmmWorkspace(domain, self.blurs, self.planes, prior, pixels)
 
-    def _lucy_workspace(self) -> richardson_lucy.LucyWorkspace:
-        return richardson_lucy.LucyWorkspace(self.blurs, self.planes)
+    def _richardson_lucy_workspace(self) -> RichardsonLucySteps:
+        return RichardsonLucyWorkspace(self.blurs, self.planes)
+
+    def _gradient_workspace(self, passes: int) -> GradientSteps:
+        return GradientWorkspace(self.blurs, self.planes, self.options.method, passes)
 
     @contextmanager
     def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:

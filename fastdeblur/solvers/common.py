@@ -1,17 +1,22 @@
-"""What all solvers share: what callbacks see, the progress bar, the unit of brightness."""
+"""What solvers share: callbacks, the progress bar, the loop over launches, the unit of brightness."""
 
 from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..kernels.runtime.arrays import module_of
+from .protocols import IterativeWorkspace, Progress
+
+# Longest time, in seconds, without a look at callbacks, interrupts and the progress bar.
+PATIENCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,37 @@ def bar(shown: bool, steps: int, unit: str = "step", done: int = 0) -> Iterator[
         yield lambda done: bar.update(done - bar.n)
         bar.total = bar.n  # it may have stopped early
         bar.refresh()
+
+
+def iterate(
+    work: IterativeWorkspace,
+    max_iter: int,
+    callback: Callable[[State], Any] | None,
+    progress: bool,
+    objective_of: Callable[[float], float] = float,
+) -> tuple[list[float], Progress]:
+    """Let a workspace step until it stops, or the callback does; returns all objectives, and where it stopped.
+
+    With a callback it takes one step at a time, else as many as take PATIENCE; that changes no result.
+    `objective_of` makes the workspace's objectives the caller's.
+    """
+    history: list[float] = []
+    limit = 1
+    with bar(progress, max_iter) as show:
+        while True:
+            began = time.perf_counter()
+            reached = work.advance(limit)
+            took = time.perf_counter() - began
+            reported = len(history)
+            history += map(objective_of, reached.objectives)
+            iteration = max(len(history) - 1, 0)
+            show(iteration)
+            stopped = False
+            if callback is None:
+                limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), 2 * limit, work.most_steps)
+            elif iteration and len(history) > reported:
+                stopped = wants_stop(callback, iteration, history[-1], reached.optimality, work.frame)
+            if reached.stop_reason:
+                return history, reached
+            if stopped:
+                return history, replace(reached, stop_reason="callback")

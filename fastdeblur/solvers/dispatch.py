@@ -1,4 +1,4 @@
-"""One solve: the weight if it is to be found, then the method that was chosen."""
+"""Choice of the method, units near 1, the automatic mu, and the verdict: one solve of one image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ..problem.verdict import judged
 from ..result import Result
 from .admm import solver as admm
 from .common import State, largest
-from .engine import Workspaces
+from .gradient import solver as gradient
+from .pcg import solver as pcg
+from .protocols import Workspaces
 from .richardson_lucy import solver as richardson_lucy
 from .units import Units, scaled, unit_of_psfs, units_of
 
@@ -38,21 +40,22 @@ def restore(
         del first
     psfs = [blur.psf for blur in workspaces.blurs]
     units = units_of(options, image, brightness, psfs, exponent)
-    here = units.options(options, image.planes.dtype)
+    scaled_options = units.options(options, image.planes.dtype)
     if units.image or units.psf:
         image = units.scaled(image)
         if denoiser is not None:
             denoiser = _in_units(denoiser, units.estimate)
     if callback is not None and units != Units(0, 0, 0):
         callback = _in_caller_units(callback, units, options, image)
-    solve = Solve(workspaces, here, image, callback, denoiser)
-    result = solve(here.mu)
+    solve = Solve(workspaces, scaled_options, image, callback, denoiser)
+    result = solve(scaled_options.mu)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
-        # What takes psfs as they are may have one whose square is too large a number.
-        extreme = unit_of_psfs(psfs)
-        known = replace(result, image=scaled_array(result.image, -extreme)) if extreme else result
-        tame = [np.ldexp(psf.astype(np.float64), extreme) for psf in psfs] if extreme else psfs
-        noise, misfit, doubts = judged(known, image.planes, image.weights, tame, None if extreme else solve.seen, here)
+        # Methods that leave psfs unscaled may have one whose square is too large a number.
+        shift, judged_result, estimate = unit_of_psfs(psfs), result, solve.weight_estimate
+        if shift:
+            judged_result, estimate = replace(result, image=scaled_array(result.image, -shift)), None
+            psfs = [np.ldexp(psf.astype(np.float64), shift) for psf in psfs]
+        noise, misfit, doubts = judged(judged_result, image.planes, image.weights, psfs, estimate, scaled_options)
     result = replace(result, noise=math.ldexp(noise, -units.image), misfit=misfit)
     if units != Units(0, 0, 0):
         result = units.returned(result, options, image)
@@ -79,12 +82,15 @@ def _in_caller_units(callback: Callable[[State], Any], units: Units, options: Op
 
 
 class Solve:
-    """The image, the options, and the method."""
+    """One solve of an image by the method of the options.
+
+    `weight_estimate` is what the image says of noise and mu; None if the method did not need it.
+    """
 
     def __init__(self, workspaces: Workspaces, options: Options, image: Image, callback: Any, denoiser: Any):
         self._workspaces, self._options, self._image, self._denoiser = workspaces, options, image, denoiser
         self._planes, self._weights = image.planes, image.weights
-        self.seen: WeightEstimate | None = None
+        self.weight_estimate: WeightEstimate | None = None
         self._begin = lambda out: image.start.write(image.planes, out)
         self._common: dict[str, Any] = {
             "max_iter": self._options.max_iter, "tol": self._options.tol,
@@ -94,80 +100,85 @@ class Solve:
     def __call__(self, mu: float | None) -> Result:
         method = self._options.method
         if method == "exact":
-            return self._exact(mu)
+            return self._pcg(mu)
         if method == "admm":
-            return self._splits(mu)
+            return self._admm(mu)
         if method == "richardson_lucy":
-            return self._lucy()
-        return self._descent(mu)
+            return self._richardson_lucy()
+        return self._gradient(mu)
 
-    def _seen(self) -> WeightEstimate:
-        """What the image says of noise and weight."""
-        if self.seen is None:
-            self.seen = WeightEstimate(self._planes, [blur.psf for blur in self._workspaces.blurs], self._weights)
-        return self.seen
+    def _estimate(self) -> WeightEstimate:
+        """Noise and mu as the image shows them, computed once."""
+        if self.weight_estimate is None:
+            psfs = [blur.psf for blur in self._workspaces.blurs]
+            self.weight_estimate = WeightEstimate(self._planes, psfs, self._weights)
+        return self.weight_estimate
 
-    def _exact(self, mu: float | None) -> Result:
-        with self._workspaces.exact(self._weights is not None) as work:
-            # A ridge makes a root's weight, once it is known what it leads to.
-            return self._workspaces.minimise(
+    def _pcg(self, mu: float | None) -> Result:
+        with self._workspaces.pcg(self._weights is not None) as work:
+            # Roots get the mu whose minimiser has the estimated ridge; that takes a solve to know.
+            return pcg.minimise(
                 work, self._planes, self._weights, self._begin, root=self._options.data == "root",
-                mu=self._seen().ridge if mu is None else mu, given=mu is not None, **self._common,
+                mu=self._estimate().ridge if mu is None else mu, given=mu is not None,
+                kind=self._workspaces.pcg_descent, **self._common,
             )  # fmt: skip
 
-    def _descent(self, mu: float | None) -> Result:
+    def _gradient(self, mu: float | None) -> Result:
         options = self._options
         if mu is None:
-            mu = self._root_weight() if options.data == "root" else self._seen().ridge
-        return self._workspaces.descend(
-            self._workspaces.blurs, self._planes, self._weights, self._begin, rule=options.method,
-            root=options.data == "root", mu=mu, bounds=options.bounds, learning_rate=options.learning_rate,
-            **self._common,
-        )  # fmt: skip
+            mu = self._root_mu() if options.data == "root" else self._estimate().ridge
+        # A launch goes through many passes, so that images of 60x60 are worth some threads; but
+        # through one step's if a callback is to be called after each iteration.
+        with self._workspaces.gradient(passes=100 if self._common["callback"] is None else 2) as work:
+            return gradient.minimise(
+                work, self._planes, self._weights, self._begin, rule=options.method, root=options.data == "root",
+                mu=mu, bounds=options.bounds, learning_rate=options.learning_rate, **self._common,
+            )  # fmt: skip
 
-    def _root_weight(self) -> float:
-        """The weight of roots whose minimiser has the ridge that was found."""
-        return self._smooth(self._seen().ridge, root=True, given=False)[0].mu
+    def _root_mu(self) -> float:
+        """The mu of the root objective whose minimiser has the estimated ridge."""
+        return self._minimise_roughly(self._estimate().ridge, root=True, given=False)[0].mu
 
-    def _smooth(self, mu: float, root: bool, given: bool = True) -> tuple[Result, tuple[float, float]]:
+    def _minimise_roughly(self, mu: float, root: bool, given: bool = True) -> tuple[Result, tuple[float, float]]:
         """The minimiser for the gradient prior without bounds, roughly; and its norms ‖Ax − b‖ and ‖Dx‖.
 
-        A weight that is not `given` is a ridge; with roots, the result's is theirs that has it.
+        If `mu` is not `given`, it is a ridge; with roots, the result's mu is the one that leads to it.
         """
-        with self._workspaces.exact(self._weights is not None) as work:
-            found = self._workspaces.minimise(
+        with self._workspaces.pcg(self._weights is not None) as work:
+            result = pcg.minimise(
                 work, self._planes, self._weights, lambda out: Start("image").write(self._planes, out), root=root,
                 mu=mu, given=given, max_iter=50, tol=1e-3, callback=None, progress=False,
+                kind=self._workspaces.pcg_descent,
             )  # fmt: skip
-            return found, work.norms
+            return result, work.norms
 
-    def _splits(self, mu: float | None) -> Result:
+    def _admm(self, mu: float | None) -> Result:
         options, ridge = self._options, None
         if options.data == "root":
             if mu is None:
-                mu = self._root_weight()
-            # Bounds change its ridge little.  (It is not always the one that the weight was found with, which may
-            # not have settled: without noise that is far too small, and the splits would not either.)
-            misfit, rough = self._smooth(mu, root=True)[1]
-            ridge = mu * misfit / rough if misfit > 0 and rough > 0 else mu
+                mu = self._root_mu()
+            # Bounds change its ridge little.  (It is not always the ridge that mu was found with, which may not have
+            # converged: without noise that is far too small, and ADMM would not converge either.)
+            misfit, roughness = self._minimise_roughly(mu, root=True)[1]
+            ridge = mu * misfit / roughness if misfit > 0 and roughness > 0 else mu
         elif mu is None:
-            seen = self._seen()
-            mu = seen.ridge
+            estimate = self._estimate()
+            mu = estimate.ridge
             if options.prior != "gradient":
-                mu = seen.weight_of(str(options.prior), options.data, self._image.shift)
-        with self._workspaces.splits() as work:
+                mu = estimate.weight_of(str(options.prior), options.data, self._image.shift)
+        with self._workspaces.admm() as work:
             return admm.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
                 bounds=options.bounds, denoiser=self._denoiser, shift=self._image.shift, **self._common,
             )  # fmt: skip
 
-    def _lucy(self) -> Result:
-        least = 0.0
+    def _richardson_lucy(self) -> Result:
+        noise_norm = 0.0
         if self._options.tol > 0:
             # As much as the best smooth image leaves: less than the noise, of which any good one takes up a part.
-            least = self._smooth(self._seen().ridge, root=False)[1][0]
-        with self._workspaces.lucy() as work:
+            noise_norm = self._minimise_roughly(self._estimate().ridge, root=False)[1][0]
+        with self._workspaces.richardson_lucy() as work:
             return richardson_lucy.minimise(
                 work, self._planes, self._weights, None if self._image.start.kind == "image" else self._begin,
-                least=least, shift=self._image.shift, bounds=self._options.bounds, **self._common,
+                noise_norm=noise_norm, shift=self._image.shift, bounds=self._options.bounds, **self._common,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Memory of solvers that take two fused passes a step (CPU): estimates, residual, states and their records."""
+"""Workspace of solvers that take two fused passes a step (CPU): estimates, residual, optimiser state, record."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ..operators.buffers import Buffer, Scratch
 from ..operators.tiling import Grid, Halo
 
 
-class Buffers:
-    """Estimates, residual and states for two passes a step, and their record.
+class TwoPassWorkspace:
+    """Estimates, residual and state for two passes a step, and the record that the passes read.
 
-    `blurs` are one for all planes, or one each.  `states` images of the estimate's size belong to the
-    rule; a launch goes through `passes` passes.
+    `blurs` are one for all planes, or one each.  `states` images of the estimate's size are the optimiser's state;
+    a launch goes through some `passes` passes.
     """
 
+    device = "cpu"
+
     def __init__(self, blurs: list[Blur], planes: int, states: int, passes: int):
-        blur = blurs[0]
+        self.blurs, blur = blurs, blurs[0]
         rows, cols = blur.estimate_shape
         # Of one shape and path, so that windows and tiles are the same; a higher rank needs more scratch.
         forward, adjoint = max((each.filters for each in blurs), key=lambda pair: pair[0].work)
@@ -35,7 +37,7 @@ class Buffers:
         residuals = Buffer(grid, adjoint, halos["folded"].blocks)
         self.state = state = zeros(states * planes * rows * cols, blur.dtype)
         records = [np.array([each.filters[way].record for each in blurs]) for way in (0, 1)]
-        self._owned = residuals, state, blurs, records, halos
+        self._owned = residuals, records, halos
 
         step = self.step = np.zeros((), STEP)
         self.scratch.describe(step)
@@ -62,7 +64,7 @@ class Buffers:
         return pixels[:, top : top + height, left : left + width]
 
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
-        """Let `start` write the frame of the first estimate; beyond it its nearest pixels go on."""
+        """Let `start` write the frame of the first estimate; beyond it the frame's nearest pixels are repeated."""
         blur = self.blur
         start(self.frame)
         (top, left), beyond = blur.frame_corner, np.subtract(blur.estimate_shape, blur.image_shape)
@@ -72,7 +74,7 @@ class Buffers:
         self.fill_halo()
 
     def fill_halo(self) -> None:
-        """Write what the boundary says around the current estimate."""
+        """Write the boundary's pixels around the current estimate."""
         buffer = self._current()
         self.blur.filled.fill(buffer.memory, buffer.top, buffer.left)
 
@@ -80,8 +82,8 @@ class Buffers:
         first, second = self.estimates
         return first if first.address == self.step["here"] else second
 
-    def take(self, image: np.ndarray, weights: np.ndarray | None) -> None:
-        """Enter the image and its weights; they must live as long as the passes run."""
+    def set_image(self, image: np.ndarray, weights: np.ndarray | None) -> None:
+        """Enter the image and the weights of its pixels."""
         dtype = self.state.dtype
         pitch = row_pitch(image, dtype)
         if pitch is None or image.strides[0] % image.itemsize or weights is not None:
@@ -91,4 +93,4 @@ class Buffers:
         step["image"], step["image_pitch"] = image.ctypes.data, pitch
         step["image_plane"] = image.strides[0] // image.itemsize
         step["weights"] = 0 if weights is None else weights.ctypes.data
-        self._seen = image, weights
+        self._image_and_weights = image, weights  # the record has their addresses only

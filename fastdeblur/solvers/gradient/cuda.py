@@ -1,19 +1,16 @@
-"""Gradient descent on the GPU: `descent`, with its passes and what is between them on the device.
+"""Gradient descent's workspace and steps (CUDA).
 
-The host launches steps ahead and now and then looks how far they are; see `cuda.loop`.
+The host launches steps ahead and now and then reads how far they are; see `kernels/cuda/loop.py`.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...kernels.cpu.descent_loop import EXPLODED, LARGEST
-from ...kernels.cpu.objective import value
 from ...kernels.cpu.rules import ADAGRAD_START, KEEP, KEEP_SQUARE
 from ...kernels.cuda import device, loop, rules
 from ...kernels.cuda.device import launch, view
@@ -21,20 +18,19 @@ from ...kernels.cuda.passes import passes
 from ...kernels.cuda.shapes import ADDERS
 from ...kernels.cuda.sums import SUMS
 from ...operators.blur import Blur
-from ...operators.cuda import Operator
 from ...problem.start import spread_out
-from ...result import Result
-from ..common import State, bar, largest, unit_of, wants_stop
-from .solver import LEARNING_RATES, PATIENCE, RELAXATION
-
-STOP_REASONS = {loop.TOLERANCE: "tolerance", loop.STEPS: "max_iter", loop.DIVERGED: "diverged"}
+from ..protocols import Progress
+from .solver import STOP_REASONS, Parameters
 
 
-class CudaDescentWorkspace:
-    """The arrays of a descent on the device, and its launches."""
+class CudaGradientWorkspace:
+    """Estimates, residual, the optimiser's state and the iteration's scalars on the device, and the launches."""
 
-    def __init__(self, operator: Operator, planes: int, rule: str):
-        self.operator, dtype = operator, operator.dtype
+    device = "cuda"
+
+    def __init__(self, blurs: list[Blur], planes: int, rule: str):
+        self.blurs, self.operator, self._rule = blurs, blurs[0].operator_with(blurs), rule
+        operator, dtype = self.operator, self.operator.dtype
         shape, frame = (planes, *operator.estimate_shape), (planes, *operator.image_shape)
         self.x = device.zeros((2, *shape), dtype)
         self.residual = device.zeros(frame, dtype)
@@ -45,6 +41,9 @@ class CudaDescentWorkspace:
         self._views = {"x": view(self.x), "residual": view(self.residual[None]), "out": view(self.residual)}
         self._state_views = [view(state) for state in self._states]
         self._none = view(none)
+        self.most_steps = loop.HISTORY
+        # Which of both estimates was last reported, and how many iterates were.
+        self._version = self._reported = 0
         self.scalars = device.zeros(loop.SCALARS, np.float64)
         self.history = device.zeros(loop.HISTORY, np.float64)
         self._grid = operator.grid(planes, operator.estimate_shape)
@@ -52,44 +51,88 @@ class CudaDescentWorkspace:
         self._blocks = across * down * deep
         self._partials = view(device.zeros((self._blocks, SUMS), np.float64))
         self._totals = view(device.zeros((1, SUMS), np.float64))
-        self._scalars, self._history = view(self.scalars), view(self.history)
+        self._scalars_view, self._history_view = view(self.scalars), view(self.history)
         # Blurred by transforms, or to be folded, an image is taken from where it lies.
         self._forward = passes("loaded" if operator.path == "fft" else operator.path, dtype)
         self._back = passes("loaded" if operator.path == "fft" or operator.folds else operator.path, dtype)
         self._gradient = device.zeros(shape if operator.folds else (1, 1, 1), dtype)
         self._gradient_view, self._gradient_source = view(self._gradient), view(self._gradient[None])
 
-    def frame(self, version: int) -> Any:
-        """The part of an estimate that the image shows."""
+    @property
+    def frame(self) -> Any:
+        """The part of the last reported estimate that the image shows, planes x rows x cols."""
+        return self.frame_of(self._version)
+
+    def frame_of(self, version: int) -> Any:
+        """The frame of one of both estimates."""
         (top, left), (height, width) = self.operator.frame_corner, self.operator.image_shape
         return self.x[version, :, top : top + height, left : left + width]
 
     def begin(self, start: Callable[[Any], None]) -> None:
-        """Let `start` write the frame of the first estimate; beyond it its nearest pixels go on."""
+        """Begin with the estimate whose frame `start` writes, and the optimiser's first state."""
         for state in self._states:
             state[...] = self._first_state
-        start(self.frame(0))
+        self._version = 0
+        start(self.frame)
         spread_out(self.x[0], self.operator.frame_corner, self.operator.image_shape)
 
-    def take(self, image: Any, weights: Any, asked: np.ndarray) -> None:
-        """Enter the image and its weights, and what is asked of them."""
-        self._kept = image, weights
+    def set_image(self, image: Any, weights: Any) -> None:
+        """Enter the image and the weights of its pixels."""
+        self._image_and_weights = image, weights  # views do not keep them alive
         self._image = view(image)
         self._weights = self._none if weights is None else view(weights)
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Enter what the steps depend on, and let the iteration begin anew."""
+        dtype, asked = self.operator.dtype, np.zeros(loop.ASKED)
+        asked[loop.ROOT], asked[loop.MU] = parameters.root, parameters.mu
+        asked[loop.TOL], asked[loop.MAX_ITER] = parameters.tol, parameters.max_iter
+        asked[loop.UNIT], asked[loop.BRIGHTNESS] = parameters.unit, parameters.brightness
+        asked[loop.LEARNING_RATE], asked[loop.FOLLOW] = parameters.learning_rate, parameters.follow
+        asked[loop.RULE] = rules.NAMES.index(self._rule)
+        asked[loop.DATA_NORM], asked[loop.PRIOR_NORM] = parameters.data_norm, parameters.prior_norm
+        asked[loop.BLACK], asked[loop.ROUNDING] = parameters.black, parameters.rounding
+        asked[loop.KEEP], asked[loop.KEEP_SQUARE] = dtype.type(KEEP), dtype.type(KEEP_SQUARE)
+        asked[loop.EXPLODED], asked[loop.LARGEST] = EXPLODED, LARGEST
+        if parameters.bounds is not None:
+            asked[loop.BOUNDED], asked[loop.LOW], asked[loop.HIGH] = True, *parameters.bounds
         self._asked = view(device.put(asked))
+        scalars = np.zeros(loop.SCALARS)
+        scalars[loop.SCALE] = scalars[loop.MEAN_POWER] = scalars[loop.SQUARE_POWER] = scalars[loop.OPTIMALITY] = 1.0
+        self.scalars[...] = device.put(scalars)
+        self._reported = 0
+
+    def advance(self, limit: int) -> Progress:
+        """Launch `limit` steps and read how far they came; one that is taken back reports nothing."""
+        for _ in range(limit):
+            self.step()
+        scalars, history = device.to_host(self.scalars), device.to_host(self.history)
+        status, iteration = int(scalars[loop.STATUS]), int(scalars[loop.ITERATION])
+        # Without one that is taken back, or that has not been judged.
+        reported = iteration + (status not in (loop.RUNNING, loop.DIVERGED))
+        reported += int(status == loop.DIVERGED and iteration > 0)
+        before, self._reported, self._version = self._reported, reported, int(scalars[loop.SHOWN])
+        objectives = [float(history[k % loop.HISTORY]) for k in range(before, reported)]
+        return Progress(
+            objectives=objectives,
+            objective=objectives[-1] if objectives else float(scalars[loop.OBJECTIVE]),
+            optimality=float(scalars[loop.OPTIMALITY]),
+            passes=int(scalars[loop.PASSES]),
+            stop_reason=STOP_REASONS[status],
+        )
 
     def step(self) -> None:
-        """Launch both passes."""
+        """Launch both passes and what is between them."""
         operator, (blocks, threads) = self.operator, self._grid
         source, side = self._views["x"], operator.there if operator.path != "fft" else operator.to_frame
         tables = [side.rows_at, side.cols_at]
         if operator.path == "fft":
-            source, tables = view(side.transformed(source, self._scalars)[None]), operator.from_frame
+            source, tables = view(side.transformed(source, self._scalars_view)[None]), operator.from_frame
         launch(
-            self._forward.residual, blocks, threads, source, self._scalars, *side.weights, *tables, self._asked,
+            self._forward.residual, blocks, threads, source, self._scalars_view, *side.weights, *tables, self._asked,
             self._views["x"], self._image, self._weights, *operator.frame_corner, self._views["out"], self._partials,
         )  # fmt: skip
-        launch(loop.judge, 1, ADDERS, self._partials, self._blocks, self._scalars, self._asked, self._totals)
+        launch(loop.judge, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._asked, self._totals)
         source, side = self._views["residual"], operator.back
         tables = [side.rows_at, side.cols_at]
         if operator.folds:
@@ -98,96 +141,10 @@ class CudaDescentWorkspace:
         elif operator.path == "fft":
             source, tables = view(side.transformed(source, operator.plain)[None]), operator.identity
         launch(
-            self._back.update, blocks, threads, source, self._scalars, *side.weights, *tables, self._asked,
+            self._back.update, blocks, threads, source, self._scalars_view, *side.weights, *tables, self._asked,
             self._views["x"], *self._state_views, self._partials,
         )  # fmt: skip
         launch(
-            loop.report, 1, ADDERS, self._partials, self._blocks, self._scalars, self._asked, self._totals,
-            self._history,
+            loop.report, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._asked, self._totals,
+            self._history_view,
         )  # fmt: skip
-
-
-def minimise(
-    work: CudaDescentWorkspace,
-    blurs: list[Blur],
-    image: Any,
-    weights: Any,
-    start: Callable[[Any], None],
-    *,
-    rule: str,
-    root: bool,
-    mu: float,
-    bounds: tuple[float, float] | None,
-    learning_rate: float | None,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
-) -> Result:
-    """`descent.minimise` of planes on the device, in memory for that rule."""
-    entered, blur = time.perf_counter(), blurs[0]
-
-    def begin(out: Any) -> None:
-        start(out)
-        if bounds is not None:
-            out.clip(*bounds, out=out)
-
-    work.begin(begin)
-    brightest = max(largest(image), largest(work.frame(0)))
-    unit = unit_of(brightest)
-    full = brightest * math.sqrt(image.size)
-    black = float(value.py_func(root, mu, full, 0.0))
-    follow = rule == "gd" and learning_rate is None
-    asked = np.zeros(loop.ASKED)
-    asked[loop.ROOT], asked[loop.MU], asked[loop.TOL], asked[loop.MAX_ITER] = root, mu, tol, max_iter
-    asked[loop.UNIT], asked[loop.BRIGHTNESS] = unit, 1.0 if root else 1.0 / unit
-    asked[loop.LEARNING_RATE] = learning_rate or LEARNING_RATES.get(rule, RELAXATION)
-    asked[loop.FOLLOW], asked[loop.RULE] = follow, rules.NAMES.index(rule)
-    asked[loop.DATA_NORM] = max(each.norm() for each in blurs) ** 2 if follow else 0.0
-    asked[loop.PRIOR_NORM] = 4.0 * sum(n > 1 for n in blur.estimate_shape)
-    asked[loop.BLACK] = black
-    asked[loop.ROUNDING] = float(np.finfo(blur.dtype).eps) * (black if root else full)
-    asked[loop.KEEP], asked[loop.KEEP_SQUARE] = blur.dtype.type(KEEP), blur.dtype.type(KEEP_SQUARE)
-    asked[loop.EXPLODED], asked[loop.LARGEST] = EXPLODED, LARGEST
-    if bounds is not None:
-        asked[loop.BOUNDED], asked[loop.LOW], asked[loop.HIGH] = True, *bounds
-    work.take(image, weights, asked)
-    scalars = np.zeros(loop.SCALARS)
-    scalars[loop.SCALE] = scalars[loop.MEAN_POWER] = scalars[loop.SQUARE_POWER] = scalars[loop.OPTIMALITY] = 1.0
-    work.scalars[...] = device.put(scalars)
-
-    history: list[float] = []
-    limit, stopped = 1, False
-    with bar(progress, max_iter) as show:
-        while scalars[loop.STATUS] == loop.RUNNING and not stopped:
-            began = time.perf_counter()
-            for _ in range(limit):
-                work.step()
-            scalars = device.to_host(work.scalars)
-            took = time.perf_counter() - began
-            # Those that were reported: not one that is taken back, nor one that has not been judged.
-            reported = int(scalars[loop.ITERATION]) + (scalars[loop.STATUS] not in (loop.RUNNING, loop.DIVERGED))
-            reported += int(scalars[loop.STATUS] == loop.DIVERGED and scalars[loop.ITERATION] > 0)
-            new, objectives = len(history), device.to_host(work.history)
-            history += [float(objectives[k % loop.HISTORY]) for k in range(new, reported)]
-            show(max(len(history) - 1, 0))
-            if callback is None:
-                limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), 2 * limit, loop.HISTORY)
-            elif len(history) > max(new, 1):
-                shown = work.frame(int(scalars[loop.SHOWN]))
-                stopped = wants_stop(callback, len(history) - 1, history[-1], float(scalars[loop.OPTIMALITY]), shown)
-                stopped = stopped and scalars[loop.STATUS] == loop.RUNNING
-    objective = history[-1] if history else float(scalars[loop.OBJECTIVE])
-    return Result(
-        image=work.frame(int(scalars[loop.SHOWN])).copy(),
-        objective=objective,
-        history=np.array(history or [objective]),
-        n_iter=max(len(history) - 1, 0),
-        n_products=float(scalars[loop.PASSES]) / 2,
-        stop_reason="callback" if stopped else STOP_REASONS[int(scalars[loop.STATUS])],
-        optimality=float(scalars[loop.OPTIMALITY]),
-        mu=mu,
-        path=blur.path,
-        device="cuda",
-        seconds=time.perf_counter() - entered,
-    )

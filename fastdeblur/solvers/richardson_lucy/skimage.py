@@ -1,4 +1,4 @@
-"""Richardson-Lucy as scikit-image has it."""
+"""`fd.richardson_lucy`, a drop-in for scikit-image's `restoration.richardson_lucy`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from ... import validation
 from ...operators.blur import Blur
-from . import solver as poisson
+from .host import RichardsonLucyWorkspace
+from .solver import plain_steps
 
 
 def richardson_lucy(
@@ -81,8 +82,8 @@ def richardson_lucy(
         raise TypeError(f"clip must be True or False; got {clip!r}")
     steps = validation.integer("num_iter", num_iter, 1)
     least = 0.0 if filter_epsilon is None else validation.real("filter_epsilon", filter_epsilon, "at least 0")
-    work = poisson.LucyWorkspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
-    restored: np.ndarray = poisson.lucy(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
+    work = RichardsonLucyWorkspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
+    restored: np.ndarray = plain_steps(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
     if not np.isfinite(restored).all():
         validation.warn(f"the restored image is too large for {pixels.dtype}", RuntimeWarning)
     if clip:

@@ -1,10 +1,9 @@
-"""Photon noise: Richardson-Lucy [1]_, [2]_, normalised at the border, accelerated, and stopped at the noise.
+"""Richardson-Lucy [1]_, [2]_ for photon noise, accelerated and stopped at the noise: the driver, for both devices.
 
-A step multiplies the estimate by ``Aᵀ(w b / Ax) / Aᵀw``.  The division lets pixels that the image shows only in
-part, or not at all, take part as they should, whatever the boundary; it is what keeps the border
-free of artefacts.  Steps are taken from a point ahead of the estimate [3]_; where the likelihood
-is less there than before, from the estimate itself.  Any step from a point makes the likelihood no less, so
-it never falls.
+A step multiplies the estimate by ``Aᵀ(w b / Ax) / Aᵀw``.  The division by the sensitivity ``Aᵀw`` corrects pixels
+that the image shows only in part, or not at all, whatever the boundary: there are no artefacts at the border.  Steps
+are taken from a point ahead of the estimate [3]_; where the likelihood is less there than before, from the estimate
+itself.  No step lowers the likelihood of the point that it is taken from, so it never falls.
 
 References
 ----------
@@ -21,21 +20,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ...kernels.cpu.lucy import multiply, ratio
-from ...kernels.cpu.tiles import SINGLE_PASS, single_pass
-from ...kernels.runtime import tasks
 from ...kernels.runtime.arrays import module_of
-from ...kernels.runtime.tasks import Task
 from ...operators.blur import Blur
-from ...problem.objective import misfit
 from ...problem.start import spread_out
 from ...result import Result
-from ..common import State, bar, noise_of, unit_of, wants_stop
-from ..two_pass import Buffers
+from ..common import State, iterate, noise_of, unit_of
+from ..protocols import IterativeWorkspace
 
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
 LEAST_START = 1e-2
@@ -43,152 +37,103 @@ LEAST_START = 1e-2
 FLOOR = 1e-12
 # What rounding may take off the likelihood, relatively.
 ROUNDING = 3e-7
-
-
-class LucyWorkspace(Buffers):
-    """The buffers of gradient descent, and passes one at a time.
-
-    What it shares with its twin on a GPU, `cuda_poisson`, is what `minimise` and `lucy` use.
-    """
-
-    device = "cpu"
-
-    def __init__(self, blurs: list[Blur], planes: int):
-        super().__init__(blurs, planes, states=2, passes=2)
-        self._blurs = blurs
-        self._crew = np.zeros((), SINGLE_PASS)
-        self.scratch.describe_crew(self._crew)
-        self._crew["record"] = self.step.ctypes.data
-        shape = planes, *blurs[0].estimate_shape
-        # The last estimate before it was taken ahead, and 1 / (A^T w).
-        self.last, self.known = self.state.reshape(2, *shape)
-        self.unweighted = np.ones((planes, *blurs[0].image_shape), self.state.dtype)
-
-    def run(self, task: Task) -> np.ndarray:
-        """Go through the tiles of one pass; returns its sums."""
-        self._crew["task"] = task.address(self.state.dtype)
-        self.scratch.share()
-        tasks.launch(single_pass.address(), self._crew.ctypes.data, self.threads)
-        totals: np.ndarray = self.scratch.sums.sum(axis=0)
-        return totals
-
-    def shift(self, shift: np.ndarray) -> None:
-        """Enter what is added to the blurred estimate: as many planes and rows as there are, or one, all columns."""
-        step, itemsize = self.step, shift.itemsize
-        self._shift, step["shift"] = shift, shift.ctypes.data
-        step["shift_plane"], step["shift_pitch"] = (
-            shift.strides[axis] // itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
-        )
-
-    def ratio(self) -> np.ndarray:
-        """Divide the image by the blurred estimate; returns the sums of the likelihood and of the misfit."""
-        return self.run(ratio)
-
-    def multiply(self) -> np.ndarray:
-        """Take the step that follows; returns the sums of squares of the change and of the estimate."""
-        sums, step = self.run(multiply), self.step
-        step["here"], step["there"] = int(step["there"]), int(step["here"])
-        return sums
-
-    @property
-    def estimate(self) -> np.ndarray:
-        """The current estimate, planes x rows x cols."""
-        return self._current().pixels
-
-    def weigh(self, weights: np.ndarray | None) -> np.ndarray:
-        """Find 1 / (A^T w), 0 where that is nothing; returns the weights."""
-        weights = self.unweighted if weights is None else weights
-        for k, (heavy, out) in enumerate(zip(weights, self.known, strict=True)):
-            self._blurs[k % len(self._blurs)].run(heavy, out, adjoint=True)
-        nothing = self.known <= 1e-6 * float(self.known.max())
-        self.known[nothing] = np.inf
-        np.divide(1, self.known, out=self.known)
-        return weights
-
-    def begin_with_step(self, weighed: np.ndarray) -> None:
-        """Begin with A^T (w b) / A^T w."""
-        self.step["here"] = self.estimates[0].address
-        self.step["there"] = self.estimates[1].address
-        for k, (image, out) in enumerate(zip(weighed, self.last, strict=True)):
-            self._blurs[k % len(self._blurs)].run(image, out, adjoint=True)
-        np.multiply(self.last, self.known, out=self.estimate)
-
-    def return_to_last(self) -> None:
-        """Go back from ahead of the estimate to it."""
-        self.estimate[...] = self.last
-        self.fill_halo()
-
-    def misfit(self, image: np.ndarray, weights: np.ndarray, shift: np.ndarray | None) -> float:
-        """The objective of the current estimate."""
-        blurred = np.empty_like(self.unweighted)
-        for k, (pixels, result) in enumerate(zip(np.ascontiguousarray(self.estimate), blurred, strict=True)):
-            self._blurs[k % len(self._blurs)].run(pixels, result)
-        return misfit("poisson", blurred, image, weights, shift)
-
-    def ascend(
-        self,
-        tol: float,
-        allowed: float,
-        max_iter: int,
-        show: Callable[[int], Any],
-        stops: Callable[[int, float, float], bool] | None,
-    ) -> Course:
-        """Take steps until the change is at most `tol` or the misfit `allowed`; or `stops`, which sees each."""
-        likelihoods: list[float] = []
-        passes, behind, change, stop_reason = 0, 0, 1.0, ""
-        before = math.inf
-        while True:
-            iteration = len(likelihoods)
-            like, residual = self.ratio()[:2]
-            passes += 1
-            if iteration and like > before + ROUNDING * abs(before):
-                self.return_to_last()
-                behind = iteration
-                like, residual = self.ratio()[:2]
-                passes += 1
-            like = min(like, before)
-            before = like
-            likelihoods.append(like)
-            show(iteration)
-            if tol > 0 and iteration and (change <= tol or residual <= allowed):
-                stop_reason = "tolerance" if change <= tol else "noise"
-            elif iteration == max_iter:
-                stop_reason = "max_iter"
-            elif stops and iteration and stops(iteration, like, change):
-                stop_reason = "callback"
-            if stop_reason:
-                return Course(likelihoods, passes, change, stop_reason)
-            k = iteration - behind
-            self.step["rate"] = k / (k + 3.0)
-            moved, whole = self.multiply()[:2]
-            passes += 1
-            change = math.sqrt(moved / whole) if whole > 0 else 0.0
+# A sensitivity below this share of the largest is none.
+LEAST_SENSITIVITY = 1e-6
 
 
 @dataclass(frozen=True)
-class Course:
-    """How an ascent went: the likelihood's sums, in the solve's units, and the relative change of the last step."""
+class Parameters:
+    """What the steps depend on, beside the image, its weights and the shift.
 
-    likelihoods: list[float]
-    passes: int
-    change: float
-    stop_reason: str
+    Attributes
+    ----------
+    unit : float
+        Sums are of pixels times this.
+    low, high : float
+        Bounds of the estimate.
+    least_mean : float
+        Where the blurred estimate is less, it is not divided by: the quotient is 0.
+    measured : bool
+        Whether the likelihood and the misfit are computed.
+    tol, allowed_misfit : float
+        The steps stop when the change is at most `tol`, or the misfit, in units, at most that; with `tol` 0 at neither.
+    max_iter : int
+    """
+
+    unit: float
+    low: float
+    high: float
+    least_mean: float = 0.0
+    measured: bool = True
+    tol: float = 0.0
+    allowed_misfit: float = 0.0
+    max_iter: int = 0
+
+
+class RichardsonLucySteps(IterativeWorkspace, Protocol):
+    """What a workspace of Richardson-Lucy has.
+
+    `set_weights` comes first, then `begin` or `begin_with_step`, `set_image`, `set_shift` and `set_parameters`; then
+    `advance`, whose objectives are the likelihood's sums in units, and whose optimality is the relative change.
+    """
+
+    blur: Blur
+    device: str
+    #: The estimate before it was taken ahead, and 1 / (Aᵀ w), 0 where the image shows nothing.
+    last: Any
+    inverse_sensitivity: Any
+    #: Weights of 1.
+    ones: Any
+
+    @property
+    def estimate(self) -> Any:
+        """The current estimate, planes x rows x cols."""
+
+    def set_weights(self, weights: Any) -> Any:
+        """Compute the sensitivity; returns the weights, those of 1 for None."""
+
+    def begin(self, start: Callable[[Any], None]) -> None:
+        """Let `start` write the frame of the first estimate; beyond it the frame's nearest pixels are repeated."""
+
+    def begin_with_step(self, weighted: Any) -> None:
+        """Begin with Aᵀ(w b) / Aᵀw, which a step makes of an even estimate; `weighted` is w b."""
+
+    def fill_halo(self) -> None:
+        """Write the boundary's pixels around the current estimate, where they are stored."""
+
+    def set_image(self, image: Any, weights: Any) -> None:
+        """Enter the image and the weights of its pixels."""
+
+    def set_shift(self, shift: Any) -> None:
+        """Enter what is added to the blurred estimate: as many planes and rows as there are, or one, all columns."""
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Enter what the steps depend on, and let the iteration begin anew."""
+
+    def ratio(self) -> Any:
+        """Divide the image by the blurred estimate."""
+
+    def multiply(self) -> Any:
+        """Multiply the estimate, and take it ahead."""
+
+    def misfit(self, image: Any, weights: Any, shift: Any) -> float:
+        """The objective of the current estimate, in double precision."""
 
 
 def photons(image: np.ndarray, weights: np.ndarray) -> float:
-    """How many the image shows, weighted."""
+    """The weighted sum of an image: how many photons it shows."""
     if module_of(image) is np:
         return float(np.einsum("ijk,ijk->i", image, weights).sum(dtype=np.float64))
     return float((image * weights).sum(dtype=np.float64))
 
 
 def minimise(
-    work: LucyWorkspace,
+    work: RichardsonLucySteps,
     image: np.ndarray,
     weights: np.ndarray | None,
     start: Callable[[np.ndarray], None] | None,
     *,
-    least: float,
+    noise_norm: float,
     shift: np.ndarray | None = None,
     bounds: tuple[float, float] | None,
     max_iter: int,
@@ -198,61 +143,56 @@ def minimise(
 ) -> Result:
     """Maximise the likelihood of photon counts over planes of pixels.
 
-    With a `shift`, which has all columns and one or as many planes and rows as the image, that was subtracted from
-    the image, and is added to it and the blurred estimate again.
-    Without a `start` it is what a step makes of an even one: any noise that a start has would stay in it.
-    Stops too when the residual's norm, weighted, is at most `least`.  Everything else is as in `api.solve`,
+    A `shift` was subtracted from the image, and is added to it and to the blurred estimate again; it has all columns,
+    and one or as many planes and rows as the image.
+    Without a `start` the first estimate is what a step makes of an even one: noise of a start would stay.
+    Stops too when the residual's norm, weighted, is at most `noise_norm`.  Everything else is as in `api.solve`,
     and has been checked there; so is the result, but for its image, which is planes too.
     """
-    entered, step = time.perf_counter(), work.step
-    weights = work.weigh(weights)
+    entered = time.perf_counter()
+    weights = work.set_weights(weights)
     low, high = bounds or (0.0, math.inf)
     darkest = LEAST_START * float((image if shift is None else image.clip(0)).mean(dtype=np.float64))
     if start is not None:
         work.begin(start)
     else:
         work.begin_with_step(weights * image)
-        unseen = work.known == 0
-        if unseen.any():  # they stay as they are: what the image was filled with continues its surroundings
-            filled = module_of(image).zeros_like(work.known)
+        invisible = work.inverse_sensitivity == 0
+        if invisible.any():  # no step changes them: they continue their surroundings, as the filled image does
+            filled = module_of(image).zeros_like(work.inverse_sensitivity)
             (top, left), (height, width) = work.blur.frame_corner, work.blur.image_shape
             filled[:, top : top + height, left : left + width] = image
             spread_out(filled, work.blur.frame_corner, work.blur.image_shape)
-            work.estimate[unseen] = filled[unseen]
+            work.estimate[invisible] = filled[invisible]
     work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
     work.fill_halo()
     if shift is not None:
         image = (image + shift).clip(0)
-    work.take(image, weights)
+    work.set_image(image, weights)
     work.last[...] = work.estimate
     brightest = float(image.max())
     unit = unit_of(brightest)
-    step["unit"], step["low"], step["high"] = unit, low, high
-    step["least"], step["measured"] = 0.0, True
-    work.shift(max(FLOOR * brightest, 1e-37) + (module_of(image).zeros_like(image[:1, :1]) if shift is None else shift))
-    allowed = (least * unit) ** 2
-    if shift is not None and least > 0:  # what is not negative cannot follow the noise of a dark ground as far as that
+    floor = max(FLOOR * brightest, 1e-37)
+    work.set_shift(floor + (module_of(image).zeros_like(image[:1, :1]) if shift is None else shift))
+    allowed = (noise_norm * unit) ** 2
+    if shift is not None and noise_norm > 0:  # an estimate without negative pixels follows no noise of a dark ground
         allowed = max(allowed, (noise_of(image) * unit) ** 2 * float(weights.sum(dtype=np.float64)))
+    work.set_parameters(Parameters(unit, low, high, tol=tol, allowed_misfit=allowed, max_iter=max_iter))
     counts = photons(image, weights)
 
-    def objective(like: float) -> float:
-        return (like + math.log(unit) * unit * counts) / unit
+    def objective(likelihood: float) -> float:
+        return (likelihood + math.log(unit) * unit * counts) / unit
 
-    def stops(iteration: int, like: float, change: float) -> bool:
-        return callback is not None and wants_stop(callback, iteration, objective(like), change, work.frame)
-
-    with bar(progress, max_iter) as show:
-        course = work.ascend(tol, allowed, max_iter, show, stops if callback else None)
-    history = [objective(like) for like in course.likelihoods]
+    history, last = iterate(work, max_iter, callback, progress, objective)
     history[-1] = work.misfit(image, weights, shift)
     return Result(
         image=work.frame.copy(),
         objective=history[-1],
         history=np.array(history),
         n_iter=len(history) - 1,
-        n_products=course.passes / 2,
-        stop_reason=course.stop_reason,
-        optimality=course.change,
+        n_products=last.passes / 2,
+        stop_reason=last.stop_reason,
+        optimality=last.optimality,
         mu=0.0,
         path=work.blur.path,
         device=work.device,
@@ -260,21 +200,19 @@ def minimise(
     )
 
 
-def lucy(work: LucyWorkspace, image: np.ndarray, num_iter: int, least: float) -> np.ndarray:
-    """Plain steps from an even gray, without normalisation, as scikit-image takes them.
+def plain_steps(work: RichardsonLucySteps, image: np.ndarray, num_iter: int, least_mean: float) -> np.ndarray:
+    """The estimate after plain steps from an even gray, without normalisation, as scikit-image takes them.
 
-    Where the blurred estimate is less than `least`, it is not divided by.
+    Where the blurred estimate is less than `least_mean`, it is not divided by.
     """
-    step = work.step
-    work.known[...] = 1
+    work.inverse_sensitivity[...] = 1
     work.begin(lambda out: out.fill(0.5))
-    work.take(image, work.unweighted)
-    step["unit"], step["low"], step["high"] = 1.0, -math.inf, math.inf
-    step["least"], step["measured"], step["rate"] = least, False, 0.0
-    work.shift(np.full_like(image[:1, :1], FLOOR))
-    with np.errstate(over="ignore"):  # of sums that nobody asks for
+    work.set_image(image, work.ones)
+    work.set_shift(np.full_like(image[:1, :1], FLOOR))
+    work.set_parameters(Parameters(1.0, -math.inf, math.inf, least_mean, measured=False))
+    with np.errstate(over="ignore"):  # of sums that are not used
         for _ in range(num_iter):
             work.ratio()
             work.multiply()
-    restored: np.ndarray = work.frame[...].copy()
+    restored: np.ndarray = work.frame.copy()
     return restored
