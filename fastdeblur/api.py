@@ -1,4 +1,4 @@
-"""The functions that users call: check, promote, choose; the rest is below."""
+"""The public functions `convolve`, `deblur`, `solve` and `warmup`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .kernels.runtime import tasks
 from .kernels.runtime.arrays import on_gpu
 from .operators.blur import Blur, convolved
 from .operators.paths import PATHS
+from .problem.options import options_in
 from .result import Result
 
 
@@ -344,18 +345,12 @@ def solve(
     True
     """
     began = time.perf_counter()
+    options = options_in(locals())
     engine = engine_for(device)
     if not isinstance(psf, Blur):
         validation.psf_dimensions(psf, channel_axis)
-    taken = engine.accept(image, channel_axis)
-    deblurrer = Deblurrer(
-        psf, np.shape(taken.given),
-        data=data, prior=prior, mu=mu, boundary=boundary, weights=weights, bounds=bounds,
-        background=background, read_noise=read_noise, channel_axis=channel_axis,
-        solver=solver, learning_rate=learning_rate, max_iter=max_iter, tol=tol, init=init, seed=seed, path=path,
-        device=device, workers=workers, callback=callback, progress=progress,
-    )  # fmt: skip
-    return deblurrer._solve(taken, began)
+    accepted = engine.accept(image, channel_axis)
+    return Deblurrer(psf, np.shape(accepted.given), **options)._solve(accepted, began)
 
 
 def warmup() -> None:

@@ -1,4 +1,4 @@
-"""Restoration as something to keep: what depends on psf, shape and options is made once."""
+"""Class `Deblurrer`: what depends on psf, shape and options is made once, for many images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 
 from . import validation
 from .engines.devices import engine_for
-from .engines.pickles import options_of, start_of
+from .engines.pickles import options_of_0_1_0, start_of
 from .engines.workspaces import HostWorkspaces
 from .hygiene import warn_of, without_border
 from .kernels.runtime.arrays import module_of
 from .operators.blur import Blur
-from .operators.boundary import BOUNDARIES
 from .problem.background import checked_background, without_background
 from .problem.image import Image
-from .problem.options import called, checked
+from .problem.options import SOLVE, called, checked, options_in, options_of
 from .problem.start import starter
 from .problem.weights import checked_weights, weighed
 from .result import Result
@@ -102,38 +101,43 @@ class Deblurrer:
         callback: Callable[[Any], Any] | None = None,
         progress: bool = False,
     ):
-        self._options = checked(
-            data, prior, mu, bounds, solver, learning_rate, max_iter, tol, callback, progress, read_noise
-        )
-        self._channel_axis = channel_axis
+        self._build(psf, shape, options_in(locals()))
+        for array in self.psfs:
+            warn_of(array)
+
+    @classmethod
+    def _silent(cls, psf: Any, shape: Any, **options: Any) -> Deblurrer:
+        """One that does not warn of its psf: the caller has."""
+        deblurrer = cls.__new__(cls)
+        deblurrer._build(psf, shape, {name: option.default for name, option in options_of(SOLVE).items()} | options)
+        return deblurrer
+
+    def _build(self, psf: Any, shape: Any, options: dict[str, Any]) -> None:
+        self._options = checked(options)
+        self._channel_axis = channel_axis = options["channel_axis"]
         if not isinstance(psf, Blur):
             validation.psf_dimensions(psf, channel_axis)
         self.shape = _shape(shape, channel_axis)
-        validation.choice("boundary", boundary, BOUNDARIES)
-        self._options.check_path(path)
         self._psf = psf if isinstance(psf, Blur) else psfs_of(psf, self.shape, channel_axis)
-        self._engine = engine_for(device)
-        self._operation = {"boundary": boundary, "path": path, "device": device, "workers": validation.workers(workers)}
+        self._engine = engine_for(options["device"])
+        self._operation = {name: options[name] for name in ("boundary", "path", "device", "workers")}
+        self._operation["workers"] = validation.workers(options["workers"])
+        weights, background, init = (options[name] for name in ("weights", "background", "init"))
         with self._engine.current(weights):
             self._weights = None if weights is None else checked_weights(weights, self.shape, channel_axis).copy()
         with self._engine.current(background):
-            found = checked_background(background, self.shape, channel_axis)
-            self._background = found if isinstance(found, float) else found.copy()
+            checked_one = checked_background(background, self.shape, channel_axis)
+            self._background = checked_one if isinstance(checked_one, float) else checked_one.copy()
         with self._engine.current(init):
-            self._start = starter(init, seed, self.shape, channel_axis)
+            self._start = starter(init, options["seed"], self.shape, channel_axis)
         self._workspaces: dict[np.dtype[Any], HostWorkspaces] = {}
         for array in self.psfs:
-            self._hint(array)
             self._options.check_psf(array)
 
     @property
     def psfs(self) -> list[np.ndarray]:
         """The psf, or those of the channels."""
         return [self._psf.psf] if isinstance(self._psf, Blur) else self._psf
-
-    def _hint(self, psf: np.ndarray) -> None:
-        """Warn of a psf that looks like a mistake."""
-        warn_of(psf)
 
     def solve(
         self,
@@ -179,12 +183,24 @@ class Deblurrer:
             If the result should not be trusted, as `fastdeblur.solve`.
         """
         began = time.perf_counter()
-        taken = self._engine.accept(image, self._channel_axis)
-        if np.shape(taken.given) != self.shape:
-            raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(taken.given))}")
-        return self._solve(taken, began, init, weights, background, called("callback", callback), out)
+        accepted = self._accept(image)
+        return self._solve(accepted, began, init, weights, background, called("callback", callback), out)
 
-    def _solve(
+    def _accept(self, image: Any) -> Image:
+        """A caller's image, which has the right shape."""
+        accepted = self._engine.accept(image, self._channel_axis)
+        if np.shape(accepted.given) != self.shape:
+            raise ValueError(f"image must have the shape {self.shape}; its shape is {tuple(np.shape(accepted.given))}")
+        return accepted
+
+    def _solve(self, image: Image, *arguments: Any) -> Result:
+        """`solve` of an accepted image of the right shape, with warnings."""
+        result, doubts = self._solve_silently(image, *arguments)
+        if doubts:
+            validation.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)
+        return result
+
+    def _solve_silently(
         self,
         image: Image,
         began: float,
@@ -193,8 +209,8 @@ class Deblurrer:
         background: Any = None,
         callback: Any = None,
         out: Any = None,
-    ) -> Result:
-        """`solve` of an accepted image of the right shape."""
+    ) -> tuple[Result, list[str]]:
+        """`solve` of an accepted image of the right shape, and reasons to doubt the result."""
         engine = self._engine
         with engine.current(image.given):
             image = self._ready(image, init, weights, background)
@@ -207,10 +223,10 @@ class Deblurrer:
                 engine.checked_denoiser(self._options.denoiser, image),
             )
             result = finite(result, image)
-            if doubts and result.stop_reason not in ("callback", "diverged"):
-                self._tell(doubts)
+            if result.stop_reason in ("callback", "diverged"):
+                doubts = []
             restored = engine.give_back(image, result.image, out)
-        return replace(result, image=restored, seconds=time.perf_counter() - began)
+        return replace(result, image=restored, seconds=time.perf_counter() - began), doubts
 
     def _ready(self, image: Image, init: Any, weights: Any, background: Any) -> Image:
         """An accepted image with its start and weights, without its background."""
@@ -230,14 +246,11 @@ class Deblurrer:
 
     def _workspaces_for(self, planes: np.ndarray) -> HostWorkspaces:
         """Operators and memory for images of a dtype, made when the first one comes."""
-        found = self._workspaces.get(planes.dtype)
-        if found is None:
+        workspaces = self._workspaces.get(planes.dtype)
+        if workspaces is None:
             made = self._engine.workspaces(self._psf, planes, self._options, self._operation)
-            found = self._workspaces.setdefault(planes.dtype, made)
-        return found
-
-    def _tell(self, doubts: list[str]) -> None:
-        validation.warn(f"the result may be wrong: {'; '.join(doubts)}", UserWarning)
+            workspaces = self._workspaces.setdefault(planes.dtype, made)
+        return workspaces
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and other processes make their own workspaces: those hold addresses.
@@ -246,7 +259,7 @@ class Deblurrer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_place" in state:  # of version 0.1.0
             state = state | {"_engine": state["_place"], "_start": start_of(state["_start"]), "_workspaces": {}}
-            state["_options"] = options_of(state["_options"])
+            state["_options"] = options_of_0_1_0(state["_options"])
             del state["_place"], state["_tools"]
         self.__dict__.update(state)
 

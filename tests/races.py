@@ -37,7 +37,7 @@ STATES = ["nothing", "old", "orphan", "unfinished", "swapping"]
 PATIENCE, TILE = 5.0, 0.004
 
 _race = threading.local()
-_solve = tile_solver.Solver.__call__
+_solve = tile_solver.TileSolver.__call__
 
 
 def deblurred(out, mu):
@@ -154,7 +154,7 @@ def races(kind, count, seed, suffixes=SUFFIXES):
     chance, wanted = random.Random(seed), {mu: deblurred(None, mu) for mu in MUS}
     cases = itertools.cycle(itertools.product(STATES, [True, False], suffixes))
     runners = Threads() if kind == "threads" else Processes()
-    tile_solver.Solver.__call__ = slowly
+    tile_solver.TileSolver.__call__ = slowly
     seconds = math.inf  # of a run that is not disturbed
     try:
         for state, together, suffix in itertools.islice(cases, count):
@@ -182,7 +182,7 @@ def races(kind, count, seed, suffixes=SUFFIXES):
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     finally:
-        tile_solver.Solver.__call__ = _solve
+        tile_solver.TileSolver.__call__ = _solve
         runners.close()
 
 
@@ -194,7 +194,7 @@ def main():
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        tile_solver.Solver.__call__ = slowly
+        tile_solver.TileSolver.__call__ = slowly
         work()
         return
     failures = 0

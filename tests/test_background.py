@@ -236,7 +236,7 @@ def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, 
     sky, out = np.lib.format.open_memmap(tmp_path / "sky.npy", "r+"), tmp_path / "out.npy"
     options = options | {"mu": 0.1, "max_iter": 2, "tol": 0, "tile": 30, "halo": 10}
     monkeypatch.setattr(sampling, "CROP", 16)
-    solve, solved = tiles.Solver.__call__, []
+    solve, solved = tiles.TileSolver.__call__, []
 
     def stopping(*arguments):
         solved.append(None)
@@ -245,7 +245,7 @@ def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, 
         return solve(*arguments)
 
     with monkeypatch.context() as context:
-        context.setattr(tiles.Solver, "__call__", stopping)
+        context.setattr(tiles.TileSolver, "__call__", stopping)
         with pytest.raises(KeyboardInterrupt):
             fd.deblur_large(raw, PSF, out, background=sky, **options)
     other, name = {"background": sky}, "background"

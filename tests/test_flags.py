@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fastdeblur.cli import deblur
 from fastdeblur.cli import main as cli
 from fastdeblur.io import files
 from fastdeblur.large import plan
+from fastdeblur.problem.options import FLAG, LARGE, OPTIONS, SOLVE, options_of
 
 PSF = "gaussian:5:1"
 
@@ -32,16 +34,33 @@ def folder(tmp_path):
     return tmp_path
 
 
-def flags():
+@pytest.mark.parametrize(
+    ("function", "taker", "documented"),
+    [(fd.solve, SOLVE, fd.solve), (fd.Deblurrer.__init__, SOLVE, None), (fd.deblur_large, LARGE, fd.deblur_large)],
+)
+def test_signatures_and_docstrings_have_the_options_that_are_declared(function, taker, documented):
+    parameters = inspect.signature(function).parameters.values()
+    found = [(each.name, each.annotation, each.default) for each in parameters if each.kind is each.KEYWORD_ONLY]
+    declared = options_of(taker)
+    assert found == [(name, option.type, option.default) for name, option in declared.items()]
+    if documented:
+        section = re.search(r"Parameters\n-+\n(.*?)\n\n\w+\n---", inspect.getdoc(documented), re.DOTALL)[1]
+        told = [name for names in re.findall(r"^(\w.*?)(?: : .*)?$", section, re.M) for name in names.split(", ")]
+        assert set(told) == set(declared) | {each.name for each in parameters if each.kind is not each.KEYWORD_ONLY}
+
+
+def test_the_command_has_the_flags_that_are_declared():
     parser = argparse.ArgumentParser()
     deblur.add(parser.add_subparsers())
-    chosen = parser._subparsers._group_actions[0].choices["deblur"]._actions
-    return {each.dest for each in chosen}
-
-
-def test_every_option_of_solve_is_a_flag():
-    options = set(inspect.signature(fd.solve).parameters) - {"channel_axis", "callback"}
-    assert options <= flags()
+    flags = {each.dest: each for each in parser._subparsers._group_actions[0].choices["deblur"]._actions}
+    for name, option in options_of(FLAG).items():
+        assert flags[name].help.startswith(option.doc)
+        assert name == "init" or list(flags[name].choices or ()) == [choice or "none" for choice in option.choices]
+        # The library's defaults are the command's, unless a line says them.
+        assert flags[name].default in (None, option.default)
+    others = set(OPTIONS) - set(options_of(FLAG))
+    assert others == {"channel_axis", "callback", "tile", "halo"}
+    assert not others & set(flags)
 
 
 @pytest.mark.parametrize(

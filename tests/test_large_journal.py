@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -35,7 +36,7 @@ def beside(out, what):
 
 def interrupted(monkeypatch, out, count=4, error=KeyboardInterrupt, source=IMAGE):
     """Stop a run when so many tiles have been solved."""
-    solve, solved = tile_solver.Solver.__call__, []
+    solve, solved = tile_solver.TileSolver.__call__, []
 
     def stopping(*arguments):
         solved.append(None)
@@ -44,7 +45,7 @@ def interrupted(monkeypatch, out, count=4, error=KeyboardInterrupt, source=IMAGE
         return solve(*arguments)
 
     with monkeypatch.context() as context:
-        context.setattr(tile_solver.Solver, "__call__", stopping)
+        context.setattr(tile_solver.TileSolver, "__call__", stopping)
         with pytest.raises(error):
             fd.deblur_large(source, PSF, out, **OPTIONS)
 
@@ -109,14 +110,25 @@ def test_a_source_that_fails_in_the_middle(tmp_path, wanted, suffix):
     np.testing.assert_array_equal(read(out), wanted)
 
 
+def test_the_identity_of_a_job_is_what_journals_have():
+    """Another one, and runs that were interrupted by an earlier version would not go on."""
+    options = DEFAULTS | {"prior": "tv", "bounds": (0, None), "channel_axis": -1, "tile": 40, "workers": 1}
+    work = job.Job(readers.of_array(np.ones((90, 100, 3), np.float32)), None, np.full((3, 3), 1 / 9), options)
+    assert work.plan.identity() == {
+        "psf": "13bcdfa34e696fecee421bb369566402cb88e111229826e97e22bc697be332dd", "data": "squares", "prior": "tv",
+        "mu": None, "bounds": [0.0, math.inf], "read_noise": 0.0, "max_iter": 300, "tol": 1e-4, "boundary": "unknown",
+        "path": "auto", "channel_axis": 2, "tile": (40, 40), "halo": None, "max_memory": None,
+    }  # fmt: skip
+
+
 KILLED = """
 import sys, time, numpy as np, fastdeblur as fd
-from fastdeblur.large import tiles
-solve = tiles.Solver.__call__
+from fastdeblur.large import tile_solver as tiles
+solve = tiles.TileSolver.__call__
 def slowly(*arguments):
     time.sleep(0.05)
     return solve(*arguments)
-tiles.Solver.__call__ = slowly
+tiles.TileSolver.__call__ = slowly
 psf = fd.psf.gaussian(3, 0.7)
 fd.deblur_large(sys.argv[1], psf, sys.argv[2], prior="tv", mu=0.01, max_iter=2, tol=0, tile=40)
 """

@@ -122,7 +122,7 @@ def test_chunks_that_cannot_be_put_together_are_warned_of():
     few = fd.deblur_large(da.from_array(image, chunks=(64, 64)), psf, tile=64, **asked)
     with pytest.warns(UserWarning, match=r"halo of 32 px is smaller than the \d+ px needed: at seams .* Increase tile"):
         few.compute()
-    need = plan_of(image.shape, image.dtype, psf, weighted=False, **DEFAULTS | asked).need((136, 64), False)
+    need = plan_of(image.shape, image.dtype, psf, DEFAULTS | asked, weighted=False).need((136, 64), False)
     little = fd.deblur_large(da.from_array(image, chunks=(64, 64)), psf, max_memory=need, **asked)
     assert little.chunks[0][0] < 200
     with pytest.warns(UserWarning, match="px needed: at seams .* Increase tile, max_memory or mu"):

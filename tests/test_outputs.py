@@ -39,7 +39,7 @@ def wanted():
 @contextlib.contextmanager
 def at_tile(number, act):
     """Do something before a tile is solved."""
-    solve, solved = tile_solver.Solver.__call__, []
+    solve, solved = tile_solver.TileSolver.__call__, []
 
     def acting(*arguments):
         solved.append(None)
@@ -47,11 +47,11 @@ def at_tile(number, act):
             act()
         return solve(*arguments)
 
-    tile_solver.Solver.__call__ = acting
+    tile_solver.TileSolver.__call__ = acting
     try:
         yield
     finally:
-        tile_solver.Solver.__call__ = solve
+        tile_solver.TileSolver.__call__ = solve
 
 
 def stop():

@@ -226,13 +226,13 @@ def test_another_job_waits_beside(tmp_path, capsys, monkeypatch):
 SLOW = """
 import sys, time
 from fastdeblur.cli import main as cli
-from fastdeblur.large import plan, tiles
+from fastdeblur.large import plan, tile_solver as tiles
 plan.CODE = 0
-solve = tiles.Solver.__call__
+solve = tiles.TileSolver.__call__
 def slowly(*arguments):
     time.sleep(0.1)
     return solve(*arguments)
-tiles.Solver.__call__ = slowly
+tiles.TileSolver.__call__ = slowly
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -21,11 +21,7 @@ from ..io import axes, files, missing, pixels, tiff_layout, uncertainty, zarr_re
 from ..io.metadata import Metadata, lead_of
 from ..io.source import Source
 from ..large.job import Account
-from ..operators.blur import DEVICES
-from ..operators.boundary import BOUNDARIES
-from ..operators.paths import PATHS
-from ..problem.objective import DATA
-from ..problem.options import SOLVERS
+from ..problem.options import OPTIONS
 from ..problem.start import STARTS
 from ..result import Result
 from . import deblur_tiled, psf_spec
@@ -71,14 +67,13 @@ has a page for each channel), or one of
   box:5, box:3x5    size
   airy:2.5:15       radius of the first dark ring, then size
 """
-# Options of `solve` that are flags of the same name, and handed over as they are.
+# Flags that are handed over as they are.
 SAME = (
     "mu", "data", "boundary", "bounds", "solver", "learning_rate", "max_iter", "tol", "seed", "path", "device",
     "workers",
 )  # fmt: skip
 # The automatic weight of the first page, for all pages.
 ONCE = "auto-once"
-MU_HELP = "weight of the prior, auto, or auto-once: found on the first page, for all (default: %(default)s)"
 # What pixels may be written as.
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 
@@ -117,13 +112,8 @@ def add(commands: Any) -> None:
         help="what the axes of a TIFF, FITS, .npy or .zarr are, as TZCYX or YXC, whatever the file says: T, C and Z "
         "before YX count pages, C or S after YX is of channels; a size may follow T, C and Z",
     )
-    parser.add_argument(
-        "--max-memory",
-        default="1GB",
-        metavar="SIZE",
-        help="what may be used: bytes, or such as 300MB or 2GiB; an image that needs more is deblurred tile by tile "
-        "(default: %(default)s)",
-    )
+    more, default = "; an image that needs more is deblurred tile by tile", OPTIONS["max_memory"].default
+    _flag(parser, "max_memory", more, default=default, metavar="SIZE")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -138,28 +128,20 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--fill", action="store_true", help="write estimates of missing pixels instead of the pixels")
     parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
-    parser.add_argument("--progress", action="store_true", help="show a progress bar")
+    parser.add_argument("--progress", action="store_true", help=OPTIONS["progress"].doc)
 
     solve = parser.add_argument_group("what is minimised")
-    solve.add_argument("--mu", type=_mu, default="auto", help=MU_HELP)
-    solve.add_argument(
-        "--data", choices=DATA, help="how misfit is counted (default: root, or squares with a prior of its own)"
-    )
-    solve.add_argument(
-        "--prior",
-        choices=("gradient", "tv", "sparse", "none"),
-        help="what is expected of a sharp image (default: gradient; poisson goes with tv and none)",
-    )
+    _flag(solve, "mu", ", auto-once on the first page, for all", type=_mu, default=OPTIONS["mu"].default)
+    _flag(solve, "data")
+    _flag(solve, "prior")
     solve.add_argument(
         "--channels",
         choices=("joint", "separate"),
         default="joint",
         help="whether colours are one problem with one weight, or each has its own (default: %(default)s)",
     )
-    solve.add_argument("--boundary", choices=BOUNDARIES, help="what lies outside the frame (default: unknown)")
-    solve.add_argument(
-        "--weights", metavar="FILE", help="an image of the pixels' weights, for all pages; 0 ignores a pixel"
-    )
+    _flag(solve, "boundary")
+    _flag(solve, "weights", ": an image, for all pages", metavar="FILE")
     solve.add_argument(
         "--weights-are",
         choices=uncertainty.KINDS,
@@ -174,37 +156,35 @@ def add(commands: Any) -> None:
         help="ignore pixels that are at least this (default: the largest of their type in any channel where --transfer "
         "undoes a curve, else none)",
     )
-    solve.add_argument(
-        "--bounds",
-        type=_bound,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="between which pixels must be; none is no bound (default: 0 none where --transfer undoes a curve)",
-    )
-    solve.add_argument(
-        "--background",
-        type=_background,
-        metavar="VALUE|FILE",
-        help="what there was beside the blurred image, as the sky: a number, or an image for all pages",
-    )
-    solve.add_argument(
-        "--read-noise",
-        type=float,
-        metavar="SIGMA",
-        help="standard deviation of what reading added to counts of photons",
-    )
+    in_light = "; none is no bound (default: 0 none where --transfer undoes a curve)"
+    _flag(solve, "bounds", in_light, type=_bound, nargs=2, metavar=("LOW", "HIGH"))
+    _flag(solve, "background", ": a number, or an image for all pages", type=_background, metavar="VALUE|FILE")
+    _flag(solve, "read_noise", metavar="SIGMA")
 
     how = parser.add_argument_group("how")
-    how.add_argument("--solver", choices=SOLVERS, help="how to minimise (default: auto)")
-    how.add_argument("--learning-rate", type=float, metavar="RATE", help="length of a gradient step")
-    how.add_argument("--max-iter", type=int, metavar="N", help="most iterations")
-    how.add_argument("--tol", type=float, metavar="T", help="stop at this optimality; 0 never does")
-    how.add_argument("--init", metavar="START", help=f"{', '.join(STARTS)}, or a file: where to start (default: image)")
-    how.add_argument("--seed", type=int, metavar="N", help="of --init normal")
-    how.add_argument("--path", choices=("auto", *PATHS), help="how to compute the blur (default: auto)")
-    how.add_argument("--device", choices=DEVICES, help="where to compute (default: cpu)")
-    how.add_argument("--workers", type=int, metavar="N", help="most threads")
+    _flag(how, "solver")
+    _flag(how, "learning_rate", metavar="RATE")
+    _flag(how, "max_iter", metavar="N")
+    _flag(how, "tol", metavar="T")
+    _flag(how, "init", f": {', '.join(STARTS)}, or a file", choices=None, metavar="START")
+    _flag(how, "seed", metavar="N")
+    _flag(how, "path")
+    _flag(how, "device")
+    _flag(how, "workers", metavar="N")
     parser.set_defaults(run=run)
+
+
+def _flag(group: Any, name: str, more: str = "", **given: Any) -> None:
+    """Add the flag of an option, as it is declared; `more` is what its help says beside that.
+
+    Flags that are not used are None, so that the library's defaults are the command's.
+    """
+    option = OPTIONS[name]
+    default = "" if option.default is None else f" (default: {option.default})"
+    kinds = {"float": float, "float | None": float, "int | None": int}
+    choices = ["none" if choice is None else choice for choice in option.choices] or None
+    given = {"type": kinds.get(option.type, str), "choices": choices, "help": f"{option.doc}{more}{default}"} | given
+    group.add_argument(f"--{name.replace('_', '-')}", **given)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ from ..problem.options import Options
 from ..problem.start import Start
 from .host import HostEngine as OnHost
 
-__all__ = ["OnHost", "options_of", "start_of"]
+__all__ = ["OnHost", "options_of_0_1_0", "start_of"]
 
 METHODS = {"splits": "admm", "lucy": "richardson_lucy"}
 
 
-def options_of(options: Options) -> Options:
+def options_of_0_1_0(options: Options) -> Options:
     """The options with their method by its name of today."""
     return replace(options, method=METHODS.get(options.method, options.method))
 
@@ -22,9 +22,9 @@ def options_of(options: Options) -> Options:
 def start_of(function: Any) -> Start:
     """The start that was one of the functions below, or one of them with its arguments."""
     given = getattr(function, "args", ())
-    if len(given) == 2:
-        return Start("normal", *given)
-    return Start("array", planes=given[0]) if given else Start("zeros" if function is _zeros else "image")
+    if given:
+        return Start("normal", *given) if len(given) == 2 else Start("array", planes=given[0])
+    return Start("zeros" if function.__name__ == "_zeros" else "image")
 
 
 def from_image() -> None: ...

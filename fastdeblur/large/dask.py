@@ -16,25 +16,26 @@ from . import sampling
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import in_parts
 from .sampling import Found
-from .tile_solver import Solver
+from .tile_solver import TileSolver
 from .windows import Grid, grid_of
 
 # Shapes of windows for which a process keeps memory: those inside, and at two borders and a corner.
 KEPT = 4
 
 
-def deblur(source: Any, psf: Any, out: Any, weights: Any, background: Any, asked: dict[str, Any]) -> Any:
+def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
     """A Dask array of the restored image; its chunks are the tiles."""
     import dask.array as da
 
     if out is not None:
         raise ValueError("out must be None for a Dask array: nothing is computed yet (see its to_zarr and store)")
-    if asked["progress"]:
+    if options["progress"]:
         raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
     _check_chunks("source", source)
-    plan = plan_of(source.shape, source.dtype, psf, weighted=weights is not None, background=background, **asked)
+    weights, background = options["weights"], options["background"]
+    plan = plan_of(source.shape, source.dtype, psf, options, weights is not None, background)
     source, level, around = _without(source, background, plan)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
@@ -232,11 +233,11 @@ def _solve(
     return np.ascontiguousarray(plan.joined(tile))
 
 
-_solvers: dict[Any, Solver] = {}
+_solvers: dict[Any, TileSolver] = {}
 _turn = threading.Lock()
 
 
-def _solver_for(plan: Plan, found: Found | None) -> Solver:
+def _solver_for(plan: Plan, found: Found | None) -> TileSolver:
     """The solver of this process for a plan: tasks come with copies of the plan."""
     if plan.options.denoiser is not None:  # which cannot be compared
         return plan.solver(found, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
+from ..problem.options import LARGE, options_in, options_of
 from ..result import Result
 from ..solvers.common import bar
 from . import readers, sampling, scratch, targets
@@ -23,7 +23,7 @@ from .journal import Journal
 from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import Readable
 from .sampling import Found
-from .tile_solver import Solver
+from .tile_solver import TileSolver
 from .windows import Grid, Window, grid_of
 from .writers import Identity, Writable, checksum, checksum_of
 
@@ -143,26 +143,21 @@ def deblur_large(
     >>> bool(abs(tiles - whole).max() < 1e-3)
     True
     """
-    asked: dict[str, Any] = {
-        "data": data, "prior": prior, "mu": mu, "boundary": boundary, "bounds": bounds, "channel_axis": channel_axis,
-        "read_noise": read_noise,
-        "max_iter": max_iter, "tol": tol, "path": path, "workers": workers, "max_memory": max_memory, "tile": tile,
-        "halo": halo, "progress": progress,
-    }  # fmt: skip
+    options = options_in(locals())
     if is_dask(source):
         from . import dask as lazy
 
-        return lazy.deblur(source, psf, out, weights, background, asked)
+        return lazy.deblur(source, psf, out, options)
     with ExitStack() as stack:
         readable = stack.enter_context(readers.opened(source))
         weighed = None if weights is None else stack.enter_context(readers.opened(weights, "weights"))
-        level = background
+        sources = [readable] if weighed is None else [readable, weighed]
         if readers.is_image(background):
-            level = stack.enter_context(readers.opened(background, "background"))
-        job = Job(readable, weighed, psf, asked, targets.folder_of(out), level)
+            background = stack.enter_context(readers.opened(background, "background"))
+            sources.append(background)
+        job = Job(readable, weighed, psf, options, targets.folder_of(out), background)
         stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
-        sources = [each for each in (readable, weighed, level) if each is not None and each is not background]
         targets.check(out, sources, shape, dtype, axis)
         return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
 
@@ -170,11 +165,9 @@ def deblur_large(
 # The share of tiles from which on their doubts are told.
 WORTH_SAYING = 1 / 3
 
-# What `deblur_large` is asked where its caller says nothing, as `Job` takes it.
+# The options of a `Job` where its caller gives none.
 DEFAULTS: dict[str, Any] = {
-    name: each.default
-    for name, each in inspect.signature(deblur_large).parameters.items()
-    if name not in ("source", "psf", "out", "weights", "background")
+    name: option.default for name, option in options_of(LARGE).items() if name not in ("weights", "background")
 }
 
 
@@ -230,14 +223,14 @@ class Account:
 
 
 class Job:
-    """One source, and what is asked of it."""
+    """The restoration of a source with options, defaults included."""
 
     def __init__(
         self,
         source: Readable,
         weights: Readable | None,
         psf: Any,
-        asked: dict[str, Any],
+        options: dict[str, Any],
         folder: Path | None = None,
         background: Any = 0,
         found: Found | None = None,
@@ -248,11 +241,11 @@ class Job:
             source.shape,
             source.dtype,
             psf,
+            options,
             weighted=weights is not None or getattr(source, "missing", None) is not None,
             background=background,
-            **asked,
         )
-        self._progress = bool(asked["progress"])
+        self._progress = bool(options["progress"])
         if weights is not None:
             self.plan.check_weights(weights.shape)
         self.background: Any = self.plan.background
@@ -316,7 +309,7 @@ class Job:
                 journal.refuse([" or ".join(["source", *given_beside])])
 
     def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
-        """Tiles, what holds for all of them, and the halo; a single tile is `solve`, and asks nothing else."""
+        """Tiles, what holds for all of them, and the halo; a single tile is `solve`."""
         plan, tile = self.plan, self.plan.tile
         if tile is None:
             if plan.need(plan.sides, True) <= plan.memory:
@@ -386,7 +379,7 @@ class Job:
     def _tiles(
         self,
         windows: dict[tuple[int, int], Window],
-        solver: Solver,
+        solver: TileSolver,
         target: Writable,
         journal: Journal | None,
         account: Account,

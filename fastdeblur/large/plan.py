@@ -16,20 +16,21 @@ from ..estimates import images_beside, of_solve
 from ..hygiene import warn_of
 from ..io.source import readable
 from ..operators.blur import Blur
-from ..operators.boundary import BOUNDARIES
-from ..problem import options
+from ..problem.options import LARGE, OPTIONS, SOLVE, Options, checked, options_of
 from ..solvers.units import check_unscaled
 from . import halo_width as halo
 from . import sampling
 from .readers import is_image
 from .sampling import Found
-from .tile_solver import Solver
+from .tile_solver import TileSolver
 from .windows import Grid
 
 # What compiled code and its libraries take beyond the import, in bytes.
 CODE = 90e6
 # No less memory than this is worth asking for.
 LEAST_TILE = 64
+# Options that tiles are not given as `solve` is: found for all of them, or given to each call.
+NOT_GIVEN = ("mu", "boundary", "weights", "background", "progress")
 # The estimated difference at seams, in shares of the range, of which a caller should hear.
 NOTABLE = 1e-3
 
@@ -56,7 +57,7 @@ class Plan:
     working: np.dtype[Any]
     psf: np.ndarray
     psfs: list[np.ndarray]
-    options: options.Options
+    options: Options
     boundary: str
     given: dict[str, Any]
     tile: tuple[int, int] | None
@@ -234,17 +235,17 @@ class Plan:
     def need(self, window: tuple[int, int], alone: bool) -> int:
         """Bytes to solve windows of that shape one after another, while others are read and written."""
         boundaries = {self.boundary} if alone else {self.boundary, "unknown"}
-        shape, asked = (self.channels, *window), self.options
+        shape, options = (self.channels, *window), self.options
         if not alone:
-            asked = replace(asked, mu=0.0, data="squares" if asked.data == "root" else asked.data)
-        beside = images_beside(asked, self.background)
-        solves = [of_solve(asked, self.psfs, shape, self.working, each, self.weighted, beside) for each in boundaries]
+            options = replace(options, mu=0.0, data="squares" if options.data == "root" else options.data)
+        beside = images_beside(options, self.background)
+        solves = [of_solve(options, self.psfs, shape, self.working, each, self.weighted, beside) for each in boundaries]
         pixels = math.prod(shape)
         # A window that is solved, one that is read, its tile as it is written; weights twice too, and backgrounds.
         around = pixels * self.working.itemsize * (5 + 2 * self.weighted + 2 * (self.background is None))
         return int(max(solves) + around + CODE + self.reading)
 
-    def solver(self, found: Found | None, kept: int) -> Solver:
+    def solver(self, found: Found | None, kept: int) -> TileSolver:
         """What solves windows; without what was found, the whole image."""
         if found is None:
             given = {
@@ -252,11 +253,11 @@ class Plan:
                 "data": self.options.data,
                 "mu": "auto" if self.options.mu is None else self.options.mu,
             }
-            return Solver(self.psf, self.boundary, 0.0, given, kept)
+            return TileSolver(self.psf, self.boundary, 0.0, given, kept)
         given = {**self.given, "mu": found.mu}
         if found.max_iter is not None:
             given |= {"max_iter": found.max_iter, "tol": 0.0}
-        return Solver(self.psf, self.boundary, found.level, given, kept)
+        return TileSolver(self.psf, self.boundary, found.level, given, kept)
 
     def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any) -> Found:
         """What holds for all tiles."""
@@ -264,17 +265,16 @@ class Plan:
         return sampling.found(sample, weights, self.psfs, self.options, given, squares, around)
 
     def identity(self) -> dict[str, Any]:
-        """What tells this job from others, in what JSON has."""
-        asked = self.options
-        prior = asked.prior if asked.denoiser is None else getattr(asked.denoiser, "__qualname__", "denoiser")
-        return {
-            "psf": hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest(),
-            "data": asked.data, "prior": prior, "mu": asked.mu, "bounds": asked.bounds and [*asked.bounds],
-            "read_noise": asked.read_noise,
-            "max_iter": asked.max_iter, "tol": asked.tol, "boundary": self.boundary, "path": self.given["path"],
-            "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
+        """The psf and the options that tell this job from others, as JSON."""
+        options = self.options
+        prior = options.prior if options.denoiser is None else getattr(options.denoiser, "__qualname__", "denoiser")
+        values = vars(options) | {
+            "prior": prior, "bounds": options.bounds and [*options.bounds], "boundary": self.boundary,
+            "path": self.given["path"], "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
             "max_memory": self.memory if self.tile is None else None,
         }  # fmt: skip
+        psf = hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest()
+        return {"psf": psf, **{name: values[name] for name, option in OPTIONS.items() if option.in_journal}}
 
 
 def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
@@ -282,50 +282,50 @@ def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int
 
 
 def plan_of(
-    shape: tuple[int, ...], dtype: np.dtype[Any], psf: Any, *, data: Any, prior: Any, mu: Any, boundary: Any,
-    weighted: bool, background: Any = 0, bounds: Any, read_noise: Any, channel_axis: Any, max_iter: Any, tol: Any,
-    path: Any, workers: Any, max_memory: Any, tile: Any, halo: Any, progress: Any,
-) -> Plan:  # fmt: skip
-    """The plan for a source of that shape and dtype."""
-    asked = options.checked(data, prior, mu, bounds, "auto", None, max_iter, tol, None, progress, read_noise)
-    if asked.method not in ("exact", "admm", "richardson_lucy"):
+    shape: tuple[int, ...], dtype: np.dtype[Any], psf: Any, values: dict[str, Any], weighted: bool, background: Any = 0
+) -> Plan:
+    """The plan for a source of that shape and dtype; `values` are those of all options of `deblur_large`."""
+    options = checked(values)
+    if options.method not in ("exact", "admm", "richardson_lucy"):
         raise ValueError(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
-            f"steps that stop early would stop elsewhere in each tile; got {prior!r}"
+            f"steps that stop early would stop elsewhere in each tile; got {values['prior']!r}"
         )
-    validation.choice("boundary", boundary, BOUNDARIES)
-    asked.check_path(path)
     if isinstance(psf, Blur):
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
+    channel_axis = values["channel_axis"]
     validation.psf_dimensions(psf, channel_axis)
-    wanted = 2 if channel_axis is None else 3
-    if len(shape) != wanted or 0 in shape:
+    dimensions = 2 if channel_axis is None else 3
+    if len(shape) != dimensions or 0 in shape:
         raise ValueError(
-            f"source must have {wanted} dimensions{validation.planes_hint(channel_axis)}, none empty; "
-            f"its shape is {shape}" + validation.no_volumes(len(shape), wanted)
+            f"source must have {dimensions} dimensions{validation.planes_hint(channel_axis)}, none empty; "
+            f"its shape is {shape}" + validation.no_volumes(len(shape), dimensions)
         )
     axis = None if channel_axis is None else validation.integer("channel_axis", channel_axis, -3, 2) % 3
     psfs = psfs_of(psf, shape, axis)
     for each in psfs:
         warn_of(each)
-        asked.check_psf(each)
+        options.check_psf(each)
     check_unscaled(psfs, None, "a large image")
     whole = psfs[0] if len(psfs) == 1 else np.stack(psfs)
-    tile, halo = _pair("tile", tile, 1), _pair("halo", halo, 0)
+    tile, halo = _pair("tile", values["tile"], 1), _pair("halo", values["halo"], 0)
     if tile is not None and min(np.subtract(tile, whole.shape[-2:])) < 0:
         raise ValueError(f"tile must be no smaller than the psf, whose shape is {whole.shape[-2:]}; got {tile}")
-    denoiser = None if asked.denoiser is None else _moved(asked.denoiser, axis)
+    denoiser = None if options.denoiser is None else _of_planes(options.denoiser, axis)
+    given = {name: values[name] for name in options_of(LARGE) if name in options_of(SOLVE) and name not in NOT_GIVEN}
     # Norms of the whole are what "root" differs in; every tile is then a problem of squares.
-    given = {
-        "data": "poisson" if asked.data == "poisson" else "squares", "prior": denoiser or asked.prior,
-        "bounds": asked.bounds, "read_noise": asked.read_noise, "max_iter": max_iter, "tol": asked.tol, "path": path,
-        "workers": validation.workers(workers), "channel_axis": 0,
+    given |= {
+        "data": "poisson" if options.data == "poisson" else "squares", "prior": denoiser or options.prior,
+        "workers": validation.workers(values["workers"]), "channel_axis": 0,
     }  # fmt: skip
+    if not is_image(background):
+        validation.unannotated("background", background)
+        background = validation.real("background", background, "at least 0")
     return Plan(
         shape=shape, axis=axis, working=validation.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs,
-        options=asked, boundary=boundary, given=given, tile=tile, halo=halo,
-        memory=validation.memory_size("max_memory", max_memory), weighted=weighted,
-        background=None if is_image(background) else validation.real("background", background, "at least 0"),
+        options=options, boundary=values["boundary"], given=given, tile=tile, halo=halo,
+        memory=validation.memory_size("max_memory", values["max_memory"]), weighted=weighted,
+        background=None if is_image(background) else background,
     )  # fmt: skip
 
 
@@ -342,15 +342,15 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int] | None:
     return validation.integer(name, value[0], least), validation.integer(name, value[1], least)
 
 
-def _moved(denoiser: Any, axis: int | None) -> Any:
+def _of_planes(denoiser: Any, axis: int | None) -> Any:
     """A caller's denoiser for planes; one that can be pickled still can."""
     return functools.partial(_denoised, denoiser, axis)
 
 
 def _denoised(denoiser: Any, axis: int | None, planes: np.ndarray, sigma: float) -> np.ndarray:
-    if axis is None:
-        return np.asarray(denoiser(planes[0], sigma))[None]
-    return np.moveaxis(np.asarray(denoiser(np.moveaxis(planes, 0, axis), sigma)), axis, 0)
+    denoised = denoiser(planes[0] if axis is None else np.moveaxis(planes, 0, axis), sigma)
+    validation.unannotated("prior's result", denoised)
+    return np.asarray(denoised)[None] if axis is None else np.moveaxis(np.asarray(denoised), axis, 0)
 
 
 def half_of(tile: tuple[int, int]) -> tuple[int, int]:

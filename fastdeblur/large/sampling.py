@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ..deblurrer import Deblurrer
 from ..problem.options import Options
 from ..problem.regularization import WeightEstimate, root_weights
 from ..problem.spectrum import RIDGES, Periodogram
 from ..problem.weights import typical, weighed
 from ..solvers.units import check_unscaled
-from .tile_solver import Quiet, counts
+from .tile_solver import counts, solve_silently
 from .windows import Place, grid_of
 
 # Side of a crop, and how many down and across.
@@ -133,7 +134,8 @@ def _measured_ridge(
         expected += root_squares(crop, weight, psfs)
         for at, ridge in enumerate(apart):
             options = given["options"] | {"mu": float(ridge), "tol": ROUGHLY, "max_iter": 50, "channel_axis": 0}
-            energies[at] += Quiet(given["psf"], crop.shape, **options).solve(crop, weights=weight).objective
+            deblurrer = Deblurrer._silent(given["psf"], crop.shape, **options)
+            energies[at] += solve_silently(deblurrer, crop, weight)[0].objective
     # The minimum grows with the ridge by ½‖Dx‖², and is ½‖Ax − b‖² + ½ ridge ‖Dx‖².
     rough = 2 * (energies[1] - energies[0]) / (apart[1] - apart[0])
     misfit = energies.sum() - first * rough
@@ -214,9 +216,9 @@ def _steps(
     """How many steps Richardson-Lucy takes on a sample."""
     taken = []
     for k, crop in enumerate(sample):
-        deblurrer = Quiet(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
+        deblurrer = Deblurrer._silent(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
         weight, background = (None if each is None else each[k] for each in (weights, around))
-        taken.append(deblurrer.solve(crop, weights=weight, background=background).n_iter)
+        taken.append(solve_silently(deblurrer, crop, weight, background)[0].n_iter)
     return max(statistics.median_low(taken), 1)
 
 

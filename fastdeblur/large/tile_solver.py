@@ -1,8 +1,9 @@
-"""One tile: the window around it, solved as a small image."""
+"""Solver of tiles: each window, a tile with its halo, is solved as a small image."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -19,21 +20,15 @@ def counts(planes: np.ndarray, weights: np.ndarray | None) -> bool:
     return bool((there if weights is None else there & (weights != 0)).any())
 
 
-class Quiet(Deblurrer):
-    """One that does not say again what has been said of the psf."""
-
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        self.doubts: list[str] = []
-
-    def _hint(self, psf: np.ndarray) -> None:
-        pass
-
-    def _tell(self, doubts: list[str]) -> None:
-        self.doubts += doubts
+def solve_silently(
+    deblurrer: Deblurrer, planes: np.ndarray, weights: np.ndarray | None, background: Any = None
+) -> tuple[Result, list[str]]:
+    """The result of a deblurrer, and reasons to doubt it, of which nothing is said."""
+    began = time.perf_counter()
+    return deblurrer._solve_silently(deblurrer._accept(planes), began, None, weights, background)
 
 
-class Solver:
+class TileSolver:
     """Solves windows, all with the same options.
 
     Parameters
@@ -45,15 +40,15 @@ class Solver:
         What tiles get of which no pixel counts.
     options : dict
         For a Deblurrer, without weights and boundary; `channel_axis` is 0.
-    kept : int
+    capacity : int
         For how many shapes of windows memory is kept.
     """
 
-    def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], kept: int):
-        self._most = kept
+    def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], capacity: int):
+        self._capacity = capacity
         self._psf, self._boundary, self._level, self._options = psf, boundary, level, options
-        self._kept: dict[Any, Quiet] = {}
-        self._turn = threading.Lock()
+        self._deblurrers: dict[Any, Deblurrer] = {}
+        self._lock = threading.Lock()
         self.doubts: Counter[str] = Counter()
 
     def __call__(
@@ -71,18 +66,18 @@ class Solver:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
         boundary = self._boundary if any(window.edges) else "unknown"
         deblurrer = self._deblurrer(planes.shape, boundary)
-        result = deblurrer.solve(planes, weights=weights, background=background)
-        with self._turn:
-            self.doubts.update(deblurrer.doubts)
-            deblurrer.doubts.clear()
+        result, doubts = solve_silently(deblurrer, planes, weights, background)
+        with self._lock:
+            self.doubts.update(doubts)
         return result.image[inner], result
 
-    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Quiet:
-        with self._turn:
-            found = self._kept.pop((shape, boundary), None)
-            if found is None:
-                while len(self._kept) >= self._most:
-                    del self._kept[next(iter(self._kept))]
-                found = Quiet(self._psf, shape, boundary=boundary, **self._options)
-            self._kept[shape, boundary] = found  # the last one used comes last
-        return found
+    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Deblurrer:
+        key = shape, boundary
+        with self._lock:
+            deblurrer = self._deblurrers.pop(key, None)
+            if deblurrer is None:
+                while len(self._deblurrers) >= self._capacity:
+                    del self._deblurrers[next(iter(self._deblurrers))]
+                deblurrer = Deblurrer._silent(self._psf, shape, boundary=boundary, **self._options)
+            self._deblurrers[key] = deblurrer  # the last one used comes last
+        return deblurrer

@@ -1,9 +1,9 @@
-"""What a solve is asked to do: every option checked, and whether they go together."""
+"""The options of `solve`, `Deblurrer`, `deblur_large` and the command: declared once, and checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,91 @@ import numpy as np
 
 from .. import validation
 from ..kernels.cpu.rules import RULES
+from ..operators.blur import DEVICES
+from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
 from .objective import DATA
+from .start import STARTS
 
 PRIORS = ("gradient", "tv", "sparse", None)
 SOLVERS = ("auto", "exact", *RULES)
 # What each way to a solution needs at most, with some to spare.
 MOST_STEPS = {"exact": 200, "admm": 300, "denoiser": 30, "richardson_lucy": 500}
 DESCENT_STEPS = 500
+
+
+# Who takes an option: `solve` and `Deblurrer`, `deblur_large`, and the command as a flag.
+SOLVE, LARGE, FLAG = "solve", "large", "flag"
+
+
+@dataclass(frozen=True)
+class Option:
+    """The declaration of an option.
+
+    Attributes
+    ----------
+    type : str
+        Its annotation in signatures.
+    default : object
+    doc : str
+        What it is, in a line: the help of the command's flag.
+    takers : str
+        SOLVE, LARGE and FLAG, or some of them.
+    choices : tuple
+        Its names, where it has any.
+    in_journal : bool
+        Whether it tells jobs on a large image apart.
+    """
+
+    type: str
+    default: Any
+    doc: str
+    takers: str
+    choices: tuple[str | None, ...] = ()
+    in_journal: bool = False
+
+
+ALL, NOT_IN_TILES = f"{SOLVE} {LARGE} {FLAG}", f"{SOLVE} {FLAG}"
+# In the order of signatures.
+OPTIONS = {
+    "data": Option("str | None", None, "how misfit is counted (default: root, or squares with a prior of its own)",
+                   ALL, DATA, True),
+    "prior": Option("Any", "gradient", "what is expected of a sharp image; poisson goes with tv and none",
+                    ALL, PRIORS, True),
+    "mu": Option("Any", "auto", "weight of the prior; auto finds it", ALL, in_journal=True),
+    "boundary": Option("str", "unknown", "what lies outside the frame", ALL, BOUNDARIES, True),
+    "weights": Option("Any", None, "weights of the pixels; 0 ignores a pixel", ALL),
+    "bounds": Option("Any", None, "between which pixels must be", ALL, in_journal=True),
+    "background": Option("Any", 0, "what there was beside the blurred image, as the sky", ALL),
+    "read_noise": Option("float", 0, "standard deviation of what reading added to counts of photons",
+                         ALL, in_journal=True),
+    "channel_axis": Option("int | None", None, "the axis of the channels", f"{SOLVE} {LARGE}", in_journal=True),
+    "solver": Option("str", "auto", "how to minimise", NOT_IN_TILES, SOLVERS),
+    "learning_rate": Option("float | None", None, "length of a gradient step", NOT_IN_TILES),
+    "max_iter": Option("int | None", None, "most iterations", ALL, in_journal=True),
+    "tol": Option("float", 1e-4, "stop at this optimality; 0 never does", ALL, in_journal=True),
+    "init": Option("Any", "image", "where to start", NOT_IN_TILES, STARTS),
+    "seed": Option("int | None", None, "seed of the random start", NOT_IN_TILES),
+    "path": Option("str", "auto", "how to compute the blur", ALL, ("auto", *PATHS), True),
+    "device": Option("str", "cpu", "where to compute", NOT_IN_TILES, DEVICES),
+    "workers": Option("int | None", None, "most threads", ALL),
+    "callback": Option("Callable[[Any], Any] | None", None, "called after each iteration", SOLVE),
+    "max_memory": Option("int | str", "1GB", "what may be used: bytes, or such as 300MB or 2GiB",
+                         f"{LARGE} {FLAG}", in_journal=True),
+    "tile": Option("Any", "auto", "rows and columns of a tile", LARGE, in_journal=True),
+    "halo": Option("Any", "auto", "how far a tile sees beyond itself", LARGE, in_journal=True),
+    "progress": Option("bool", False, "show a progress bar", ALL),
+}  # fmt: skip
+
+
+def options_of(taker: str) -> dict[str, Option]:
+    """The options of SOLVE, LARGE or FLAG."""
+    return {name: option for name, option in OPTIONS.items() if taker in option.takers.split()}
+
+
+def options_in(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among the local variables of a function."""
+    return {name: variables[name] for name in OPTIONS if name in variables}
 
 
 @dataclass(frozen=True)
@@ -57,23 +134,21 @@ class Options:
     callback: Callable[[Any], Any] | None
     progress: bool
 
-    def check_path(self, path: Any) -> None:
-        """Refuse what is no path, or none of the method's."""
-        validation.choice("path", path, ["auto", *PATHS])
-        if self.method == "admm" and path not in ("auto", "fft"):
-            raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {path!r}")
-
     def check_psf(self, psf: np.ndarray) -> None:
         """Refuse a psf that does not go with the data."""
         if self.data == "poisson" and psf.min() < 0:
             raise ValueError(f"psf must not be negative with data='poisson'; its least value is {psf.min()}")
 
 
-def checked(
-    data: Any, prior: Any, mu: Any, bounds: Any, solver: Any, learning_rate: Any, max_iter: Any, tol: Any,
-    callback: Any, progress: Any, read_noise: Any = 0,
-) -> Options:  # fmt: skip
-    """Options that are of the kinds and in the ranges that `api.solve` gives, and go together."""
+def checked(values: Mapping[str, Any]) -> Options:
+    """Options that are of the kinds and in the ranges that `api.solve` gives, and go together.
+
+    What `values` lacks has its default.
+    """
+    given = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
+    data, prior, mu, progress, learning_rate = (
+        given[name] for name in ("data", "prior", "mu", "progress", "learning_rate")
+    )
     validation.choice("data", data, (*DATA, None))
     denoiser = prior if callable(prior) else None
     if denoiser is None and (prior not in PRIORS if prior is None or isinstance(prior, str) else True):
@@ -81,17 +156,20 @@ def checked(
     prior = "denoiser" if denoiser else prior
     data = data or ("root" if prior == "gradient" else "squares")
     _check_pair(data, prior)
-    bounds = _bounds(bounds)
+    bounds = _bounds(given["bounds"])
     if data == "poisson":
         bounds = _not_negative(bounds)
-    read_noise = validation.real("read_noise", read_noise, "at least 0")
+    read_noise = validation.real("read_noise", given["read_noise"], "at least 0")
     if read_noise > 0 and data != "poisson":
         raise ValueError(
             f"read_noise goes with data='poisson'; got data={data!r}, for which it is noise like any other "
             "(leave it out)"
         )
-    validation.choice("solver", solver, SOLVERS)
-    method = _method(data, prior, bounds, solver)
+    for name in ("solver", "boundary", "path"):
+        validation.choice(name, given[name], OPTIONS[name].choices)
+    method = _method(data, prior, bounds, given["solver"])
+    if method == "admm" and given["path"] not in ("auto", "fft"):
+        raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {given['path']!r}")
     if learning_rate is not None:
         learning_rate = validation.real("learning_rate", learning_rate, "above 0")
         if method not in RULES:
@@ -100,6 +178,7 @@ def checked(
                 f"with {_name(method)}"
             )
     most = MOST_STEPS["denoiser" if denoiser else method] if method not in RULES else DESCENT_STEPS
+    max_iter, callback = given["max_iter"], given["callback"]
     if not isinstance(progress, (bool, np.bool_)):
         raise TypeError(f"progress must be True or False; got {progress!r}")
     weight = None if isinstance(mu, str) and mu == "auto" else _weight(mu)
@@ -114,7 +193,7 @@ def checked(
         learning_rate=learning_rate,
         max_iter=most if max_iter is None else validation.integer("max_iter", max_iter, 1, 2**53),
         patient=max_iter is None and denoiser is None and (method not in RULES or prior is not None),
-        tol=validation.real("tol", tol, "at least 0"),
+        tol=validation.real("tol", given["tol"], "at least 0"),
         callback=called("callback", callback),
         progress=bool(progress),
     )
