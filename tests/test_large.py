@@ -205,10 +205,10 @@ def test_a_halo_cut_by_half_a_tile_is_said():
 
 
 def test_halos_grow_with_the_psf_and_with_small_and_large_weights():
-    reach = [halo_width.wanted([psf], 1e-2)[0] for psf in (SMALL, PSF, fd.psf.gaussian(41, 6))]
+    reach = [halo_width.needed([psf], 1e-2)[0] for psf in (SMALL, PSF, fd.psf.gaussian(41, 6))]
     assert reach == sorted(reach)
     assert reach[0] >= 5
-    down, across = halo_width.wanted([fd.psf.gaussian((3, 31), (0.5, 5))], 1e-2)
+    down, across = halo_width.needed([fd.psf.gaussian((3, 31), (0.5, 5))], 1e-2)
     assert across > 2 * down
 
 

@@ -109,6 +109,47 @@ def test_arguments(tmp_path, monkeypatch, name, value, error, message):
     np.testing.assert_array_equal(np.load("out.npy"), np.arange(3.0))
 
 
+class Parts:
+    """Plain by its attributes, but of parts that are not, as netCDF4's variables."""
+
+    shape, dtype = IMAGE.shape, IMAGE.dtype
+
+    def __init__(self, array):
+        self._array = array
+
+    def __getitem__(self, part):
+        return self._array[part]
+
+
+@pytest.mark.parametrize("argument", ["source", "weights", "background"])
+@pytest.mark.parametrize("kind", [np.asanyarray, Parts])
+@pytest.mark.parametrize("tile", ["auto", 40])
+def test_masks_and_units_are_refused(argument, kind, tile):
+    units, masked = pytest.importorskip("astropy.units"), pytest.importorskip("astropy.utils.masked")
+    image, mask = np.abs(IMAGE), IMAGE < 0.1
+    arrays = [(array, "not be a masked array: fill") for array in (np.ma.masked_array(image, mask),)]
+    arrays += [(masked.Masked(image, mask), "not be a masked array: fill"), (image * units.Jy, "be plain numbers.* Jy")]
+    for array, message in arrays:
+        with pytest.raises(TypeError, match=f"^{argument} must {message}"):
+            fd.deblur_large(**{"source": IMAGE, "psf": PSF, **OPTIONS, "tile": tile, argument: kind(array)})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("psf", lambda units: PSF * units.Jy, "psf must be plain numbers, without a unit; got one in Jy"),
+        ("background", lambda units: 3 * units.Jy, "background must be plain numbers, without a unit; got one in Jy"),
+        ("out", lambda units: IMAGE * units.Jy, "out must be plain numbers, without a unit; got one in Jy"),
+        ("prior", lambda units: lambda image, sigma: image * units.Jy, "prior's result must be plain numbers"),
+        ("prior", lambda units: lambda image, sigma: np.ma.masked_array(image), "prior's result must not be a masked"),
+    ],
+)
+def test_units_beside_the_image_are_refused(argument, value, message):
+    value = value(pytest.importorskip("astropy.units"))
+    with pytest.raises(TypeError, match=message):
+        fd.deblur_large(**{"source": IMAGE, "psf": PSF, **OPTIONS, argument: value})
+
+
 def test_what_a_tile_has_no_say_in_is_no_option():
     for name in ("solver", "init", "seed", "learning_rate", "device", "callback"):
         assert name not in inspect.signature(fd.deblur_large).parameters

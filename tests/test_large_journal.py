@@ -14,7 +14,7 @@ import pytest
 from scenes import DEFAULTS, blurred, read, saved
 
 import fastdeblur as fd
-from fastdeblur.large import job, readers, targets, tile_solver, writers
+from fastdeblur.large import job, readers, tile_solver, writers
 
 zarr = pytest.importorskip("zarr")
 PSF = fd.psf.gaussian(3, 0.7)
@@ -54,7 +54,7 @@ def account(out, source=IMAGE, **options):
     """How the next run goes."""
     with readers.opened(source) as readable:
         work = job.Job(readable, None, PSF, {**DEFAULTS, **OPTIONS, **options})
-        return work.run(lambda *more: targets.opened(out, readable.shape, np.dtype("f4"), None, *more))[1]
+        return work.run(lambda *more: writers.opened(out, readable.shape, np.dtype("f4"), None, *more))[1]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -184,6 +184,8 @@ def test_worker_processes_of_distributed_give_the_same_bits():
         ({"source": da.zeros((150, 170), dtype=complex)}, TypeError, "source must hold real numbers.*complex128"),
         ({"source": da.ma.masked_array(IMAGE)}, TypeError, "source must not be a masked array: fill .* pass weights"),
         ({"weights": da.ma.masked_array(IMAGE)}, TypeError, "weights must not be a masked array"),
+        ({"background": da.ma.masked_array(IMAGE)}, TypeError, "background must not be a masked array"),
+        ({"weights": np.ma.masked_array(IMAGE)}, TypeError, "weights must not be a masked array"),
         (
             {"source": da.from_array(IMAGE)[da.from_array(IMAGE[:, 0] > 0)]},
             ValueError,
@@ -203,6 +205,21 @@ def test_what_is_wrong_is_said_at_once(arguments, error, message):
     given = {"source": da.from_array(IMAGE, chunks=60), "psf": PSF, **QUICK, **arguments}
     with pytest.raises(error, match=message):
         fd.deblur_large(**given)
+
+
+@pytest.mark.parametrize("chunks", [60, 200])
+def test_masked_blocks_of_an_array_that_says_nothing_of_them_are_refused(chunks):
+    image = da.from_array(IMAGE, chunks=chunks).map_blocks(np.ma.masked_array, meta=np.empty((0, 0), IMAGE.dtype))
+    with pytest.raises(TypeError, match=r"^source must not be a masked array"):
+        fd.deblur_large(image, PSF, **QUICK).compute()
+
+
+def test_units_of_dask_arrays_are_refused():
+    units = pytest.importorskip("astropy.units")
+    for name in ("source", "weights", "background"):
+        given = {"source": da.from_array(IMAGE, chunks=60), name: da.from_array(IMAGE * units.Jy, asarray=False)}
+        with pytest.raises(TypeError, match=f"^{name} must be plain numbers, without a unit"):
+            fd.deblur_large(**given, psf=PSF, **QUICK)
 
 
 def test_infinite_pixels_and_weights_that_are_none_are_said_by_their_place():

@@ -14,7 +14,7 @@ import numpy as np
 from .. import validation
 from ..io import files, fits, missing, pixels
 from ..io.source import Source, readable
-from ..large import readers, scratch, shares, targets
+from ..large import readers, scratch, shares, writers
 from ..large.job import DEFAULTS, Account, Job
 from ..large.readers import Part, Readable
 from ..large.writers import Identity, Writable, checksum
@@ -233,11 +233,11 @@ def deblur(
             whole = np.empty(stored.shape, dtype) if pictured else None
             where = out if whole is None else None
             said = source.alpha, source.metadata
-            with targets.opened(where, stored.shape, dtype, axis, tile, identity, whole, *said) as target:
+            with writers.opened(where, stored.shape, dtype, axis, tile, identity, whole, *said) as target:
                 yield Stored(target, stored, whole, out, dtype, source, fill)
 
         if not pictured:
-            targets.check(out, [stored], stored.shape, dtype, None)
+            writers.check(out, [stored], stored.shape, dtype, None)
         return job.run(target_for)[1]
 
 
@@ -273,12 +273,12 @@ def deblur_each(
     where, axis = None if pictured else out, None if len(source.shape) == 2 else len(shape) - 1
     said = source.alpha, source.metadata, source.pages
     identity = lambda: shares.identity_of(images, shape, dtype)  # noqa: E731
-    with targets.opened(where, shape, dtype, axis, CHUNKS, identity, whole, *said) as target:
+    with writers.opened(where, shape, dtype, axis, CHUNKS, identity, whole, *said) as target:
         shares.begin(target)
         for at, (number, channel) in enumerate(images):
             with _opened(source, path, out, most, number) as stored:
                 if at == 0 and not pictured:
-                    targets.check(out, [stored], shape, dtype, axis)
+                    writers.check(out, [stored], shape, dtype, axis)
                 beside = _beside(stored, source, path, dtype, most, pictured)
                 found, first = known.get(channel, (None, None))
                 own = dict(options)
@@ -394,7 +394,7 @@ def _opened(source: Source, path: Path, out: Path, most: int, number: int = 0) -
     if source.pages is not None:
         parts = None if source.parts is None else source.parts(number)
     found = readers.of_array(source.page(number) if parts is None else parts, path=fits.split(path)[0])
-    at_hand = scratch.at_hand(found, str(path), most, 0, None, targets.folder_of(out))
+    at_hand = scratch.at_hand(found, str(path), most, 0, None, writers.folder_of(out))
     try:
         yield at_hand
     finally:

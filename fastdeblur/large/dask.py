@@ -1,4 +1,4 @@
-"""Dask's arrays: the same tiles, as a graph of tasks."""
+"""`deblur_large` of Dask's arrays: the same tiles, as a graph of tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..kernels.runtime.arrays import on_gpu
 from . import sampling
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import in_parts
-from .sampling import Found
+from .sampling import TileParameters
 from .tile_solver import TileSolver
 from .windows import Grid, grid_of
 
 # Shapes of windows for which a process keeps memory: those inside, and at two borders and a corner.
-KEPT = 4
+CAPACITY = 4
 
 
 def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
@@ -48,13 +48,13 @@ def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
     others = {} if around is None else {"background": around.rechunk(source.chunks)}
     if weights is not None:
         others["weights"] = _beside("weights", weights, source, plan).rechunk(source.chunks)
-    found = da.from_delayed(_found(plan, grid, reach, source, others, level), (), object)
+    parameters = da.from_delayed(_parameters(plan, grid, reach, source, others, level), (), object)
     depth = dict(enumerate(plan.with_axis(list(reach), 0)))
     ends = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
     windows = [da.overlap.overlap(each, depth, ends) for each in (source, *others.values())]
     solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level, names=tuple(others))
     meta = np.empty((0,) * source.ndim, plan.working)
-    return da.map_blocks(solve, *windows, found, chunks=source.chunks, dtype=plan.working, meta=meta)
+    return da.map_blocks(solve, *windows, parameters, chunks=source.chunks, dtype=plan.working, meta=meta)
 
 
 def _check_chunks(name: str, array: Any) -> None:
@@ -128,7 +128,7 @@ def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
     return plan.with_axis(sides, (plan.channels,))
 
 
-def _found(
+def _parameters(
     plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, others: dict[str, Any], level: float | None
 ) -> Any:
     """What holds for all tiles: one task, after one for each crop."""
@@ -149,7 +149,7 @@ def _found(
             for place in sampling.cells(plan.sides)
         ]
     beside = {name: crops(each) for name, each in others.items()}
-    return dask.delayed(_found_in)(plan, reach, crops(source), **beside, squares=squares, level=level)
+    return dask.delayed(_parameters_of)(plan, reach, crops(source), **beside, squares=squares, level=level)
 
 
 def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -159,7 +159,7 @@ def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) 
     return sampling.root_squares(planes, weights, plan.psfs)
 
 
-def _found_in(
+def _parameters_of(
     plan: Plan,
     reach: tuple[int, int],
     crops: list[np.ndarray],
@@ -167,7 +167,10 @@ def _found_in(
     background: list[np.ndarray] | None = None,
     squares: Any = None,
     level: float | None = None,
-) -> Found:
+) -> TileParameters:
+    for name, arrays in (("source", crops), ("weights", weights), ("background", background)):
+        for array in arrays or ():
+            validation.unannotated(name, array)
     sample, places = [plan.planes(crop) for crop in crops], sampling.crops(plan.sides)
     for planes, (rows, cols) in zip(sample, places, strict=True):
         check_pixels(planes, [rows], [cols])
@@ -179,9 +182,11 @@ def _found_in(
         ]
 
     levels = beside("background", background) if level is None else [level] * len(crops)
-    found = plan.found(sample, beside("weights", weights), None if squares is None else sum(squares), levels)
-    plan.warn_of_seams(found, plan.last_halo(found, reach))
-    return found
+    parameters = plan.tile_parameters(
+        sample, beside("weights", weights), None if squares is None else sum(squares), levels
+    )
+    plan.warn_of_seams(parameters, plan.last_halo(parameters, reach))
+    return parameters
 
 
 def _beside_window(
@@ -201,11 +206,11 @@ def _solve(
     names: tuple[str, ...],
     block_info: Any = None,
 ) -> np.ndarray:
-    """The restored tile of a block with what lies around it; `others` have `names`, then comes what was found."""
-    *blocks, found = others
+    """The restored tile of a block with its halo; `others` have `names`, and the parameters of all tiles come last."""
+    *blocks, parameters = others
     at = [int(k) for axis, k in enumerate(block_info[0]["chunk-location"]) if axis != plan.axis]
     # Only now it is known how much of what is around is needed.
-    halo = reach if found is None else plan.last_halo(found, reach)
+    halo = reach if parameters is None else plan.last_halo(parameters, reach)
     window = grid.window(at[0], at[1], halo, plan.boundary == "wrap")
     begins = [tile.start - depth for tile, depth in zip(window.tile, reach, strict=True)]
     if plan.boundary != "wrap":
@@ -217,33 +222,35 @@ def _solve(
         for pieces, begin, size in zip((rows, cols), begins, plan.sides, strict=True)
     ]
 
-    def inside(block: np.ndarray) -> np.ndarray:
+    def inside(name: str, block: np.ndarray) -> np.ndarray:
+        validation.unannotated(name, block)  # of which the array's own kind said nothing
         for axis, place in zip(plan.blurred, places, strict=True):
             whole = len(place) == place[-1] - place[0] + 1
             block = block[(slice(None),) * axis + (slice(place[0], place[-1] + 1) if whole else place,)]
         return plan.planes(block)
 
-    planes = inside(pixels)
+    planes = inside("source", pixels)
     check_pixels(planes, rows, cols)
     beside = {
-        name: _beside_window(name, inside(block), rows, cols, planes) for name, block in zip(names, blocks, strict=True)
+        name: _beside_window(name, inside(name, block), rows, cols, planes)
+        for name, block in zip(names, blocks, strict=True)
     }
     around = beside.get("background", level)
-    tile, _ = _solver_for(plan, found)(planes, beside.get("weights"), window, around)
+    tile, _ = _solver_for(plan, parameters)(planes, beside.get("weights"), window, around)
     return np.ascontiguousarray(plan.joined(tile))
 
 
 _solvers: dict[Any, TileSolver] = {}
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
-def _solver_for(plan: Plan, found: Found | None) -> TileSolver:
+def _solver_for(plan: Plan, parameters: TileParameters | None) -> TileSolver:
     """The solver of this process for a plan: tasks come with copies of the plan."""
     if plan.options.denoiser is not None:  # which cannot be compared
-        return plan.solver(found, 1)
-    key = json.dumps([plan.identity(), plan.shape, plan.working.str, plan.given["workers"], repr(found)])
-    with _turn:
-        solver = _solvers.pop(key, None) or plan.solver(found, KEPT)
+        return plan.solver(parameters, 1)
+    key = json.dumps([plan.identity(), plan.shape, plan.working.str, plan.given["workers"], repr(parameters)])
+    with _lock:
+        solver = _solvers.pop(key, None) or plan.solver(parameters, CAPACITY)
         _solvers[key] = solver
         while len(_solvers) > 1:
             del _solvers[next(iter(_solvers))]

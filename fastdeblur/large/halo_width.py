@@ -1,4 +1,4 @@
-"""How far a tile must see beyond itself, so that seams do not show.
+"""Width of the halo of tiles: how far a tile must see beyond itself, so that seams do not show.
 
 A window knows nothing of what lies beyond it.  Where the whole image is solved at once, the residual there
 would have been another; how far that is felt is the reach of the filter that turns an image into the
@@ -38,17 +38,17 @@ def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
     shares = np.divide(eigenvalues, power + eigenvalues, out=np.zeros_like(power), where=eigenvalues > 0)
     with forks.unforked():
         response = np.abs(scipy.fft.ifft(shares, axis=1))[:, : size // 2]
-    found: np.ndarray = response[:, ::-1].cumsum(axis=1)[:, ::-1].max(axis=0)
-    return found
+    remaining: np.ndarray = response[:, ::-1].cumsum(axis=1)[:, ::-1].max(axis=0)
+    return remaining
 
 
-def wanted(psfs: list[np.ndarray], ridge: float, left: float = LEFT) -> tuple[int, int]:
+def needed(psfs: list[np.ndarray], ridge: float, left: float = LEFT) -> tuple[int, int]:
     """The halo, down and across, beyond which no more than `left` remains; at least the psf's reach."""
-    found = [1, 1]
+    halo = [1, 1]
     for psf in psfs:
         for axis, each in enumerate((psf, psf.T)):
-            found[axis] = max(found[axis], each.shape[0], int((tails(each, ridge) > left).sum()))
-    return found[0], found[1]
+            halo[axis] = max(halo[axis], each.shape[0], int((tails(each, ridge) > left).sum()))
+    return halo[0], halo[1]
 
 
 def seam(psfs: list[np.ndarray], ridge: float, halo: tuple[int, int]) -> float:

@@ -1,4 +1,4 @@
-"""A large image from one place to another, tile by tile."""
+"""`deblur_large`: an image that may be larger than memory, restored tile by tile."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .. import validation
 from ..problem.options import LARGE, options_in, options_of
 from ..result import Result
 from ..solvers.common import bar
-from . import readers, sampling, scratch, targets
+from . import readers, sampling, scratch, writers
 from .journal import Journal
 from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import Readable
-from .sampling import Found
+from .sampling import TileParameters
 from .tile_solver import TileSolver
 from .windows import Grid, Window, grid_of
 from .writers import Identity, Writable, checksum, checksum_of
@@ -155,11 +155,11 @@ def deblur_large(
         if readers.is_image(background):
             background = stack.enter_context(readers.opened(background, "background"))
             sources.append(background)
-        job = Job(readable, weighed, psf, options, targets.folder_of(out), background)
+        job = Job(readable, weighed, psf, options, writers.folder_of(out), background)
         stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
-        targets.check(out, sources, shape, dtype, axis)
-        return job.run(lambda *job: targets.opened(out, shape, dtype, axis, *job))[0]
+        writers.check(out, sources, shape, dtype, axis)
+        return job.run(lambda *job: writers.opened(out, shape, dtype, axis, *job))[0]
 
 
 # The share of tiles from which on their doubts are told.
@@ -233,9 +233,9 @@ class Job:
         options: dict[str, Any],
         folder: Path | None = None,
         background: Any = 0,
-        found: Found | None = None,
+        found: TileParameters | None = None,
     ):
-        #: What holds for all tiles, found on this image or, before, on another.
+        #: Parameters of all tiles, from this image or, before, from another.
         self.found = found
         self.plan: Plan = plan_of(
             source.shape,
@@ -257,9 +257,9 @@ class Job:
 
     def _at_hand(self, source: Readable, name: str, folder: Path | None) -> Readable:
         plan = self.plan
-        found = scratch.at_hand(source, name, plan.memory, int(CODE), plan.tile, folder)
-        plan.reading += found.takes
-        return found
+        readable = scratch.at_hand(source, name, plan.memory, int(CODE), plan.tile, folder)
+        plan.reading += readable.takes
+        return readable
 
     def close(self) -> None:
         """Remove copies of what was read."""
@@ -275,16 +275,16 @@ class Job:
         `target_for` opens one for a size of tiles, and what tells this job from others.
         """
         began, plan = time.monotonic(), self.plan
-        grid, found, halo = self._layout()
-        account = Account(math.nan if found is None else found.mu, grid.tile, halo, math.prod(grid.counts))
-        with target_for(grid.tile, lambda: self._identity(grid, found)) as target:
+        grid, parameters, halo = self._layout()
+        account = Account(math.nan if parameters is None else parameters.mu, grid.tile, halo, math.prod(grid.counts))
+        with target_for(grid.tile, lambda: self._identity(grid, parameters)) as target:
             journal, windows = target.journal, grid.windows(halo, plan.boundary == "wrap")
             if journal is not None:
                 self._check_done(target, journal, windows)
                 journal.begin()
                 account.resumed = len(journal.tiles)
             left = {at: window for at, window in windows.items() if journal is None or at not in journal.tiles}
-            solver = plan.solver(found, 1)
+            solver = plan.solver(parameters, 1)
             self._tiles(left, solver, target, journal, account)
             if journal is not None:
                 journal.check_held()
@@ -308,16 +308,16 @@ class Job:
                 given_beside = ["weights"] * (self.weights is not None) + ["background"] * (plan.background is None)
                 journal.refuse([" or ".join(["source", *given_beside])])
 
-    def _layout(self) -> tuple[Grid, Found | None, tuple[int, int]]:
+    def _layout(self) -> tuple[Grid, TileParameters | None, tuple[int, int]]:
         """Tiles, what holds for all of them, and the halo; a single tile is `solve`."""
         plan, tile = self.plan, self.plan.tile
         if tile is None:
             if plan.need(plan.sides, True) <= plan.memory:
                 return grid_of(plan.sides, plan.sides, (0, 0)), None, (0, 0)
             plan.check_memory(plan.halo or (0, 0))  # before anything is read
-            found = self._find()
-            tile = plan.auto_tile(found)
-            halo = plan.last_halo(found, half_of(tile))
+            parameters = self._parameters()
+            tile = plan.auto_tile(parameters)
+            halo = plan.last_halo(parameters, half_of(tile))
             grid = grid_of(plan.sides, tile, halo)
         else:
             first = plan.first_halo(half_of(tile))
@@ -325,12 +325,12 @@ class Job:
             plan.check_tiles(grid, first)
             if grid.counts == (1, 1):
                 return grid, None, (0, 0)
-            found = self._find()
-            halo = plan.last_halo(found, first)
-        plan.warn_of_seams(found, halo)
-        return grid, found, halo
+            parameters = self._parameters()
+            halo = plan.last_halo(parameters, first)
+        plan.warn_of_seams(parameters, halo)
+        return grid, parameters, halo
 
-    def _find(self) -> Found:
+    def _parameters(self) -> TileParameters:
         """What holds for all tiles: from a sample, and, if norms of the whole are needed, from every cell."""
         plan = self.plan
         if self.found is not None:
@@ -342,7 +342,7 @@ class Job:
         if plan.needs_squares:
             each = (self._read([rows], [cols])[:2] for rows, cols in sampling.cells(plan.sides))
             squares = sum(sampling.root_squares(planes, weight, plan.psfs) for planes, weight in each)
-        self.found = plan.found(
+        self.found = plan.tile_parameters(
             list(sample), None if self.weights is None else list(weights), squares,
             None if around[0] is None else list(around),
         )  # fmt: skip
@@ -423,9 +423,9 @@ class Job:
             if written is not None:
                 written.result()
 
-    def _identity(self, grid: Grid, found: Found | None) -> dict[str, Any]:
+    def _identity(self, grid: Grid, parameters: TileParameters | None) -> dict[str, Any]:
         return {
-            "found": None if found is None else asdict(found),
+            "found": None if parameters is None else asdict(parameters),
             "source": self.source.identity,
             "weights": None if self.weights is None else self.weights.identity,
             "background": self.background.identity if self.plan.background is None else self.plan.background,

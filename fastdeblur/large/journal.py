@@ -1,4 +1,4 @@
-"""What has been done of a large image, so that a run that was killed can go on where it was.
+"""The journal of a large image: which tiles are written, so that a run that was killed can go on from there.
 
 A file of JSON, a line each: first what is done, then tiles that have been written, with their checksums.  A line
 is added when its tile is on the disk; the last line may be cut short.  Who has this file locked writes to the output
@@ -97,15 +97,15 @@ class Journal:
 
     def refuse(self, different: list[str]) -> NoReturn:
         """Say what another job had."""
-        # What was found, and the tiles, follow from the rest.
-        asked = sorted(set(different) - {"found", "grid"}) or ["source, weight or tiles"]
+        # Parameters of tiles, and the tiles, follow from the rest.
+        names = sorted(set(different) - {"found", "grid"}) or ["source, weight or tiles"]
         then = [
             f"{name} {self._given(name)!r}"
-            for name in asked
+            for name in names
             if isinstance(self._given(name), (str, int, float)) and name != "psf" and len(str(self._given(name))) < 100
         ]
         raise ValueError(
-            f"out belongs to a run that is not finished and had another {' and '.join(asked)}"
+            f"out belongs to a run that is not finished and had another {' and '.join(names)}"
             f"{' (' + ', '.join(then) + ')' if then else ''}: repeat that, or delete {self.path} to begin anew"
         )
 

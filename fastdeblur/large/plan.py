@@ -1,4 +1,4 @@
-"""What is asked of a large image: checked once, and what follows from it for its tiles."""
+"""Checked arguments of `deblur_large`, and what follows from them: tiles, halo and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..solvers.units import check_unscaled
 from . import halo_width as halo
 from . import sampling
 from .readers import is_image
-from .sampling import Found
+from .sampling import TileParameters
 from .tile_solver import TileSolver
 from .windows import Grid
 
@@ -29,7 +29,7 @@ from .windows import Grid
 CODE = 90e6
 # No less memory than this is worth asking for.
 LEAST_TILE = 64
-# Options that tiles are not given as `solve` is: found for all of them, or given to each call.
+# Options that tiles do not take from the caller: those that all share, and those of each call.
 NOT_GIVEN = ("mu", "boundary", "weights", "background", "progress")
 # The estimated difference at seams, in shares of the range, of which a caller should hear.
 NOTABLE = 1e-3
@@ -110,7 +110,7 @@ class Plan:
     def planes(self, pixels: np.ndarray) -> np.ndarray:
         """Channels first, in the result's dtype."""
         moved = pixels[None] if self.axis is None else np.moveaxis(pixels, self.axis, 0)
-        with np.errstate(over="ignore"):  # found as infinity
+        with np.errstate(over="ignore"):  # refused as infinite
             return np.ascontiguousarray(moved, self.working)
 
     def same_for_all(self, pixels: np.ndarray) -> np.ndarray:
@@ -129,31 +129,33 @@ class Plan:
 
     @property
     def _first_ridge(self) -> float:
-        known = self.options.prior == "gradient" and self.options.data == "squares" and self.options.mu is not None
-        return (self.options.mu if known else sampling.likely_ridge(self.psfs)) or 0.0
+        is_ridge = self.options.prior == "gradient" and self.options.data == "squares" and self.options.mu is not None
+        return (self.options.mu if is_ridge else sampling.likely_ridge(self.psfs)) or 0.0
 
-    def last_halo(self, found: Found, most: tuple[int, int]) -> tuple[int, int]:
+    def last_halo(self, parameters: TileParameters, most: tuple[int, int]) -> tuple[int, int]:
         """The halo, once the weight is known, but no more than `most`."""
-        return _least_of(self.halo, most) if self.halo is not None else self._bounded(found.ridge, most)
+        return _least_of(self.halo, most) if self.halo is not None else self._bounded(parameters.ridge, most)
 
-    def _wanted(self, ridge: float) -> tuple[int, int]:
-        return halo.wanted(self.psfs, ridge, halo.LEFT if self.boundary == "unknown" else halo.LEFT_WRONG)
+    def _needed_halo(self, ridge: float) -> tuple[int, int]:
+        return halo.needed(self.psfs, ridge, halo.LEFT if self.boundary == "unknown" else halo.LEFT_WRONG)
 
     def _bounded(self, ridge: float, most: tuple[int, int]) -> tuple[int, int]:
-        wanted = self._wanted(ridge)
+        needed = self._needed_halo(ridge)
         if self.options.method != "exact":  # its reach is that of the ridge problem, but for steps that go further
             rows, cols = self.psf.shape[-2:]
-            wanted = max(2 * rows, wanted[0]), max(2 * cols, wanted[1])
-        return _least_of(wanted, most)
+            needed = max(2 * rows, needed[0]), max(2 * cols, needed[1])
+        return _least_of(needed, most)
 
-    def warn_of_seams(self, found: Found, used: tuple[int, int]) -> None:
+    def warn_of_seams(self, parameters: TileParameters, used: tuple[int, int]) -> None:
         """Say so if a larger halo would be needed."""
-        if self.halo is not None or found.ridge == 0:
+        if self.halo is not None or parameters.ridge == 0:
             return
-        left = halo.seam(self.psfs, found.ridge, used)
+        left = halo.seam(self.psfs, parameters.ridge, used)
         if left > NOTABLE:
             # The axis that lacks most.
-            short, needed = max(zip(used, self._wanted(found.ridge), strict=True), key=lambda each: each[1] - each[0])
+            short, needed = max(
+                zip(used, self._needed_halo(parameters.ridge), strict=True), key=lambda each: each[1] - each[0]
+            )
             validation.warn(
                 f"halo of {short} px is smaller than the {needed} px needed: at seams the result may differ by about "
                 f"{left:.1g} of the image's range from what the whole would give. Increase tile, max_memory or mu, or "
@@ -182,16 +184,16 @@ class Plan:
                 return rows, cols
             counts[longer] -= 1
 
-    def auto_tile(self, found: Found) -> tuple[int, int]:
+    def auto_tile(self, parameters: TileParameters) -> tuple[int, int]:
         """The largest tile whose window fits into the memory: the whole image, or a few of about the same size."""
         if self.need(self.sides, True) <= self.memory:
             return self.sides
-        wanted = self.last_halo(found, self.sides)
-        self.check_memory(wanted)
+        needed = self.last_halo(parameters, self.sides)
+        self.check_memory(needed)
         low, high = self._least, max(self.sides)
         while high - low > 1:
             middle = (low + high) // 2
-            if self.need(self._window(middle, wanted), False) <= self.memory:
+            if self.need(self._window(middle, needed), False) <= self.memory:
                 low = middle
             else:
                 high = middle
@@ -213,7 +215,7 @@ class Plan:
             )
 
     def check_tiles(self, grid: Grid, halo: tuple[int, int]) -> None:
-        """Refuse tiles that were asked for and do not fit into the memory."""
+        """Refuse tiles of a given size that do not fit into the memory."""
         alone = grid.counts == (1, 1)
         largest = (max(int(size) for size in np.diff(steps)) for steps in grid.steps)
         window = tuple(min(size, tile + 2 * reach) for size, tile, reach in zip(self.sides, largest, halo, strict=True))
@@ -224,11 +226,11 @@ class Plan:
                 "(smaller ones take less)"
             )
 
-    def _window(self, tile: int, wanted: tuple[int, int]) -> tuple[int, int]:
+    def _window(self, tile: int, needed: tuple[int, int]) -> tuple[int, int]:
         """The window of a square tile: at least half of it is the tile, down and across."""
         rows, cols = (
             min(size, tile + 2 * min(reach, max(tile // 2, self._least)))
-            for size, reach in zip(self.sides, wanted, strict=True)
+            for size, reach in zip(self.sides, needed, strict=True)
         )
         return rows, cols
 
@@ -245,24 +247,26 @@ class Plan:
         around = pixels * self.working.itemsize * (5 + 2 * self.weighted + 2 * (self.background is None))
         return int(max(solves) + around + CODE + self.reading)
 
-    def solver(self, found: Found | None, kept: int) -> TileSolver:
-        """What solves windows; without what was found, the whole image."""
-        if found is None:
+    def solver(self, parameters: TileParameters | None, capacity: int) -> TileSolver:
+        """A solver of windows; without parameters of tiles, of the whole image."""
+        if parameters is None:
             given = {
                 **self.given,
                 "data": self.options.data,
                 "mu": "auto" if self.options.mu is None else self.options.mu,
             }
-            return TileSolver(self.psf, self.boundary, 0.0, given, kept)
-        given = {**self.given, "mu": found.mu}
-        if found.max_iter is not None:
-            given |= {"max_iter": found.max_iter, "tol": 0.0}
-        return TileSolver(self.psf, self.boundary, found.level, given, kept)
+            return TileSolver(self.psf, self.boundary, 0.0, given, capacity)
+        given = {**self.given, "mu": parameters.mu}
+        if parameters.max_iter is not None:
+            given |= {"max_iter": parameters.max_iter, "tol": 0.0}
+        return TileSolver(self.psf, self.boundary, parameters.level, given, capacity)
 
-    def found(self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any) -> Found:
-        """What holds for all tiles."""
+    def tile_parameters(
+        self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any
+    ) -> TileParameters:
+        """The parameters of all tiles."""
         given = {"psf": self.psf, "options": self.given}
-        return sampling.found(sample, weights, self.psfs, self.options, given, squares, around)
+        return sampling.tile_parameters(sample, weights, self.psfs, self.options, given, squares, around)
 
     def identity(self) -> dict[str, Any]:
         """The psf and the options that tell this job from others, as JSON."""

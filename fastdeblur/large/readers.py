@@ -1,4 +1,4 @@
-"""What large images are read from: files, mapped arrays, and whatever has a shape, a dtype and slices.
+"""Readers of large images: files, mapped arrays, and objects with a shape, a dtype and slices.
 
 A mapped file is read as a file: pages of a map that have been touched would count as memory of this process.
 """
@@ -73,19 +73,19 @@ class Sliced:
         own = 0 if self.chunks is None else chunked.memory(self.chunks, self.dtype.itemsize)
         self._whole = self.chunks is None or hasattr(array, "takes")  # it reads few chunks at once by itself
         self.takes: int = getattr(array, "takes", own)
-        self._turn = threading.Lock()  # files of other packages' have a place where they are
+        self._lock = threading.Lock()  # files of other packages' have a place where they are
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
-        found |= getattr(self.array, "identity", {})
+        identity: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.str}
+        identity |= getattr(self.array, "identity", {})
         if self.path is not None:
-            found |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
+            identity |= {"path": os.path.realpath(self.path), "changed": self.path.stat().st_mtime_ns}
             if self.path.is_dir():  # which does not change with what is within
-                found["content"] = _content(self.path)
+                identity["content"] = _content(self.path)
         else:
-            found["pixels"] = self._some()
-        return found
+            identity["pixels"] = self._some()
+        return identity
 
     def _some(self) -> list[int]:
         """Checksums of some pixels, or, in memory, of all."""
@@ -98,23 +98,29 @@ class Sliced:
             places.append(tuple(slice(at, min(at + SAMPLE, size)) for at, size in zip(starts, self.shape, strict=True)))
         return [zlib.crc32(self.read(place).data) for place in places]
 
-    def _found(self, part: Part) -> np.ndarray:
+    def _decoded(self, part: Part) -> np.ndarray:
         try:
             if self._whole:
-                return np.array(self.array[part], order="C")
-            return chunked.read(self.array, part, self.chunks)  # type: ignore[arg-type]
+                return np.array(self[part], order="C")
+            return chunked.read(self, part, self.chunks)  # type: ignore[arg-type]
         except ValueError as error:  # as of a damaged strip, tile or chunk
             if self.path is None or str(error).startswith("cannot read"):
                 raise
             raise ValueError(f"cannot read {self.path}: {error}") from error
 
+    def __getitem__(self, part: Part) -> Any:
+        """A part as the object gives it: without mask and unit, which it may not have shown before."""
+        pixels = self.array[part]
+        validation.unannotated(self._name, pixels)
+        return pixels
+
     def read(self, part: Part) -> np.ndarray:
-        with self._turn:
-            found = self._found(part)
+        with self._lock:
+            pixels = self._decoded(part)
         give_back(self.array)
-        if found.shape != tuple(each.stop - each.start for each in part):
-            raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {found.shape}")
-        return found
+        if pixels.shape != tuple(each.stop - each.start for each in part):
+            raise ValueError(f"{self._name} must give the parts it is asked for; for {part} it gave {pixels.shape}")
+        return pixels
 
 
 def _content(folder: Path) -> str:
@@ -156,28 +162,28 @@ class InFile:
             "shape": list(shape), "dtype": dtype.str,
         }  # fmt: skip
         self._file = path.open("rb", buffering=0)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         self._file.close()
 
     def read(self, part: Part) -> np.ndarray:
-        with self._turn:
-            found, missing = part_of_file(self._file, self._offset, part, self.shape, self.dtype)
+        with self._lock:
+            pixels, missing = part_of_file(self._file, self._offset, part, self.shape, self.dtype)
         if missing:
             raise ValueError(f"{self._name} is shorter than its header says: {self._path}")
-        return found
+        return pixels
 
 
 def part_of_file(
     file: IO[bytes], first: int, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[np.ndarray, int]:
     """A part of an array in C order, and how many bytes of it the file lacks."""
-    found, missing = np.empty([each.stop - each.start for each in part], dtype), 0
+    pixels, missing = np.empty([each.stop - each.start for each in part], dtype), 0
     for index, offset in runs(part, shape, dtype.itemsize):
         file.seek(first + offset)
-        missing += fill(file, found[index])
-    return found, missing
+        missing += fill(file, pixels[index])
+    return pixels, missing
 
 
 def fill(file: IO[bytes], pixels: np.ndarray) -> int:
@@ -290,10 +296,12 @@ class Present:
 def opened(value: Any, name: str = "source") -> Iterator[Readable]:
     """A reader of a caller's array, or of an image file: .npy, .zarr, TIFF or FITS."""
     with ExitStack() as stack:
-        found = _of_path(Path(value), stack, name) if isinstance(value, (str, os.PathLike)) else of_array(value, name)
-        if isinstance(found, InFile):
-            stack.callback(found.close)
-        yield found
+        readable = (
+            _of_path(Path(value), stack, name) if isinstance(value, (str, os.PathLike)) else of_array(value, name)
+        )
+        if isinstance(readable, InFile):
+            stack.callback(readable.close)
+        yield readable
 
 
 def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
@@ -326,9 +334,9 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
         validation.real_kind(name, array)
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
-    found = of_array(array, name, path)
+    readable = of_array(array, name, path)
     if missing is None:
-        return found
-    if isinstance(found, InFile):
-        stack.callback(found.close)
-    return Present(found, missing)
+        return readable
+    if isinstance(readable, InFile):
+        stack.callback(readable.close)
+    return Present(readable, missing)

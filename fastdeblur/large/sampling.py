@@ -1,4 +1,4 @@
-"""What the whole image says before any tile is solved: weight, number of steps, reach.
+"""Parameters that all tiles share, from a sample of crops: weight (mu), number of steps, ridge for the halo.
 
 All tiles must be solved alike, or they would look different.  The automatic weight, and the step at which
 Richardson-Lucy stops, come from a sample of crops that depends on the image's shape alone.  "root" has a weight that
@@ -36,8 +36,8 @@ LIKELY_RIDGE = 3e-4
 
 
 @dataclass(frozen=True)
-class Found:
-    """What holds for all tiles.
+class TileParameters:
+    """Parameters that all tiles share.
 
     Attributes
     ----------
@@ -141,20 +141,20 @@ def _measured_ridge(
     misfit = energies.sum() - first * rough
     if not (rough > 0 and misfit > 0):
         return first
-    found = first * np.sqrt(rough / misfit)
-    foreseen = np.exp(np.interp(np.log(first), *reversed(_of_roots(expected, psfs))))
-    return root_ridge(squares, psfs, float(mu * foreseen / found))
+    measured = first * np.sqrt(rough / misfit)
+    predicted = np.exp(np.interp(np.log(first), *reversed(_of_roots(expected, psfs))))
+    return root_ridge(squares, psfs, float(mu * predicted / measured))
 
 
 def _filled(planes: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None, float]:
-    """Planes without holes, weights, and a typical one; None if no pixel is left."""
+    """Planes with missing pixels filled, weights, and a typical one; None if no pixel is left."""
     if not counts(planes, weights):
         return None, None, 1.0
     filled, weights, factor = weighed(planes, weights, 0)
     return filled, weights, typical(weights) * factor
 
 
-def found(
+def tile_parameters(
     sample: list[np.ndarray],
     weights: list[np.ndarray] | None,
     psfs: list[np.ndarray],
@@ -162,52 +162,52 @@ def found(
     given: dict[str, Any],
     squares: np.ndarray | None = None,
     around: list[Any] | None = None,
-) -> Found:
-    """What holds for all tiles, from a sample of crops, channels first, and for roots from `squares` of all tiles.
+) -> TileParameters:
+    """Parameters of all tiles, from a sample of crops, channels first, and for roots from `squares` of all tiles.
 
     Photons were counted `around` crops, too: backgrounds that have not been subtracted.
 
     `given` are the options for a Deblurrer.
     """
-    kept = [k for k, crop in enumerate(sample) if counts(crop, None if weights is None else weights[k])]
-    if not kept and (options.mu is None or options.method == "richardson_lucy"):
+    usable = [k for k, crop in enumerate(sample) if counts(crop, None if weights is None else weights[k])]
+    if not usable and (options.mu is None or options.method == "richardson_lucy"):
         raise ValueError(
             "source has no pixels where it is sampled for its weight: all are NaN or have weight 0"
             + ("" if options.method == "richardson_lucy" else " (give mu)")
         )
-    if not kept:
+    if not usable:
         given_mu = float(options.mu or 0.0)
         given_mu = given_mu if squares is None else root_ridge(squares, psfs, given_mu)
-        return Found(given_mu, None, given_mu if options.prior == "gradient" else likely_ridge(psfs), 0.0)
-    planes = np.concatenate([sample[k] for k in kept])
+        return TileParameters(given_mu, None, given_mu if options.prior == "gradient" else likely_ridge(psfs), 0.0)
+    planes = np.concatenate([sample[k] for k in usable])
     shift = None
     if around is not None:
-        shift = np.concatenate([np.broadcast_to(np.asarray(around[k], planes.dtype), sample[k].shape) for k in kept])
+        shift = np.concatenate([np.broadcast_to(np.asarray(around[k], planes.dtype), sample[k].shape) for k in usable])
         planes -= shift
         shift += planes.dtype.type(options.read_noise**2)
-    chosen = None if weights is None else np.concatenate([weights[k] for k in kept])
+    chosen = None if weights is None else np.concatenate([weights[k] for k in usable])
     filled, chosen, factor = weighed(planes, chosen, 0)
     check_unscaled(psfs, filled, "a large image", "source")
-    seen = WeightEstimate(filled, psfs, chosen)
-    ridge, level = seen.ridge * factor, float(filled.mean(dtype=np.float64))
+    estimate = WeightEstimate(filled, psfs, chosen)
+    ridge, level = estimate.ridge * factor, float(filled.mean(dtype=np.float64))
     mu, max_iter = options.mu, None
     if options.method == "richardson_lucy":
-        tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
+        tried = usable[:: max(len(usable) // TRIED, 1)][:TRIED]
         some = None if weights is None else [weights[k] for k in tried]
         max_iter = _steps(
             [sample[k] for k in tried], some, None if around is None else [around[k] for k in tried], given
         )
     elif options.prior == "gradient" and options.data == "root" and mu is not None:
         assert squares is not None
-        tried = kept[:: max(len(kept) // TRIED, 1)][:TRIED]
+        tried = usable[:: max(len(usable) // TRIED, 1)][:TRIED]
         some = None if weights is None else [weights[k] for k in tried]
         mu = _measured_ridge(squares, psfs, mu, [sample[k] for k in tried], some, given)
     elif mu is None and options.prior == "gradient":
         mu = ridge
     elif mu is None:
-        mu = seen.weight_of(str(options.prior), options.data, shift) * factor
+        mu = estimate.weight_of(str(options.prior), options.data, shift) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
-    return Found(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
+    return TileParameters(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
 
 
 def _steps(

@@ -80,20 +80,20 @@ class Scratch:
         self.shape, self.dtype, self.path = source.shape, source.dtype, getattr(source, "path", None)
         self.array = getattr(source, "array", None)
         self._file: IO[bytes] | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def identity(self) -> dict[str, Any]:
         return self._source.identity
 
     def read(self, part: Part) -> np.ndarray:
-        with self._turn:
+        with self._lock:
             if self._file is None:
                 self._file = self._copied()
-            found, missing = part_of_file(self._file, 0, part, self.shape, self.dtype)
+            pixels, missing = part_of_file(self._file, 0, part, self.shape, self.dtype)
         if missing:
             raise ValueError(f"the copy of {self._name} in {self._folder} is not whole")
-        return found
+        return pixels
 
     def close(self) -> None:
         """Give back its room on the disk."""

@@ -41,7 +41,7 @@ class TileSolver:
     options : dict
         For a Deblurrer, without weights and boundary; `channel_axis` is 0.
     capacity : int
-        For how many shapes of windows memory is kept.
+        For how many shapes of windows there is memory.
     """
 
     def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], capacity: int):

@@ -83,8 +83,8 @@ class Grid:
     def windows(self, halo: tuple[int, int], wraps: bool) -> dict[tuple[int, int], Window]:
         """All windows, those of one shape one after another."""
         down, across = self.counts
-        found = {(i, j): self.window(i, j, halo, wraps) for i in range(down) for j in range(across)}
-        return dict(sorted(found.items(), key=lambda each: (each[1].shape, each[1].edges, each[0])))
+        windows = {(i, j): self.window(i, j, halo, wraps) for i in range(down) for j in range(across)}
+        return dict(sorted(windows.items(), key=lambda each: (each[1].shape, each[1].edges, each[0])))
 
 
 @dataclass(frozen=True)
