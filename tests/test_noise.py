@@ -185,7 +185,7 @@ def test_the_true_psf_is_not_doubted(scene, psf, rng):
     image = ndimage.convolve(whole, PSFS[psf], mode="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
     for noise in (0.004, 0.03):
         seen = WeightEstimate((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
-        assert not Details(seen).strange()
+        assert not Details(seen).resembles_image()
 
 
 def test_an_unsettled_solve_is_told(rng, monkeypatch):

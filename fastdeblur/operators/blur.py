@@ -1,4 +1,4 @@
-"""The blur as a linear operator."""
+"""The blur A as a linear operator: `Blur`."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Blur:
         self.filters: tuple[Filter, Filter] = pair(path, weights, self.estimate_shape, folds)
         used = int(self.filters[0].record["rank"])
         self.seconds = costs.predicted(path, self.estimate_shape, weights.shape, used, self.dtype)
-        # What stands around the estimate, what the adjoint has there for the estimate, and what stands
+        # What lies around the estimate, what the adjoint has there for the estimate, and what lies
         # around the residual (the adjoint of a periodic blur is periodic itself).
         periodic = self.boundary == "wrap"
         self.filled = self._halo(self.filters[0] if folds or periodic else None)

@@ -1,4 +1,4 @@
-"""What lies outside the frame: for each boundary, which pixel stands at each position.
+"""Boundary conditions: which pixel lies at each position outside the frame.
 
 Everything else follows from that one map.  The blur reads the pixel that stands there (fill the
 halo); its adjoint adds what it has for a position to that pixel (fold it back).

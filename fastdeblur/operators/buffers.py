@@ -1,4 +1,4 @@
-"""Where the pixels are: the threads' scratch, and image buffers with a halo around them.
+"""Buffers: images with a halo around them, and the threads' scratch.
 
 Everything that a kernel loads from or stores to is laid out here (or belongs to the caller), and
 is as large as the kernel's whole vectors, register tiles and windows need.
@@ -49,7 +49,7 @@ class Scratch:
         crew["stride"] = self._stride
 
     def share(self) -> None:
-        """Give each slot an even run of the tiles."""
+        """Give each thread an even run of the tiles."""
         self.queue[RUNS::LINE] = self.tiles * np.arange(self.threads) // self.threads
 
 

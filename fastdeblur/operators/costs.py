@@ -1,4 +1,4 @@
-"""What each path should cost, so that the cheapest can be chosen before anything is computed.
+"""Cost model of the paths, by which `path="auto"` chooses before anything is computed.
 
 A path's time for one image, on one thread, is the sum of some counts times what each of them
 takes on the machine.  The counts follow from shapes, rank and dtype; what they take is measured, and

@@ -1,4 +1,4 @@
-"""The blur on the GPU: tables that say which pixel is where, the psf, and the passes of its path."""
+"""The blur A (CUDA): the psf, tables of the boundary's pixels, and the passes of its path."""
 
 from __future__ import annotations
 

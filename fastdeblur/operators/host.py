@@ -1,4 +1,4 @@
-"""One direction of the blur, applied to arrays that callers own."""
+"""The blur A or its adjoint (CPU), applied to arrays of the caller."""
 
 from __future__ import annotations
 

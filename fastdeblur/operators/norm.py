@@ -1,4 +1,4 @@
-"""How much a blur can amplify: an upper bound of its 2-norm, close to it where the psf is positive.
+"""Norm of a blur: an upper bound of its 2-norm, close to it where the psf is positive.
 
 With ``B`` the blur by ``|psf|``, ``‖A‖ <= ‖B‖``, and for any positive ``v`` the largest of
 ``(BᵀB v) / v`` bounds ``‖B‖²`` (Collatz 1942).  For the eigenvector it is ``‖B‖²`` itself, and some

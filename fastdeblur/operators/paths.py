@@ -1,4 +1,4 @@
-"""The paths: how each computes a block of the blur, and what it needs for that.
+"""Paths of the convolution (separable, direct, fft): filters, and the memory that they need.
 
 A filter is one direction of the blur (the blur or its adjoint) on one path: valid correlation of
 a window with some weights.  It knows what its kernel reads and writes, so that `tiling` can cut

@@ -20,10 +20,10 @@ def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Such that ``psf == down.T @ across`` to within 1e-7 (float32) or 1e-14 (float64) of its norm.
     """
     u, s, vt = np.linalg.svd(psf.astype(np.float64), full_matrices=False)
-    kept = s > s[0] * _negligible(psf)
-    kept[0] = True  # also of zeros, which may be multiplied with something that is not finite
-    root = np.sqrt(s[kept])
-    return (u[:, kept] * root).T, vt[kept] * root[:, None]
+    significant = s > s[0] * _negligible(psf)
+    significant[0] = True  # also of zeros, which may be multiplied with something that is not finite
+    root = np.sqrt(s[significant])
+    return (u[:, significant] * root).T, vt[significant] * root[:, None]
 
 
 def rank(psf: np.ndarray, most: int) -> int:

@@ -1,4 +1,4 @@
-"""How images are cut into tiles, and which tile has which part of the halo."""
+"""Tiling: how images are cut into tiles, and which tile has which part of the halo."""
 
 from __future__ import annotations
 

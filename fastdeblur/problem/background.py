@@ -16,8 +16,10 @@ def checked_background(value: Any, shape: tuple[int, ...], channel_axis: int | N
     array = validation.real_array_anywhere("background", value)
     one = shape if channel_axis is None else tuple(np.delete(shape, channel_axis).tolist())
     if array.shape not in ((), shape, one):
-        wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
-        raise ValueError(f"background must be a number, or have the image's shape {wanted}; its shape is {array.shape}")
+        allowed = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
+        raise ValueError(
+            f"background must be a number, or have the image's shape {allowed}; its shape is {array.shape}"
+        )
     if array.ndim == 0:
         return validation.real("background", value, "at least 0")
     validation.finite("background", array)

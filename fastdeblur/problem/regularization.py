@@ -1,4 +1,4 @@
-"""The weight from the image: that with which the solution is expected to be nearest to the sharp image.
+"""Automatic mu and the noise, from one image: the mu of least expected error (`mu="auto"`).
 
 Away from the border the ridge problem is diagonal in frequencies: with h = |psf|² and l the differences' square
 there, the solution lacks the share ``ridge l / (h + ridge l)`` of a frequency of the sharp image, and has the noise's
@@ -25,9 +25,9 @@ MIDDLE = 128
 LARGE = 1024
 # Edges, in shares of the image's range.
 EDGE = 0.05
-# How often holes are filled anew from a new ridge, and how often with each.
+# How often missing pixels are filled anew from a new ridge, and how often with each.
 ROUNDS, REFILLS = 3, 5
-# Into how many parts a side is cut to look for a rectangle without holes; its sides are NARROW pixels at least.
+# Into how many parts a side is cut to look for a rectangle without missing pixels, whose sides are at least NARROW.
 GRID, NARROW = 32, 32
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and
 # noise of 0.3, 1 and 3 %: they lose 0.03 and 0.06 dB to the best weight, at most 0.2 and 0.3.)
@@ -41,11 +41,11 @@ def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> floa
     """
     rows, cols = planes.shape[1:]
     top, left = max(rows - MIDDLE, 0) // 2, max(cols - MIDDLE, 0) // 2
-    seen = Periodogram(on_host(planes[:, top : top + MIDDLE, left : left + MIDDLE]), psfs)
+    spectra = Periodogram(on_host(planes[:, top : top + MIDDLE, left : left + MIDDLE]), psfs)
     ridges = RIDGES[::8]
-    weights = root_weights(seen.squares(ridges), ridges) * np.sqrt(seen.scale)
+    weights = root_weights(spectra.squares(ridges), ridges) * np.sqrt(spectra.scale)
     at = int(np.searchsorted(weights, mu))
-    return float(ridges[min(at, len(ridges) - 1)] * seen.scale)
+    return float(ridges[min(at, len(ridges) - 1)] * spectra.scale)
 
 
 def root_weights(squares: np.ndarray, ridges: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def root_weights(squares: np.ndarray, ridges: np.ndarray) -> np.ndarray:
 class WeightEstimate:
     """What an image says of its noise, and of the weights of priors.
 
-    `weights` are those of the image's pixels, the largest near 1; the image has no holes.
+    `weights` are those of the image's pixels, the largest near 1; missing pixels of the image have been filled.
 
     Attributes
     ----------
@@ -75,31 +75,31 @@ class WeightEstimate:
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], weights: np.ndarray | None):
         self._typical_weight = typical(weights)
         self._brightness = max(abs(float(planes.max())), abs(float(planes.min()))) or 1.0
-        holes = None if weights is None else weights == 0
-        whole = None if holes is None else _whole_part(holes, psfs)
+        missing = None if weights is None else weights == 0
+        whole = None if missing is None else _complete_part(missing, psfs)
         if whole is not None:
-            planes, holes = planes[whole], None
+            planes, missing = planes[whole], None
         self.planes, self.psfs = planes, psfs
-        there = 1.0 if holes is None else 1 - float(holes.sum()) / holes.size
-        seen = Spectra(planes, psfs, spread(planes))
-        if holes is not None and there < 1 and seen.power.sum() > 0:
+        present = 1.0 if missing is None else 1 - float(missing.sum()) / missing.size
+        spectra = Spectra(planes, psfs, spread(planes))
+        if missing is not None and present < 1 and spectra.power.sum() > 0:
             for _ in range(ROUNDS):
-                planes = _refilled(planes, holes, psfs, _ridge(seen, there) * seen.scale)
-                seen = Spectra(planes, psfs, spread(planes))
+                planes = _refilled(planes, missing, psfs, _ridge(spectra, present) * spectra.scale)
+                spectra = Spectra(planes, psfs, spread(planes))
             self.planes = planes
-        self.spectra = seen
-        if not (seen.power.sum() > 0 and seen.response.sum() > 0):
-            self.ridge, self.noise, self._used, self.bare = seen.scale * self._typical_weight, 0.0, 1.0, seen.scale
-            self._left = 0.0
+        self.spectra = spectra
+        if not (spectra.power.sum() > 0 and spectra.response.sum() > 0):
+            self.ridge, self.bare = spectra.scale * self._typical_weight, spectra.scale
+            self.noise, self._used, self._left = 0.0, 1.0, 0.0
             return
-        best = _ridge(seen, there)
-        self.bare = best * seen.scale
-        self.ridge = there * self.bare * self._typical_weight
+        best = _ridge(spectra, present)
+        self.bare = best * spectra.scale
+        self.ridge = present * self.bare * self._typical_weight
         # What counts of the noise is what the solution has of it: other frequencies' does not.
-        left, variance = seen.amplified(best) / there, seen.level**2 / there
+        left, variance = spectra.amplified(best) / present, spectra.level**2 / present
         self.noise, self._left = math.sqrt(variance), math.sqrt(left)
-        kept = seen.response / (seen.response + best * seen.laplacian)
-        self._used = float(np.average(kept, weights=seen.count))
+        passed = spectra.response / (spectra.response + best * spectra.laplacian)
+        self._used = float(np.average(passed, weights=spectra.count))
 
     def weight_of(self, prior: str, data: str, shift: np.ndarray | None = None) -> float:
         """The weight of another prior; `shift` is what photons were counted beside the image.
@@ -156,20 +156,20 @@ def part_of(planes: np.ndarray, side: int) -> tuple[slice, slice, slice]:
     return slice(None), slice(top, top + side), slice(left, left + side)
 
 
-def _whole_part(holes: np.ndarray, psfs: list[np.ndarray]) -> tuple[slice, slice, slice] | None:
-    """The largest rectangle without holes, if it is large enough to stand for the image.
+def _complete_part(missing: np.ndarray, psfs: list[np.ndarray]) -> tuple[slice, slice, slice] | None:
+    """The largest rectangle without missing pixels, if it is large enough to stand for the image.
 
     (What fills a saturated lamp is never quite what the blur makes there, and is taken for noise.)
     """
-    if not holes.any():
+    if not missing.any():
         return None
-    frame = holes.shape[1:]
+    frame = missing.shape[1:]
     edges = [np.unique(np.linspace(0, size, min(size, GRID) + 1).astype(int)) for size in frame]
-    some = on_host(holes.any(axis=0))
+    some = on_host(missing.any(axis=0))
     for axis in (0, 1):
         some = np.logical_or.reduceat(some, edges[axis][:-1], axis=axis)
     counts = np.pad(some.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    (rows, cols), best, found = some.shape, 0, None
+    (rows, cols), best, largest = some.shape, 0, None
     height, width = 1, cols
     while height <= rows and width:  # the higher, the narrower
         inside = counts[height:, width:] - counts[:-height, width:] - counts[height:, :-width]
@@ -179,50 +179,50 @@ def _whole_part(holes: np.ndarray, psfs: list[np.ndarray]) -> tuple[slice, slice
             continue
         if height * width > best:
             best, (top, left) = height * width, free[0]
-            found = slice(*edges[0][[top, top + height]].tolist()), slice(*edges[1][[left, left + width]].tolist())
+            largest = slice(*edges[0][[top, top + height]].tolist()), slice(*edges[1][[left, left + width]].tolist())
         height += 1
-    if found is None:
+    if largest is None:
         return None
-    sides = [part.stop - part.start for part in found]
+    sides = [part.stop - part.start for part in largest]
     least = [max(NARROW, 2 * max(psf.shape[axis] for psf in psfs)) for axis in (0, 1)]
     if sides[0] < least[0] or sides[1] < least[1] or math.prod(sides) < min(math.prod(frame) / 4, LARGE**2 / 4):
         return None
-    return slice(None), *found
+    return slice(None), *largest
 
 
-def _ridge(seen: Spectra, there: float) -> float:
+def _ridge(spectra: Spectra, present: float) -> float:
     """The ridge for an image of whose pixels only a share is there; what fills the others has no noise.
 
     That many pixels are as good as all with so much more noise.
     """
-    return seen.ridge(there**-2)
+    return spectra.ridge(present**-2)
 
 
-def _refilled(planes: np.ndarray, holes: np.ndarray, psfs: list[np.ndarray], ridge: float) -> np.ndarray:
-    """Planes whose holes have what the blurred ridge solution has there, about, by conjugate gradients.
+def _refilled(planes: np.ndarray, missing: np.ndarray, psfs: list[np.ndarray], ridge: float) -> np.ndarray:
+    """Planes whose missing pixels are about those of the blurred ridge solution, by conjugate gradients.
 
-    (Steps and kinks at the holes' edges are what no blur makes; they would be taken for noise.  What the blurred
-    solution has, put there again and again, is where these end too, but after hundreds of times in a hole larger than
-    the psf.)
+    (No blur makes steps and kinks, which other fillings have at their edges; they would be taken for noise.  Putting
+    in the blurred solution again and again converges to the same, but takes hundreds of times where more than a psf's
+    size is missing.)
     """
     planes = planes.copy()
-    for k, (plane, hole) in enumerate(zip(planes, holes, strict=True)):
+    for k, (plane, mask) in enumerate(zip(planes, missing, strict=True)):
         padded = Padded(plane, psfs[k % len(psfs)], ridge)
-        filled = plane[hole].astype(np.float64)
-        residual = padded.blurred(padded.coefficients)[hole] - filled
+        filled = plane[mask].astype(np.float64)
+        residual = padded.blurred(padded.coefficients)[mask] - filled
         step, squares = residual, float(residual @ residual)
         for _ in range(REFILLS):
             if not squares > 0:
                 break
             image = beside(np.zeros(plane.shape), plane)
-            image[hole] = step
-            product = step - padded.blurred(padded.transformed(image))[hole]
+            image[mask] = step
+            product = step - padded.blurred(padded.transformed(image))[mask]
             length = squares / max(float(step @ product), 1e-12 * float(step @ step))
             filled += length * step
             residual = residual - length * product
             last, squares = squares, float(residual @ residual)
             step = residual + squares / last * step
-        plane[hole] = filled
+        plane[mask] = filled
     return planes
 
 

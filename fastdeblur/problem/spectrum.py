@@ -117,13 +117,13 @@ class Periodogram:
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray]):
-        seen = Windowed(planes, psfs)
-        xp, self.scale = module_of(planes), seen.scale
+        windowed = Windowed(planes, psfs)
+        xp, self.scale = module_of(planes), windowed.scale
         count, power, ratio = np.zeros((3, RATIOS))
-        for response, of_psf in zip(seen.response, seen.power, strict=True):
-            log = xp.log(response / xp.maximum(seen.laplacian, 1e-30) + 1e-12)
+        for response, of_psf in zip(windowed.response, windowed.power, strict=True):
+            log = xp.log(response / xp.maximum(windowed.laplacian, 1e-30) + 1e-12)
             index = xp.clip((log + 28) * (RATIOS / 60), 0, RATIOS - 1).astype(np.intp).ravel()
-            sums = _sums_of_classes(index, [seen.times, seen.times * of_psf, seen.times * log], RATIOS)
+            sums = _sums_of_classes(index, [windowed.times, windowed.times * of_psf, windowed.times * log], RATIOS)
             count, power, ratio = count + sums[0], power + sums[1], ratio + sums[2]
         some = count > 0
         self.count = count[some] / len(psfs)
@@ -163,16 +163,16 @@ class Spectra:
     """
 
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray], range_: float):
-        seen = Windowed(planes, psfs)
-        xp, self.scale = module_of(planes), seen.scale
+        windowed = Windowed(planes, psfs)
+        xp, self.scale = module_of(planes), windowed.scale
         rows, cols = planes.shape[1:]
         radius = beside(log_radius(rows, cols), planes)
         ring = xp.clip((radius - math.log(LEAST)) / RING, 0, RINGS - 1).astype(np.intp) * STEPS
         sums = np.zeros((6, RINGS * STEPS))
-        for response, power in zip(seen.response, seen.power, strict=True):
+        for response, power in zip(windowed.response, windowed.power, strict=True):
             step = xp.clip(-2 * xp.log10(response + 1e-12), 0, STEPS - 1).astype(np.intp)
-            values = (1.0, radius, power, response, seen.laplacian, _leaked(response, cols))
-            sums += _sums_of_classes((ring + step).ravel(), (seen.times * value for value in values), RINGS * STEPS)
+            values = (1.0, radius, power, response, windowed.laplacian, _leaked(response, cols))
+            sums += _sums_of_classes((ring + step).ravel(), (windowed.times * value for value in values), RINGS * STEPS)
         some = sums[0] > 0
         means = sums[1:, some] / sums[0, some]
         self.count = sums[0, some] / len(psfs)
@@ -211,8 +211,8 @@ class Spectra:
         ridges = RIDGES[:, None]
         passed = self.response * self.signal / (self.response * self.signal + self.noise)
         # Where there is more signal than noise it is known better than from the model.
-        known = np.maximum(self.power - self.noise, 0) / np.maximum(self.response, 1e-12)
-        signal = passed**2 * known + (1 - passed**2) * self.signal
+        measured = np.maximum(self.power - self.noise, 0) / np.maximum(self.response, 1e-12)
+        signal = passed**2 * measured + (1 - passed**2) * self.signal
         psf_power = self.response + ridges * self.laplacian
         bias = (ridges * self.laplacian / psf_power) ** 2 * signal
         risk = (self.count * (bias + noisier * self.response / psf_power**2 * self.cautious)).sum(axis=1)
@@ -257,14 +257,14 @@ def _fitted(
     least = math.log(np.average(power[dark], weights=count[dark]))
     expected = np.array([level, SLOPE[0], CURVATURE[0]])
     sure = np.array([0, SLOPE[1] ** -2, CURVATURE[1] ** -2])
-    found = np.concatenate([expected, np.full(len(KNOTS), least)])
+    unknowns = np.concatenate([expected, np.full(len(KNOTS), least)])
 
     def spectra(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logs = parabola @ of[:3], knots @ of[3:]
         signal, noise = np.exp(np.clip(logs, -80, 80))
         return signal, noise
 
-    def eigenvalues(of: np.ndarray) -> np.ndarray:
+    def penalty_weights(of: np.ndarray) -> np.ndarray:
         return np.where(differences @ of[3:] > 0, RISE**-2, 0)
 
     def objective(of: np.ndarray) -> float:
@@ -273,38 +273,38 @@ def _fitted(
         value = (count * (power / mean + np.log(mean))).sum()
         value += 0.5 * (sure * (of[:3] - expected) ** 2).sum()
         value += 0.5 * ((falling @ of[3:] / loose) ** 2).sum()
-        return float(value + 0.5 * (eigenvalues(of) * (differences @ of[3:]) ** 2).sum())
+        return float(value + 0.5 * (penalty_weights(of) * (differences @ of[3:]) ** 2).sum())
 
-    last, damping = objective(found), 1e-3
+    last, damping = objective(unknowns), 1e-3
     for _ in range(40):
-        signal, noise = spectra(found)
+        signal, noise = spectra(unknowns)
         mean = response * signal + noise
         slopes = np.concatenate(
             [parabola * (response * signal / mean)[:, None], knots * (noise / mean)[:, None]], axis=1
         )
         gradient = slopes.T @ (count * (power / mean - 1))
         curvature = (slopes * count[:, None]).T @ slopes
-        gradient[:3] -= sure * (found[:3] - expected)
+        gradient[:3] -= sure * (unknowns[:3] - expected)
         curvature[:3, :3] += np.diag(sure)
-        eigenvalue = differences.T @ (eigenvalues(found)[:, None] * differences) + falling.T @ (
+        penalty = differences.T @ (penalty_weights(unknowns)[:, None] * differences) + falling.T @ (
             loose[:, None] ** -2 * falling
         )
-        gradient[3:] -= eigenvalue @ found[3:]
-        curvature[3:, 3:] += eigenvalue
+        gradient[3:] -= penalty @ unknowns[3:]
+        curvature[3:, 3:] += penalty
         while damping < 1e3:
             step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature) + 1e-9), gradient)
-            new = found + np.clip(step, -3, 3)
+            new = unknowns + np.clip(step, -3, 3)
             value = objective(new)
             if value < last:
                 break
             damping *= 5
         else:
             break
-        found, done, last, damping = new, last - value < 1e-3, value, max(damping / 5, 1e-6)
+        unknowns, done, last, damping = new, last - value < 1e-3, value, max(damping / 5, 1e-6)
         if done:
             break
     covariance = np.linalg.inv(curvature + 1e-9 * np.diag(np.diag(curvature) + 1e-9))[3:, 3:]
-    return found, ((knots @ covariance) * knots).sum(axis=1)
+    return unknowns, ((knots @ covariance) * knots).sum(axis=1)
 
 
 def _end(frequencies: np.ndarray, radius: np.ndarray, power: np.ndarray, expected: np.ndarray) -> float:
@@ -315,10 +315,10 @@ def _end(frequencies: np.ndarray, radius: np.ndarray, power: np.ndarray, expecte
     """
     first = radius.min()
     ring = ((radius - first) / RING_WIDTH).astype(int)
-    powers, wanted = (np.bincount(ring, frequencies * values) for values in (power, expected))
-    ratio = powers / np.maximum(wanted, 1e-300)
+    powers, expected_powers = (np.bincount(ring, frequencies * values) for values in (power, expected))
+    ratio = powers / np.maximum(expected_powers, 1e-300)
     most = np.maximum.accumulate(np.where(first + RING_WIDTH * np.arange(len(ratio)) > COARSE, ratio, 0))
-    enough = np.flatnonzero((ratio >= np.clip(STEEP * most, LACK, 1)) & (wanted > 0))
+    enough = np.flatnonzero((ratio >= np.clip(STEEP * most, LACK, 1)) & (expected_powers > 0))
     last = int(enough[-1]) + 1 if enough.size else 0
     end = float(first + RING_WIDTH * last)
     sudden = 0 < end < CORNERS and last < len(ratio) and ratio[last] < DROP * ratio[max(last - DROP_RINGS, 0)]

@@ -1,4 +1,4 @@
-"""Where a solve starts."""
+"""Start of a solve: the image, zeros, the notebook's random numbers, or the caller's array."""
 
 from __future__ import annotations
 

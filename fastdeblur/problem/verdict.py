@@ -1,4 +1,4 @@
-"""Whether a result can be trusted: the noise, the misfit of the residual, and what is to be doubted."""
+"""Verdict on a result: noise, misfit of the residual, and reasons to doubt it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PSF_ERROR = 0.025
 # A misfit from which on a result is doubted, and how far beyond the image's range, in its own, on both sides.
 DOUBTED, BEYOND = 3.0, 1.0
 # By how much the optimality may be above `tol` when no more iterations are allowed.
-UNSETTLED = 10
+UNCONVERGED = 10
 
 PSF = (
     "the residual looks like the image, as with a psf that is too narrow, too wide or turned (try another psf; "
@@ -58,27 +58,27 @@ def judged(
     planes: np.ndarray,
     weights: np.ndarray | None,
     psfs: list[np.ndarray],
-    seen: WeightEstimate | None,
+    estimate: WeightEstimate | None,
     options: Options,
 ) -> tuple[float, float, list[str]]:
     """The noise's standard deviation, the misfit, and the doubts, as sentences without their ends.
 
-    `seen` is what was found of the weight, if it had to be.
+    `estimate` is that of noise and mu, if the solve has made one.
     """
-    part = _telling_part(planes, weights)
-    if seen is None:
-        seen = WeightEstimate(planes[part], psfs, None if weights is None else weights[part])
-    details = Details(seen)
-    allowed = math.hypot(seen.noise, PSF_ERROR * details.detail)
+    part = _measured_part(planes, weights)
+    if estimate is None:
+        estimate = WeightEstimate(planes[part], psfs, None if weights is None else weights[part])
+    details = Details(estimate)
+    allowed = math.hypot(estimate.noise, PSF_ERROR * details.detail)
     rms = _residual(result.image, planes, weights, psfs, part)
     misfit = rms / allowed if allowed > 0 else math.nan
     doubts: list[str] = []
-    if min(planes.shape[1:]) < TELLING or not seen.noise > 0:
-        return seen.noise, misfit, doubts
-    # The noise of photons looks like the image too, and so does what holes are filled with; where the image has hardly
+    if min(planes.shape[1:]) < TELLING or not estimate.noise > 0:
+        return estimate.noise, misfit, doubts
+    # The noise of photons looks like the image too, and so do filled pixels; where the image has hardly
     # more than noise there is nothing to look like.
-    holes = 0.0 if weights is None else float((weights[part] == 0).mean())
-    if options.data != "poisson" and holes <= FEW_MISSING and details.strange():
+    missing_share = 0.0 if weights is None else float((weights[part] == 0).mean())
+    if options.data != "poisson" and missing_share <= FEW_MISSING and details.resembles_image():
         doubts.append(PSF)
     if options.mu is None:
         if misfit > DOUBTED and (options.patient or result.stop_reason != "max_iter"):
@@ -87,13 +87,13 @@ def judged(
         beyond = BEYOND * spread(planes)
         if low < float(planes.min()) - beyond and high > float(planes.max()) + beyond and -low > 0.3 * high:
             doubts.append(RANGE.format(low, high))
-    unsettled = result.stop_reason == "max_iter" and result.optimality > UNSETTLED * options.tol > 0
-    if unsettled and options.patient:
+    unconverged = result.stop_reason == "max_iter" and result.optimality > UNCONVERGED * options.tol > 0
+    if unconverged and options.patient:
         doubts.append(STEPS.format(result.n_iter, result.optimality, options.tol))
-    return seen.noise, misfit, doubts
+    return estimate.noise, misfit, doubts
 
 
-def _telling_part(planes: np.ndarray, weights: np.ndarray | None) -> tuple[slice, slice, slice]:
+def _measured_part(planes: np.ndarray, weights: np.ndarray | None) -> tuple[slice, slice, slice]:
     """The middle of planes; if more than half of its pixels are missing, the part of that size that has the most."""
     part = part_of(planes, ENOUGH)
     if weights is None or float((weights[part] > 0).mean()) >= 0.5:
@@ -128,8 +128,8 @@ def _residual(
             slice(taps - 1 - taps // 2, size - taps // 2) for taps, size in zip(psf.shape, plane.shape, strict=True)
         )
         squares = (blurred[psf.shape[0] - 1 :, psf.shape[1] - 1 :] - plane[inner]) ** 2
-        there = xp.ones_like(squares) if weights is None else weights[part][k][inner] > 0
-        total, count = total + float((squares * there).sum()), count + float(there.sum())
+        counted = xp.ones_like(squares) if weights is None else weights[part][k][inner] > 0
+        total, count = total + float((squares * counted).sum()), count + float(counted.sum())
     return math.sqrt(total / count) if count else math.nan
 
 
@@ -151,10 +151,10 @@ class Details:
         and that with WEAKER times the ridge.
     """
 
-    def __init__(self, seen: WeightEstimate):
+    def __init__(self, estimate: WeightEstimate):
         self._sums, self._blocks = np.zeros(7), [np.zeros((4, 0))]
-        for k, plane in enumerate(seen.planes[part_of(seen.planes, ENOUGH)]):
-            self._add(Padded(plane, seen.psfs[k % len(seen.psfs)], seen.bare), seen)
+        for k, plane in enumerate(estimate.planes[part_of(estimate.planes, ENOUGH)]):
+            self._add(Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare), estimate)
         residual, weaker, detail, noise, smoothed, of_weaker, pixels = self._sums
         self.detail = math.sqrt(detail / max(pixels, 1))
         parts = residual, residual - noise, residual - noise - smoothed, weaker - of_weaker
@@ -165,7 +165,7 @@ class Details:
         residuals, weaker, slopes, bright = np.concatenate(self._blocks, axis=1)
         self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, weaker))
 
-    def _add(self, padded: Padded, seen: WeightEstimate) -> None:
+    def _add(self, padded: Padded, estimate: WeightEstimate) -> None:
         """One more plane."""
         coefficients, left, inner = padded.coefficients, padded.left, padded.inner
         xp = module_of(coefficients)
@@ -179,13 +179,13 @@ class Details:
         residuals = [padded.inverse(coefficients * part)[inner] ** 2 for part in (left, weaker)]
         squares = [float(image.sum()) for image in (*residuals, details**2)]
         share = details.size / math.prod(padded.shape)
-        expected = [share * part for part in _expected(padded, seen, left, weaker)]
+        expected = [share * part for part in _expected(padded, estimate, left, weaker)]
         self._sums += [*squares, *expected, details.size]
         slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
         images = *(image[:-1, :-1] for image in residuals), slopes, bright[:-1, :-1]
         self._blocks.append(np.stack([on_host(_block_means(image)).ravel() for image in images]))
 
-    def strange(self) -> bool:
+    def resembles_image(self) -> bool:
         """Whether the residual looks like the image."""
         faded = self.of_weaker - 1 < FADED * (self.contrast - 1)
         if self.contrast > GLARING and self.share > SHARE and faded:
@@ -198,17 +198,17 @@ class Details:
         return faded and slow and self.unexplained > UNEXPLAINED and self.excess > EXCESS
 
 
-def _expected(padded: Padded, seen: WeightEstimate, left: np.ndarray, weaker: np.ndarray) -> list[float]:
+def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker: np.ndarray) -> list[float]:
     """Of noise and of what is smoothed away, the squares in a residual, and of noise those in a weaker one."""
     # Frequencies that stand for two, but those of the first and perhaps the last column.
     times = beside(np.full(left.shape[1], 2.0), left)
     times[[0, -1] if padded.shape[1] % 2 == 0 else [0]] = 1
     radius = log_radius(*padded.shape)
-    noise = times * beside(seen.spectra.noise_at(np.maximum(radius, FINE)), left)
+    noise = times * beside(estimate.spectra.noise_at(np.maximum(radius, FINE)), left)
     found = [float((part**2 * noise).sum()) for part in (left, weaker)]
     del noise
-    smoothed = times * beside(seen.spectra.signal_at(radius), left)
-    smoothed *= module_of(left).abs(padded.response) ** 2 / seen.spectra.scale
+    smoothed = times * beside(estimate.spectra.signal_at(radius), left)
+    smoothed *= module_of(left).abs(padded.response) ** 2 / estimate.spectra.scale
     smoothed[0, 0] = 0
     return [found[0], float((left**2 * smoothed).sum()), found[1]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from .. import validation
 from ..kernels.runtime.arrays import beside, joined, module_of, on_host
 
-# How holes are smoothed.
+# How filled pixels are smoothed.
 MEANS, CROSS = 3, np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
 # The least weight to take for typical: of anything in proportion to less, float32 has no square.
 LEAST_TYPICAL = 1e-10
@@ -19,10 +19,10 @@ LEAST_TYPICAL = 1e-10
 def weighed(
     planes: np.ndarray, weights: np.ndarray | None, channel_axis: int | None
 ) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """The image without holes, planes of weights, and by what those were divided; `weights` have been checked.
+    """The image with missing pixels filled, planes of weights, and their divisor; `weights` have been checked.
 
-    Holes are pixels that are NaN or have weight 0: they are filled, see `fill`, for that is where a solve
-    starts.  Weights come divided by an even power of two, so that the largest is near 1.
+    Missing pixels are NaN or have weight 0: they are filled, see `fill`, for the image is the usual start of a
+    solve.  Weights come divided by an even power of two, so that the largest is near 1.
     """
     missing = validation.has_missing("image", planes, joined(planes, channel_axis))
     if weights is None and not missing:
@@ -39,8 +39,8 @@ def weighed(
         raise ValueError("weights and NaN pixels of image must leave some pixel; none is left")
     if empty.any():
         planes = planes.copy()
-        for plane, hole in zip(planes, empty, strict=True):
-            fill(plane, hole)
+        for plane, mask in zip(planes, empty, strict=True):
+            fill(plane, mask)
     return planes, given, factor
 
 
@@ -49,15 +49,15 @@ def checked_weights(value: Any, shape: tuple[int, ...], channel_axis: int | None
     array = validation.real_array_anywhere("weights", value)
     one = shape if channel_axis is None else tuple(np.delete(shape, channel_axis).tolist())
     if array.shape not in (shape, one):
-        wanted = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
-        raise ValueError(f"weights must have the image's shape {wanted}; its shape is {array.shape}")
-    # NaN may be where the image's are, which need not be known yet.
+        allowed = f"{shape}" if shape == one else f"{shape}, or {one} for all channels"
+        raise ValueError(f"weights must have the image's shape {allowed}; its shape is {array.shape}")
+    # NaN is allowed where the image is NaN, which may not be given yet.
     least, largest = array.min(), array.max()
     if np.isnan(largest) and array.dtype.kind == "f":
-        known = array[~module_of(array).isnan(array)]
-        if known.size == 0:
+        numbers = array[~module_of(array).isnan(array)]
+        if numbers.size == 0:
             raise ValueError("weights must not be all NaN")
-        least, largest = known.min(), known.max()
+        least, largest = numbers.min(), numbers.max()
     if least < 0 or np.isinf(largest):
         wrong = (on_host(array) < 0) | np.isinf(on_host(array))
         place = tuple(np.argwhere(wrong)[0].tolist())
@@ -97,20 +97,20 @@ def typical(weights: np.ndarray | None) -> float:
     return 1.0 if weights is None else max(float(module_of(weights).median(weights[weights > 0])), LEAST_TYPICAL)
 
 
-def fill(plane: np.ndarray, holes: np.ndarray) -> None:
-    """Give holes the value of the nearest other pixel, then, a few times, the mean of their four neighbours.
+def fill(plane: np.ndarray, missing: np.ndarray) -> None:
+    """Give missing pixels the value of the nearest other pixel, then, a few times, the mean of their four neighbours.
 
     Without the means, steps from pixel to pixel are taken for noise: a fifth of the pixels missing, the
     automatic weight of total variation cost 0.65 dB instead of 0.34.
     """
-    if holes.all():
+    if missing.all():
         plane[...] = 0
-    elif holes.any():
+    elif missing.any():
         ndimage = _ndimage_of(plane)
-        nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+        nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
         plane[...] = plane[tuple(nearest)]
         for _ in range(MEANS):
-            plane[holes] = ndimage.convolve(plane, beside(CROSS, plane), mode="nearest")[holes]
+            plane[missing] = ndimage.convolve(plane, beside(CROSS, plane), mode="nearest")[missing]
 
 
 def _ndimage_of(plane: np.ndarray) -> Any:

@@ -1,1 +1,1 @@
-"""Ways to a minimum, a file each; those called `cuda_` are their twins for a GPU."""
+"""Solvers, a package each: `solver` has the driver, `host` and `cuda` its workspace.  Imports problem and below."""

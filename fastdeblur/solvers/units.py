@@ -1,4 +1,4 @@
-"""Numbers far from 1, brought near to it for a solve: by powers of two, which change no digit."""
+"""Units of a solve: images and psfs far from 1 are scaled by powers of two, which change no digit."""
 
 from __future__ import annotations
 
@@ -157,10 +157,10 @@ def units_of(options: Options, image: Image, start: float, psfs: list[np.ndarray
     low, high = options.bounds or (-math.inf, math.inf)
     sizes = [size for size in (start, max(low, -high, 0.0)) if size]
     values = [exponent_of(size) for size in sizes] + [restored] * bool(brightest)
-    seen = max(values, default=-gain) + gain
+    largest_exponent = max(values, default=-gain) + gain
     units = Units(0, psf, weights)
-    if abs(seen) > IMAGES and follow_numbers(options):
-        units = replace(units, image=rounded(seen))
+    if abs(largest_exponent) > IMAGES and follow_numbers(options):
+        units = replace(units, image=rounded(largest_exponent))
     if follow_numbers(options):
         try:
             _check_objective(options, units, planes)
@@ -176,12 +176,12 @@ def _check_objective(options: Options, units: Units, image: np.ndarray) -> None:
     pixels, root = float(image.size), options.data == "root"
     misfit = math.sqrt(pixels) * MISFIT if root else pixels * MISFIT**2
     objective, mu = units.of_objective(options.data), units.of_mu(options)
-    wanted = "the objective, about the sum of squares," if not root else "the objective"
+    total = "the objective, about the sum of squares," if not root else "the objective"
     if math.isinf(scaled(misfit, -objective)):
         if abs(units.weights) > abs(units.image):
-            raise ValueError(f"weights must be smaller, or image: {wanted} would be larger than float64 can hold")
+            raise ValueError(f"weights must be smaller, or image: {total} would be larger than float64 can hold")
         raise ValueError(
-            f"image must be smaller for data={options.data!r}, or init or bounds: {wanted} would be larger than "
+            f"image must be smaller for data={options.data!r}, or init or bounds: {total} would be larger than "
             f"float64 can hold; the largest value is about {largest(image):.3g}"
         )
     if options.mu is None:

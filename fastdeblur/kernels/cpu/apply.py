@@ -1,4 +1,4 @@
-"""The blur, or its adjoint, of an array that the caller owns.
+"""The blur A or its adjoint alone (CPU), of an array of the caller.
 
 Each tile copies the windows it needs into its scratch, with what the boundary says around the
 image, so no image-sized buffer is needed and no vector is loaded from, or stored to, memory that

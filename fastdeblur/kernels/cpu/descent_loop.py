@@ -1,4 +1,4 @@
-"""The compiled loop of gradient descent: what happens in and between the passes.
+"""Loop of gradient descent (CPU): the scalar operations between the passes, compiled with them.
 
 The threads go from pass to pass on their own: whoever finishes the last tile of a pass does the
 few scalar operations between passes and opens the next, while the others wait for it.  (One

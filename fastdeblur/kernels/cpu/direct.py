@@ -1,4 +1,4 @@
-"""Correlation with the psf as it is: every tap feeds a whole register tile.
+"""Direct correlation (CPU): every tap of the psf feeds a whole register tile.
 
 This is the fastest path for psfs of full rank up to some tens of pixels across: it runs at the
 rate of a matrix product.

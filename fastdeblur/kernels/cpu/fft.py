@@ -1,4 +1,4 @@
-"""Correlation by the Fourier transform of one tile at a time (overlap-save).
+"""FFT correlation (CPU), one tile at a time: overlap-save.
 
 A window of the image goes to frequencies, is multiplied with the psf's spectrum and comes back;
 what is periodic in that is cut off.  A tile's cost hardly depends on the psf's size, and a window's

@@ -1,4 +1,4 @@
-"""Between a tile and the positions outside the frame where its pixels stand.
+"""Halo of a tile (CPU): copies of its pixels outside the frame, and their transpose, the fold.
 
 A tile has *pieces*: itself and, at the border, the blocks of positions whose pixels are its own (see
 `boundary.pixel_at` and `tiling.Halo`).  `fold` adds what the adjoint has
@@ -17,7 +17,7 @@ from .tiles import reader
 # In a table of positions, where there is no pixel but zero.
 OUTSIDE = -1
 # For each axis: the bands' first pieces (one entry more than bands), the pieces' starts and sizes
-# in turn, and the pixel that stands at each position, counted from position 0.
+# in turn, and the pixel that lies at each position, counted from position 0.
 HALO = np.dtype(
     [(f"{axis}_{name}", np.intp) for axis in ("row", "col") for name in ("first", "pieces", "pixel")], align=True
 )

@@ -1,8 +1,8 @@
-"""The two passes of a Richardson-Lucy step.
+"""The two fused passes of a Richardson-Lucy step (CPU): ratio and multiply.
 
-1. `ratio`: a tile of A y, and the shift added; r = w b / (A y) is stored, the sums of the likelihood and of the
-   misfit are kept.
-2. `multiply`: a tile of A^T r; with what A^T makes of w it becomes the factor of the next estimate.
+1. `ratio`: a tile of A y, and the shift added; r = w b / (A y) is stored, the likelihood and the misfit are
+   summed.
+2. `multiply`: a tile of A^T r; divided by the sensitivity A^T w it is the factor of the next estimate.
 
 They work on the buffers of gradient descent, see `passes`.
 """
@@ -62,33 +62,33 @@ def ratio(address, scratch, tile):
     least, unit = real(step.least, scratch), real(step.unit, scratch)
     for i in range(height):
         blurred, line = offset(scratch, i * step.tile_pitch), offset(out, (top + i) * step.residual_pitch + left)
-        seen, heavy = offset(image, i * step.image_pitch), offset(weights, i * step.image_pitch)
-        added = offset(shift, i * step.shift_pitch)
+        pixels, pixel_weights = offset(image, i * step.image_pitch), offset(weights, i * step.image_pitch)
+        shifts = offset(shift, i * step.shift_pitch)
         if step.measured:
             like, misfit = likelihood_row(
-                carray(blurred, width), carray(added, width), carray(seen, width), carray(heavy, width), unit
+                carray(blurred, width), carray(shifts, width), carray(pixels, width), carray(pixel_weights, width), unit
             )
             sums[0] += like
             sums[1] += misfit
         ratio_row(
-            carray(blurred, width), carray(added, width), carray(seen, width), carray(heavy, width), least,
+            carray(blurred, width), carray(shifts, width), carray(pixels, width), carray(pixel_weights, width), least,
             carray(line, width),
         )  # fmt: skip
     spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, step.residual_pitch)
 
 
 @jit
-def multiply_estimate(here, factors, known, last, rate, low, high, unit, out):
-    """x = y factor / (A^T w), or y where that is 0; the next y lies beyond x, seen from the last x, by `rate`.
+def multiply_estimate(here, factors, inverse_sensitivity, last, rate, low, high, unit, out):
+    """x = y factor / (A^T w), or y where that is 0; the next y is extrapolated from the last x by `rate`.
 
-    `known` is 1 / (A^T w).  Returns the sums of (x - y)^2 and y^2, in units.
+    Returns the sums of (x - y)^2 and y^2, in units.
     """
     restrict()
     zero = out.dtype.type(0)
     moved, whole = zero, zero
     for j in range(out.size):
         y = here[j]
-        x = y * factors[j] * known[j] if known[j] != zero else y
+        x = y * factors[j] * inverse_sensitivity[j] if inverse_sensitivity[j] != zero else y
         x = low if x < low else (high if x > high else x)
         ahead = x + rate * (x - last[j])
         out[j] = low if ahead < low else (high if ahead > high else ahead)
@@ -107,7 +107,8 @@ def multiply(address, scratch, tile):
     start = plane * step.plane + i0 * pitch + j0
     estimate, out = offset(pointer(step.here, scratch), start), offset(pointer(step.there, scratch), start)
     start = (plane * step.rows + i0) * state_pitch + j0
-    last, known = offset(pointer(step.first, scratch), start), offset(pointer(step.second, scratch), start)
+    last = offset(pointer(step.first, scratch), start)
+    inverse_sensitivity = offset(pointer(step.second, scratch), start)
     correlate_residual(step, plane, band_down, band_across, i0, j0, rows, cols, scratch)
     rate, unit = real(step.rate, scratch), real(step.unit, scratch)
     low, high = real(step.low, scratch), real(step.high, scratch)
@@ -115,7 +116,7 @@ def multiply(address, scratch, tile):
     for i in range(rows):
         a, b = multiply_estimate(
             carray(offset(estimate, i * pitch), cols), carray(offset(scratch, i * step.tile_pitch), cols),
-            carray(offset(known, i * state_pitch), cols), carray(offset(last, i * state_pitch), cols),
+            carray(offset(inverse_sensitivity, i * state_pitch), cols), carray(offset(last, i * state_pitch), cols),
             rate, low, high, unit, carray(offset(out, i * pitch), cols),
         )  # fmt: skip
         moved, whole = moved + a, whole + b

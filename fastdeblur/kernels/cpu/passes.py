@@ -1,12 +1,12 @@
-"""The two passes of a gradient step.
+"""The two fused passes of a gradient step (CPU): residual and update.
 
-1. `residual`: a tile of A x; r = A x - b is stored, the sums of r^2 and |Dx|^2 are kept.
+1. `residual`: a tile of A x; r = A x - b is stored, r^2 and |Dx|^2 are summed.
 2. `update`: a tile of A^T r; with the regulariser's gradient D^T D x it becomes the gradient,
    with the optimiser's rule (see `rules`) the next estimate, which goes to a second buffer.
 
 Estimate and residual lie in buffers with a halo around them (see `buffers.Buffer`), so the tiles are
-correlated where they are.  What the boundary says stands in the halo is written there by the tiles
-whose pixels it is, as they are computed; what the adjoint has for the halo is folded into them.
+correlated where they are.  The halo is filled by the boundary: each tile writes copies of its own pixels there, as
+they are computed; the adjoint's values in the halo are folded back into the tile.
 """
 
 import numpy as np
@@ -86,15 +86,15 @@ def residual(address, scratch, tile):
     inner = min(cols, step.cols - 1 - j0)
     for i in range(i0, i0 + rows):
         if shown and 0 <= i - top < height:
-            blurred, seen = offset(scratch, (i - top) * step.tile_pitch), offset(image, (i - top) * image_pitch)
+            blurred, observed = offset(scratch, (i - top) * step.tile_pitch), offset(image, (i - top) * image_pitch)
             line = offset(out, i * out_pitch + left)
             if step.weights:
                 weights = offset(pointer(step.weights, scratch), start + (i - top) * image_pitch)
                 misfit += weighted_row(
-                    carray(blurred, width), carray(seen, width), carray(weights, width), carray(line, width), unit
+                    carray(blurred, width), carray(observed, width), carray(weights, width), carray(line, width), unit
                 )
             else:
-                misfit += residual_row(carray(blurred, width), carray(seen, width), carray(line, width), unit)
+                misfit += residual_row(carray(blurred, width), carray(observed, width), carray(line, width), unit)
         pixel = offset(here, i * pitch + j0)
         below = offset(pixel, pitch if i + 1 < step.rows else 0)
         pixels, lower, right = carray(pixel, inner), carray(below, inner), carray(offset(pixel, 1), inner)

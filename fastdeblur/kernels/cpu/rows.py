@@ -1,4 +1,4 @@
-"""What is done with one row of a tile while it is hot: differences, residual, gradient, sums.
+"""Row operations on a tile in cache (CPU): differences, residual, gradient, sums.
 
 Each helper is one plain loop over row slices, which LLVM turns into vector code.  (Flat arrays
 indexed with signed offsets bring wrap-around checks that stop it: three times slower.)

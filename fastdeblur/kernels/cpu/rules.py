@@ -1,4 +1,4 @@
-"""The optimisers' rules: one row of the estimate, its gradient and its state make the next estimate.
+"""Optimisers (gd, momentum, Nesterov, Adam, Adagrad; CPU): the next estimate, a row at a time.
 
 Each is a task of its own, called once a row through its address, so that a descent compiles the
 one it uses.  They are TensorFlow 1's, with its defaults and the notebook's momentum.

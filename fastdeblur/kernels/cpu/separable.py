@@ -1,4 +1,4 @@
-"""Correlation with a psf of low rank: a sum of products of a column and a row.
+"""Separable correlation (CPU) with a psf of low rank: a sum of products of a column and a row.
 
 Columns first, then rows, two image rows at a time: the row between stays in the first-level
 cache, and only `taps_across - 1` extra columns of it are computed, where the other order would

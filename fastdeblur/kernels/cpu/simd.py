@@ -1,4 +1,4 @@
-"""Vector registers for Numba kernels.
+"""SIMD: vector registers for Numba kernels.
 
 Plain loops reach about half of what the machine can do with a stencil.  Here a tile of
 ``rows x columns`` vector registers is a tuple of a small custom Numba type, and the four
@@ -335,7 +335,7 @@ def stream(typingctx, source, out):
 
 @intrinsic
 def fence(typingctx):
-    """Let all that was streamed be seen by whoever sees what is written from now on."""
+    """Fence: streamed stores become visible before all later ones."""
 
     def codegen(context, builder, sig, args):
         builder.fence("seq_cst")

@@ -1,4 +1,4 @@
-"""Passes over planes of pixels without gaps, one task at a time."""
+"""Sweeps (CPU): one task over all tiles of contiguous images, with scratch and sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles of work: how they are handed to threads, and the records that tasks read.
+"""Work queue of tiles (CPU): how threads take them, and the records that tasks read.
 
 A pass over an image is a task (see `runtime`) called once a tile.  What it works on is one
 record of addresses, sizes and scalars; where it works is a scratch of its own.  Tiles depend on
@@ -23,7 +23,7 @@ from .simd import INDEX, doubles, integers
 # Partial sums a tile, one cache line.
 SUMS = 8
 # A queue is an array of integers, one cache line each: first three for whoever lets several passes
-# follow each other (see `solvers.loop`), then the next tile of each thread's run.
+# follow each other (see `descent_loop`), then the next tile of each thread's run.
 LINE = 8
 EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 
@@ -135,7 +135,7 @@ def read_from(typingctx, queue, entry):
 
 @intrinsic
 def set_in(typingctx, queue, entry, number):
-    """Set an entry of a queue, and let all that was written before be seen with it."""
+    """Set an entry of a queue; whoever reads it sees all that was written before."""
 
     def codegen(context, builder, sig, args):
         builder.store_atomic(args[2], _entry(context, builder, sig, args), "release", 8)

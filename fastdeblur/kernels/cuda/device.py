@@ -1,4 +1,4 @@
-"""The GPU: whether there is one, arrays on it, the stream that everything runs on.
+"""The GPU (CUDA): whether there is one, arrays on it, the stream that everything runs on.
 
 Arrays are CuPy's.  On Numba's simulator, which has kernels but nothing else of a GPU, NumPy's stand in for them.
 Work runs on CuPy's current device and stream, which `current` sets to those of the caller's array.

@@ -1,4 +1,4 @@
-"""Valid correlation of one tile with the psf itself.
+"""Direct correlation (CUDA): valid, of one tile with the psf itself.
 
 The tile's window lies in shared memory, as do the weights of a part of the psf; each thread keeps its pixels in
 registers.  (Per 128 multiplications and additions its inner loop issues 10 loads of 16 bytes and about 25 other

@@ -1,4 +1,4 @@
-"""The pointwise parts of a Richardson-Lucy step on the device, see `kernels.lucy`, and what is between them.
+"""Richardson-Lucy (CUDA): the pointwise parts of a step and the scalars between; twin of `kernels/cpu/lucy.py`.
 
 The host launches step after step without looking: one thread judges each.  A step that is not to be taken leaves
 the estimate as it is, or, where the likelihood fell, takes it back from ahead of the last one to that.
@@ -20,11 +20,11 @@ from .sums import add_up, make
 # The scalars: 1 for RESTORING while the next estimate is to be the last one; CHANGE is the last step's, relatively.
 STATUS, ITERATION, BEHIND, LIKELIHOOD, RESTORING, CHANGE, RATE, PASSES = range(8)
 SCALARS = 8
-# What was asked: `ALLOWED` is the misfit to stop at, `MEASURED` whether sums are wanted.
+# The parameters: `ALLOWED` is the misfit to stop at, `MEASURED` whether sums are computed.
 UNIT, LOW, HIGH, LEAST, MEASURED, TOL, MAX_ITER, ALLOWED, ROUNDING = range(9)
-ASKED = 9
+PARAMETERS = 9
 RUNNING, TOLERANCE, NOISE, STEPS = range(4)
-# How many likelihoods are kept: the host looks before they are written over.
+# How many likelihoods are stored: the host reads them before they are overwritten.
 HISTORY = 1024
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -68,32 +68,32 @@ def lucy(dtype: Any) -> SimpleNamespace:
     zero, least_log = real(0), real(1e-30)
 
     @kernel
-    def ratio(blurred, shift, image, weights, asked, run, partials):
+    def ratio(blurred, shift, image, weights, parameters, run, partials):
         """w b / (A y) in place of A y; sums: the likelihood and the misfit, in units."""
         sums = cuda.local.array(2, np.float64)
-        least, unit = real(asked[LEAST]), real(asked[UNIT])
+        least, unit = real(parameters[LEAST]), real(parameters[UNIT])
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-        likelihood, lacks = zero, zero
+        likelihood, squares = zero, zero
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, image.shape[1])):
             if j >= image.shape[2]:
                 break
             b, w = image[plane, i, j], weights[plane, i, j]
             mean = blurred[plane, i, j] + shared(shift, plane, i, j)
-            if asked[MEASURED] != 0.0:
-                high, seen = unit * mean, unit * b
-                likelihood += w * (high - seen * real(math.log(max(high, least_log))))
-                lacks += w * (high - seen) * (high - seen)
+            if parameters[MEASURED] != 0.0:
+                high, observed = unit * mean, unit * b
+                likelihood += w * (high - observed * real(math.log(max(high, least_log))))
+                squares += w * (high - observed) * (high - observed)
             blurred[plane, i, j] = zero if mean < least else w * b / mean
-        sums[0], sums[1] = likelihood, lacks
+        sums[0], sums[1] = likelihood, squares
         leave(sums, 2, partials)
 
     @kernel
-    def multiply(estimate, factors, known, last, scalars, asked, run, partials):
+    def multiply(estimate, factors, inverse_sensitivity, last, scalars, parameters, run, partials):
         """The next estimate, taken ahead of the last one; sums of squares: the change, and the estimate."""
         if scalars[STATUS] != RUNNING:
             return
         sums = cuda.local.array(2, np.float64)
-        low, high, unit = real(asked[LOW]), real(asked[HIGH]), real(asked[UNIT])
+        low, high, unit = real(parameters[LOW]), real(parameters[HIGH]), real(parameters[UNIT])
         rate, restoring = real(scalars[RATE]), scalars[RESTORING] != 0.0
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
         moved, whole = zero, zero
@@ -104,7 +104,7 @@ def lucy(dtype: Any) -> SimpleNamespace:
             if restoring:
                 estimate[plane, i, j] = x
                 continue
-            share, before = known[plane, i, j], x
+            share, before = inverse_sensitivity[plane, i, j], x
             x = y * factors[plane, i, j] * share if share != zero else y
             x = low if x < low else (high if x > high else x)
             ahead = x + rate * (x - before)
@@ -119,15 +119,15 @@ def lucy(dtype: Any) -> SimpleNamespace:
 
 
 @kernel
-def judge(partials, blocks, scalars, asked, totals, history):
+def judge(partials, blocks, scalars, parameters, totals, history):
     """After `ratio`: whether the likelihood fell, and if not, whether to go on and how far ahead."""
     add_up(partials, blocks, 2, totals)
     if cuda.threadIdx.x != 0 or scalars[STATUS] != RUNNING:
         return
     scalars[PASSES] += 1.0
-    likelihood, lacks = totals[0, 0], totals[0, 1]
+    likelihood, squares = totals[0, 0], totals[0, 1]
     iteration, before = scalars[ITERATION], scalars[LIKELIHOOD]
-    if iteration > 0.0 and scalars[RESTORING] == 0.0 and likelihood > before + asked[ROUNDING] * abs(before):
+    if iteration > 0.0 and scalars[RESTORING] == 0.0 and likelihood > before + parameters[ROUNDING] * abs(before):
         scalars[RESTORING], scalars[BEHIND] = 1.0, iteration
         return
     scalars[RESTORING] = 0.0
@@ -136,9 +136,10 @@ def judge(partials, blocks, scalars, asked, totals, history):
     history[int(iteration) % HISTORY] = likelihood
     k = iteration - scalars[BEHIND]
     scalars[RATE] = k / (k + 3.0)
-    if asked[TOL] > 0.0 and iteration > 0.0 and (scalars[CHANGE] <= asked[TOL] or lacks <= asked[ALLOWED]):
-        scalars[STATUS] = TOLERANCE if scalars[CHANGE] <= asked[TOL] else NOISE
-    elif iteration == asked[MAX_ITER]:
+    converged = scalars[CHANGE] <= parameters[TOL]
+    if parameters[TOL] > 0.0 and iteration > 0.0 and (converged or squares <= parameters[ALLOWED]):
+        scalars[STATUS] = TOLERANCE if converged else NOISE
+    elif iteration == parameters[MAX_ITER]:
         scalars[STATUS] = STEPS
 
 

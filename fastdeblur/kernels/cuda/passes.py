@@ -1,4 +1,4 @@
-"""The two passes of a gradient step, and the blur alone: a tile is correlated, then an epilogue does the rest.
+"""The two fused passes of a gradient step (CUDA), and the blur alone: correlation of a tile, then an epilogue.
 
 See `kernels.passes`.  How the tile comes to be is a matter of the path: correlated directly or by
 separable passes where it is, or taken from an image that transforms have blurred (`loaded`).  What stands
@@ -79,7 +79,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
 
     @kernel
     def residual(
-        source, scalars, down, across, rows_at, cols_at, asked, estimates, image, weights, top, left, out, partials
+        source, scalars, down, across, rows_at, cols_at, parameters, estimates, image, weights, top, left, out, partials
     ):
         """r = w (A x - b) where the image is; sums: w (A x - b)^2 and |Dx|^2, in units."""
         if scalars[STATUS] != RUNNING:
@@ -87,7 +87,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
         tile = cuda.shared.array(size, real, ALIGNMENT) if ALIGNED else cuda.shared.array(size, real)
         sums = cuda.local.array(2, np.float64)
         i0, j0, plane = cuda.blockIdx.y * TILE_ROWS, cuda.blockIdx.x * tile_cols, cuda.blockIdx.z
-        here, unit = int(scalars[HERE]), real(asked[UNIT])
+        here, unit = int(scalars[HERE]), real(parameters[UNIT])
         x, version = estimates[here], here if source.shape[0] > 1 else 0
         correlate(tile, source[version], plane, down, across, rows_at, cols_at, i0, j0)
         misfit, roughness = real(0), real(0)
@@ -111,11 +111,11 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                     out[plane, p, q] = weight * lacks
                     misfit += weight * (unit * lacks) * (unit * lacks)
         sums[0], sums[1] = misfit, roughness
-        slot = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
-        pass_sums(sums, 2, partials, slot)
+        block = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
+        pass_sums(sums, 2, partials, block)
 
     @kernel
-    def update(source, scalars, down, across, rows_at, cols_at, asked, estimates, first, second, partials):
+    def update(source, scalars, down, across, rows_at, cols_at, parameters, estimates, first, second, partials):
         """The next estimate, beside the current one; sums of squares: gradient, its data part, its prior part."""
         if scalars[STATUS] != RUNNING or scalars[SKIPS] != 0.0:
             return
@@ -126,8 +126,8 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
         here = int(scalars[HERE])
         x, out = estimates[here], estimates[1 - here]
         data_scale, prior_scale = real(scalars[DATA_SCALE]), real(scalars[PRIOR_SCALE])
-        brightness, rate, rule = real(asked[BRIGHTNESS]), real(scalars[RATE]), int(asked[RULE])
-        bounded, low, high = asked[BOUNDED] != 0.0, real(asked[LOW]), real(asked[HIGH])
+        brightness, rate, rule = real(parameters[BRIGHTNESS]), real(scalars[RATE]), int(parameters[RULE])
+        bounded, low, high = parameters[BOUNDED] != 0.0, real(parameters[LOW]), real(parameters[HIGH])
         total, data_total, prior_total = real(0), real(0), real(0)
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
@@ -154,15 +154,15 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                     following = low if following < low else (high if following > high else following)
                 out[plane, i, j] = following
         sums[0], sums[1], sums[2] = total, data_total, prior_total
-        slot = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
-        pass_sums(sums, 3, partials, slot)
+        block = (plane * cuda.gridDim.y + cuda.blockIdx.y) * cuda.gridDim.x + cuda.blockIdx.x
+        pass_sums(sums, 3, partials, block)
 
     return SimpleNamespace(apply=apply, residual=residual, update=update)
 
 
 @kernel
 def gather(source, scalars, rows_at, cols_at, out):
-    """The image as it stands around and in itself, zeros where the tables say nothing."""
+    """The image with its halo, by tables of pixels; zeros where a table has none."""
     i, plane, here = cuda.blockIdx.x, cuda.blockIdx.z, int(scalars[HERE])
     row = rows_at[i] if i < rows_at.size else -1
     for j in range(cuda.threadIdx.x, out.shape[2], LINE):
@@ -175,7 +175,7 @@ def gather(source, scalars, rows_at, cols_at, out):
 
 @kernel
 def fold(wide, row_first, row_places, col_first, col_places, out):
-    """Add up what there is for each pixel at the places where it stands: the transpose of `gather`."""
+    """Add up the values at all positions of each pixel: the transpose of `gather`."""
     i, plane = cuda.blockIdx.x, cuda.blockIdx.z
     for j in range(cuda.threadIdx.x, out.shape[2], LINE):
         total = out.dtype.type(0)

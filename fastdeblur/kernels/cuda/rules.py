@@ -1,4 +1,4 @@
-"""The optimisers' rules, for one pixel; see `kernels.rules`."""
+"""Optimisers (CUDA), for one pixel; twin of `kernels/cpu/rules.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Valid correlation of one tile with a sum of products of columns and rows.
+"""Separable correlation (CUDA): valid, of one tile with a sum of products of columns and rows.
 
 For each product the tile's window is first correlated down, from global memory, whose cache holds the rows that
 pixels share; that lies in shared memory to be correlated across.

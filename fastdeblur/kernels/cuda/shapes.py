@@ -1,4 +1,4 @@
-"""How threads share out an image, and the decorators of what they run.
+"""Launch shapes (CUDA): how threads share an image; and the decorators of kernels.
 
 A block computes a tile of ``ROWS * WARPS`` rows; a thread ROWS pixels below each other, and as many beside
 each other as fit in 16 bytes: then shared memory is read 16 bytes at a time, without bank conflicts.

@@ -1,4 +1,4 @@
-"""Sums in a fixed order: of a block's threads, then of blocks."""
+"""Sums in a fixed order (CUDA): of a block's threads, then of blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy's arrays and CuPy's by the same names."""
+"""Arrays of NumPy or CuPy: which module an array belongs to, and helpers that work on both."""
 
 from __future__ import annotations
 

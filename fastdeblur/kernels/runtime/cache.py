@@ -1,4 +1,4 @@
-"""Compiled code on disk, so that only the first process ever waits for the compiler.
+"""Disk cache of compiled code, so that only the first process ever waits for the compiler.
 
 Numba's own cache stamps the file of the function that was called, not the helpers compiled
 into it, and keeps one index a function, which processes that start cold together overwrite.
@@ -6,7 +6,7 @@ Here each entry is a file of its own, named by everything its machine code depen
 sources of what is compiled, the versions of Numba, llvmlite and rocket-fft, the compiler's settings,
 the processor, and the signature.  A file that cannot be read, or whose checksum is off, is a miss.
 Where the package runs from anything but its sources (a frozen program, only .pyc files, a zip archive)
-nothing tells one version's code from another's, and nothing is kept.
+nothing tells one version's code from another's, and nothing is cached.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numba
 from . import privates
 
 PACKAGE = Path(__file__).parents[2]
-# Where all that is compiled stands, with what it imports of this package (tests/test_layers.py sees to it).
+# All compiled sources, and what they import of this package (tests/test_layers.py checks it).
 COMPILED = ("kernels/cpu/*.py", "kernels/runtime/*.py")
-# Beside them: where the version stands.
+# Beside them: the file that has the version.
 VERSION = "__init__.py"
 # Settings of Numba that change the machine code.
 COMPILER = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
@@ -56,16 +56,16 @@ def _digest() -> str | None:
 
 def _sources() -> list[Path]:
     """The compiled sources; FileNotFoundError if what runs is something else."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for pattern in (*COMPILED, VERSION):
         files = list(PACKAGE.glob(pattern.removesuffix("py") + "*"))
         sources = [path for path in files if path.suffix == ".py"]
         if not sources or any(path.suffix in OTHER_CODE for path in files):
             raise FileNotFoundError(pattern)
-        found += sources
+        paths += sources
     if not isinstance(getattr(__spec__, "loader", None), machinery.SourceFileLoader):
         raise FileNotFoundError(__name__)
-    return sorted(found)
+    return sorted(paths)
 
 
 _digest_at_import = _digest()

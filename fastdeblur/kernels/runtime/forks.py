@@ -1,4 +1,4 @@
-"""What a forked child may rely on.
+"""Forks: no child inherits a lock that another thread holds.
 
 A child has the thread that forked it and no other.  A lock that another thread held at that moment
 stays held in the child for good, and so does one inside C++ code, such as that of a table of plans

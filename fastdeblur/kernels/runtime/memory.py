@@ -1,4 +1,4 @@
-"""Memory that kernels may load whole vectors from."""
+"""Aligned memory, padded so that kernels can load whole vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names of Numba and llvmlite, which may be gone in any version.  All that are used stand here.
+"""Private names of Numba and llvmlite, which any version may remove: all that the package uses.
 
 Nothing but the cache of compiled code and the locks for forks needs them, and the package works without: code
 is then compiled in every process, or a fork may not wait for what another thread compiles.  A warning says so.
@@ -30,24 +30,24 @@ _warned: set[str] = set()
 def find(name: str) -> Any:
     """What a dotted name stands for, or None."""
     module, *attributes = name.split(".")
-    found = importlib.import_module(module)
+    value = importlib.import_module(module)
     for attribute in attributes:
         module += f".{attribute}"
         try:
-            found = getattr(found, attribute)
+            value = getattr(value, attribute)
         except AttributeError:
             try:
-                found = importlib.import_module(module)
+                value = importlib.import_module(module)
             except ImportError:
                 return None
-    return found
+    return value
 
 
 def lock(name: str) -> Any:
     """A lock of that name that a thread may take again, else one of our own."""
-    found = find(name)
-    if isinstance(found, type(threading.RLock())):
-        return found
+    value = find(name)
+    if isinstance(value, type(threading.RLock())):
+        return value
     warn(name, "a process forked while another thread compiles may hang")
     return threading.RLock()
 

@@ -1,4 +1,4 @@
-"""How compiled code is built, launched and shared among threads and forks.
+"""Tasks: C functions compiled by Numba, and their launch on threads.
 
 A *task* (decorator `task`) is a C function: it does one tile of work, or all that one thread does
 in a launch.  `launch` runs one in several threads; it calls it through its address, so the one
@@ -127,8 +127,8 @@ def _threads(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = context.get_value_type(sig.return_type)
         function = ir.FunctionType(number, [])  # as Numba declares what is an int
-        found = builder.call(cgutils.get_or_insert_function(builder.module, function, "get_num_threads"), [])
-        return builder.sext(builder.trunc(found, ir.IntType(32)), number)
+        thread_count = builder.call(cgutils.get_or_insert_function(builder.module, function, "get_num_threads"), [])
+        return builder.sext(builder.trunc(thread_count, ir.IntType(32)), number)
 
     return types.intp(), codegen
 

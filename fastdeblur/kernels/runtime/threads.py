@@ -1,4 +1,4 @@
-"""Numba's threads: how they are started, and how many a piece of work gets."""
+"""Threads of Numba: how they are started, and how many a piece of work gets."""
 
 from __future__ import annotations
 

@@ -84,19 +84,19 @@ class CudaGradientWorkspace:
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Enter what the steps depend on, and let the iteration begin anew."""
-        dtype, asked = self.operator.dtype, np.zeros(loop.ASKED)
-        asked[loop.ROOT], asked[loop.MU] = parameters.root, parameters.mu
-        asked[loop.TOL], asked[loop.MAX_ITER] = parameters.tol, parameters.max_iter
-        asked[loop.UNIT], asked[loop.BRIGHTNESS] = parameters.unit, parameters.brightness
-        asked[loop.LEARNING_RATE], asked[loop.FOLLOW] = parameters.learning_rate, parameters.follow
-        asked[loop.RULE] = rules.NAMES.index(self._rule)
-        asked[loop.DATA_NORM], asked[loop.PRIOR_NORM] = parameters.data_norm, parameters.prior_norm
-        asked[loop.BLACK], asked[loop.ROUNDING] = parameters.black, parameters.rounding
-        asked[loop.KEEP], asked[loop.KEEP_SQUARE] = dtype.type(KEEP), dtype.type(KEEP_SQUARE)
-        asked[loop.EXPLODED], asked[loop.LARGEST] = EXPLODED, LARGEST
+        dtype, values = self.operator.dtype, np.zeros(loop.PARAMETERS)
+        values[loop.ROOT], values[loop.MU] = parameters.root, parameters.mu
+        values[loop.TOL], values[loop.MAX_ITER] = parameters.tol, parameters.max_iter
+        values[loop.UNIT], values[loop.BRIGHTNESS] = parameters.unit, parameters.brightness
+        values[loop.LEARNING_RATE], values[loop.FOLLOW] = parameters.learning_rate, parameters.follow
+        values[loop.RULE] = rules.NAMES.index(self._rule)
+        values[loop.DATA_NORM], values[loop.PRIOR_NORM] = parameters.data_norm, parameters.prior_norm
+        values[loop.BLACK], values[loop.ROUNDING] = parameters.black, parameters.rounding
+        values[loop.KEEP], values[loop.KEEP_SQUARE] = dtype.type(KEEP), dtype.type(KEEP_SQUARE)
+        values[loop.EXPLODED], values[loop.LARGEST] = EXPLODED, LARGEST
         if parameters.bounds is not None:
-            asked[loop.BOUNDED], asked[loop.LOW], asked[loop.HIGH] = True, *parameters.bounds
-        self._asked = view(device.put(asked))
+            values[loop.BOUNDED], values[loop.LOW], values[loop.HIGH] = True, *parameters.bounds
+        self._parameters = view(device.put(values))
         scalars = np.zeros(loop.SCALARS)
         scalars[loop.SCALE] = scalars[loop.MEAN_POWER] = scalars[loop.SQUARE_POWER] = scalars[loop.OPTIMALITY] = 1.0
         self.scalars[...] = device.put(scalars)
@@ -129,10 +129,11 @@ class CudaGradientWorkspace:
         if operator.path == "fft":
             source, tables = view(side.transformed(source, self._scalars_view)[None]), operator.from_frame
         launch(
-            self._forward.residual, blocks, threads, source, self._scalars_view, *side.weights, *tables, self._asked,
-            self._views["x"], self._image, self._weights, *operator.frame_corner, self._views["out"], self._partials,
+            self._forward.residual, blocks, threads, source, self._scalars_view, *side.weights, *tables,
+            self._parameters, self._views["x"], self._image, self._weights, *operator.frame_corner,
+            self._views["out"], self._partials,
         )  # fmt: skip
-        launch(loop.judge, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._asked, self._totals)
+        launch(loop.judge, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._parameters, self._totals)
         source, side = self._views["residual"], operator.back
         tables = [side.rows_at, side.cols_at]
         if operator.folds:
@@ -141,10 +142,10 @@ class CudaGradientWorkspace:
         elif operator.path == "fft":
             source, tables = view(side.transformed(source, operator.plain)[None]), operator.identity
         launch(
-            self._back.update, blocks, threads, source, self._scalars_view, *side.weights, *tables, self._asked,
+            self._back.update, blocks, threads, source, self._scalars_view, *side.weights, *tables, self._parameters,
             self._views["x"], *self._state_views, self._partials,
         )  # fmt: skip
         launch(
-            loop.report, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._asked, self._totals,
+            loop.report, 1, ADDERS, self._partials, self._blocks, self._scalars_view, self._parameters, self._totals,
             self._history_view,
         )  # fmt: skip

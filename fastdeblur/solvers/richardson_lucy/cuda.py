@@ -90,12 +90,12 @@ class CudaRichardsonLucyWorkspace:
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Enter what the steps depend on, and let the iteration begin anew."""
-        asked = [0.0] * lucy.ASKED
-        asked[lucy.UNIT], asked[lucy.LOW], asked[lucy.HIGH] = parameters.unit, parameters.low, parameters.high
-        asked[lucy.LEAST], asked[lucy.MEASURED] = parameters.least_mean, parameters.measured
-        asked[lucy.TOL], asked[lucy.ALLOWED] = parameters.tol, parameters.allowed_misfit
-        asked[lucy.MAX_ITER], asked[lucy.ROUNDING] = parameters.max_iter, ROUNDING
-        self._asked = tuple(map(float, asked))
+        values = [0.0] * lucy.PARAMETERS
+        values[lucy.UNIT], values[lucy.LOW], values[lucy.HIGH] = parameters.unit, parameters.low, parameters.high
+        values[lucy.LEAST], values[lucy.MEASURED] = parameters.least_mean, parameters.measured
+        values[lucy.TOL], values[lucy.ALLOWED] = parameters.tol, parameters.allowed_misfit
+        values[lucy.MAX_ITER], values[lucy.ROUNDING] = parameters.max_iter, ROUNDING
+        self._parameters = tuple(map(float, values))
         scalars = np.zeros(lucy.SCALARS)
         scalars[lucy.CHANGE], scalars[lucy.LIKELIHOOD] = 1.0, math.inf
         self._scalars[...] = device.put(scalars)
@@ -107,7 +107,7 @@ class CudaRichardsonLucyWorkspace:
         blocks, threads, run = self._there
         launch(
             self._kernels.ratio, blocks, threads, self._blurred_view, self._shift, self._image, self._weights,
-            self._asked, run, self._partials,
+            self._parameters, run, self._partials,
         )  # fmt: skip
 
     def multiply(self) -> None:
@@ -115,7 +115,7 @@ class CudaRichardsonLucyWorkspace:
         self._operator.adjoint(self._blurred, self._factors)
         blocks, threads, run = self._back
         launch(
-            self._kernels.multiply, blocks, threads, *self._views, self._scalars_view, self._asked, run,
+            self._kernels.multiply, blocks, threads, *self._views, self._scalars_view, self._parameters, run,
             self._partials,
         )  # fmt: skip
 
@@ -142,7 +142,7 @@ class CudaRichardsonLucyWorkspace:
         """Compute the likelihood, and whether to go on from here."""
         self.ratio()
         launch(
-            lucy.judge, 1, ADDERS, self._partials, self._there_blocks, self._scalars_view, self._asked,
+            lucy.judge, 1, ADDERS, self._partials, self._there_blocks, self._scalars_view, self._parameters,
             self._totals_view, self._history_view,
         )  # fmt: skip
 
