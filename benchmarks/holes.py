@@ -24,6 +24,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "exact, root": {"mu": 0.05},
     "exact, squares": {"data": "squares", "mu": 5e-3},
     "tv": {"prior": "tv", "mu": 2e-3},
+    "tv within bounds": {"prior": "tv", "mu": 2e-3, "bounds": (0, None)},
     "sparse": {"prior": "sparse", "mu": 1e-3},
     "poisson": {"data": "poisson", "prior": None},
     "poisson, tv": {"data": "poisson", "prior": "tv", "mu": 5e-3},
@@ -47,7 +48,7 @@ def masks(side: int) -> dict[str, np.ndarray]:
 
 
 def steepest(restored: np.ndarray, missing: np.ndarray) -> str:
-    """The largest difference where no pixel is seen."""
+    """The largest difference deep inside missing pixels."""
     deep = binary_erosion(missing, np.ones((2 * TAPS + 1,) * 2), border_value=1)
     found = [np.abs(np.diff(restored, axis=k))[np.delete(deep, 0, k) & np.delete(deep, -1, k)] for k in (0, 1)]
     both = np.concatenate(found)

@@ -203,7 +203,8 @@ def solve(
         At least 0, for instance the inverse of the noise's variance, relative to `mu`; 0 ignores a pixel, see
         `saturated`, and so does NaN where the image is NaN (or masked); elsewhere that is an error.  None is 1.  Far
         inside a hole of such pixels, where the blur brings nothing from others, the result is a smooth continuation
-        of what surrounds it.
+        of what surrounds it.  With "tv" or "sparse", or with bounds, that is not part of the objective: the prior
+        counts only differences whose pixels are all within the psf's reach of one with a weight.
     bounds : (low, high) or None
         Between which x must be; either may be None.
     background : number, or array_like of the image's shape, or of one channel's; at least 0

@@ -27,6 +27,8 @@ MISSING = 2.2
 ENDS = 1.4
 # Beside those, for splits that need the estimate a second time.
 TWICE = 2.3
+# Beside weights, what admm takes for unobserved pixels: masks and the continuation, where there are many.
+UNOBSERVED = 2.0
 # Bytes a pixel of what is looked at to find a weight: one plane of it at a time, in float64.
 LOOKED_AT = 46
 # And of what is looked at to judge the result, when the solve's own memory is idle but still there.
@@ -130,7 +132,10 @@ def of_solve(
     if options.method == "admm":
         # The estimate itself is split off for bounds, and boundaries that tie its surroundings.
         again = options.bounds is not None or boundary not in ("unknown", "wrap")
-        total = planes * math.prod(grown) * size * (ADMM_IMAGES[str(options.prior)] + TWICE * again) + 2 * weights
+        total = (
+            planes * math.prod(grown) * size * (ADMM_IMAGES[str(options.prior)] + TWICE * again)
+            + (2 + UNOBSERVED) * weights
+        )
         total += smooth * (options.data == "root")
     elif options.method == "exact":
         total = smooth

@@ -57,19 +57,19 @@ def of_exact(dtype, a, c):
 
 
 def of_priors(dtype, a, c):
-    asked = types.UniTuple(F8, len(z_update.NAMES))
+    scalars = types.UniTuple(F8, len(z_update.NAMES))
     for kind in z_update.KINDS:
         for pixels in (False, True):
-            each = z_update.splitting(kind, pixels, dtype)
+            each = z_update.kernels_of(kind, pixels, dtype)
             if kind != "denoiser":
                 yield each.begin, a[4], a[4], I8
-            images = a[4], a[4], a[4], a[3], a[4], a[3], a[3]
-            yield each.follow, *images, asked, *[I8] * 5, PARTS
-            yield each.turn, a[4], a[3], a[3], asked, a[4], I8
-        yield each.solve, c[4], c[3], a[1], a[1], asked, F8, I8
-        yield each.approach, a[4], a[3], a[3], F8, F8, I8
-        yield each.settle, a[4], a[3], a[3], a[3], TABLE, TABLE, I8, PARTS
-        yield each.measure, a[3], F8, I8, I8, I8, PARTS
+            images = a[4], a[3], a[4], a[4], a[3], a[4], a[3], a[3], a[3]
+            yield each.z_update, *images, scalars, *[I8] * 5, PARTS
+            yield each.adjoint, a[4], a[3], a[3], scalars, a[4], I8
+        yield each.x_update, c[4], c[3], a[1], a[1], scalars, F8, I8
+        yield each.relax_pixels, a[4], a[3], a[3], F8, F8, I8
+        yield each.project_pixels, a[4], a[3], a[3], a[3], TABLE, TABLE, I8, PARTS
+        yield each.measure, a[3], a[3], F8, I8, I8, I8, PARTS
 
 
 def of_photons(dtype, a, c):

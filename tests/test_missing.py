@@ -6,6 +6,7 @@ from skimage import data
 
 import fastdeblur as fd
 from fastdeblur.kernels.cpu.sweeper import Sweeper
+from fastdeblur.solvers.admm.continuation import continue_planes
 from fastdeblur.solvers.pcg.multigrid import ArrayMultigrid, Multigrid, coverage_of
 
 PSFS = {"gaussian": fd.psf.gaussian(13, 2), "motion": fd.psf.motion(9, 30)}
@@ -61,8 +62,8 @@ def test_far_inside_a_hole_the_result_is_a_smooth_continuation(name):
     np.testing.assert_allclose(usual, best, atol=0.01)
     np.testing.assert_allclose(other, best, atol=0.01)
     x = best
-    unseen = ~np.isfinite(np.pad(image, 8, mode="edge"))
-    deep = np.min([unseen[i : i + SIDE, j : j + SIDE] for i in range(17) for j in range(17)], axis=0)
+    unobserved = ~np.isfinite(np.pad(image, 8, mode="edge"))
+    deep = np.min([unobserved[i : i + SIDE, j : j + SIDE] for i in range(17) for j in range(17)], axis=0)
     deep[[0, -1]] = deep[:, [0, -1]] = False
     assert deep.sum() > 50
     laplacian = 4 * x
@@ -157,3 +158,107 @@ def test_photons_with_edges_kept_settle():
     result = fd.solve(counts, psf, data="poisson", prior="tv")
     assert result.stop_reason == "tolerance"
     assert result.n_iter < 220
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prior": "tv", "mu": 2e-3},
+        {"data": "poisson", "prior": "tv", "mu": 5e-3},
+        {"prior": "tv", "mu": 2e-3, "bounds": (0, None)},
+        {"data": "squares", "mu": 5e-3, "bounds": (0, None)},
+    ],
+    ids=["tv", "poisson tv", "tv within bounds", "squares within bounds"],
+)
+def test_admm_takes_at_most_three_times_the_iterations(options):
+    """With tv they were two to six times as many, with photons up to more than eleven times."""
+    psf = PSFS["gaussian"]
+    image = blurred(psf).clip(1e-3)
+    deblurrer = fd.Deblurrer(psf, image.shape, **options)
+    usual = deblurrer.solve(image)
+    for name, mask in masks(SIDE).items():
+        result = deblurrer.solve(without(image, mask))
+        assert result.stop_reason == "tolerance", name
+        assert result.n_iter <= 3 * usual.n_iter, name
+        assert np.abs(result.image[~mask]).max() < 2, name
+    again = deblurrer.solve(image)
+    assert again.n_iter == usual.n_iter
+    np.testing.assert_array_equal(again.image, usual.image)
+
+
+def observed_by(mask, taps):
+    """The pixels that are blurred into any that is there, for images without surroundings."""
+    rows, cols = np.nonzero(mask)
+    observed = np.zeros(mask.shape, bool)
+    for i in range(-(taps[0] - 1 - taps[0] // 2), taps[0] // 2 + 1):
+        for j in range(-(taps[1] - 1 - taps[1] // 2), taps[1] // 2 + 1):
+            down, across = rows + i, cols + j
+            inside = (down >= 0) & (across >= 0) & (down < mask.shape[0]) & (across < mask.shape[1])
+            observed[down[inside], across[inside]] = True
+    return observed
+
+
+def prior_of(x, observed, prior):
+    """The sum over the differences all of whose pixels are observed, by hand."""
+    rows, cols = x.shape
+    total = 0.0
+    for i in range(rows):
+        for j in range(cols):
+            groups = [
+                [({(0, 0): -1, (1, 0): 1}, 1), ({(0, 0): -1, (0, 1): 1}, 1)],
+                [
+                    ({(-1, 0): 1, (0, 0): -2, (1, 0): 1}, 1),
+                    ({(0, -1): 1, (0, 0): -2, (0, 1): 1}, 1),
+                    ({(0, 0): 1, (1, 1): 1, (0, 1): -1, (1, 0): -1}, 2),
+                ],
+            ]
+            for group, factor in zip(groups, (1, 0.5 if prior == "sparse" else 0), strict=True):
+                squares = 0.0
+                for terms, times in group:
+                    at = [(i + p, j + q) for p, q in terms]
+                    if all(0 <= p < rows and 0 <= q < cols and observed[p, q] for p, q in at):
+                        squares += times * sum(f * x[p] for f, p in zip(terms.values(), at, strict=True)) ** 2
+                total += factor * squares ** (0.4 if prior == "sparse" else 0.5)
+    return total
+
+
+@pytest.mark.parametrize("bounds", [None, (0, None)])
+@pytest.mark.parametrize("prior", ["tv", "sparse"])
+def test_prior_counts_differences_of_observed_pixels(prior, bounds):
+    psf = fd.psf.normalise(fd.psf.gaussian(13, 2)[:, 2:12])  # of another reach on each side
+    image, mask = blurred(psf)[:40, :48], masks(48)["corner"][:40]
+    mask[25:, 30:] = False
+    result = fd.solve(without(image, mask), psf, prior=prior, mu=5e-3, boundary="constant", bounds=bounds, max_iter=40)
+    misfit = 0.5 * ((fd.convolve(result.image, psf) - image)[mask].astype(float) ** 2).sum()
+    expected = misfit + 5e-3 * prior_of(result.image.astype(float), observed_by(mask, psf.shape), prior)
+    assert result.objective == pytest.approx(expected, rel=1e-4)
+
+
+def test_beyond_the_reach_of_the_data_the_estimate_goes_on_smoothly():
+    psf, mask = PSFS["gaussian"], masks(SIDE)["half"]
+    image = without(blurred(psf), mask)
+    x = fd.deblur(image, psf, prior="tv", mu=2e-3)
+    unobserved = ~observed_by(mask, psf.shape)
+    assert unobserved.sum() > SIDE * SIDE // 3
+    assert x[unobserved].min() > x[~unobserved].min() - 1e-6
+    assert x[unobserved].max() < x[~unobserved].max() + 1e-6
+    deep = ~observed_by(mask, (psf.shape[0] + 8, psf.shape[1] + 8))
+    down, across = (np.abs(np.diff(x, axis=axis)) for axis in (0, 1))
+    assert down[deep[1:] & deep[:-1]].max() < 0.05
+    assert across[deep[:, 1:] & deep[:, :-1]].max() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(1, 33, 40), (2, 1, 30), (2, 17, 1), (1, 2, 3)])
+def test_a_continuation_of_a_constant_is_that_constant(shape, rng):
+    observed = rng.random(shape) < 0.1
+    observed[:, 0, 0] = True
+    planes = np.where(observed, 3, np.nan).astype(np.float32)
+    planes[0, ~observed[0]] = -7  # what stood there does not matter
+    continue_planes(planes, observed)
+    np.testing.assert_allclose(planes, 3, rtol=1e-6)
+
+
+def test_a_plane_of_which_nothing_is_known_stays():
+    planes = np.arange(24.0).reshape(2, 3, 4)
+    continue_planes(planes, np.zeros((2, 3, 4), bool))
+    np.testing.assert_array_equal(planes, np.arange(24.0).reshape(2, 3, 4))

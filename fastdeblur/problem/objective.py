@@ -1,4 +1,4 @@
-"""The objectives: their values, and how gradients follow from Aᵀr and DᵀDx.
+"""Objectives: values of the data terms and priors on the host.
 
 With ``r = A x - b`` and ``D`` the forward differences of the whole estimate:
 
@@ -23,34 +23,53 @@ SECONDS = 0.5
 BAND = 64
 
 
-def penalty(prior: str, x: np.ndarray) -> float:
-    """A prior's value for planes of an estimate, see `api.solve`."""
+def penalty(prior: str, x: np.ndarray, observed: np.ndarray | None = None) -> float:
+    """A prior's value for planes of an estimate, see `api.solve`; its differences are those of `observed` pixels."""
     total = 0.0
-    rows, cols = x.shape[1:]
+    rows = x.shape[1]
     for first in range(0, rows, BAND):
         top, end = max(first - 1, 0), min(first + BAND + 1, rows)
         lines, own = x[:, top:end].astype(np.float64), slice(first - top, min(BAND, rows - first) + first - top)
-        down, across = np.diff(lines, axis=1)[:, own], np.diff(lines, axis=2)[:, own]
-        squares = np.zeros((own.stop - own.start, cols))
-        squares[: down.shape[1]] += (down**2).sum(axis=0)
-        squares[:, : cols - 1] += (across**2).sum(axis=0)
+        own_observed = None if observed is None else observed[:, top:end]
+        squares = _first_squares(lines, own_observed)[own]
         if prior == "gradient":
             total += 0.5 * float(squares.sum())
         elif prior == "tv":
             total += float(np.sqrt(squares).sum())
         else:
             total += float((squares ** (POWER / 2)).sum())
-            total += SECONDS * float((_second_squares(lines)[own] ** (POWER / 2)).sum())
+            total += SECONDS * float((_second_squares(lines, own_observed)[own] ** (POWER / 2)).sum())
     return total
 
 
-def _second_squares(lines: np.ndarray) -> np.ndarray:
-    """Squared second differences of some rows; the first and the last have none down."""
+def _first_squares(lines: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+    """Squared first differences of some rows, of `observed` pixels; the last has none down."""
     squares = np.zeros(lines.shape[1:])
-    squares[1:-1] += (np.diff(lines, 2, axis=1) ** 2).sum(axis=0)
-    squares[:, 1:-1] += (np.diff(lines, 2, axis=2) ** 2).sum(axis=0)
-    squares[:-1, :-1] += 2 * (np.diff(np.diff(lines, axis=1), axis=2) ** 2).sum(axis=0)
+    down, across = np.diff(lines, axis=1), np.diff(lines, axis=2)
+    squares[:-1] += _sum_of(down**2, observed, np.s_[:, :-1], np.s_[:, 1:])
+    squares[:, :-1] += _sum_of(across**2, observed, np.s_[:, :, :-1], np.s_[:, :, 1:])
     return squares
+
+
+def _second_squares(lines: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+    """Squared second differences of some rows, of `observed` pixels; the first and the last have none down."""
+    squares = np.zeros(lines.shape[1:])
+    down, across = np.diff(lines, 2, axis=1), np.diff(lines, 2, axis=2)
+    mixed = np.diff(np.diff(lines, axis=1), axis=2)
+    squares[1:-1] += _sum_of(down**2, observed, np.s_[:, :-2], np.s_[:, 1:-1], np.s_[:, 2:])
+    squares[:, 1:-1] += _sum_of(across**2, observed, np.s_[:, :, :-2], np.s_[:, :, 1:-1], np.s_[:, :, 2:])
+    corners = np.s_[:, :-1, :-1], np.s_[:, 1:, :-1], np.s_[:, :-1, 1:], np.s_[:, 1:, 1:]
+    squares[:-1, :-1] += 2 * _sum_of(mixed**2, observed, *corners)
+    return squares
+
+
+def _sum_of(squares: np.ndarray, observed: np.ndarray | None, *pixels: Any) -> np.ndarray:
+    """Sum over all planes, where those pixels are all observed."""
+    if observed is not None:
+        for part in pixels:
+            squares = squares * observed[part]
+    total: np.ndarray = squares.sum(axis=0)
+    return total
 
 
 def misfit(data: str, blurred: np.ndarray, image: np.ndarray, weights: np.ndarray | None, shift: Any = None) -> float:

@@ -1,4 +1,4 @@
-"""Proximal maps of what is penalised, as the share of a difference that they take away.
+"""Shrinkage: the proximal maps of the priors, as the share of a difference that they take away.
 
 Each is a task of its own, called once a line through its address, so that a solve compiles the one
 it uses.  A line holds squares m² (of a difference, or added up over a group of them).
@@ -15,7 +15,7 @@ from ..runtime.tasks import jit, task
 from .rows import restrict
 from .simd import bits_of, from_bits, real
 
-# What a task is asked for: shares, or the sum of what m costs.
+# What a task returns: shares, or the sum of the prior's costs.
 SHARES, COSTS = 0, 1
 # Exponent of the sparse prior.
 POWER = 0.8
@@ -23,8 +23,8 @@ POWER = 0.8
 MANTISSA, ONE, EXPONENT, BIAS = np.int32(0x7FFFFF), np.int32(0x3F800000), np.int32(23), np.int32(127)
 
 
-def kept_share(q):
-    """w of ``w + q w^(p-1) = 1``: the share of t that the proximal map keeps, for ``q = p (t/s)^(p-2)`` [1]_.
+def remaining_share(q):
+    """w of ``w + q w^(p-1) = 1``: the share of t that the proximal map leaves, for ``q = p (t/s)^(p-2)`` [1]_.
 
     .. [1] D. Krishnan and R. Fergus, "Fast image deconvolution using hyper-Laplacian priors", NIPS 2009.
     """
@@ -34,7 +34,7 @@ def kept_share(q):
     return w
 
 
-# Where 0 is as good: at ``z = (2 (1 - p))^(1 / (2 - p))``, for s = 1; from that q on.
+# Where 0 costs the same: at ``z = (2 (1 - p))^(1 / (2 - p))``, for s = 1; from that q on.
 _LEAST = (2 * (1 - POWER)) ** (1 / (2 - POWER))
 LARGEST = POWER * (_LEAST + POWER * _LEAST ** (POWER - 1)) ** (POWER - 2)
 
@@ -47,7 +47,7 @@ def _polynomial(function, degree, end=1.0):
 
 LOG = _polynomial(lambda m: np.log2(1 + m), 6)
 EXP = _polynomial(np.exp2, 5)
-TAKEN = _polynomial(lambda q: 1 - kept_share(q), 6, LARGEST)
+TAKEN = _polynomial(lambda q: 1 - remaining_share(q), 6, LARGEST)
 
 
 def shrink_signature(pixels):
@@ -136,7 +136,7 @@ def exp2(value):
 
 @jit
 def power_shares(squares, out, threshold):
-    """Shares that the proximal map takes, from a polynomial of `kept_share`.
+    """Shares that the proximal map takes, from a polynomial of `remaining_share`.
 
     A table with 4096 entries took 3.9 ns a pixel, three times as long: its look-ups are one by one.
     """

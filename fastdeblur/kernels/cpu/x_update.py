@@ -1,7 +1,8 @@
-"""The next estimate of the alternating direction method, from the transforms of rows that its splits ask.
+"""ADMM x-update (CPU): the estimate from the split variables, solved in Fourier coefficients.
 
 The estimate minimises ``data_rho |K x - y|² + rho |D x - z|² + ...`` on the periodic domain, where all are diagonal:
-``X = (data_rho K* Y + Z) / (data_rho |K|² + rho l + second_rho l² + pixels_rho)``, with l the differences' square.
+``X = (data_rho K* Y + Z) / (data_rho |K|² + rho l + second_rho l² + pixels_rho)``, with l the eigenvalues
+of the Laplacian DᵀD.
 """
 
 from numba import carray
@@ -18,7 +19,7 @@ COLUMNS = 16
 
 @task(task_signature)
 def x_update(address, scratch, tile):
-    """Some columns: to frequencies, the estimate and the blurred estimate there, and back."""
+    """Some columns: FFTs down, the coefficients of the estimate and of its blur, and inverse FFTs."""
     job = read_admm(address)
     tiles = -(-job.frequencies // COLUMNS)
     plane, first = tile // tiles, tile % tiles * COLUMNS
@@ -41,10 +42,10 @@ def x_update(address, scratch, tile):
     for i in range(job.rows):
         at = i * job.coefficient_pitch
         for j in range(count):
-            k, rough = psf[at + j], real(down[i] + across[j], scratch)
+            k, eigenvalue = psf[at + j], real(down[i] + across[j], scratch)
             psf_power = k.real * k.real + k.imag * k.imag
-            whole = data_rho * psf_power + rough * (rho + second_rho * rough) + pixels_rho
-            share = one / max(whole, least)
+            total = data_rho * psf_power + eigenvalue * (rho + second_rho * eigenvalue) + pixels_rho
+            share = one / max(total, least)
             a, b = data_rho * y[i, j].real, data_rho * y[i, j].imag
             real_part = share * (k.real * a + k.imag * b + z[i, j].real)
             imag_part = share * (k.real * b - k.imag * a + z[i, j].imag)
@@ -56,7 +57,7 @@ def x_update(address, scratch, tile):
 
 @task(task_signature)
 def inverse_rows(address, scratch, tile):
-    """Some rows of the estimate and of the blurred estimate."""
+    """Inverse FFTs of some rows of the estimate and of the blurred estimate."""
     job = read_admm(address)
     tiles = -(-job.rows // job.tile_rows)
     plane, first = tile // tiles, tile % tiles * job.tile_rows

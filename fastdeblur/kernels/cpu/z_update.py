@@ -1,11 +1,11 @@
-"""Pointwise work of one step of the alternating direction method, fused with the transforms of rows.
+"""ADMM z-update (CPU): proximal steps and duals of the split variables, fused with the FFTs of rows.
 
-What is penalised are differences of the estimate x: two first ones and, if there are, three second
-ones.  Each has a split variable v, of which the proximal map makes u.  A step takes
-``v = u + dual + relax (L x - u)`` with the dual ``v - u`` of the last step, and hands ``2 u - v`` on to
-the next estimate's equations (see `x_update`).  The blurred estimate is split in the same way.
+The prior penalises differences of the estimate x: two first differences and, for the sparse prior, three second ones.
+Each has a split variable v; the proximal map of v is u.  A step takes ``v = u + dual + relax (L x - u)`` with the dual
+``v - u`` of the last step, and hands ``2 u - v`` on to the right-hand side of the x-update (see `x_update`).  The
+blurred estimate has a split variable in the same way.
 
-The domain is periodic.  The estimate lies at its corner; what lies outside it is free.
+The domain is periodic.  The estimate lies at its corner; the pixels outside it are free.
 """
 
 import numpy as np
@@ -26,6 +26,7 @@ from .z_update_rows import (
     down_row,
     free_row,
     likelihood,
+    masked_row,
     mixed_row,
     reflect_row,
     relax_row,
@@ -35,7 +36,7 @@ from .z_update_rows import (
 # The differences, in this order: down, across, down twice, across twice, down and across.
 FIRSTS, SECONDS = 2, 3
 DIFFERENCES = FIRSTS + SECONDS
-# Elements around a line: what a difference at its end sees, in whole vectors.
+# Elements around a line, which differences at its ends need, in whole vectors.
 MARGIN = 16
 # Sums of squares for the blurred estimate and for the differences (see `reflect_row`), then the two
 # parts of the objective.
@@ -45,8 +46,8 @@ MISFIT, ROUGHNESS = 2 * SUMS_OF_SPLIT, 2 * SUMS_OF_SPLIT + 1
 
 # Addresses are those of planes x rows x pitch pixels, `split` and `split_next` have one such array for each
 # difference.  `groups` holds the first difference of each group that is shrunk together, `masks` a
-# line for each kind of column (see `column_mask`).  `shrink` is the address of the proximal
-# map.
+# line for each kind of column (see `column_mask`).  `observed` has a mask of the
+# estimate's pixels within the psf's reach of data, or is 0 if all are.  `shrink` is the address of the proximal map.
 ADMM = np.dtype(
     [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
     + [(name, np.intp) for name in ("frequencies", "coefficient_pitch", "coefficient_plane")]
@@ -55,7 +56,7 @@ ADMM = np.dtype(
     + [(name, np.intp) for name in ("estimate_rows", "top", "left", "height", "width")]
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
     + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
-    + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "shrink")]
+    + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "observed", "shrink")]
     + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences")]
     + [(name, np.float64) for name in ("relax", "unit", "factor")]
     + [(name, np.float64) for name in ("data_rho", "data_rho_before", "data_keep")]
@@ -81,7 +82,7 @@ def close(line, cols):
 
 @jit
 def row_mask(k, i, rows):
-    """Whether a difference is penalised in row i of the estimate: 0 or 1."""
+    """Whether the estimate has a difference in row i: 0 or 1."""
     if k == 0 or k == 4:
         return i < rows - 1
     if k == 2:
@@ -101,8 +102,36 @@ def column_mask(k):
 
 @jit
 def mask_of(k, i, rows):
-    """Which line of masks is that of a difference in row i; the last one lets nothing through."""
+    """Which line of masks is that of a difference in row i; the last line is all zeros."""
     return column_mask(k) if row_mask(k, i, rows) else 3
+
+
+@jit
+def mask_line(job, plane, k, i, line, scratch):
+    """The mask of a difference in row i of a plane; where pixels are unobserved it is combined in `line`."""
+    shared = offset(pointer(job.masks, scratch), mask_of(k, i, job.estimate_rows) * job.pitch)
+    if job.observed == 0:
+        return shared
+    # A difference counts where all of its pixels are observed.  (Beyond the estimate the mask is 0.)
+    pixels, cols = offset(pointer(job.observed, scratch), plane * job.plane), job.cols
+    above, below = (i - 1 if i else job.rows - 1) * job.pitch, (i + 1 if i + 1 < job.rows else 0) * job.pitch
+    here = i * job.pitch
+    first = second = third = fourth = here
+    if k == 0:
+        second = below
+    elif k == 1:
+        second = here + 1
+    elif k == 2:
+        second, third = above, below
+    elif k == 3:
+        second, third = here - 1, here + 1
+    else:
+        second, third, fourth = below, here + 1, below + 1
+    masked_row(
+        carray(shared, cols), carray(offset(pixels, first), cols), carray(offset(pixels, second), cols),
+        carray(offset(pixels, third), cols), carray(offset(pixels, fourth), cols), carray(line, cols),
+    )  # fmt: skip
+    return line
 
 
 @jit
@@ -122,8 +151,8 @@ def difference(k, above, here, below, cols, out):
 
 
 @jit
-def split_data(job, plane, i, out, sums, scratch):
-    """One row of the blurred estimate's split."""
+def update_data(job, plane, i, out, sums, scratch):
+    """One row of the z-update of the blurred estimate's split variable."""
     start = plane * job.plane + i * job.pitch
     v, here = offset(pointer(job.data, scratch), start), offset(pointer(job.blurred, scratch), start)
     relax = real(job.relax, scratch)
@@ -156,15 +185,14 @@ def split_data(job, plane, i, out, sums, scratch):
 
 
 @jit
-def group_squares(job, i, first, end, lines, next_plane, next_difference, squares, scratch):
-    """Squares of what is penalised in row i, of one group of differences in all planes."""
-    masks = pointer(job.masks, scratch)
+def group_squares(job, i, first, end, lines, next_plane, next_difference, combined, squares, scratch):
+    """Squares of one group of differences in row i, summed over all planes."""
     clear_row(squares)
     for plane in range(job.planes):
         for k in range(first, end):
             if row_mask(k, i, job.estimate_rows):
                 line = offset(lines, plane * next_plane + k * next_difference)
-                mask = offset(masks, column_mask(k) * job.pitch)
+                mask = mask_line(job, plane, k, i, combined, scratch)
                 add_squares(carray(line, job.cols), carray(mask, job.cols), squares)
 
 
@@ -185,11 +213,13 @@ def all_differences(job, i, pixels, changes, scratch):
 
 
 @jit
-def split_differences(job, i, own, pixels, changes, splits, lasts, reflected, magnitudes, shares, sums, scratch):
-    """One row of all differences' splits; the results of `reflect_row` go to lines of `reflected`."""
+def update_differences(
+    job, i, own, pixels, changes, splits, lasts, reflected, magnitudes, shares, combined, sums, scratch
+):
+    """One row of the z-update of all differences; ``2 u - v`` goes to lines of `reflected`."""
     cols, length, planes = job.cols, line_pitch(job), job.planes
     unit, relax, keep = real(job.unit, scratch), real(job.relax, scratch), real(job.keep, scratch)
-    masks, groups = pointer(job.masks, scratch), integers(job.groups)
+    groups = integers(job.groups)
     squares, taken = carray(magnitudes, cols), carray(shares, cols)
     old, new = (
         offset(pointer(job.split, scratch), i * job.pitch),
@@ -202,22 +232,22 @@ def split_differences(job, i, own, pixels, changes, splits, lasts, reflected, ma
         second = first >= FIRSTS
         threshold = job.second_threshold if second else job.threshold
         before = job.second_threshold_before if second else job.threshold_before
-        group_squares(job, i, first, end, old, next_plane, next_difference, squares, scratch)
+        group_squares(job, i, first, end, old, next_plane, next_difference, combined, squares, scratch)
         call_shrink(job.shrink, SHARES, magnitudes, shares, cols, before)
         for plane in range(planes):
             for k in range(first, end):
-                mask = offset(masks, mask_of(k, i, job.estimate_rows) * job.pitch)
+                mask = mask_line(job, plane, k, i, combined, scratch)
                 at = plane * lines + k * length
                 relax_row(
                     carray(offset(old, plane * next_plane + k * next_difference), cols), taken, carray(mask, cols),
                     carray(offset(changes, at), cols), keep, relax,
                     carray(offset(splits, at), cols), carray(offset(lasts, at), cols),
                 )  # fmt: skip
-        group_squares(job, i, first, end, splits, lines, length, squares, scratch)
+        group_squares(job, i, first, end, splits, lines, length, combined, squares, scratch)
         call_shrink(job.shrink, SHARES, magnitudes, shares, cols, threshold)
         for plane in range(planes):
             for k in range(first, end):
-                mask = offset(masks, mask_of(k, i, job.estimate_rows) * job.pitch)
+                mask = mask_line(job, plane, k, i, combined, scratch)
                 at = plane * lines + k * length
                 out = offset(reflected, at)
                 a, b, c, d, e = reflect_row(
@@ -234,14 +264,14 @@ def split_differences(job, i, own, pixels, changes, splits, lasts, reflected, ma
                     line = offset(new, plane * next_plane + k * next_difference)
                     copy_row(carray(offset(splits, at), cols), carray(line, cols))
         if own:
-            group_squares(job, i, first, end, changes, lines, length, squares, scratch)
+            group_squares(job, i, first, end, changes, lines, length, combined, squares, scratch)
             cost = call_shrink(job.shrink, COSTS, magnitudes, shares, cols, threshold)
             sums[ROUGHNESS] += job.factor * cost if second else cost
 
 
 @jit
 def adjoint_row(job, i, plane, above, here, below, out, scratch):
-    """What the reflected differences ask of row i of the estimate."""
+    """Row i of the adjoint of the reflected differences, and of the copy, times their penalties."""
     cols, length = job.cols, line_pitch(job)
     at, row = plane * DIFFERENCES * length, carray(out, cols)
     a, b, c = offset(above, at), offset(here, at), offset(below, at)
@@ -270,7 +300,7 @@ def adjoint_row(job, i, plane, above, here, below, out, scratch):
 
 @task(task_signature)
 def z_update(address, scratch, tile):
-    """Some rows of all planes: the splits' next values, and what they ask, as transforms of rows."""
+    """Some rows of all planes: the next split variables, and the x-update's right-hand side as FFTs of rows."""
     job = read_admm(address)
     length, planes, pitch = line_pitch(job), job.planes, job.pitch
     first = tile * job.tile_rows
@@ -283,26 +313,17 @@ def z_update(address, scratch, tile):
     lasts, ring = offset(splits, each), offset(splits, 2 * each)
     magnitudes = offset(ring, 3 * each)
     shares = offset(magnitudes, length)
-    rhs = offset(shares, length - MARGIN)
+    combined = offset(shares, length)
+    rhs = offset(combined, length - MARGIN)
     data = offset(rhs, planes * job.tile_rows * pitch)
-    # A row more at each end: what stands there is rhs of its neighbours too.
+    # One row more at each end, for the adjoint reaches neighbouring rows.
     for i in range(first - 1, first + rows + 1):
         k = i - first + 1
         reflected = offset(ring, k % 3 * each)
-        split_differences(
-            job,
-            i % job.rows,
-            0 < k <= rows,
-            pixels,
-            changes,
-            splits,
-            lasts,
-            reflected,
-            magnitudes,
-            shares,
-            sums,
-            scratch,
-        )
+        update_differences(
+            job, i % job.rows, 0 < k <= rows, pixels, changes, splits, lasts, reflected, magnitudes, shares, combined,
+            sums, scratch,
+        )  # fmt: skip
         if k >= 2:
             for plane in range(planes):
                 adjoint_row(
@@ -312,7 +333,7 @@ def z_update(address, scratch, tile):
     one, half = real(1.0, scratch), job.cols // 2 + 1
     for plane in range(planes):
         for i in range(rows):
-            split_data(job, plane, first + i, offset(data, (plane * job.tile_rows + i) * pitch), sums, scratch)
+            update_data(job, plane, first + i, offset(data, (plane * job.tile_rows + i) * pitch), sums, scratch)
         for source, coefficients in ((rhs, job.rhs_coefficients), (data, job.data_coefficients)):
             out = offset(
                 complexes(pointer(coefficients, scratch)), plane * job.coefficient_plane + first * job.coefficient_pitch

@@ -1,4 +1,4 @@
-"""What `z_update` does with one row: differences, the splits' next values, and what they ask of the estimate.
+"""Row kernels of the ADMM z-update (CPU): differences, proximal steps, duals and adjoints.
 
 Each helper is one plain loop over row slices, see `rows`.
 """
@@ -25,7 +25,7 @@ def twice_row(before, here, after, out):
 
 @jit
 def mixed_row(here, right, below, across, out):
-    # There are two of them, so that the squares of all second differences do not depend on the axes.
+    # The mixed difference counts twice (root 2 squared): so the sum of squares does not depend on the axes.
     restrict()
     root = out.dtype.type(2.0**0.5)
     for j in range(out.size):
@@ -33,8 +33,16 @@ def mixed_row(here, right, below, across, out):
 
 
 @jit
+def masked_row(mask, first, second, third, fourth, out):
+    """A difference's mask times those of its pixels, of up to four."""
+    restrict()
+    for j in range(out.size):
+        out[j] = mask[j] * first[j] * second[j] * third[j] * fourth[j]
+
+
+@jit
 def add_squares(values, mask, out):
-    """Squares of what is penalised, added up over a group."""
+    """Add the squares of a difference, where its mask is 1."""
     restrict()
     for j in range(out.size):
         out[j] += mask[j] * values[j] * values[j]
@@ -42,7 +50,7 @@ def add_squares(values, mask, out):
 
 @jit
 def relax_row(split, taken, mask, change, keep, relax, out, before):
-    """v = u + keep (v - u) + relax (L x - u), from the last v; `taken` is the share that shrinking takes."""
+    """v = u + keep (v - u) + relax (L x - u), from the last v; `taken` is the share that shrinkage takes."""
     restrict()
     one = out.dtype.type(1)
     for j in range(out.size):
@@ -73,7 +81,7 @@ def reflect_row(split, before, taken, mask, change, unit, out):
 def data_row(split, blurred, shift, image, weights, rho, rho_before, keep, relax, unit, poisson, out):
     """The same for the blurred estimate in the frame; also the sum of the objective's data part.
 
-    Of photons there are as many as the blurred estimate says, and `shift`.
+    With poisson data, the mean is the blurred estimate plus `shift`.
     """
     restrict()
     zero, two, half, four = out.dtype.type(0), out.dtype.type(2), out.dtype.type(0.5), out.dtype.type(4)
@@ -105,7 +113,7 @@ def data_row(split, blurred, shift, image, weights, rho, rho_before, keep, relax
 
 @jit
 def free_row(split, blurred, relax, out):
-    """The same where there is no data: v may be anything."""
+    """The same outside the frame: no data, so that u is v."""
     restrict()
     for j in range(out.size):
         v = split[j] + relax * (blurred[j] - split[j])
@@ -115,7 +123,7 @@ def free_row(split, blurred, relax, out):
 
 @jit
 def likelihood(blurred, shift, image, weights):
-    """Sum of w (Ax - b log Ax), Ax shifted; below what rounding leaves of nothing, Ax counts as that."""
+    """Sum of w (Ax - b log Ax), Ax shifted; Ax counts as at least 1e-9, about what rounding leaves of 0."""
     total = 0.0
     for j in range(blurred.size):
         mean, b = max(float(blurred[j]) + float(shift[j]), 1e-9), float(image[j])
@@ -133,7 +141,7 @@ def adjoint_firsts(above, here, left, across, rho, out):
 
 @jit
 def adjoint_seconds(above, here, below, left, across, right, up_left, up, mixed_left, mixed, rho, out):
-    """rho times that of the second ones, added."""
+    """Add rho times the adjoint of the second differences."""
     restrict()
     root = out.dtype.type(2.0**0.5)
     for j in range(out.size):
@@ -143,7 +151,7 @@ def adjoint_seconds(above, here, below, left, across, right, up_left, up, mixed_
 
 @jit
 def add_pixels(split, reflected, rho, out):
-    """rho times the split of the estimate itself, added."""
+    """Add rho times the reflected split variable of the copy of the estimate."""
     restrict()
     two = out.dtype.type(2)
     for j in range(out.size):

@@ -1,10 +1,10 @@
-"""One step of the alternating direction method on the device; see `kernels.cpu.z_update`, of which this is the twin.
+"""ADMM z-update and x-update kernels (GPU): the twins of `kernels.cpu.z_update` and `kernels.cpu.x_update`.
 
-1. `follow`: the splits of the blurred estimate and of its differences follow the estimate; ``2 u - v`` is left.
-2. `turn`: what that asks of the next estimate, of which `solve` finds the coefficients.
-3. `approach` and `settle`, for a copy of the estimate: v, and, once it is known what the copy must be, u.
+1. `z_update`: v of the split variables, the blurred estimate and its differences; ``2 u - v`` is handed on.
+2. `adjoint`: the right-hand side that this gives the next estimate; `x_update` solves for its Fourier coefficients.
+3. `relax_pixels` and `project_pixels`, for the copy of the estimate: v, and, once it has been projected, u.
 
-A thread goes down a column; in `follow` through all planes of each pixel, since those are shrunk together.
+A thread goes down a column; in `z_update` through all planes of each pixel, since those are shrunk together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .lucy import shared
 from .shapes import SIMULATED, THREADS, device, kernel
 from .sums import make
 
-# What kernels are told of the job, in this order.
+# Scalars of the job that kernels are given, in this order.
 NAMES = (
     "relax", "unit", "factor", "data_rho", "data_rho_before", "data_keep", "rho", "second_rho", "keep", "pixels_rho",
     "threshold", "threshold_before", "second_threshold", "second_threshold_before", "poisson",
@@ -33,7 +33,7 @@ NAMES = (
     RELAX, UNIT, FACTOR, DATA_RHO, DATA_RHO_BEFORE, DATA_KEEP, RHO, SECOND_RHO, KEEP, PIXELS_RHO,
     THRESHOLD, THRESHOLD_BEFORE, SECOND_THRESHOLD, SECOND_THRESHOLD_BEFORE, POISSON,
 ) = range(15)  # fmt: skip
-# The sums that `follow` leaves, and `settle`.
+# How many sums `z_update` leaves, and `project_pixels`.
 SPLIT_SUMS, PIXEL_SUMS = ROUGHNESS + 1, SUMS_OF_SPLIT
 # Where the differences' sums begin.
 OWN = SUMS_OF_SPLIT
@@ -49,6 +49,25 @@ def runs(rows: int, cols: int, planes: int = 1) -> tuple[tuple[int, int, int], i
     """Blocks, threads, and how many pixels a thread goes down."""
     run = min(max(rows * cols // MANY, 1), RUN)
     return (-(-rows // run), -(-cols // THREADS), planes), THREADS, run
+
+
+@device
+def all_observed(observed, k, plane, i, j):
+    """Whether all pixels of one of the estimate's differences are observed; an array of one element: all are."""
+    if observed.shape[1] * observed.shape[2] == 1:
+        return True
+    if k == 0:
+        return observed[plane, i, j] * observed[plane, i + 1, j] != 0
+    if k == 1:
+        return observed[plane, i, j] * observed[plane, i, j + 1] != 0
+    if k == 2:
+        return observed[plane, i - 1, j] * observed[plane, i, j] * observed[plane, i + 1, j] != 0
+    if k == 3:
+        return observed[plane, i, j - 1] * observed[plane, i, j] * observed[plane, i, j + 1] != 0
+    return (
+        observed[plane, i, j] * observed[plane, i + 1, j] * observed[plane, i, j + 1] * observed[plane, i + 1, j + 1]
+        != 0
+    )
 
 
 @device
@@ -105,7 +124,7 @@ def _proximal(kind: str, real: Any) -> tuple[Any, Any]:
 
 
 @functools.cache
-def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
+def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
     """The kernels for a kind of prior, one of KINDS."""
     real = np.dtype(dtype).type
     share, cost = _proximal(kind, real)
@@ -114,7 +133,7 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
     firsts, seconds = KINDS[kind] > 0, KINDS[kind] > FIRSTS
 
     @device
-    def change(k, x, plane, i, j):
+    def difference(k, x, plane, i, j):
         """A difference of the periodic domain's pixels."""
         rows, cols, here = x.shape[1], x.shape[2], x[plane, i, j]
         below, right = i + 1 if i + 1 < rows else 0, j + 1 if j + 1 < cols else 0
@@ -129,107 +148,113 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
         return root * ((x[plane, below, right] - x[plane, below, j]) - (x[plane, i, right] - here))
 
     @device
-    def price(first, end, x, i, j, rows, cols):
-        """What the prior takes for one group of differences."""
+    def group_cost(first, end, x, observed, i, j, rows, cols):
+        """The prior's cost of one group of differences."""
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                if penalised(k, i, j, rows, cols):
-                    drop = change(k, x, plane, i, j)
+                if penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j):
+                    drop = difference(k, x, plane, i, j)
                     squares += drop * drop
         return cost(squares)
 
     @device
-    def split_group(first, end, acc, x, split, settled, i, j, rows, cols, threshold, threshold_before, asked):
-        """The splits of one group of differences; sums as of `kernels.split_rows.settle_row`."""
-        relax, keep, unit = real(asked[RELAX]), real(asked[KEEP]), real(asked[UNIT])
+    def update_group(
+        first, end, acc, x, observed, split, reflected, i, j, rows, cols, threshold, threshold_before, scalars
+    ):
+        """The split variables of one group of differences; sums as of `kernels.cpu.z_update_rows.reflect_row`."""
+        relax, keep, unit = real(scalars[RELAX]), real(scalars[KEEP]), real(scalars[UNIT])
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                if penalised(k, i, j, rows, cols):
+                if penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j):
                     squares += split[k, plane, i, j] * split[k, plane, i, j]
         taken = share(squares, real(threshold_before))
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                held = penalised(k, i, j, rows, cols)
+                counted = penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j)
                 v = split[k, plane, i, j]
-                u = v * (one - taken) if held else v
-                v = u + keep * (v - u) + relax * (change(k, x, plane, i, j) - u)
+                u = v * (one - taken) if counted else v
+                v = u + keep * (v - u) + relax * (difference(k, x, plane, i, j) - u)
                 split[k, plane, i, j] = v
-                settled[k, plane, i, j] = u  # the last one, until the next is known
-                if held:
+                reflected[k, plane, i, j] = u  # the last one, until the next is known
+                if counted:
                     squares += v * v
         taken = share(squares, real(threshold))
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                v, last = split[k, plane, i, j], settled[k, plane, i, j]
-                u = v * (one - taken) if penalised(k, i, j, rows, cols) else v
-                settled[k, plane, i, j] = two * u - v
-                drop = change(k, x, plane, i, j)
-                lacks, moved, force = unit * (drop - u), unit * (u - last), unit * (v - u)
-                acc[OWN] += lacks * lacks
-                acc[OWN + 1] += moved * moved
+                v, last = split[k, plane, i, j], reflected[k, plane, i, j]
+                counted = penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j)
+                u = v * (one - taken) if counted else v
+                reflected[k, plane, i, j] = two * u - v
+                drop = difference(k, x, plane, i, j)
+                primal, dual, force = unit * (drop - u), unit * (u - last), unit * (v - u)
+                acc[OWN] += primal * primal
+                acc[OWN + 1] += dual * dual
                 acc[OWN + 2] += (unit * drop) * (unit * drop)
                 acc[OWN + 3] += (unit * u) * (unit * u)
                 acc[OWN + 4] += force * force
 
     @device
-    def nearest(poisson, v, s, b, w, rho):
-        """The blurred pixel that the data want, near v."""
+    def data_prox(poisson, v, s, b, w, rho):
+        """Proximal map of the data term of one pixel."""
         if poisson:
             lower = v + s - w / rho
             return half * (lower + real(math.sqrt(lower * lower + four * w * b / rho))) - s
         return (w * b + rho * v) / (w + rho)
 
     @device
-    def split_data(acc, v, here, s, b, w, asked):
-        """The split of a blurred pixel in the frame, as of `kernels.split_rows.data_row`; returns v and u."""
-        poisson, unit = asked[POISSON] != 0.0, real(asked[UNIT])
-        rho = real(asked[DATA_RHO])
-        last = nearest(poisson, v, s, b, w, real(asked[DATA_RHO_BEFORE]))
-        v = last + real(asked[DATA_KEEP]) * (v - last) + real(asked[RELAX]) * (here - last)
-        u = nearest(poisson, v, s, b, w, rho)
+    def update_data(acc, v, here, s, b, w, scalars):
+        """The split of a blurred pixel in the frame, as of `kernels.cpu.z_update_rows.data_row`; returns v and u."""
+        poisson, unit = scalars[POISSON] != 0.0, real(scalars[UNIT])
+        rho = real(scalars[DATA_RHO])
+        last = data_prox(poisson, v, s, b, w, real(scalars[DATA_RHO_BEFORE]))
+        v = last + real(scalars[DATA_KEEP]) * (v - last) + real(scalars[RELAX]) * (here - last)
+        u = data_prox(poisson, v, s, b, w, rho)
         if not poisson:
             acc[MISFIT] += w * ((unit * (here - b)) * (unit * (here - b)))
-        lacks, moved, force = unit * (here - u), unit * (u - last), unit * (v - u)
-        acc[0] += lacks * lacks
-        acc[1] += moved * moved
+        primal, dual, force = unit * (here - u), unit * (u - last), unit * (v - u)
+        acc[0] += primal * primal
+        acc[1] += dual * dual
         acc[2] += (unit * here) * (unit * here)
         acc[3] += (unit * u) * (unit * u)
         acc[4] += force * force
         return v, u
 
     @kernel
-    def begin(moved, split, run):
-        """Let the splits be the estimate's differences."""
+    def begin(estimates, split, run):
+        """Start the split variables at the estimate's differences."""
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, split.shape[2])):
             if j < split.shape[3]:
                 for k in range(split.shape[0]):
-                    split[k, plane, i, j] = change(k, moved[0], plane, i, j)
+                    split[k, plane, i, j] = difference(k, estimates[0], plane, i, j)
 
     @kernel
-    def follow(moved, split, settled, data, out, shift, image, weights, asked, rows, cols, top, left, run, partials):
-        """The splits' next values, from the estimate ``moved[0]`` and its blur ``moved[1]``; what the latter's
-        split asks is ``out[1]``.  `rows` and `cols` are the estimate's.
+    def z_update(
+        estimates, observed, split, reflected, data, rhs, shift, image, weights, scalars, rows, cols, top, left, run,
+        partials,
+    ):  # fmt: skip
+        """The next split variables, from the estimate ``estimates[0]`` and its blur ``estimates[1]``; ``2 u - v`` of
+        the latter goes to ``rhs[1]``.  `rows` and `cols` are the estimate's.
         """
         acc, sums = cuda.local.array(SPLIT_SUMS, real), cuda.local.array(SPLIT_SUMS, np.float64)
         for k in range(SPLIT_SUMS):
             acc[k] = zero
-        x, blurred, likelihood = moved[0], moved[1], 0.0
-        j, relax = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, real(asked[RELAX])
+        x, blurred, likelihood = estimates[0], estimates[1], 0.0
+        j, relax = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, real(scalars[RELAX])
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, x.shape[1])):
             if j >= x.shape[2]:
                 break
             if firsts:
-                acc[ROUGHNESS] += price(0, FIRSTS, x, i, j, rows, cols)
-                split_group(0, FIRSTS, acc, x, split, settled, i, j, rows, cols, asked[THRESHOLD],
-                            asked[THRESHOLD_BEFORE], asked)  # fmt: skip
+                acc[ROUGHNESS] += group_cost(0, FIRSTS, x, observed, i, j, rows, cols)
+                update_group(0, FIRSTS, acc, x, observed, split, reflected, i, j, rows, cols, scalars[THRESHOLD],
+                            scalars[THRESHOLD_BEFORE], scalars)  # fmt: skip
             if seconds:
-                acc[ROUGHNESS] += real(asked[FACTOR]) * price(FIRSTS, DIFFERENCES, x, i, j, rows, cols)
-                split_group(FIRSTS, DIFFERENCES, acc, x, split, settled, i, j, rows, cols, asked[SECOND_THRESHOLD],
-                            asked[SECOND_THRESHOLD_BEFORE], asked)  # fmt: skip
+                acc[ROUGHNESS] += real(scalars[FACTOR]) * group_cost(FIRSTS, DIFFERENCES, x, observed, i, j, rows, cols)
+                update_group(FIRSTS, DIFFERENCES, acc, x, observed, split, reflected, i, j, rows, cols,
+                            scalars[SECOND_THRESHOLD], scalars[SECOND_THRESHOLD_BEFORE], scalars)  # fmt: skip
             p, q = i - top, j - left
             shown = p >= 0 and q >= 0 and p < image.shape[1] and q < image.shape[2]
             for plane in range(x.shape[0]):
@@ -237,15 +262,15 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                 if shown:
                     b, w = image[plane, p, q], weights[plane, p, q]
                     s = shared(shift, plane, p, q)
-                    v, u = split_data(acc, v, here, s, b, w, asked)
-                    out[1, plane, i, j] = two * u - v
-                    if asked[POISSON] != 0.0:
+                    v, u = update_data(acc, v, here, s, b, w, scalars)
+                    rhs[1, plane, i, j] = two * u - v
+                    if scalars[POISSON] != 0.0:
                         # Below what rounding leaves of nothing, it counts as that.
                         mean = max(float(here) + float(s), 1e-9)
                         likelihood += float(w) * (mean - (float(b) * math.log(mean) if b > zero else 0.0))
                 else:  # where there are no data it may be anything
                     v = v + relax * (here - v)
-                    out[1, plane, i, j] = v
+                    rhs[1, plane, i, j] = v
                 data[plane, i, j] = v
         for k in range(SPLIT_SUMS):
             sums[k] = acc[k]
@@ -253,10 +278,10 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
         _split_sums(sums, SPLIT_SUMS, partials, cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x)
 
     @kernel
-    def turn(settled, pixels, copied, asked, out, run):
-        """``out[0]``: what the settled differences and the copy ask of the estimate."""
+    def adjoint(reflected, pixels, copied, scalars, rhs, run):
+        """``rhs[0]``: the adjoint of the reflected differences, and of the copy, times their penalties."""
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-        rows, cols = out.shape[2], out.shape[3]
+        rows, cols = rhs.shape[2], rhs.shape[3]
         ahead, right = j - 1 if j > 0 else cols - 1, j + 1 if j + 1 < cols else 0
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, rows)):
             if j >= cols:
@@ -264,25 +289,25 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
             above, below = i - 1 if i > 0 else rows - 1, i + 1 if i + 1 < rows else 0
             whole = zero
             if firsts:
-                down, across = settled[0, plane], settled[1, plane]
-                whole = real(asked[RHO]) * ((down[above, j] - down[i, j]) + (across[i, ahead] - across[i, j]))
+                down, across = reflected[0, plane], reflected[1, plane]
+                whole = real(scalars[RHO]) * ((down[above, j] - down[i, j]) + (across[i, ahead] - across[i, j]))
             if seconds:
-                down, across, mixed = settled[2, plane], settled[3, plane], settled[4, plane]
+                down, across, mixed = reflected[2, plane], reflected[3, plane], reflected[4, plane]
                 twice = (down[below, j] - down[i, j]) - (down[i, j] - down[above, j])
                 twice += (across[i, right] - across[i, j]) - (across[i, j] - across[i, ahead])
                 both = (mixed[above, ahead] - mixed[above, j]) - (mixed[i, ahead] - mixed[i, j])
-                whole += real(asked[SECOND_RHO]) * (twice + root * both)
+                whole += real(scalars[SECOND_RHO]) * (twice + root * both)
             if has_pixels:
-                whole += real(asked[PIXELS_RHO]) * (two * copied[plane, i, j] - pixels[plane, i, j])
-            out[0, plane, i, j] = whole
+                whole += real(scalars[PIXELS_RHO]) * (two * copied[plane, i, j] - pixels[plane, i, j])
+            rhs[0, plane, i, j] = whole
 
     @kernel
-    def solve(coefficients, spectra, down, across, asked, scale, run):
-        """From the coefficients of what is asked, of the estimate and of its blur, those of the next two; see
-        `kernels.spectral`.
+    def x_update(coefficients, spectra, down, across, scalars, scale, run):
+        """From the coefficients of the right-hand sides, those of the next estimate and of its blur; see
+        `kernels.cpu.x_update`.
         """
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
-        data_rho, rho, second_rho = real(asked[DATA_RHO]), real(asked[RHO]), real(asked[SECOND_RHO])
+        data_rho, rho, second_rho = real(scalars[DATA_RHO]), real(scalars[RHO]), real(scalars[SECOND_RHO])
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, coefficients.shape[2])):
             if j >= coefficients.shape[3]:
                 break
@@ -291,9 +316,9 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                 coefficients[1, plane, i, j],
                 spectra[plane % spectra.shape[0], i, j],
             )
-            rough = down[i] + across[j]
+            eigenvalue = down[i] + across[j]
             whole = data_rho * (k.real * k.real + k.imag * k.imag)
-            whole += rough * (rho + second_rho * rough) + real(asked[PIXELS_RHO])
+            whole += eigenvalue * (rho + second_rho * eigenvalue) + real(scalars[PIXELS_RHO])
             part = real(scale) / max(whole, least)
             a, b = data_rho * y.real, data_rho * y.imag
             x_real = part * (k.real * a + k.imag * b + z.real)
@@ -302,25 +327,25 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
             coefficients[1, plane, i, j] = complex(k.real * x_real - k.imag * x_imag, k.real * x_imag + k.imag * x_real)
 
     @kernel
-    def approach(moved, pixels, copied, relax, keep, run):
+    def relax_pixels(estimates, pixels, copied, relax, keep, run):
         """The next v of the copy."""
         j, plane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.z
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, pixels.shape[1])):
             if j < pixels.shape[2]:
-                v, u, x = pixels[plane, i, j], copied[plane, i, j], moved[0, plane, i, j]
+                v, u, x = pixels[plane, i, j], copied[plane, i, j], estimates[0, plane, i, j]
                 pixels[plane, i, j] = real(keep) * (v - u) + real(relax) * x + real(1.0 - relax) * u
 
     @kernel
-    def settle(moved, pixels, near, copied, rows_at, cols_at, run, partials):
+    def project_pixels(estimates, pixels, near, copied, rows_at, cols_at, run, partials):
         """The next copy: `near` where its pixels stand, zeros where the tables say so, elsewhere anything."""
         sums, j = cuda.local.array(PIXEL_SUMS, np.float64), cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-        lacks, moves, of_x, of_u, force = zero, zero, zero, zero, zero
+        primal, dual, of_x, of_u, force = zero, zero, zero, zero, zero
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, pixels.shape[1])):
             if j >= pixels.shape[2]:
                 break
             row, col = rows_at[i], cols_at[j]
             for plane in range(pixels.shape[0]):
-                v, last, x = pixels[plane, i, j], copied[plane, i, j], moved[0, plane, i, j]
+                v, last, x = pixels[plane, i, j], copied[plane, i, j], estimates[0, plane, i, j]
                 u = v
                 if row == OUTSIDE or (row >= 0 and col == OUTSIDE):
                     u = zero
@@ -329,26 +354,32 @@ def splitting(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                 elif row >= 0:
                     u = pixels[plane, row, j]
                 copied[plane, i, j] = u
-                lacks += (x - u) * (x - u)
-                moves += (u - last) * (u - last)
+                primal += (x - u) * (x - u)
+                dual += (u - last) * (u - last)
                 of_x += x * x
                 of_u += u * u
                 force += (v - u) * (v - u)
-        sums[0], sums[1], sums[2], sums[3], sums[4] = lacks, moves, of_x, of_u, force
+        sums[0], sums[1], sums[2], sums[3], sums[4] = primal, dual, of_x, of_u, force
         _pixel_sums(sums, PIXEL_SUMS, partials, cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x)
 
     @kernel
-    def measure(x, factor, rows, cols, run, partials):
+    def measure(x, observed, factor, rows, cols, run, partials):
         """The sum of the prior of the estimate at the domain's corner."""
         sums, j = cuda.local.array(1, np.float64), cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         sums[0] = 0.0
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, rows)):
             if j < cols and firsts:
-                sums[0] += price(0, FIRSTS, x, i, j, rows, cols)
+                sums[0] += group_cost(0, FIRSTS, x, observed, i, j, rows, cols)
             if j < cols and seconds:
-                sums[0] += factor * price(FIRSTS, DIFFERENCES, x, i, j, rows, cols)
+                sums[0] += factor * group_cost(FIRSTS, DIFFERENCES, x, observed, i, j, rows, cols)
         _one_sum(sums, 1, partials, cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x)
 
     return SimpleNamespace(
-        begin=begin, follow=follow, turn=turn, solve=solve, approach=approach, settle=settle, measure=measure
+        begin=begin,
+        z_update=z_update,
+        adjoint=adjoint,
+        x_update=x_update,
+        relax_pixels=relax_pixels,
+        project_pixels=project_pixels,
+        measure=measure,
     )

@@ -1,4 +1,4 @@
-"""The memory of the alternating direction method on the GPU, and its launches: the twin of `splits.AdmmWorkspace`.
+"""ADMM state and update passes (GPU): the twin of `solvers.admm.host`.
 
 The sums of a step stay on the device until `look` fetches those of all steps since it did last.
 """
@@ -16,7 +16,7 @@ from ...kernels.cuda.device import launch, rows_of, view
 from ...kernels.cuda.passes import fold
 from ...kernels.cuda.shapes import ADDERS
 from ...kernels.cuda.sums import SUMS, total
-from ...kernels.cuda.z_update import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, runs, splitting
+from ...kernels.cuda.z_update import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, kernels_of, runs
 from ...operators.blur import Blur
 from ...operators.cuda import places
 from ...problem.objective import SECONDS
@@ -37,25 +37,25 @@ class CudaAdmmWorkspace:
         self.blur, self.differences = blurs[0], KINDS[kind]
         self.dtype = dtype = blurs[0].dtype
         self.job: dict[str, float] = dict.fromkeys(NAMES, 0.0)
-        self._kernels = splitting(kind, pixels, dtype)
+        self._kernels = kernels_of(kind, pixels, dtype)
         self._operator = blurs[0].operator_with(blurs)
 
         rows, cols = domain.shape
         whole, frame = (planes, rows, cols), (planes, *self.blur.image_shape)
         none = device.zeros((1, 1, 1), dtype)
         self.image, self.weights = device.zeros(frame, dtype), device.zeros(frame, dtype)
-        # The estimate and its blur; and what is asked of them, to be transformed.
-        self._asked = device.zeros((2, *whole), dtype)
-        self._take(device.zeros((2, *whole), dtype))
+        # The estimate and its blur; and the right-hand sides of the x-update.
+        self._rhs = device.zeros((2, *whole), dtype)
+        self._set_estimates(device.zeros((2, *whole), dtype))
         self._data = device.zeros(whole, dtype)
         splits = (self.differences, *whole) if self.differences else (1, 1, 1, 1)
         self._pixels, self._copied = (device.zeros(whole, dtype) if pixels else none for _ in range(2))
         self._near = device.zeros((planes, *domain.estimate_shape), dtype) if pixels else none
         self._spectra = self._find_spectra()
         self._views = {
-            "image": view(self.image), "weights": view(self.weights), "asked": view(self._asked),
+            "image": view(self.image), "weights": view(self.weights), "rhs": view(self._rhs),
             "data": view(self._data), "split": view(device.zeros(splits, dtype)),
-            "settled": view(device.zeros(splits, dtype)), "pixels": view(self._pixels),
+            "reflected": view(device.zeros(splits, dtype)), "pixels": view(self._pixels),
             "copied": view(self._copied), "near": view(self._near), "spectra": view(self._spectra),
         }  # fmt: skip
         self._eigenvalues = [
@@ -73,6 +73,7 @@ class CudaAdmmWorkspace:
         self._history, self._steps = device.zeros((LOOK, 2, SUMS), np.float64), 0
         self._totals = [[view(self._history[k, of : of + 1]) for of in (0, 1)] for k in range(LOOK)]
         self.shift(None)
+        self.set_observed(None)
 
     def _find_spectra(self) -> Any:
         """Those of the psfs, from transforms in double precision."""
@@ -85,7 +86,7 @@ class CudaAdmmWorkspace:
         return spectra
 
     def _find_tables(self) -> tuple[list[Any], list[Any], Any]:
-        """What stands where in the domain, where each pixel of the estimate stands, and how often."""
+        """The pixel at each place of the domain, the places of each pixel, and how many they are."""
         sizes = self.domain.estimate_shape
         standing = [self.domain.standing(axis) for axis in (0, 1)]
         counts = [np.bincount(at[at >= 0], minlength=size) for at, size in zip(standing, sizes, strict=True)]
@@ -94,21 +95,26 @@ class CudaAdmmWorkspace:
         return tables, stands, device.put(np.outer(*counts).astype(self.dtype))
 
     def shift(self, shift: Any) -> None:
-        """Enter what photons have beside the blurred estimate; see `AdmmWorkspace.shift`."""
+        """Set what the poisson mean has beside the blurred estimate; see `AdmmWorkspace.shift`."""
         self._shift = device.zeros((1, 1, self.image.shape[2]), self.dtype) if shift is None else shift
         self._views["shift"] = view(self._shift)
+
+    def set_observed(self, observed: Any) -> None:
+        """Set which pixels of the estimate are observed; see `AdmmWorkspace.set_observed`."""
+        self._observed = device.zeros((1, 1, 1), self.dtype) if observed is None else observed.astype(self.dtype)
+        self._views["observed"] = view(self._observed)
 
     def planes_of(self, name: str) -> Any:
         """Planes of the domain."""
         return {
-            "x": self._moved[0], "blurred": self._moved[1], "data": self._data,
+            "x": self._estimates[0], "blurred": self._estimates[1], "data": self._data,
             "pixels": self._pixels, "pixels_prox": self._copied,
         }[name]  # fmt: skip
 
     @property
     def estimate(self) -> Any:
         """The copy of the estimate, if there is one, else the estimate."""
-        return self.domain.estimate(self._copied if self.has_pixels else self._moved[0])
+        return self.domain.estimate(self._copied if self.has_pixels else self._estimates[0])
 
     def frame_of(self, estimate: Any) -> Any:
         """The part of an estimate that the image shows."""
@@ -116,9 +122,9 @@ class CudaAdmmWorkspace:
         return estimate[:, top : top + height, left : left + width]
 
     def begin(self, start: Callable[[Any], None]) -> None:
-        """Let `start` write the frame of the first estimate; the splits begin with what follows from it."""
+        """Let `start` write the frame of the first estimate; the split variables start from it."""
         self._steps = 0
-        x, fft = self._moved[0], device.transforms()
+        x, fft = self._estimates[0], device.transforms()
         estimate = self.domain.estimate(x)
         start(self.frame_of(estimate))
         spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
@@ -130,64 +136,61 @@ class CudaAdmmWorkspace:
             self._pixels[...] = x
         coefficients = fft.rfft2(x)
         coefficients *= self._spectra
-        self._moved[1] = fft.irfft2(coefficients, self.domain.shape, overwrite_x=True)
-        self._data[...] = self._moved[1]
+        self._estimates[1] = fft.irfft2(coefficients, self.domain.shape, overwrite_x=True)
+        self._data[...] = self._estimates[1]
         if self.differences:
             blocks, threads, run = self._each
-            launch(self._kernels.begin, blocks, threads, self._moved_view, self._views["split"], run)
+            launch(self._kernels.begin, blocks, threads, self._estimates_view, self._views["split"], run)
 
     def _extend(self, x: Any) -> None:
-        """Let the estimate go on from each end to the other."""
+        """Interpolate outside the estimate from each end to the other."""
         xp = device.arrays()
         for axis, (size, length) in enumerate(zip(self.domain.estimate_shape, self.domain.shape, strict=True)):
             lines = xp.moveaxis(x, axis + 1, 0)
             share = xp.arange(1, length - size + 1, dtype=self.dtype)[:, None, None] / (length - size + 1)
             lines[size:] = (1 - share) * lines[size - 1] + share * lines[0]
 
-    def _take(self, moved: Any) -> None:
-        """Take the estimate and its blur."""
-        self._moved, self._moved_view = moved, view(moved)
+    def _set_estimates(self, estimates: Any) -> None:
+        """Set the estimate and its blur."""
+        self._estimates, self._estimates_view = estimates, view(estimates)
 
-    def _asks(self) -> tuple[float, ...]:
-        """The job as kernels take it."""
+    def _scalars(self) -> tuple[float, ...]:
+        """The scalars of the job, in the order of NAMES."""
         return tuple(float(self.job[name]) for name in NAMES)
 
     def update_z(self) -> None:
-        """Let the splits follow the estimate."""
+        """Take the z-update: proximal steps and duals of the blurred estimate and of its differences."""
         (blocks, threads, run), views = self._sweep, self._views
         launch(
-            self._kernels.follow, blocks, threads, self._moved_view, views["split"], views["settled"], views["data"],
-            views["asked"], views["shift"], views["image"], views["weights"], self._asks(), *self.domain.estimate_shape,
-            *self.blur.frame_corner, run, self._partials,
+            self._kernels.z_update, blocks, threads, self._estimates_view, views["observed"], views["split"],
+            views["reflected"], views["data"], views["rhs"], views["shift"], views["image"], views["weights"],
+            self._scalars(), *self.domain.estimate_shape, *self.blur.frame_corner, run, self._partials,
         )  # fmt: skip
         self._add_up(self._blocks, SPLIT_SUMS, self._totals[self._steps][0])
         self._steps += 1
 
     def update_x(self) -> None:
-        """Let the estimate follow the splits."""
-        fft, views, asks, (rows, cols) = device.transforms(), self._views, self._asks(), self.domain.shape
+        """Take the x-update: the estimate from the split variables."""
+        fft, views, scalars, (rows, cols) = device.transforms(), self._views, self._scalars(), self.domain.shape
         blocks, threads, run = self._each
         launch(
-            self._kernels.turn, blocks, threads, views["settled"], views["pixels"], views["copied"], asks,
-            views["asked"], run,
+            self._kernels.adjoint, blocks, threads, views["reflected"], views["pixels"], views["copied"], scalars,
+            views["rhs"], run,
         )  # fmt: skip
-        coefficients = fft.rfft2(self._asked)
+        coefficients = fft.rfft2(self._rhs)
         blocks, threads, run = self._sweep_coefficients
         launch(
-            self._kernels.solve, blocks, threads, view(coefficients), views["spectra"], *self._eigenvalues, asks,
+            self._kernels.x_update, blocks, threads, view(coefficients), views["spectra"], *self._eigenvalues, scalars,
             1.0 / (rows * cols), run,
         )  # fmt: skip
-        self._take(fft.irfft2(coefficients, (rows, cols), norm="forward", overwrite_x=True))
+        self._set_estimates(fft.irfft2(coefficients, (rows, cols), norm="forward", overwrite_x=True))
 
     def update_pixels(self, project: Callable[[Any], Any], relax: float, keep: float) -> None:
-        """Let the copy of the estimate follow it.
-
-        `project` is asked for the copy's estimate, given what it should be near.
-        """
+        """Take the z-update of the copy of the estimate; `project` is its proximal map."""
         views, (blocks, threads, run) = self._views, self._each
         launch(
-            self._kernels.approach, blocks, threads, self._moved_view, views["pixels"], views["copied"], relax, keep,
-            run,
+            self._kernels.relax_pixels, blocks, threads, self._estimates_view, views["pixels"], views["copied"], relax,
+            keep, run,
         )  # fmt: skip
         launch(fold, *rows_of(*self._near.shape), views["pixels"], *self._places, views["near"])
         self._near /= self._counts
@@ -195,13 +198,13 @@ class CudaAdmmWorkspace:
         self._add_up(self._blocks, PIXEL_SUMS, self._totals[self._steps][1])
 
     def _place(self, near: Any) -> None:
-        """Let the copy be `near` where its pixels stand."""
+        """Write `near` to all places of its pixels in the copy."""
         (blocks, threads, run), views = self._sweep, self._views
         if near is not self._near:
             self._near[...] = near
         launch(
-            self._kernels.settle, blocks, threads, self._moved_view, views["pixels"], views["near"], views["copied"],
-            *self._tables, run, self._partials,
+            self._kernels.project_pixels, blocks, threads, self._estimates_view, views["pixels"], views["near"],
+            views["copied"], *self._tables, run, self._partials,
         )  # fmt: skip
 
     def _add_up(self, blocks: int, count: int, totals: Any) -> None:
@@ -223,9 +226,9 @@ class CudaAdmmWorkspace:
         )  # fmt: skip
         self._add_up(self._frame_blocks, 1, self._totals[0][0])
         blocks, threads, run = self._sweep
-        estimate = views["copied"] if self.has_pixels else view(self._moved[0])
-        launch(self._kernels.measure, blocks, threads, estimate, SECONDS, *self.domain.estimate_shape, run,
-               self._partials)  # fmt: skip
+        estimate = views["copied"] if self.has_pixels else view(self._estimates[0])
+        launch(self._kernels.measure, blocks, threads, estimate, views["observed"], SECONDS,
+               *self.domain.estimate_shape, run, self._partials)  # fmt: skip
         self._add_up(self._blocks, 1, self._totals[0][1])
         found = device.to_host(self._history[0, :, 0])
         return float(found[0]), float(found[1])

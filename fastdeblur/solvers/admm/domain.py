@@ -1,4 +1,4 @@
-"""A periodic domain around the image, where the blur is diagonal in frequencies.
+"""Periodic domain around the image, where the blur is diagonal in Fourier coefficients.
 
 The estimate lies at the domain's corner; what a boundary says of positions before it is at the domain's
 far end.  Only pixels of the frame are compared with the image, and there the periodic blur is the
@@ -14,23 +14,24 @@ import scipy.fft
 
 from ...kernels.cpu.halo import OUTSIDE
 from ...kernels.runtime import forks, memory
+from ...kernels.runtime.arrays import module_of
 from ...kernels.runtime.memory import up
 from ...operators.blur import Blur
 from ...operators.boundary import pixel_at, reduced
 from ...operators.costs import good_length
 
-# What stands at a position of the domain where no pixel does, nor zeros (which are OUTSIDE): anything.
+# Marks a place of the domain that has neither a pixel of the estimate nor a zero (OUTSIDE): its value is free.
 FREE = -2
 
 
 class Domain:
-    """Shapes, spectra of the psfs, and where the pixels around the estimate belong.
+    """Shapes, spectra of the psfs, and which pixels of the estimate its halo repeats.
 
     Attributes
     ----------
     shape, estimate_shape : (int, int)
     tied : bool
-        Whether the boundary says what stands around the estimate.
+        Whether the boundary ties the halo to the estimate.
     psfs : list of ndarray
     """
 
@@ -44,7 +45,7 @@ class Domain:
             self.shape = self.estimate_shape
         else:
             # For "unknown" the estimate alone would do; with some space between its ends, the free
-            # values there settle in fewer steps.
+            # values there converge in fewer steps.
             rows, cols = (good_length(n + m - 1) for n, m in zip(self.estimate_shape, taps, strict=True))
             self.shape = rows, cols
         self.frequencies = self.shape[1] // 2 + 1
@@ -83,7 +84,7 @@ class Domain:
         return xp.roll(padded, tuple(-(count // 2) for count in taps), (0, 1))
 
     def standing(self, axis: int) -> np.ndarray:
-        """Which of the estimate's pixels stands at each position along an axis, or OUTSIDE, or FREE."""
+        """Which of the estimate's pixels is at each place along an axis, or OUTSIDE, or FREE."""
         size, length = self.estimate_shape[axis], self.shape[axis]
         found = np.full(length, FREE)
         found[:size] = np.arange(size)
@@ -91,6 +92,26 @@ class Domain:
             places, pixels = self._halos[axis]
             found[places] = pixels
         return found
+
+    def observed(self, present: Any) -> Any:
+        """Planes of the estimate: which pixels are within the psf's reach of pixels of the frame that are `present`."""
+        xp = module_of(present)
+        for axis, taps in enumerate(self.psfs[0].shape):
+            lines = xp.moveaxis(present, axis + 1, 0)
+            size, before, after = len(lines), taps - 1 - taps // 2, taps // 2
+            counts = xp.zeros((size + 1, *lines.shape[1:]), np.int32)
+            counts[1:] = xp.cumsum(lines, axis=0, dtype=np.int32)
+            ends = xp.arange(size + taps - 1)
+            reached = counts[xp.minimum(ends + 1, size)] > counts[xp.maximum(ends - taps + 1, 0)]
+            if self.boundary != "unknown":
+                # The boundary's halo repeats pixels of the frame.
+                pixels, own = pixel_at(self.boundary, size, before, after), reached[before : before + size].copy()
+                for place in (*range(before), *range(before + size, size + taps - 1)):
+                    if pixels[place] != OUTSIDE:
+                        own[pixels[place]] |= reached[place]
+                reached = own
+            present = xp.moveaxis(reached, 0, axis + 1)
+        return present
 
     def estimate(self, planes: np.ndarray) -> np.ndarray:
         """The part of planes of the domain that is the estimate."""
@@ -107,7 +128,7 @@ class Domain:
         return blurred
 
     def extend(self, planes: np.ndarray) -> None:
-        """Let the estimate go on: as the boundary says, and else from each end to the other."""
+        """Fill the surroundings of the estimate: by the boundary, and else interpolated from each end to the other."""
         rows, cols = self.estimate_shape
         for axis, size, length in ((1, rows, self.shape[0]), (2, cols, self.shape[1])):
             lines, gap = np.moveaxis(planes, axis, 0), length - size
@@ -117,7 +138,7 @@ class Domain:
         self.spread(planes)
 
     def spread(self, planes: np.ndarray) -> None:
-        """Write the estimate to every position around it where the boundary has its pixels."""
+        """Write the estimate to all places of the halo where the boundary repeats its pixels."""
         if not self.tied:
             return
         size = self.estimate_shape[0]
@@ -128,7 +149,7 @@ class Domain:
                 lines[place] = lines[pixel] if pixel != OUTSIDE else 0
 
     def gather(self, planes: np.ndarray) -> np.ndarray:
-        """The estimate that is nearest to planes of the domain: each pixel the mean of where it stands."""
+        """The estimate that is nearest to planes of the domain: each pixel the mean over its places."""
         rows, cols = self.estimate_shape
         if not self.tied:
             return planes[:, :rows, :cols].copy()
@@ -146,7 +167,7 @@ class Domain:
 
 
 def _halo(boundary: str, size: int, taps: int, length: int) -> Any:
-    """Positions in the domain that the blur reaches around `size` pixels, and the pixels that stand there."""
+    """Places in the domain that the blur reaches around `size` pixels, and the pixels that the boundary has there."""
     before, after = taps - 1 - taps // 2, taps // 2
     at = np.arange(-before, size + after)
     pixels = pixel_at(boundary, size, before, after)

@@ -1,4 +1,4 @@
-"""The memory of the alternating direction method, and its passes."""
+"""ADMM state and update passes (CPU)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .domain import Domain
 
 # Rows a tile, of all planes together, and the least of each.
 ROWS, LEAST_ROWS = 16, 4
-# What is penalised: the proximal map, and the first difference of each group that it shrinks together.
+# Of each prior the proximal map, and the first difference of each group that it shrinks together.
 KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "gradient": (linear, (0, FIRSTS)),
     "tv": (soft, (0, FIRSTS)),
@@ -36,7 +36,7 @@ SECONDS = 13e-9
 class AdmmWorkspace:
     """The variables of one solve and the passes that take a step.
 
-    What it shares with its twin on a GPU, `solvers.cuda_splits`, is what `solvers.sparse` uses.
+    The driver, `solvers.admm.solver`, uses what it has in common with its twin on a GPU, `solvers.admm.cuda`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class AdmmWorkspace:
         self._memory = {name: memory.zeros(count, dtype) for name, count in counts.items()}
         self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
         self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
-        self._seen = np.zeros((1, 2, SUMS))
+        self._step_sums = np.zeros((1, 2, SUMS))
         self._axes = memory.zeros(2, np.intp)
         self._axes[0] = 1
         eigenvalues = [2 - 2 * np.cos(2 * np.pi / n * np.arange(n)) for n in domain.shape]
@@ -94,7 +94,10 @@ class AdmmWorkspace:
             "eigenvalues_down": eigenvalues[0],
             "eigenvalues_across": eigenvalues[1],
         }
-        self._kept = tables
+        self._tables = tables
+        # Which pixels of the estimate are observed, if not all: planes x rows x cols of it, and masks of the domain.
+        self._observed: np.ndarray | None = None
+        self._observed_masks = memory.zeros(0, dtype)
 
         job = self.job = np.zeros((), ADMM)
         for name, array in (self._memory | tables).items():
@@ -112,16 +115,26 @@ class AdmmWorkspace:
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
         self.shift(None)
         self._sweeper = Sweeper(dtype)
-        lines = 3 + 6 * planes * DIFFERENCES + 2
+        lines = 3 + 6 * planes * DIFFERENCES + 3
         self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
 
     def shift(self, shift: np.ndarray | None) -> None:
-        """Enter what photons have beside the blurred estimate: one or all planes and rows, all columns; None is 0."""
+        """Set what is added to the blurred estimate for poisson: one or all planes and rows, all columns; None is 0."""
         shift = np.zeros_like(self.image[:1, :1]) if shift is None else shift
         self._shift, self.job["shift"] = shift, shift.ctypes.data
         self.job["shift_plane"], self.job["shift_pitch"] = (
             shift.strides[axis] // shift.itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
         )
+
+    def set_observed(self, observed: np.ndarray | None) -> None:
+        """Set which pixels of the estimate are observed, None for all: the prior counts the differences of those."""
+        self._observed, self.job["observed"] = observed, 0
+        if observed is not None:
+            if not self._observed_masks.size:
+                self._observed_masks = memory.zeros(self._memory["x"].size + 2 * MARGIN, self.dtype)
+            masks = self._observed_masks[MARGIN:-MARGIN].reshape(self.planes, -1, self._pitch)
+            self.domain.estimate(masks[:, :, : self.domain.shape[1]])[...] = observed
+            self.job["observed"] = masks.ctypes.data
 
     def planes_of(self, name: str) -> np.ndarray:
         """Planes of the domain."""
@@ -138,7 +151,7 @@ class AdmmWorkspace:
         return estimate[:, top : top + height, left : left + width]
 
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
-        """Let `start` write the frame of the first estimate; the splits begin with what follows from it."""
+        """Let `start` write the frame of the first estimate; the split variables start from it."""
         pixels = self.planes * math.prod(self.domain.shape)
         self._sweeper.threads = threads.count(self.blur.workers, self._tiles, pixels * SECONDS)
         x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
@@ -169,26 +182,26 @@ class AdmmWorkspace:
         self.job["split"], self.job["split_next"] = (self._memory[n].ctypes.data for n in ("split", "split_next"))
 
     def update_z(self) -> None:
-        """Let the splits follow the estimate."""
+        """Take the z-update: proximal steps and duals of the blurred estimate and of its differences."""
         job = self.job
         self._sweeper.run(z_update, job, self._tiles)
         job["split"], job["split_next"] = int(job["split_next"]), int(job["split"])
-        self._seen[0, 0] = self.sums.sum(axis=0)
+        self._step_sums[0, 0] = self.sums.sum(axis=0)
 
     def look(self) -> np.ndarray:
         """The sums of `update_z` (see `kernels.cpu.z_update`) and `update_pixels` for each step since the last look."""
-        return self._seen
+        return self._step_sums
 
     def update_x(self) -> None:
-        """Let the estimate follow the splits."""
+        """Take the x-update: the estimate from the split variables."""
         run, job = self._sweeper.run, self.job
         run(x_update, job, self.planes * -(-self.domain.frequencies // COLUMNS))
         run(inverse_rows, job, self.planes * self._tiles)
 
     def update_pixels(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> None:
-        """Let the copy of the estimate follow it; its sums are like those of the other splits.
+        """Take the z-update of the copy of the estimate, with sums as of the other split variables.
 
-        `project` is asked for the copy's estimate, given what it should be near.
+        `project` is its proximal map.
         """
         v, u, x = (self.planes_of(name) for name in ("pixels", "pixels_prox", "x"))
         one = self.dtype.type
@@ -201,7 +214,13 @@ class AdmmWorkspace:
         estimate = self.domain.estimate(u)
         estimate[...] = project(self.domain.gather(v))
         self.domain.spread(u)
-        self._seen[0, 1, :SUMS_OF_SPLIT] = [_square(x - u), _square(u - last), _square(x), _square(u), _square(v - u)]
+        self._step_sums[0, 1, :SUMS_OF_SPLIT] = [
+            _square(x - u),
+            _square(u - last),
+            _square(x),
+            _square(u),
+            _square(v - u),
+        ]
 
     def parts(self, poisson: bool) -> tuple[float, float]:
         """The two parts of the estimate's objective: the data's, and the prior's without its weight."""
@@ -209,7 +228,7 @@ class AdmmWorkspace:
         blurred = np.empty_like(self.image)
         for k in range(self.planes):
             self.blurs[k % len(self.blurs)].run(estimate[k], blurred[k])
-        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate)
+        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate, self._observed)
         return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights, self._shift), rough
 
 

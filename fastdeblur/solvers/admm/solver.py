@@ -1,11 +1,10 @@
-"""Priors that keep edges, photon noise, bounds and denoisers: the alternating direction method of multipliers.
+"""ADMM (alternating direction method of multipliers) driver: tv and sparse priors, poisson data, bounds, denoisers.
 
-The estimate's differences and the blurred estimate are split off, as variables of their own: what the
-data and the prior ask of those is asked pixel by pixel (see `kernels.cpu.z_update`).  What is left is a
-quadratic problem that the Fourier transform diagonalises, on a periodic domain larger than the image:
-as the blurred estimate is free where there are no data, nothing has to be known of what lies beyond
-the frame [1]_, [2]_.  Bounds, denoisers [3]_ and what other boundaries say are asked of a third variable, a
-copy of the estimate.
+The estimate's differences and the blurred estimate have split variables, whose proximal steps go pixel by pixel (the
+z-update, see `kernels.cpu.z_update`).  The x-update is a quadratic problem that the Fourier transform diagonalises, on
+a periodic domain larger than the image: as the blurred estimate is free where there are no data, nothing is assumed
+about pixels beyond the frame [1]_, [2]_.  Bounds, denoisers [3]_ and the other boundaries have a third split variable,
+a copy of the estimate.
 
 References
 ----------
@@ -34,17 +33,18 @@ from ...problem.weights import typical
 from ...result import Result
 from ..common import State, bar, noise_of, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
+from .continuation import continue_planes
 from .host import AdmmWorkspace
 
 # Exponents of the priors: how a prior grows with the image's brightness.
 EXPONENTS = {"tv": 1.0, "gradient": 2.0, "sparse": POWER, "denoiser": 2.0}
-# Over-relaxation of the splits.
+# Over-relaxation of the split variables.
 RELAX = {"tv": 1.8, "gradient": 1.8, "sparse": 1.5, "denoiser": 1.0}
-# What the proximal map of a difference takes away at first, in shares of the image's range.
+# First threshold of the shrinkage of differences, in shares of the image's range.
 THRESHOLD = 0.03
 # When the sparse prior's penalties may begin to grow, by what factor a step, and in all.  (Six photographs,
 # motion and disk, tol=1e-3: 15 and 1.3 gave 30.14 dB in 36 steps, 18 and 1.6 30.15 dB in 31, 15 and 1.5 30.12 dB in
-# 30.  Left alone they do not settle: 29.95 dB after 50.)
+# 30.  Unchanged they do not converge: 29.95 dB after 50.)
 STEADY, GROWTH, GROWN = 18, 1.6, 1.6**25
 # What is steady: at most so much change in a step, or so many steps.
 STEADY_CHANGE, MOST_STEADY = 0.15, 200
@@ -58,12 +58,12 @@ TIGHTER, SLOWER = 10.0, 1.25
 # 1.0 times the objective of the truth; with those for bounds 6.3, 2.8, 0.6, 0.2 and 0.8, with 3 instead of 6 2.0, 1.0,
 # 3.0, 0.8 and 3.9.)
 TIGHTER_FREE, SLOWER_FREE = 6.0, 1.1
-# Roots: how often the ridge follows the estimate, once the splits have settled that far.
+# Roots: how often the ridge follows the estimate, once the residuals are below the second number.
 RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 # The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
 # are looked at, too.
 LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
-# Strengths of a denoiser: the first in shares of the image's range, the last in noises, and how many.
+# Sigmas of a denoiser: the first in shares of the image's range, the last in noises, and how many.
 FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
 # Least and largest weight that penalties follow, for data and an image of the usual weight and range.
 REASON = 1e-7, 1e3
@@ -74,10 +74,10 @@ LEAST_NOISE = 1e-6
 
 
 class Penalties:
-    """The weights of the splits: of the blurred estimate, of its differences, of its copy."""
+    """Penalty parameters of the split variables: the blurred estimate, the differences, the copy."""
 
     def __init__(self, work: AdmmWorkspace, mu: float, spread: float, typical_weight: float):
-        """`mu` for data of weight `typical_weight`, an image whose values spread so far."""
+        """For `mu`, data of weight `typical_weight`, and an image of the range `spread`."""
         self._work, self._job, self.mu = work, work.job, mu
         self._exponent = EXPONENTS[work.kind]
         job, threshold = self._job, THRESHOLD * spread
@@ -106,7 +106,7 @@ class Penalties:
         job["threshold"] = job["second_threshold"] = threshold
 
     def hold(self) -> None:
-        """Let the values of the last step be those before the next."""
+        """Make the current values those before the next step."""
         job = self._job
         job["data_rho_before"], job["data_keep"], job["keep"] = self.data, 1.0, 1.0
         job["threshold_before"], job["second_threshold_before"] = job["threshold"], job["second_threshold"]
@@ -119,7 +119,7 @@ class Penalties:
         self._enter()
 
     def reweigh(self, mu: float) -> None:
-        """Take another weight of the prior."""
+        """Set another mu."""
         self.mu = mu
         self._enter()
 
@@ -192,7 +192,7 @@ def minimise(
 
 
 class Solve:
-    """The scalars of a solve, and what is done between the passes."""
+    """Scalars of a solve, and the work between its passes: sums, penalties, stopping."""
 
     def __init__(
         self,
@@ -272,6 +272,23 @@ class Solve:
             work.image.clip(0, out=work.image)
         work.shift(shift)
         self._counts = photons(work.image, work.weights)
+        self._observed = self._observed_pixels(weights)
+        work.set_observed(self._observed)
+
+    def _observed_pixels(self, weights: np.ndarray | None) -> np.ndarray | None:
+        """Pixels of the estimate within the psf's reach of data; None if all are, or there are no differences.
+
+        The prior does not count the others, as it does not count pixels far outside the frame.  (tv, 128 x 128, half of
+        the pixels missing in one block, on one side: 257 and 400 steps with them, 168 and 130 without; 127 with no
+        pixel missing.  With photons 667 and more than 1000, 139 and 146; 91.)
+        """
+        if weights is None or not self._work.differences:
+            return None
+        present = weights > 0
+        if present.all():
+            return None
+        observed = self._work.domain.observed(present)
+        return None if observed.all() else observed
 
     def _energy_of_noise(self) -> float:
         """About the square of the noise's norm, weighted, from differences."""
@@ -279,7 +296,7 @@ class Solve:
         return noise**2 * float(self._work.weights.sum(dtype=np.float64))
 
     def update_z(self, iteration: int) -> None:
-        """Let the splits follow the estimate."""
+        """Take the z-update of all split variables."""
         work = self._work
         if work.has_pixels:
             work.update_pixels(self._projection(iteration), self._relax, self._pixels_keep)
@@ -309,7 +326,7 @@ class Solve:
         return found
 
     def _projection(self, iteration: int) -> Callable[[np.ndarray], np.ndarray]:
-        """What the copy of the estimate must be, near to a given one."""
+        """The proximal map of the copy of the estimate: the denoiser, then the bounds."""
 
         def project(near: np.ndarray) -> np.ndarray:
             if self._denoiser is not None:
@@ -322,7 +339,7 @@ class Solve:
         return project
 
     def _sigma(self, iteration: int) -> float:
-        """The psf_power of a denoiser: from some of the range to the noise."""
+        """The noise that a denoiser is told to remove: from a share of the image's range down to the noise itself."""
         last = LAST_SIGMA * math.sqrt(self._scaled_mu / self._typical_weight)
         first = max(FIRST_SIGMA * self._spread, last)
         return float(first * (last / first) ** min(iteration / (SIGMAS - 1), 1.0))
@@ -346,13 +363,13 @@ class Solve:
         penalties = self._penalties
         squares = np.array([penalties.data, penalties.rho, penalties.pixels]) ** 2
         lacking = math.sqrt(_ratio(primal.sum(), max(of_x.sum(), of_u.sum())))
-        # Where the penalty grows, forces fade: what counts then is whether the splits still move.
+        # Where the penalty grows, duals fade: then the change of the split variables counts.
         against = of_u if self._work.kind == "sparse" else force
         moving = math.sqrt(_ratio((squares * dual).sum(), (squares * against).sum()))
         return max(lacking, moving)
 
     def adapt(self, iteration: int, looked: bool) -> None:
-        """Change the penalties, between the estimate's move and the splits' that follow it.
+        """Change the penalties, between the x-update and the next z-update.
 
         What depends on sums changes only where it has `looked` at them.
         """
@@ -390,7 +407,7 @@ class Solve:
             penalties.reweigh(penalties.mu * math.sqrt(min(max(self._own_ridge() / penalties.mu, 0.1), 10.0)))
 
     def _is_steady(self, iteration: int) -> bool:
-        """Whether the sparse prior's splits have come near to where they will stay."""
+        """Whether the sparse prior's split variables have nearly converged."""
         if iteration >= MOST_STEADY:
             return True
         return iteration >= STEADY and self._settled < STEADY_CHANGE and not self._is_loose()
@@ -409,11 +426,12 @@ class Solve:
         return self._mu * max(misfit, least) / max(rough, least)
 
     def _balance(self) -> None:
-        """Even out the relative residuals of each split [1]_.
+        """Balance the relative primal and dual residuals of each split variable [1]_.
 
-        With photons the copy's are relative to all splits, as the tolerance is: bounds that hold of themselves have
-        next to no force, relative to which any change is large.  (tv, 256 x 256: the copy's penalty fell by a factor
-        of 25, and 378 steps were taken for 90.  With other data fewer settled: bounds of 0 and 1 on an image of those.)
+        With poisson data, or unobserved pixels, the copy's are relative to all split variables, as the tolerance is:
+        inactive bounds have nearly no dual, relative to which any change is large.  (Poisson and tv, 256 x 256: the
+        copy's penalty fell by a factor of 25, and 378 steps were taken for 90.  Tv within bounds, 128 x 128, with a
+        corner missing: more than 1000 for 124.  With other data fewer converged: bounds of 0 and 1 on such an image.)
 
         .. [1] B. Wohlberg, "ADMM penalty parameter selection by residual balancing", arXiv:1704.06209, 2017.
         """
@@ -423,7 +441,7 @@ class Solve:
         whole, forces = max(sums[:, 2].sum(), sums[:, 3].sum()), (squares * sums[:, 4]).sum()
         for k, (primal, dual, of_x, of_u, force) in enumerate(sums):
             lacking, moving = _ratio(primal, max(of_x, of_u)), _ratio(dual, force)
-            if k == 2 and self._data == "poisson":
+            if k == 2 and (self._data == "poisson" or self._observed is not None):
                 lacking, moving = _ratio(primal, whole), _ratio(squares[k] * dual, forces)
             ratio = (lacking / moving) ** 0.25 if lacking > 0 and moving > 0 else 1.0
             factors.append(min(max(ratio, 1 / MOST_CHANGE), MOST_CHANGE))
@@ -434,12 +452,14 @@ class Solve:
     def shown(self) -> np.ndarray:
         """The frame of the estimate in the caller's units."""
         frame: np.ndarray = self._work.frame_of(self._work.estimate) / self._work.dtype.type(self._unit)
+        if self._observed is not None:
+            continue_planes(frame, self._work.frame_of(self._observed))
         if self._bounds is not None:  # to the last bit
             frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame
 
     def stops(self, callback: Callable[[State], Any], iteration: int) -> bool:
-        """Whether a callback wants to stop here."""
+        """Whether the callback stops the solve."""
         return wants_stop(callback, iteration, self.objective, self.optimality, self.shown())
 
     def final_objective(self) -> float:
@@ -448,5 +468,5 @@ class Solve:
 
 
 def _ratio(part: Any, whole: Any) -> float:
-    """A share of something that may be nothing."""
+    """The quotient; where `whole` is 0, 1 if there is a part, else 0."""
     return float(part / whole) if whole > 1e-30 else float(part > 1e-30)
