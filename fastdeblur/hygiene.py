@@ -1,4 +1,4 @@
-"""What makes an array a good psf: its sum, its place and its size; `psf` has the public names."""
+"""Psf normalisation, centring, cropping, and extraction from a picture of a point; `psf` has the public names."""
 
 from __future__ import annotations
 

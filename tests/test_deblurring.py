@@ -103,7 +103,7 @@ def test_booleans_become_bytes(tmp_path, sharp, suffix):
     np.testing.assert_array_equal(written, 255 * image)  # a psf of one pixel changes nothing
 
 
-def test_it_is_what_the_library_does(tmp_path, blurred):
+def test_the_command_gives_what_the_library_gives(tmp_path, blurred):
     image = as_kind(blurred, "RGB", "f4")
     np.save(tmp_path / "image.npy", image)
     psf = fd.psf.disk(1.5)
@@ -229,7 +229,7 @@ def test_errors_are_one_line_and_leave_nothing(folder, capsys, monkeypatch, word
         "info now",
     ],
 )
-def test_wrong_usage(capsys, monkeypatch, tmp_path, words):
+def test_wrong_flags_exit_with_status_2(capsys, monkeypatch, tmp_path, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit:
         cli.main(words.split())

@@ -25,7 +25,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("suffix", "dtype", "kind"), EXACT)
-def test_what_was_written_is_read(tmp_path, suffix, dtype, kind):
+def test_written_images_are_read_back(tmp_path, suffix, dtype, kind):
     image = noise(SHAPES[kind], dtype)
     files.write(tmp_path / f"image{suffix}", image, alpha=kind in ("LA", "RGBA"))
     back = files.read(tmp_path / f"image{suffix}")
@@ -101,9 +101,9 @@ def test_formats_that_cannot_hold_an_image(tmp_path, suffix, dtype, kind, fittin
 
 
 def test_a_jpeg_has_a_largest_side(tmp_path):
-    files.check_out(tmp_path / "image.jpg", np.zeros((2, pillow.SIDES["JPEG"]), np.uint8))
+    files.check_out(tmp_path / "image.jpg", np.zeros((2, pillow.LIMITS["JPEG"][1]), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 gray of 65501x2; \.png, "):
-        files.check_out(tmp_path / "image.jpg", np.zeros((pillow.SIDES["JPEG"] + 1, 2), np.uint8))
+        files.check_out(tmp_path / "image.jpg", np.zeros((pillow.LIMITS["JPEG"][1] + 1, 2), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_parts_of_packed_bytes_can_be_read(tmp_path):
     ("dtype", "options"),
     [("u2", {"photometric": "miniswhite"}), ("?", {})],
 )
-def test_others_are_read_whole(tmp_path, dtype, options):
+def test_tiffs_without_parts_are_read_whole(tmp_path, dtype, options):
     tifffile.imwrite(tmp_path / "image.tif", noise((30, 40), dtype), **options)
     with files.opened(tmp_path / "image.tif") as source:
         assert source.array is None

@@ -16,7 +16,7 @@ TILED = ["--psf", "gaussian:3:0.7", "--workers", "1", "--prior", "tv", "--mu", "
 QUICK = ["--psf", "gaussian:5:1", "--workers", "1", "--solver", "gd", "--max-iter", "2", "--mu", "0.1"]
 
 
-def test_without_the_package_it_is_named(tmp_path, capsys, monkeypatch):
+def test_a_missing_astropy_is_named_in_the_error(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "astropy.io", None)
     np.save(tmp_path / "image.npy", np.ones((4, 5)))
     (tmp_path / "image.fits").write_bytes(b"SIMPLE  = ")
@@ -170,13 +170,13 @@ def test_hdus_of_one_file_are_told_apart(tmp_path):
         ("", "it has no HDU ''"),
     ],
 )
-def test_hdus_that_are_none(tmp_path, chosen, message):
+def test_hdus_without_an_image_are_refused(tmp_path, chosen, message):
     several(tmp_path / "image.fits", noise(SHAPE, "f4"))
     with pytest.raises(ValueError, match=message):
         files.read(f"{tmp_path}/image.fits[{chosen}]")
 
 
-def test_an_output_is_a_file(tmp_path, capsys):
+def test_an_output_with_an_hdu_in_brackets_is_refused(tmp_path, capsys):
     several(tmp_path / "image.fits", noise(SHAPE, "f4"))
     said = one_error(capsys, "deblur", tmp_path / "image.fits", "-o", tmp_path / "image.fits[SCI]", *QUICK)
     assert "the output is a file, without an HDU in brackets" in said
@@ -342,7 +342,7 @@ def test_missing_pixels_are_ignored_and_come_back(tmp_path, dtype, kind, fill):
         np.testing.assert_allclose(found[there], wanted[there], rtol=1e-3, atol=60 if rounded else 1)
 
 
-def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch):
+def test_tiles_give_the_same_file_as_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(plan, "CODE", 0)  # so that small images do not fit
     sky_of_stars = np.random.default_rng(5).integers(20000, 40000, (400, 420)).astype("u2")
     sky_of_stars[100:120, 30:40] = 7
@@ -362,7 +362,7 @@ def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.fits", "tiles.fits", "whole.fits"]
 
 
-def test_large_images_of_the_library(tmp_path):
+def test_deblur_large_reads_and_writes_fits(tmp_path):
     image = np.random.default_rng(5).random((60, 70))
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image.astype("f4"))]).writeto(tmp_path / "image.fits")
     options = {"prior": "tv", "mu": 0.1, "max_iter": 2, "tol": 0, "tile": 30, "halo": 10, "workers": 1}

@@ -170,7 +170,7 @@ def test_background_and_read_noise_are_in_the_units_of_the_file(tmp_path, monkey
         ("--max-memory lots", "max_memory must be a number of bytes"),
     ],
 )
-def test_what_is_wrong_with_them_is_one_line(folder, capsys, monkeypatch, words, message):
+def test_errors_of_flags_are_one_line(folder, capsys, monkeypatch, words, message):
     monkeypatch.chdir(folder)
     assert message in one_error(capsys, "deblur", "image.npy", "--psf", PSF, "-o", "out.npy", *words.split())
     assert not (folder / "out.npy").exists()
@@ -179,7 +179,7 @@ def test_what_is_wrong_with_them_is_one_line(folder, capsys, monkeypatch, words,
 @pytest.mark.parametrize(
     "words", ["--mu heavy", "--bounds 0", "--bounds 0 high", "--saturated high", "--seed 1.5", "--init"]
 )
-def test_wrong_values_are_wrong_usage(capsys, words):
+def test_values_that_do_not_parse_exit_with_status_2(capsys, words):
     with pytest.raises(SystemExit) as exit:
         cli.main(["deblur", "image.npy", "--psf", PSF, "-o", "out.npy", *words.split()])
     assert exit.value.code == 2

@@ -49,7 +49,9 @@ def quality(light, restored):
 
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
 @pytest.mark.parametrize(("suffix", "words", "gain"), [(".png", (), 3.5), (".jpg", ("--prior", "tv"), 4)])
-def test_light_is_worth_decibels(tmp_path, capsys, photograph, suffix, words, gain):
+def test_linear_light_gains_decibels_where_a_photograph_has_highlights(
+    tmp_path, capsys, photograph, suffix, words, gain
+):
     light, seen = photograph
     assert (seen == 255).any()
     Image.fromarray(seen).save(tmp_path / f"a{suffix}", **({"quality": 98} if suffix == ".jpg" else {}))
@@ -61,7 +63,7 @@ def test_light_is_worth_decibels(tmp_path, capsys, photograph, suffix, words, ga
 
 
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
-def test_it_is_what_the_library_does_in_light(tmp_path, capsys, photograph):
+def test_a_photograph_is_what_the_library_does_in_light(tmp_path, capsys, photograph):
     seen = photograph[1][:40, :48]
     Image.fromarray(seen).save(tmp_path / "a.png")
     restored, _ = deblurred(capsys, tmp_path / "a.png", "--psf", "gaussian:5:1", "--mu", 0.05)
@@ -90,7 +92,7 @@ def srgb_light(value):
 
 
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
-def test_tile_by_tile_too(tmp_path, capsys, monkeypatch, photograph):
+def test_tiles_of_a_photograph_are_what_the_library_does_in_light(tmp_path, capsys, monkeypatch, photograph):
     monkeypatch.setattr(plan, "CODE", 0)
     seen = np.tile(photograph[1], (2, 1, 1))
     Image.fromarray(seen).save(tmp_path / "a.png")
@@ -101,9 +103,7 @@ def test_tile_by_tile_too(tmp_path, capsys, monkeypatch, photograph):
     light = np.array([srgb_light(v / 255) for v in range(256)], np.float32)[seen]
     weights = np.repeat((seen < 255).all(axis=-1, keepdims=True), 3, axis=-1).astype(np.float32)
     options = {"weights": weights, "bounds": (0, None), "mu": 0.02, "prior": "tv", "max_iter": 10}
-    wanted = fd.deblur_large(
-        light, psf_spec.read_psf("gaussian:3:0.7"), channel_axis=-1, tile=figures["tile"], **options
-    )
+    wanted = fd.deblur_large(light, psf_spec.read_psf(SPEC), channel_axis=-1, tile=figures["tile"], **options)
     assert np.abs(found - 255 * srgb(wanted)).max() <= 1
 
 
@@ -128,7 +128,7 @@ def test_starts_and_backgrounds_are_decoded_weights_are_not(tmp_path, capsys, ph
 
 
 @pytest.mark.parametrize("curve", ["sRGB", "0", "-2", "inf", "nan", "auto "])
-def test_curves_that_are_none(capsys, curve):
+def test_curves_that_do_not_exist_are_refused(capsys, curve):
     with pytest.raises(SystemExit):
         cli.main(["deblur", "a.png", "--psf", "box:3", "-o", "b.png", "--transfer", curve])
     assert "must be auto, srgb, linear or a number above 0" in lines(capsys)[1][-1]
@@ -145,7 +145,7 @@ def magenta():
 
 @pytest.mark.filterwarnings("ignore:the result may be wrong")
 @pytest.mark.parametrize(("suffix", "memory"), [(".png", "1GB"), (".webp", "1GB"), (".png", "4MB")])
-def test_what_is_transparent_does_not_bleed(tmp_path, capsys, monkeypatch, suffix, memory):
+def test_transparent_pixels_do_not_bleed(tmp_path, capsys, monkeypatch, suffix, memory):
     if memory != "1GB":
         monkeypatch.setattr(plan, "CODE", 0)
     image = np.tile(magenta(), (1, 1, 1) if memory == "1GB" else (5, 5, 1))
@@ -160,6 +160,15 @@ def test_what_is_transparent_does_not_bleed(tmp_path, capsys, monkeypatch, suffi
     assert np.ptp(spread, axis=1).max() <= 2  # gray as it was
     filled, _ = deblurred(capsys, tmp_path / f"a{suffix}", *words, "--fill")
     assert np.ptp(filled[..., :3].astype(int), axis=-1).max() <= 2
+    # And in the library, where the alpha is the weights.
+    light = fd.transfer.decode(image[..., :3])
+    options = {"mu": 0.05, "prior": "tv", "max_iter": 5, "bounds": (0, None), "channel_axis": -1}
+    options["weights"] = (~clear).astype(light.dtype)
+    if memory == "1GB":
+        wanted = fd.deblur(light, fd.psf.box(3), **options)
+    else:
+        wanted = fd.deblur_large(light, fd.psf.box(3), tile=figures["tile"], **options)
+    assert np.abs(filled[..., :3] - 255 * srgb(wanted))[~clear].max() <= 1
 
 
 def test_a_picture_that_is_wholly_clipped_is_restored_as_it_is(tmp_path, capsys):

@@ -122,7 +122,7 @@ def test_restored_pixels_never_mean_that_they_are_missing(tmp_path, capsys):
     assert (found == 1).any()
 
 
-def test_values_that_no_pixel_can_have(tmp_path, capsys):
+def test_no_data_values_that_no_pixel_can_have_are_refused(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.ones((9, 9), np.uint8))
     for value in ("-1", "256", "0.5", "nan"):
         said = one_error(capsys, "deblur", tmp_path / "a.npy", "-o", tmp_path / "o.npy", *WORDS, "--nodata", value)
@@ -144,7 +144,7 @@ def test_no_data_values_of_each_type(dtype, value, expected):
     assert missing.as_stored(value, np.dtype(dtype)) == expected
 
 
-def test_what_has_been_done_is_not_taken_for_another_meaning(tmp_path):
+def test_journals_tell_runs_with_other_missing_pixels_apart(tmp_path):
     """A run with other missing pixels must not go on from where one was interrupted."""
     np.save(tmp_path / "a.npy", np.ones((20, 20)))
     with files.opened(tmp_path / "a.npy") as source:

@@ -288,7 +288,7 @@ def text_of(keep):
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("to", [".png", ".jpg", ".webp"])
 @pytest.mark.parametrize("origin", [".png", ".jpg", ".webp"])
-def test_what_pictures_say_is_kept(tmp_path, origin, to, orientation):
+def test_metadata_of_pictures_are_kept(tmp_path, origin, to, orientation):
     image = np.zeros((9, 14, 3), np.uint8)
     image[:4, :5] = 200
     options = {"icc_profile": PROFILE, "exif": camera(orientation)}
@@ -358,7 +358,7 @@ def test_segments_of_a_jpeg_are_copied_to_another(tmp_path):
     assert kept == [iptc, b"maker's own"]
 
 
-def test_what_has_no_room_is_named_and_left_out(tmp_path):
+def test_metadata_too_large_for_a_format_are_named_and_left_out(tmp_path):
     metadata = Metadata("PNG", exif=b"II*\0" + bytes(70000), xmp=b"<x/>", description="short")
     assert metadata.lost("JPEG") == ["EXIF"]
     files.write(tmp_path / "a.jpg", noise((9, 14, 3), "u1"), metadata)

@@ -129,7 +129,7 @@ def test_a_volume_in_one_page_is_refused(tmp_path):
         files.read(tmp_path / "volume.tif")
 
 
-def test_figures_of_each_page(tmp_path, capsys):
+def test_json_has_the_figures_of_each_page(tmp_path, capsys):
     np.save(tmp_path / "stack.npy", PAGES)
     words = ["deblur", tmp_path / "stack.npy", "-o", tmp_path / "out.npy", "--stack", "--json", *OPTIONS]
     assert cli.main(list(map(str, words))) == 0
@@ -197,7 +197,7 @@ def test_an_error_in_a_late_page_leaves_what_was_there(tmp_path, capsys):
         ("bands.npy", "out.npy", "its shape is (2, 4, 5, 6)"),
     ],
 )
-def test_what_is_no_stack_and_what_holds_none(tmp_path, capsys, name, out, message):
+def test_non_stacks_and_formats_without_stacks_are_refused(tmp_path, capsys, name, out, message):
     np.save(tmp_path / "stack.npy", PAGES)
     files.write(tmp_path / "gray.png", noise((4, 5), "u1"))
     for shape, each in (((5,), "line"), ((0, 4, 5), "none"), ((3, 0, 5), "flat"), ((2, 4, 5, 6), "bands")):

@@ -69,7 +69,7 @@ def run(capsys, source, out, *words):
         (".tif", "u2", "4"), (".tif", "u2", "6"),
     ],
 )  # fmt: skip
-def test_the_pixels_are_the_library_s(tmp_path, capsys, suffix, dtype, kind):
+def test_tiles_give_what_deblur_large_gives(tmp_path, capsys, suffix, dtype, kind):
     image = image_of(kind, dtype)
     alpha = kind in ("LA", "RGBA")
     files.write(tmp_path / f"a{suffix}", image, alpha=alpha)
@@ -89,7 +89,7 @@ def test_the_pixels_are_the_library_s(tmp_path, capsys, suffix, dtype, kind):
         {"compression": "zlib", "predictor": True, "rowsperstrip": 9}, {"photometric": "miniswhite"},
     ],
 )  # fmt: skip
-def test_tiffs(tmp_path, capsys, how):
+def test_tiffs_of_other_layouts_are_written_in_tiles(tmp_path, capsys, how):
     image = image_of("gray", "u2")
     tifffile.imwrite(tmp_path / "a.tif", ~image if "photometric" in how else image, **how)
     figures = run(capsys, tmp_path / "a.tif", tmp_path / "out.tif")
@@ -150,7 +150,7 @@ def test_all_options_reach_the_tiles(tmp_path, capsys):
     assert (expected.min(), expected.max()) == (np.float32(0.3), np.float32(0.6))
 
 
-def test_figures(tmp_path, capsys):
+def test_json_has_the_figures_of_tiles(tmp_path, capsys):
     np.save(tmp_path / "a.npy", image_of("gray", "f4"))
     figures = run(capsys, tmp_path / "a.npy", tmp_path / "out.npy")
     assert set(figures) == {
@@ -190,7 +190,7 @@ def test_figures(tmp_path, capsys):
         (["--saturated", "nan"], "level must be"),
     ],
 )
-def test_what_is_wrong_is_one_line(tmp_path, capsys, monkeypatch, words, message):
+def test_errors_of_tiles_are_one_line(tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", image_of("gray", "f4"))
     np.save("w.npy", np.ones((3, 4)))
@@ -260,7 +260,7 @@ def test_an_interrupt_leaves_no_half_file_and_the_next_run_goes_on(preloaded, tm
     assert sorted(os.listdir(tmp_path)) == ["a.npy", out.name]
 
 
-def test_what_fits_is_done_at_once(tmp_path, capsys, monkeypatch):
+def test_an_image_that_fits_is_not_cut_into_tiles(tmp_path, capsys, monkeypatch):
     """By what it takes: a little more memory, and there are no tiles."""
     image = image_of("gray", "f4")
     np.save(tmp_path / "a.npy", image)

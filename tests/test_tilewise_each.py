@@ -58,7 +58,7 @@ def stack_in(path):
 @pytest.mark.parametrize(
     "name", ["plain.fits", "plain.fits.gz", "packed.fits", "a.npy", "a.zarr", "zip.tif", "contiguous.tif"]
 )
-def test_pages_are_what_they_are_at_once(tmp_path, capsys, tiles, name):
+def test_pages_in_tiles_equal_pages_at_once(tmp_path, capsys, tiles, name):
     source = stack_in(tmp_path / name)
     words = ["--stack"] if source.suffix in (".npy", ".zarr") else []
     run(capsys, source, tmp_path / f"whole.{name}", *words)
@@ -77,7 +77,7 @@ def pages(path, words):
 
 
 @pytest.mark.parametrize(("suffix", "alpha"), [(".tif", True), (".npy", False), (".png", True), (".zarr", False)])
-def test_channels_by_themselves(tmp_path, capsys, tiles, suffix, alpha):
+def test_separate_channels_in_tiles_equal_those_at_once(tmp_path, capsys, tiles, suffix, alpha):
     image = noise((40, 46, 4), "u1")
     image[..., 3] |= 1  # nothing is transparent
     source = tmp_path / f"a{suffix}"

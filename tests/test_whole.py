@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastdeblur.io import files
-from fastdeblur.io.atomic import whole
+from fastdeblur.io.atomic import atomic_file
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -16,7 +16,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, error):
     path.write_bytes(b"old")
 
     def fail():
-        with whole(path) as file:
+        with atomic_file(path) as file:
             file.write(b"half")
             file.flush()
             assert path.read_bytes() == b"old"
@@ -26,7 +26,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, error):
         fail()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]

@@ -15,7 +15,7 @@ from fastdeblur.large import plan
 OPTIONS = ["--psf", "box:3", "--max-iter", "2", "--mu", "0.1"]
 
 
-def test_without_the_package_it_is_named(tmp_path, capsys, monkeypatch):
+def test_a_missing_zarr_is_named_in_the_error(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     np.save(tmp_path / "image.npy", np.ones((4, 5)))
     (tmp_path / "image.zarr").mkdir()
@@ -36,7 +36,7 @@ def saved(path, array, zarr_format=2, **options):
 
 @pytest.mark.parametrize("dtype", ["?", "u1", ">u2", "i4", "u8", "f4", "f8"])
 @pytest.mark.parametrize("kind", ["gray", "LA", "RGB"])
-def test_what_was_written_is_read(tmp_path, dtype, kind):
+def test_written_arrays_are_read_back(tmp_path, dtype, kind):
     image = noise(SHAPES[kind], dtype)
     files.write(tmp_path / "image.zarr", image)
     np.testing.assert_array_equal(files.read(tmp_path / "image.zarr"), image)
@@ -45,7 +45,7 @@ def test_what_was_written_is_read(tmp_path, dtype, kind):
 
 
 @pytest.mark.parametrize("zarr_format", FORMATS)
-def test_what_others_write_is_read(tmp_path, zarr_format):
+def test_arrays_written_by_zarr_are_read(tmp_path, zarr_format):
     image = noise((40, 50, 3), "u2")
     saved(tmp_path / "image.zarr", image, zarr_format, chunks=(16, 16, 3))
     with files.opened(tmp_path / "image.zarr") as source:
@@ -210,7 +210,7 @@ def test_ome_zarr_may_be_a_stack(tmp_path):
         ((0, 11), ["y", "x"], "must not be empty"),
     ],
 )
-def test_what_is_not_one_image_is_refused(tmp_path, shape, axes, message):
+def test_groups_of_other_axes_are_refused(tmp_path, shape, axes, message):
     ome(tmp_path / "image.zarr", np.zeros(shape, np.uint8), axes)
     with pytest.raises(ValueError, match=r"cannot read .*image\.zarr: .*" + message):
         files.read(tmp_path / "image.zarr")
@@ -306,7 +306,7 @@ def test_attributes_of_arrays_are_kept(tmp_path, capsys, zarr_format):
 
 
 @pytest.mark.parametrize("kind", ["array", "group"])
-def test_tile_by_tile_it_is_all_the_same(tmp_path, capsys, monkeypatch, kind):
+def test_tiles_give_the_same_array_as_at_once(tmp_path, capsys, monkeypatch, kind):
     monkeypatch.setattr(plan, "CODE", 0)  # so that small images do not fit
     if kind == "group":
         array, _ = microscope(tmp_path / "image.zarr", (1, 2, 1, 400, 420), side=64)

@@ -1,4 +1,4 @@
-"""``fastdeblur deblur``: an image file, or a stack, restored into another."""
+"""``fastdeblur deblur``: its flags, and restoring an image file or a stack into another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from .. import __version__, transfer, validation
 from ..estimates import estimate_memory
 from ..io import axes, files, missing, pixels, tiff_layout, uncertainty, zarr_reading
-from ..io.metadata import Metadata, lead_of
+from ..io.metadata import Metadata
 from ..io.source import Source
 from ..large.job import Account
 from ..problem.options import OPTIONS
@@ -26,6 +26,7 @@ from ..problem.start import STARTS
 from ..result import Result
 from . import deblur_tiled, psf_spec
 from .channels import Channels
+from .deblur_tiled import Request
 
 DESCRIPTION = """\
 IMAGE and OUT are PNG, JPEG, WebP, BMP, TIFF, FITS, .npy or .zarr, of any number of channels where the format has room.
@@ -74,8 +75,41 @@ SAME = (
 )  # fmt: skip
 # The automatic weight of the first page, for all pages.
 ONCE = "auto-once"
+CURVES = ("auto", "srgb", "linear")
 # What pixels may be written as.
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
+
+
+def _number_or(*words: str, allowed: str = "", fits: Callable[[float], bool] = lambda _: True) -> Any:
+    """A parser of numbers and words of the command line."""
+
+    def parse(text: str) -> float | str:
+        with contextlib.suppress(ValueError):
+            if text in words or fits(float(text)):
+                return text if text in words else float(text)
+        raise argparse.ArgumentTypeError(f"must be {allowed or f'a number or {words[0]}'}; got {text.strip()!r}")
+
+    return parse
+
+
+_transfer = _number_or(
+    *CURVES, allowed="auto, srgb, linear or a number above 0", fits=lambda power: 0 < power < math.inf
+)
+_number_or_none = _number_or("none")
+_nodata = _number_or("none", "fill", allowed="a number, none or fill")
+_mu = _number_or("auto", ONCE, allowed=f"a number of at least 0, auto, or {ONCE}")
+
+
+def _bound(text: str) -> float | None:
+    bound = _number_or_none(text)
+    return None if bound == "none" else float(bound)
+
+
+def _number_or_file(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def add(commands: Any) -> None:
@@ -158,7 +192,7 @@ def add(commands: Any) -> None:
     )
     in_light = "; none is no bound (default: 0 none where --transfer undoes a curve)"
     _flag(solve, "bounds", in_light, type=_bound, nargs=2, metavar=("LOW", "HIGH"))
-    _flag(solve, "background", ": a number, or an image for all pages", type=_background, metavar="VALUE|FILE")
+    _flag(solve, "background", ": a number, or an image for all pages", type=_number_or_file, metavar="VALUE|FILE")
     _flag(solve, "read_noise", metavar="SIGMA")
 
     how = parser.add_argument_group("how")
@@ -205,54 +239,41 @@ def run(arguments: argparse.Namespace) -> None:
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
-        if not _fits(arguments, source, psf, options, most):
-            _tile_by_tile(arguments, source, psf, options, most, dtype)
+        how = {"fill": arguments.fill, "separate": arguments.channels == "separate", "once": arguments.mu == ONCE}
+        paths, level = (Path(arguments.image), Path(arguments.out)), _level(arguments, source)
+        request = Request(source, *paths, psf, options, most, dtype, *level, **how)
+        if not _fits(request):
+            accounts = deblur_tiled.deblur(request)
+            _warn_of_lost(arguments, source, dtype)
+            _print_tiles(arguments, source, dtype, options, accounts)
             return
         files.check_size(arguments.image, source, most)
-        written, results = _page_by_page(arguments, source, psf, options, dtype)
-    shape = [*lead_of(source.metadata, source.pages), *written.shape]
-    figures = {"out": str(arguments.out), "shape": shape, "dtype": written.dtype.name, **_said(source)}
+        written, results = _page_by_page(request)
+    figures = {"out": str(arguments.out), "shape": [*source.full_shape[: -len(source.shape)], *written.shape]}
+    figures |= {"dtype": written.dtype.name, **_said(source)}
     _warn_of_lost(arguments, source, dtype)
     _print(arguments, figures, results, source)
 
 
-def _fits(arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], most: int) -> bool:
-    """Whether a page can be read and solved with `most` bytes."""
-    in_parts = source.array is not None if source.pages is None else source.parts is not None
-    if source.takes > most and (not in_parts or source.part > most):
+def _fits(request: Request) -> bool:
+    """Whether a page can be read and solved within the memory."""
+    source, psf, most = request.source, request.psf, request.max_memory
+    if source.takes > most and (not source.in_parts or source.part > most):
         return True  # it is refused as too large to read
     psf = psf[..., 0] if psf.ndim == 3 and source.planes > 1 else psf
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
-    asked = {name: value for name, value in options.items() if name not in ("weights", "init", "seed", "device")}
-    weighed = "weights" in options or _level(arguments, source)[0] is not None or source.missing is not None
+    options = {
+        name: value for name, value in request.options.items() if name not in ("weights", "init", "seed", "device")
+    }
+    weighted = "weights" in request.options or request.level is not None or source.missing is not None
     axis = None if len(shape) == 2 else -1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when it is solved
-        need = estimate_memory(shape, psf, dtype=one.dtype, weighted=weighed, channel_axis=axis, **asked)
+        need = estimate_memory(shape, psf, dtype=one.dtype, weighted=weighted, channel_axis=axis, **options)
     # The page in both dtypes, before and after.
     need += 2 * math.prod(shape) * (one.itemsize + source.dtype.itemsize)
-    return need <= most or options.get("device") == "cuda"
-
-
-def _tile_by_tile(
-    arguments: argparse.Namespace,
-    source: Source,
-    psf: np.ndarray,
-    options: dict[str, Any],
-    most: int,
-    dtype: np.dtype[Any],
-) -> None:
-    """Deblur an image that does not fit into the memory, and print how it went."""
-    separate = arguments.channels == "separate" and len(source.shape) == 3
-    where = source, Path(arguments.image), Path(arguments.out), psf, *_level(arguments, source)
-    if source.pages is None and not separate:
-        accounts = [deblur_tiled.deblur(*where, options, most, dtype, arguments.fill)]
-    else:
-        once = arguments.mu == ONCE
-        accounts = deblur_tiled.deblur_each(*where, options, most, dtype, arguments.fill, separate, once)
-    _warn_of_lost(arguments, source, dtype)
-    _print_tiles(arguments, source, dtype, options, accounts)
+    return need <= most or request.options.get("device") == "cuda"
 
 
 def _print_tiles(
@@ -271,8 +292,7 @@ def _print_tiles(
     )
     several = source.pages is not None or len(accounts) > 1
     if arguments.json:
-        shape = [*lead_of(source.metadata, source.pages), *source.shape]
-        figures = {"out": str(arguments.out), "shape": shape, "dtype": dtype.name, **_said(source)}
+        figures = {"out": str(arguments.out), "shape": [*source.full_shape], "dtype": dtype.name, **_said(source)}
         each = [{name: _number(value) for name, value in asdict(one).items()} for one in accounts]
         figures |= {"images": each, "seconds": account.seconds} if several else each[0]
         print(json.dumps(figures, allow_nan=False))
@@ -306,8 +326,7 @@ def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> M
 def _warn_of_lost(arguments: argparse.Namespace, source: Source, dtype: np.dtype[Any]) -> None:
     """Name in one line what of the file's metadata the output has no place for."""
     format = files.format_of(Path(arguments.out))
-    shape = (*lead_of(source.metadata, source.pages), *source.shape)
-    lost = [] if source.metadata is None else files.lost(source.metadata, arguments.out, shape, dtype)
+    lost = [] if source.metadata is None else files.lost(source.metadata, arguments.out, source.full_shape, dtype)
     if source.metadata is not None and lost:
         why = "" if format == source.metadata.format else f": {format} has no place for that"
         validation.warn(f"{arguments.out} does not keep {', '.join(lost)}{why}", UserWarning)
@@ -336,13 +355,13 @@ def _in_light(arguments: argparse.Namespace, source: Source, options: dict[str, 
     """The options that differ where a curve is undone: light is not negative, and a start is as the image is."""
     if source.curve == "linear":
         return {}
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     # Without bounds there are methods that know none.
     if arguments.bounds is None and arguments.solver != "exact" and arguments.path in (None, "auto", "fft"):
-        found["bounds"] = (0, None)
+        defaults["bounds"] = (0, None)
     if isinstance(options.get("init"), np.ndarray):
-        found["init"] = transfer.decode(options["init"], source.curve, alpha=False)
-    return found
+        defaults["init"] = transfer.decode(options["init"], source.curve, alpha=False)
+    return defaults
 
 
 def _level(arguments: argparse.Namespace, source: Source) -> tuple[float | None, bool]:
@@ -376,71 +395,48 @@ def _background_of(arguments: argparse.Namespace, source: Source, most: int) -> 
     return options
 
 
-def _page_by_page(
-    arguments: argparse.Namespace, source: Source, psf: np.ndarray, options: dict[str, Any], dtype: np.dtype[Any]
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Restore and write all pages; returns one that was written, and the figures of each."""
-    first, clipped = source.page(0), pixels.Clipped()
-    files.check_out(arguments.out, replace(source, shape=first.shape, dtype=dtype), source.pages, alpha=source.alpha)
+def _page_by_page(request: Request) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Restore and write all pages; returns the first as it was written, and the figures of each."""
+    source, first = request.source, request.source.page(0)
+    planned = replace(source, shape=first.shape, dtype=request.dtype)
+    files.check_out(request.out, planned, source.pages, alpha=source.alpha)
+    clipped = pixels.Clipped()
     rest = (source.page(number) for number in range(1, source.pages or 1))
-    stored = (
-        (_stored(restored, image, None if arguments.fill else mask, source, clipped, dtype), accounts)
-        for image, mask, restored, accounts in _restored(
-            itertools.chain([first], rest), source, psf, arguments, options
-        )
-    )
-    written, accounts = next(stored)
+    pages = _restored(itertools.chain([first], rest), request, clipped)
+    written, accounts = next(pages)
     results = [_figures_of(accounts)]
-    with files.saving(arguments.out, written, source.pages, source.metadata, alpha=source.alpha) as put:
+    with files.saving(request.out, written, source.pages, source.metadata, alpha=source.alpha) as put:
         put(written)
-        for page, accounts in stored:
+        for page, accounts in pages:
             put(page)
             results.append(_figures_of(accounts))
-    clipped.warn(dtype)
+    clipped.warn(request.dtype)
     return written, results
 
 
 def _restored(
-    images: Iterable[np.ndarray],
-    source: Source,
-    psf: np.ndarray,
-    arguments: argparse.Namespace,
-    options: dict[str, Any],
-) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray, list[Result]]]:
-    """Images of one shape, where their pixels are missing, and each restored, with how that went."""
-    deblurrer, own, (level, together) = None, source.channel_of(0), _level(arguments, source)
+    images: Iterable[np.ndarray], request: Request, clipped: pixels.Clipped
+) -> Iterator[tuple[np.ndarray, list[Result]]]:
+    """Images of one shape, restored, as they are written, with how that went."""
+    source, options, level = request.source, request.options, request.level
+    solver, channel = None, source.channel_of(0)
     for number, image in enumerate(images):
         everywhere = (slice(0, image.shape[0]), slice(0, image.shape[1]))
-        mask = missing.mask_of(source.missing, image, source.alpha, everywhere, number)
-        real = missing.hidden(pixels.to_real(image, source.alpha, source.curve), mask)
-        if deblurrer is None or own != source.channel_of(number):
-            own = source.channel_of(number)
-            taps = psf if own is None or psf.ndim == 2 else np.ascontiguousarray(psf[..., own])
-            known = None if deblurrer is None else deblurrer.weights
-            deblurrer = Channels(taps, real.shape, options, arguments.channels == "separate", known)
+        mask = source.missing_mask(image, everywhere, number)
+        real = source.real(image, mask)
+        if solver is None or channel != source.channel_of(number):
+            channel = source.channel_of(number)
+            mu = None if solver is None else solver.mu
+            solver = Channels(request.psf_of(channel), real.shape, options, request.separate, mu)
         weights = None
         if level is not None:
-            weights = deblur_tiled.unsaturated(real, level, options.get("weights"), together)
-            if together and not weights.any():  # no pixel says how bright others were
+            weights = deblur_tiled.unsaturated(real, level, options.get("weights"), request.all_channels)
+            if request.all_channels and not weights.any():  # no pixel says how bright others were
                 weights = None
-        restored, accounts = deblurrer.solve(real, weights)
-        if number == 0 and arguments.mu == ONCE:
-            deblurrer.keep_weights(accounts)
-        yield image, mask, restored, accounts
-
-
-def _stored(
-    restored: np.ndarray,
-    image: np.ndarray,
-    mask: np.ndarray | None,
-    source: Source,
-    clipped: pixels.Clipped,
-    dtype: np.dtype[Any],
-) -> np.ndarray:
-    """A restored page as it is written; missing pixels stay what they are."""
-    shown = pixels.from_real(missing.blank(restored, mask), image, clipped, dtype, source.curve)
-    missing.put_back(shown, image, mask, source.missing)
-    return shown
+        restored, accounts = solver.solve(real, weights)
+        if number == 0 and request.once:
+            solver.keep_mu(accounts)
+        yield source.encode(restored, image, None if request.fill else mask, clipped, request.dtype), accounts
 
 
 def _figures_of(accounts: list[Result]) -> dict[str, Any]:
@@ -448,10 +444,10 @@ def _figures_of(accounts: list[Result]) -> dict[str, Any]:
     figures = [_figures(account) for account in accounts]
     if len(figures) == 1:
         return figures[0]
-    found: dict[str, Any] = {name: [each[name] for each in figures] for name in ("mu", "noise", "misfit")}
-    found |= {name: sum(each[name] for each in figures) for name in ("n_iter", "n_products", "seconds")}
+    joined: dict[str, Any] = {name: [each[name] for each in figures] for name in ("mu", "noise", "misfit")}
+    joined |= {name: sum(each[name] for each in figures) for name in ("n_iter", "n_products", "seconds")}
     reasons = " or ".join(sorted({each["stop_reason"] for each in figures}))
-    return found | {"stop_reason": reasons, "path": figures[0]["path"], "channels": figures}
+    return joined | {"stop_reason": reasons, "path": figures[0]["path"], "channels": figures}
 
 
 def _figures(result: Result) -> dict[str, Any]:
@@ -493,21 +489,14 @@ def _print(
 
 
 def _said(source: Source) -> dict[str, Any]:
-    """What there is to say about how an image was read, for programs."""
+    """Remarks on how an image was read, for JSON."""
     return {"transfer": source.curve, "notes": list(source.notes)}
 
 
 def _remarks(source: Source) -> str:
-    """What the printed line says of how the file was read."""
+    """Remarks on how an image was read, for the printed line."""
     curve = source.curve if isinstance(source.curve, str) else f"{source.curve:g}"
     return "".join(f"; {each}" for each in (f"transfer {curve}", *source.notes))
-
-
-def _transfer(text: str) -> float | str:
-    with contextlib.suppress(ValueError):
-        if text in ("auto", "srgb", "linear") or 0 < float(text) < math.inf:
-            return text if text in ("auto", "srgb", "linear") else float(text)
-    raise argparse.ArgumentTypeError(f"must be auto, srgb, linear or a number above 0; got {text.strip()!r}")
 
 
 def _axes(text: str) -> axes.Axes:
@@ -515,18 +504,6 @@ def _axes(text: str) -> axes.Axes:
         return axes.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("axes ")) from None
-
-
-def _number_or_none(text: str) -> float | str:
-    with contextlib.suppress(ValueError):
-        return text if text == "none" else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")
-
-
-def _nodata(text: str) -> float | str:
-    with contextlib.suppress(argparse.ArgumentTypeError):
-        return text if text == "fill" else _number_or_none(text)
-    raise argparse.ArgumentTypeError(f"must be a number, none or fill; got {text.strip()!r}")
 
 
 def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
@@ -545,22 +522,3 @@ def _with_nodata(arguments: argparse.Namespace, source: Source) -> Source:
     if missing.as_stored(value, source.dtype) is None:
         raise ValueError(f"nodata must be a value that {source.dtype.name} holds; got {value:g}")
     return replace(source, missing=missing.Missing(values=(value,)) | source.missing)
-
-
-def _mu(text: str) -> float | str:
-    with contextlib.suppress(ValueError):
-        return text if text in ("auto", ONCE) else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number of at least 0, auto, or {ONCE}; got {text.strip()!r}")
-
-
-def _background(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _bound(text: str) -> float | None:
-    with contextlib.suppress(ValueError):
-        return None if text == "none" else float(text)
-    raise argparse.ArgumentTypeError(f"must be a number or none; got {text.strip()!r}")

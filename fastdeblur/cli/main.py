@@ -1,4 +1,4 @@
-"""The command ``fastdeblur``."""
+"""Command line ``fastdeblur``: its commands, errors and signals."""
 
 from __future__ import annotations
 
@@ -216,10 +216,10 @@ def _threads() -> str:
 
 
 def _cuda_packages() -> list[str]:
-    """What ``device="cuda"`` needs: CuPy goes by several names."""
+    """Packages that ``device="cuda"`` needs, with versions: CuPy goes by several names."""
     known = {each.metadata["Name"] for each in importlib.metadata.distributions()}
-    found = sorted(name for name in known if name and (name == "cupy" or name.startswith("cupy-cuda")))
-    versions = {name: _version(name) for name in ["numba-cuda", *(found or ["cupy"])]}
+    cupys = sorted(name for name in known if name and (name == "cupy" or name.startswith("cupy-cuda")))
+    versions = {name: _version(name) for name in ["numba-cuda", *(cupys or ["cupy"])]}
     return [f"{name} {'not installed' if version == 'unknown' else version}" for name, version in versions.items()]
 
 
@@ -286,9 +286,9 @@ def _every_name_printable() -> Iterator[None]:
     try:
         yield
     finally:
-        for stream, kept in before:
+        for stream, errors_before in before:
             with contextlib.suppress(*errors):
-                stream.reconfigure(errors=kept)
+                stream.reconfigure(errors=errors_before)
 
 
 @contextlib.contextmanager

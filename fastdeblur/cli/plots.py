@@ -1,4 +1,4 @@
-"""Figures of a psf, of a loss and of images side by side; the only part that needs matplotlib."""
+"""Figures of psfs, losses and compared images; needs matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..io.atomic import whole
+from ..io.atomic import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,5 +100,5 @@ def comparison(images: Sequence[tuple[str, np.ndarray]]) -> Figure:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    with whole(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=DPI)

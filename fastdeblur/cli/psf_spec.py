@@ -1,4 +1,4 @@
-"""Psfs in words, such as ``gaussian:13:1,3``, or in files, for the command line."""
+"""Psf specs of the command, such as ``gaussian:13:1,3``, and psfs in files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_psf(spec: str, most: int | None = None, curve: str | float = "auto") ->
         files.format_of(Path(spec))
     except ValueError:
         forms = ", ".join(form for form, _, _ in BUILDERS.values())
-        raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.FORMATS)})") from None
+        raise ValueError(f"psf {spec!r} must be one of {forms}, or a file ({', '.join(files.SUFFIXES)})") from None
     pages = _pages(spec, most)
     if pages is None:
         return _from_file(spec, most, curve, psfs.normalise)
@@ -106,7 +106,7 @@ def psf_of_point(path: str, most: int | None = None, curve: str | float = "auto"
 def _from_file(
     path: str, most: int | None, curve: str | float, build: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    image = files.read_light(path, most, curve)
+    image = files.read_colours(path, most, curve)
     try:
         return build(image if image.ndim == 2 else image.mean(axis=-1, dtype=np.float64))
     except ValueError as error:
@@ -134,4 +134,4 @@ BUILDERS: dict[str, tuple[str, Callable[..., np.ndarray], tuple[Callable[[str], 
     "box": ("box:SIZE", psfs.box, (_size,)),
     "airy": ("airy:RADIUS:SIZE", psfs.airy, (float, _size)),
 }
-"""How each psf is written, what builds it, and what reads its values."""
+"""Form, builder and parsers of the values of each psf spec."""

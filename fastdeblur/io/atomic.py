@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writing of files and folders: whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Output:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Any]:
+def atomic_file(path: str | Path) -> Iterator[Any]:
     """A file to write to that takes the place of `path` at the end, or vanishes if anything fails."""
     target = Path(os.path.realpath(path))  # of a link, what it points to is replaced
     temporary = _temporary(target)
@@ -51,8 +51,8 @@ def whole(path: str | Path) -> Iterator[Any]:
 
 
 @contextmanager
-def whole_folder(path: str | Path, check: Callable[[], None], held: bool = False) -> Iterator[Path]:
-    """`whole`, for an empty folder; `check` refuses to replace what is there at the end.
+def atomic_folder(path: str | Path, check: Callable[[], None], held: bool = False) -> Iterator[Path]:
+    """`atomic_file`, for an empty folder; `check` refuses to replace what is there at the end.
 
     It is locked meanwhile, unless the caller has done that: `held`.
     """

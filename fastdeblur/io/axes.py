@@ -1,4 +1,4 @@
-"""Axes by letters, as ``--axes TZCYX`` says them: which count pages, and which is of channels."""
+"""Axes of image files by letters (TZCYX), as ``--axes`` gives them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes of an image file are.
+    """Letters and sizes of an image file's axes.
 
     Attributes
     ----------
@@ -61,8 +61,8 @@ class Axes:
             raise ValueError(
                 f"axes must be one letter for each of the {len(shape)} axes of the shape {shape}; got {self}"
             )
-        for letter, size, said in zip(self.pages, shape, self.sizes, strict=False):
-            if said not in (None, size):
+        for letter, size, own in zip(self.pages, shape, self.sizes, strict=False):
+            if own not in (None, size):
                 raise ValueError(f"axes must have the sizes of the shape {shape}, {letter}{size}; got {self}")
         return replace(self, sizes=shape[: len(self.pages)])
 
@@ -75,13 +75,13 @@ class Axes:
             if count != 1:
                 raise ValueError(f"axes must have letters before YX for its {count} pages; got {self}")
             return self
-        said = math.prod(size for size in self.sizes if size is not None)
+        product = math.prod(size for size in self.sizes if size is not None)
         sizes = self.sizes
         if sizes.count(None) == 1:
-            sizes = tuple(count // said if size is None else size for size in sizes)
-        for found in (known, tuple(size for size in known if size != 1)):
-            if None in sizes and len(found) == len(sizes):
-                sizes = tuple(size if given is None else given for given, size in zip(sizes, found, strict=True))
+            sizes = tuple(count // product if size is None else size for size in sizes)
+        for from_file in (known, tuple(size for size in known if size != 1)):
+            if None in sizes and len(from_file) == len(sizes):
+                sizes = tuple(size if own is None else own for own, size in zip(sizes, from_file, strict=True))
         if None in sizes or math.prod(size or 0 for size in sizes) != count:
             told = " x ".join(map(str, known)) if known else "their number alone"
             raise ValueError(

@@ -1,9 +1,10 @@
-"""Arrays in chunks, such as Zarr's, HDF5's and TIFF's, of which a part is read a few chunks at a time."""
+"""Reading parts of chunked and mapped arrays (Zarr, HDF5, TIFF), a few chunks at a time."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,11 +29,11 @@ def memory(chunks: tuple[int, ...], itemsize: int) -> int:
 
 def read(array: Any, part: tuple[slice, ...], chunks: tuple[int, ...]) -> np.ndarray:
     """A copy of a part, whatever the package that decodes chunks would do at once."""
-    found = np.empty([each.stop - each.start for each in part], array.dtype)
-    for piece in parts(part, array.shape, chunks, found.dtype.itemsize):
+    pixels = np.empty([each.stop - each.start for each in part], array.dtype)
+    for piece in parts(part, array.shape, chunks, pixels.dtype.itemsize):
         place = tuple(slice(at.start - all_.start, at.stop - all_.start) for at, all_ in zip(piece, part, strict=True))
-        found[place] = array[piece]
-    return found
+        pixels[place] = array[piece]
+    return pixels
 
 
 def parts(
@@ -47,9 +48,16 @@ def parts(
 
 
 def _steps(part: slice, step: int) -> Iterator[slice]:
-    """What of a part lies in the same chunks."""
+    """Pieces of a part, cut where chunks end."""
     start = part.start
     while start < part.stop:
         stop = min((start // step + 1) * step, part.stop)
         yield slice(start, stop)
         start = stop
+
+
+def give_back(array: Any) -> None:
+    """Let the pages of a mapped array that were touched count as memory no more."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and getattr(array, "mode", "r") != "c" and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)

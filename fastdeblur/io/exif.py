@@ -1,4 +1,4 @@
-"""EXIF and XMP as bytes: the orientation in them, and how they are made to say upright.
+"""EXIF and XMP as bytes: reading the orientation, and setting it to upright.
 
 They are changed in place: written anew, what cameras' makers keep in them would no longer be found.
 """
@@ -52,8 +52,8 @@ class Exif:
     @property
     def orientation(self) -> int:
         """1 to 8; 1, upright, if there is none."""
-        found = self._value(self.entries.get(ORIENTATION)) if self.whole else 1
-        return found if found is not None and 1 <= found <= 8 else 1
+        value = self._value(self.entries.get(ORIENTATION)) if self.whole else 1
+        return value if value is not None and 1 <= value <= 8 else 1
 
     @property
     def has_thumbnail(self) -> bool:
@@ -77,10 +77,10 @@ class Exif:
 
 
 def orientation(exif: bytes | None, xmp: bytes | None) -> int:
-    """How a picture is to be turned, by EXIF, or if that says nothing by XMP."""
-    found = Exif(exif) if exif else None
-    if found is not None and found.whole and ORIENTATION in found.entries:
-        return found.orientation
+    """Orientation (1 to 8) of a picture by EXIF, or if that has none by XMP."""
+    value = Exif(exif) if exif else None
+    if value is not None and value.whole and ORIENTATION in value.entries:
+        return value.orientation
     said = IN_XMP.search(xmp or b"")
     return int(said[2]) if said else 1
 
@@ -89,8 +89,8 @@ def upright(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, bytes 
     """EXIF and XMP of the picture as it is shown, and what had to go, in words."""
     words: tuple[str, ...] = ()
     if exif:
-        found = Exif(exif)
-        words = ("the thumbnail in EXIF, which shows what was",) if found.has_thumbnail else ()
-        found.set_upright()
-        exif = bytes(found.content)
+        parsed = Exif(exif)
+        words = ("the thumbnail in EXIF, which shows what was",) if parsed.has_thumbnail else ()
+        parsed.set_upright()
+        exif = bytes(parsed.content)
     return exif, IN_XMP.sub(rb"\g<1>1", xmp) if xmp else xmp, words

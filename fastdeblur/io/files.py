@@ -1,4 +1,4 @@
-"""Images in files, PNG, JPEG, WebP, BMP, TIFF, FITS, .npy and .zarr, for the command line.
+"""Table of file formats (PNG, JPEG, WebP, BMP, TIFF, FITS, .npy, .zarr), and reading and writing images in them.
 
 Pillow and tifffile, which come with scikit-image, astropy and Zarr decode and encode; here and in the modules
 of the formats it is decided what their pixels mean, and what is refused instead of being changed in silence.
@@ -6,11 +6,12 @@ of the formats it is decided what their pixels mean, and what is refused instead
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,66 @@ import numpy as np
 
 from .. import transfer
 from . import fits, fits_files, npy, pillow, pixels, tiff, tiff_layout, tiff_writing, zarr_reading, zarr_writing
-from .atomic import beside, locked, whole, whole_folder
+from .atomic import atomic_file, atomic_folder, beside, locked
 from .axes import Axes, check_single
-from .metadata import Metadata, lead_of
+from .metadata import Metadata, Pages
 from .source import Source
 
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes
+    ----------
+    name : str
+    suffixes : tuple of str
+        By which its files are known.
+    opened : callable
+        Context manager of the `Source` of a path, a stack or not, and for `names_axes` with axes or None.
+    saving : callable
+        Context manager that writes `Pages` to a file, or to a folder, and gives a function that takes them in turn.
+    holds : callable
+        Whether it keeps (JPEG: nearly) pages of a shape and dtype, their number or None, with alpha or without it.
+    names_axes : bool
+        Whether its files may not say what their axes are.
+    in_tiles : bool
+        Whether it is written tile by tile, without all pixels in memory.
+    any_shape : bool
+        Whether it stores an array of one channel as such.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    opened: Callable[..., AbstractContextManager[Source]]
+    saving: Callable[..., AbstractContextManager[Callable[[np.ndarray], None]]]
+    holds: Callable[[tuple[int, ...], np.dtype[Any], int | None, bool], bool] = lambda *_: True
+    names_axes: bool = True
+    in_tiles: bool = True
+    any_shape: bool = False
+
+
+def _picture(name: str, *suffixes: str) -> Format:
+    """A format that Pillow reads."""
+    opened, saving, holds = (functools.partial(each, name) for each in (pillow.opened, pillow.saving, pillow.holds))
+    return Format(name, suffixes, opened, saving, holds, False, False)  # type: ignore[arg-type]
+
+
 FORMATS = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".bmp": "BMP",
-    ".tif": "TIFF", ".tiff": "TIFF", ".npy": "NPY", ".zarr": "Zarr",
-    **dict.fromkeys(fits.SUFFIXES, "FITS"),
-}  # fmt: skip
-OPENERS: dict[str, Callable[..., Any]] = {
-    "PNG": pillow.opened,
-    "JPEG": pillow.opened,
-    "WebP": pillow.opened_webp,
-    "BMP": pillow.opened_bmp,
-    "TIFF": tiff.opened,
-    "NPY": npy.opened,
-    "Zarr": zarr_reading.opened,
-    "FITS": fits.opened,
+    each.name: each
+    for each in (
+        _picture("PNG", ".png"),
+        _picture("JPEG", ".jpg", ".jpeg"),
+        _picture("WebP", ".webp"),
+        _picture("BMP", ".bmp"),
+        Format("TIFF", (".tif", ".tiff"), tiff.opened, tiff_writing.saving),
+        Format("NPY", (".npy",), npy.opened, npy.saving, any_shape=True),
+        Format("Zarr", (".zarr",), zarr_reading.opened, zarr_reading.saving, any_shape=True),
+        Format("FITS", fits.SUFFIXES, fits.opened, fits.saving, fits.holds),
+    )
 }
-# Formats whose files may not say what their axes are.
-NAMEABLE = ("TIFF", "NPY", "Zarr", "FITS")
+# Names of formats by suffixes.
+SUFFIXES = {suffix: each.name for each in FORMATS.values() for suffix in each.suffixes}
 
 
 @contextmanager
@@ -70,15 +109,15 @@ def opened(path: str | Path, stack: bool = False, axes: Axes | None = None) -> I
     path = Path(path)
     with explained(path):
         check_kind(path)
-        format = format_of(path)
+        format = FORMATS[format_of(path)]
         if axes is not None and stack and not axes.pages:
             raise ValueError(f"axes must have letters before YX with --stack; got {axes} (leave one of them out)")
-        source_in = OPENERS[format](path, stack, axes) if format in NAMEABLE else OPENERS[format](path, stack)
+        source_in = format.opened(path, stack, *[axes] * format.names_axes)
         source = source_in.__enter__()
     try:
-        if axes is not None and format not in NAMEABLE:
+        if axes is not None and not format.names_axes:
             with explained(path):
-                check_single(axes, format, source.pages, source.shape)
+                check_single(axes, format.name, source.pages, source.shape)
         yield replace(source, page=lambda number: _page(path, source, number))
     finally:
         source_in.__exit__(None, None, None)
@@ -90,17 +129,11 @@ def read(path: str | Path, most: int | None = None) -> np.ndarray:
         return _only_page(path, source, most)
 
 
-def read_colours(path: str | Path, most: int | None = None) -> np.ndarray:
-    """`read`, without alpha."""
-    with opened(path) as source:
-        return pixels.colours(_only_page(path, source, most), source.alpha)
-
-
-def read_light(path: str | Path, most: int | None = None, curve: str | float = "auto") -> np.ndarray:
-    """`read_colours`, in linear light where the file's values are encoded: by its own curve, or by another one."""
+def read_colours(path: str | Path, most: int | None = None, curve: str | float = "linear") -> np.ndarray:
+    """`read`, without alpha; if values are encoded, in linear light by the file's own curve ("auto") or another one."""
     with opened(path) as source:
         colours = pixels.colours(_only_page(path, source, most), source.alpha)
-        if source.curve == "linear":
+        if "linear" in (source.curve, curve):
             return colours
         return transfer.decode(colours, source.curve if curve == "auto" else curve, alpha=False)
 
@@ -181,7 +214,7 @@ def check_out(path: str | Path, image: Any, pages: int | None = None, *, alpha: 
         )
     if not _holds(format, image, pages, alpha):
         # (Who does not have FITS files has no use for them.)
-        usual = [(suffix, other) for suffix, other in FORMATS.items() if other != "FITS"]
+        usual = [(suffix, other) for suffix, other in SUFFIXES.items() if other != "FITS"]
         fitting = [suffix for suffix, other in usual if _holds(other, image, pages, alpha)]
         what = pixels.described(tuple(image.shape), image.dtype, alpha)
         what = what if pages is None else f"a stack of {pages} pages, {what}"
@@ -248,30 +281,18 @@ def saving(
     """
     path = Path(path)
     check_out(path, image, pages, alpha=alpha)
-    format = format_of(path)
+    format = FORMATS[format_of(path)]
     shape, dtype = tuple(image.shape), image.dtype.newbyteorder("=")
-    if format not in ("NPY", "Zarr") and shape[2:] == (1,):
+    if not format.any_shape and shape[2:] == (1,):
         shape = shape[:2]
-    lead, folder = lead_of(metadata, pages), Path(os.path.realpath(path)).parent
-    with write_errors(path):
-        if format == "Zarr":
-            with (
-                whole_folder(path, lambda: check_place(path), held) as folder,
-                zarr_reading.saving(folder, (*lead, *shape), dtype, len(lead), metadata) as put,
-            ):
-                yield put
+    planned = Pages(shape, dtype, pages, alpha, metadata, Path(os.path.realpath(path)).parent)
+    with write_errors(path), ExitStack() as stack:
+        if format.name == "Zarr":
+            file: Any = stack.enter_context(atomic_folder(path, lambda: check_place(path), held))
         else:
-            with whole(path) as whole_file, fits_files.writing(path, whole_file) as file:
-                if format == "NPY":
-                    writer = npy.saving(file, (*lead, *shape), dtype)
-                elif format == "TIFF":
-                    writer = tiff_writing.saving(file, shape, dtype, pages, alpha, metadata, folder)
-                elif format == "FITS":
-                    writer = fits.saving(file, shape, dtype, pages, metadata)
-                else:
-                    writer = pillow.saving(file, format, metadata)
-                with writer as put:
-                    yield lambda page: put(np.ascontiguousarray(page, dtype).reshape(shape))
+            file = stack.enter_context(fits_files.writing(path, stack.enter_context(atomic_file(path))))
+        put = stack.enter_context(format.saving(file, planned))
+        yield lambda page: put(np.ascontiguousarray(page, dtype).reshape(shape))
 
 
 @contextmanager
@@ -284,7 +305,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def lost(metadata: Metadata, path: str | Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[str]:
-    """What a file of pixels of a shape, pages included, and a dtype does not keep of what was read, in words."""
+    """Metadata that a file of pixels of a shape, pages included, and a dtype does not keep, in words."""
     format = format_of(Path(path))
     if isinstance(metadata.own, tiff_layout.Layout):
         metadata = replace(metadata, changed=(*metadata.changed, *tiff_writing.changed(metadata.own, dtype)))
@@ -296,7 +317,7 @@ def lost(metadata: Metadata, path: str | Path, shape: tuple[int, ...], dtype: np
 def recover(path: str | Path) -> None:
     """Put back a Zarr array that a run was about to replace when it was killed."""
     target = Path(os.path.realpath(path))
-    if FORMATS.get(suffix_of(target)) == "Zarr" and beside(target, "replaced").exists():
+    if SUFFIXES.get(suffix_of(target)) == "Zarr" and beside(target, "replaced").exists():
         with write_errors(Path(path)), locked(target):
             pass
 
@@ -319,35 +340,29 @@ def write(path: str | Path, image: np.ndarray, metadata: Metadata | None = None,
 
 
 def suffix_of(path: Path) -> str:
-    """What decides on the format of a file: its last suffix, or its last two if it is compressed as a whole."""
+    """Suffix that decides on the format of a file: the last, or the last two if it is compressed as a whole."""
     return "".join(path.suffixes[-2:]).lower() if fits_files.is_packed(path) else path.suffix.lower()
 
 
+def in_tiles(path: Path) -> bool:
+    """Whether a file of that name is written tile by tile, without all pixels in memory."""
+    name = SUFFIXES.get(suffix_of(path))
+    return name is not None and FORMATS[name].in_tiles
+
+
 def format_of(path: Path) -> str:
+    """The name of a file's format; a ValueError says which suffixes there are."""
     path = fits.split(path)[0]
     try:
-        return FORMATS[suffix_of(path)]
+        return SUFFIXES[suffix_of(path)]
     except KeyError:
-        raise ValueError(f"the suffix must be one of {', '.join(FORMATS)}; it is {path.suffix!r}") from None
+        raise ValueError(f"the suffix must be one of {', '.join(SUFFIXES)}; it is {path.suffix!r}") from None
 
 
 def _holds(format: str, image: Any, pages: int | None, alpha: bool) -> bool:
-    """Whether a format keeps such pixels as they are (JPEG: nearly)."""
+    """Whether a format keeps such pixels."""
     dtype = pixels.written_dtype(image.dtype).newbyteorder("=")
-    channels = pixels.channels(image.shape)
-    if format == "FITS":
-        return not alpha and fits.holds(dtype)
-    if format not in pillow.CHANNELS:
-        return True
-    side = pillow.SIDES.get(format, pillow.SIDE)
-    depths = (np.uint8, np.uint16) if format == "PNG" else (np.uint8,)
-    return (
-        pages is None
-        and dtype in depths
-        and channels in pillow.CHANNELS[format]
-        and (channels, alpha) in pixels.KINDS
-        and max(image.shape[:2]) <= side
-    )
+    return FORMATS[format].holds(tuple(image.shape), dtype, pages, alpha)
 
 
 def _either(words: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""FITS files: an image HDU by number or name, with all else that the file holds kept; astropy is the extra ``fits``."""
+"""FITS files: reading and writing an image HDU, all others kept; needs astropy (extra ``fits``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from . import fits_files, pixels
 from .axes import Axes
-from .metadata import Metadata, lead_of
+from .metadata import Metadata, Pages
 from .missing import Missing, as_written
 from .source import DEPTH, Source
 
@@ -54,7 +54,7 @@ def split(path: Path) -> tuple[Path, str | None]:
 
 @dataclass(frozen=True)
 class Coding:
-    """How an image's values are stored.
+    """Numbers by which an image's values are stored (BITPIX, BSCALE, BZERO, BLANK).
 
     Attributes
     ----------
@@ -87,14 +87,14 @@ class Coding:
     def values(self, raw: np.ndarray) -> np.ndarray:
         """Values of stored numbers, in the machine's byte order: one copy."""
         if self.scaled:
-            found = raw.astype(self.dtype)
-            found *= self.dtype.type(self.scale)
-            found += self.dtype.type(self.zero)
+            values = raw.astype(self.dtype)
+            values *= self.dtype.type(self.scale)
+            values += self.dtype.type(self.zero)
             if self.blank is not None:
-                found[raw == self.blank] = np.nan
-            return found
-        found = raw.astype(self.stored.newbyteorder("="))
-        return _shifted(found).view(self.dtype) if self.shifted else found
+                values[raw == self.blank] = np.nan
+            return values
+        values = raw.astype(self.stored.newbyteorder("="))
+        return _shifted(values).view(self.dtype) if self.shifted else values
 
     @property
     def missing(self) -> Missing | None:
@@ -118,7 +118,7 @@ def _shifted(integers: np.ndarray) -> np.ndarray:
 
 
 def coding_of(header: Any) -> Coding:
-    """How a header says that values are stored."""
+    """The coding of values by a header."""
     bitpix = _whole(header, "BITPIX")
     stored = np.dtype(STORED[bitpix])
     scale, zero = (float(header.get(name, default)) for name, default in (("BSCALE", 1), ("BZERO", 0)))
@@ -134,7 +134,7 @@ def coding_of(header: Any) -> Coding:
 
 
 def coding_for(dtype: np.dtype[Any]) -> Coding:
-    """How values of a dtype are stored."""
+    """The coding of values of a dtype."""
     dtype = dtype.newbyteorder("=")
     bits = 8 * dtype.itemsize
     if dtype.kind == "f":
@@ -144,9 +144,9 @@ def coding_for(dtype: np.dtype[Any]) -> Coding:
     return Coding(np.dtype(STORED[bits]), dtype, 1, zero, None)
 
 
-def holds(dtype: np.dtype[Any]) -> bool:
-    """Whether FITS has numbers of that dtype."""
-    return dtype.kind in "biu" or dtype.itemsize in (4, 8)
+def holds(shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, alpha: bool) -> bool:
+    """Whether FITS has numbers of that dtype; it has no alpha."""
+    return not alpha and (dtype.kind in "biu" or dtype.itemsize in (4, 8))
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ class Hdu:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a FITS file holds beside the pixels: the open file, and the HDU that is restored, without its data."""
+class Original:
+    """An open FITS file, and the HDU of it that is restored."""
 
     file: IO[bytes]
     hdu: Hdu
@@ -252,7 +252,7 @@ def mapped(path: Path) -> np.memmap:
 class Parts:
     """Values of any part of an image that lies in a file, one copy each.
 
-    `identity` tells it from others in the same file, see large.reading.Sliced.
+    `identity` tells it from others in the same file, see large.readers.Sliced.
     """
 
     takes = 0
@@ -261,7 +261,7 @@ class Parts:
         self._raw: np.ndarray = raw[number]
         self._coding, self.identity = coding, {"hdu": hdu, "page": number}
         self.shape, self.dtype = self._raw.shape, coding.dtype
-        # What has been read is not to count as memory, see large.reading.give_back.
+        # What has been read is not to count as memory, see chunks.give_back.
         self._mmap, self.mode = raw._mmap, raw.mode  # type: ignore[attr-defined]
 
     def __getitem__(self, part: Any) -> np.ndarray:
@@ -293,14 +293,14 @@ class _Decoded:
 def _hdus(file: Any) -> list[Hdu]:
     """All HDUs of a file; what follows the last one, and is none, is left alone."""
     fits = require()
-    found: list[Hdu] = []
+    hdus: list[Hdu] = []
     start = 0
     while fits_files.reach(file, start + BLOCK) > start:
         file.seek(start)
         first = file.read(9)
         if first != b"SIMPLE  =" if start == 0 else not first.startswith(b"XTENSION"):
             break
-        if len(found) == MOST_HDUS:
+        if len(hdus) == MOST_HDUS:
             raise ValueError(f"it has more than {MOST_HDUS} HDUs, and is not read")
         content = _header(file, start)
         header = fits.Header.fromstring(content)
@@ -309,15 +309,15 @@ def _hdus(file: Any) -> list[Hdu]:
         size = fits_files.reach(file, data + length)
         if data + length > size:
             raise ValueError(
-                f"it is truncated, or damaged: its HDU {len(found)} speaks of {length} bytes, {size - data} are there"
+                f"it is truncated, or damaged: its HDU {len(hdus)} speaks of {length} bytes, {size - data} are there"
             )
         end = data + -(-length // BLOCK) * BLOCK
         end = min(end, fits_files.reach(file, end))
-        found.append(Hdu(len(found), header, start, data, end))
+        hdus.append(Hdu(len(hdus), header, start, data, end))
         start = data + -(-length // BLOCK) * BLOCK
-    if not found:
+    if not hdus:
         raise ValueError("it is not a FITS file")
-    return found
+    return hdus
 
 
 def _header(file: Any, start: int) -> bytes:
@@ -378,18 +378,18 @@ def _chosen(hdus: list[Hdu], chosen: str | None) -> Hdu:
         return images[0]
     name, _, version = (part.strip() for part in chosen.partition(","))
     if chosen.isascii() and chosen.isdigit():
-        found = [hdu for hdu in hdus if hdu.number == int(chosen)]
+        matching = [hdu for hdu in hdus if hdu.number == int(chosen)]
     else:
-        found = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip().lower() == name.lower() != ""]
+        matching = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip().lower() == name.lower() != ""]
         if version:
-            found = [hdu for hdu in found if str(hdu.header.get("EXTVER", 1)) == version]
-        if name.lower() == "primary" and not found:
-            found = hdus[:1]
-    if not found:
+            matching = [hdu for hdu in matching if str(hdu.header.get("EXTVER", 1)) == version]
+        if name.lower() == "primary" and not matching:
+            matching = hdus[:1]
+    if not matching:
         raise ValueError(f"it has no HDU {chosen!r}; its HDUs are {names}")
-    if not found[0].is_image:
-        raise ValueError(f"its HDU {found[0].name} is no image of two or more axes; its HDUs are {names}")
-    return found[0]
+    if not matching[0].is_image:
+        raise ValueError(f"its HDU {matching[0].name} is no image of two or more axes; its HDUs are {names}")
+    return matching[0]
 
 
 def _compressed(path: Path, file: IO[bytes], hdu: Hdu, closing: ExitStack) -> Any:
@@ -407,20 +407,20 @@ def _compressed(path: Path, file: IO[bytes], hdu: Hdu, closing: ExitStack) -> An
 
 
 def _compression(image: Any, header: Any) -> dict[str, Any]:
-    """How an image was compressed, as arguments of astropy's CompImageHDU."""
+    """Compression of an image, as arguments of astropy's CompImageHDU."""
     named = {str(header.get(f"ZNAME{k}")).strip(): header.get(f"ZVAL{k}") for k in range(1, 10)}
-    given: dict[str, Any] = {"compression_type": image.compression_type, "tile_shape": tuple(image.tile_shape)}
+    options: dict[str, Any] = {"compression_type": image.compression_type, "tile_shape": tuple(image.tile_shape)}
     method = str(header.get("ZQUANTIZ", "NO_DITHER")).strip()
     if image.compression_type == "HCOMPRESS_1":
-        given |= {"hcomp_scale": float(named.get("SCALE") or 0), "hcomp_smooth": int(named.get("SMOOTH") or 0)}
+        options |= {"hcomp_scale": float(named.get("SCALE") or 0), "hcomp_smooth": int(named.get("SMOOTH") or 0)}
     if _whole(header, "ZBITPIX") < 0:
         plain = method == "NONE" or "ZSCALE" not in [each.name for each in image._bintable.columns]
-        given["quantize_level"] = 0.0 if plain else float(named.get("NOISEBIT") or 16.0)
+        options["quantize_level"] = 0.0 if plain else float(named.get("NOISEBIT") or 16.0)
         methods = {"NO_DITHER": -1, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
-        given["quantize_method"] = methods.get(method, -1)
+        options["quantize_method"] = methods.get(method, -1)
         if "ZDITHER0" in header:
-            given["dither_seed"] = _whole(header, "ZDITHER0")
-    return given
+            options["dither_seed"] = _whole(header, "ZDITHER0")
+    return options
 
 
 def _metadata(file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compression: dict[str, Any] | None) -> Metadata:
@@ -430,28 +430,25 @@ def _metadata(file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compressi
     return Metadata(
         "FITS",
         description=title.strip() or None if isinstance(title, str) else None,
-        own=Kept(file, hdu, header, compression),
+        own=Original(file, hdu, header, compression),
         own_words=tuple(words),
         unread=untrue,
     )
 
 
 @contextmanager
-def saving(
-    file: Any, shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, metadata: Metadata | None
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write pages of that shape, channels as planes: in the place of the image that was read, among its other HDUs."""
-    kept = metadata.own if metadata is not None and metadata.format == "FITS" else None
-    header, coding = header_for(
-        kept, shape, dtype, lead_of(metadata, pages), metadata.history if metadata is not None else ""
-    )
-    if kept is None and metadata is not None and metadata.description:
+def saving(file: Any, planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write pages, channels as planes: in the place of the image that was read, among its other HDUs."""
+    metadata, shape, dtype = planned.metadata, planned.shape, planned.dtype
+    original = metadata.own if metadata is not None and metadata.format == "FITS" else None
+    header, coding = header_for(original, shape, dtype, planned.lead, "" if metadata is None else metadata.history)
+    if original is None and metadata is not None and metadata.description:
         header.add_comment(_ascii(metadata.description))
-    hole = _hole(kept, coding)
-    if kept is not None:
-        _copy(kept.file, file, 0, kept.hdu.start)
-    if kept is not None and kept.compression is not None:
-        planes, written = _room((pages or 1, *shape), dtype), 0
+    hole = _hole(original, coding)
+    if original is not None:
+        _copy(original.file, file, 0, original.hdu.start)
+    if original is not None and original.compression is not None:
+        planes, written = _room((planned.count or 1, *shape), dtype), 0
 
         def collect(page: np.ndarray) -> None:
             nonlocal written
@@ -459,7 +456,7 @@ def saving(
             written += 1
 
         yield collect
-        file.write(_compress(planes, header, kept, dtype))
+        file.write(_compress(planes, header, original, dtype))
     else:
         file.write(_text(header))
         written = 0
@@ -476,8 +473,8 @@ def saving(
 
         yield put
         file.write(bytes(-written % BLOCK))
-    if kept is not None:
-        _copy(kept.file, file, kept.hdu.end, None)
+    if original is not None:
+        _copy(original.file, file, original.hdu.end, None)
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -489,21 +486,21 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def header_for(
-    kept: Kept | None, shape: tuple[int, ...], dtype: np.dtype[Any], lead: tuple[int, ...], history: str
+    original: Original | None, shape: tuple[int, ...], dtype: np.dtype[Any], lead: tuple[int, ...], history: str
 ) -> tuple[Any, Coding]:
     """The header of what is written, and how its values are stored: as before wherever that can be."""
     fits, coding = require(), coding_for(dtype)
-    if kept is None:
+    if original is None:
         axes = (*lead, *shape[2:], *shape[:2])
         header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", len(axes))])
         for axis, size in enumerate(reversed(axes), 1):
             header[f"NAXIS{axis}"] = size
         header["EXTEND"] = True
     else:
-        header = kept.header.copy()
+        header = original.header.copy()
         for name in UNTRUE:
             header.remove(name, ignore_missing=True)
-    before = None if kept is None else coding_of(header)
+    before = None if original is None else coding_of(header)
     blank = None if before is None or before.missing is None else before.missing.values[0]
     if before is not None and before.dtype == coding.dtype and not before.scaled:
         coding = before
@@ -528,9 +525,9 @@ def _ascii(text: str) -> str:
     return printable.encode("ascii", "backslashreplace").decode()
 
 
-def _hole(kept: Kept | None, coding: Coding) -> Any:
+def _hole(original: Original | None, coding: Coding) -> Any:
     """The number that missing pixels have become where they are to be NaN; None if there is none."""
-    before = None if kept is None else coding_of(kept.header)
+    before = None if original is None else coding_of(original.header)
     if before is None or before.missing is None or coding.dtype.kind != "f":
         return None
     return as_written(before.missing.values[0], before.dtype, coding.dtype)
@@ -547,15 +544,15 @@ def _text(header: Any) -> bytes:
     return content
 
 
-def _compress(planes: np.ndarray, header: Any, kept: Kept, dtype: np.dtype[Any]) -> bytes:
+def _compress(planes: np.ndarray, header: Any, original: Original, dtype: np.dtype[Any]) -> bytes:
     """A compressed HDU, compressed as it was."""
     fits = require()
-    given = kept.compression or {}
-    if dtype.kind == "f" and "quantize_level" not in given:  # they were integers
-        given = {"compression_type": "GZIP_2", "tile_shape": given["tile_shape"], "quantize_level": 0.0}
-    data = planes.reshape(kept.hdu.sizes)
+    options = original.compression or {}
+    if dtype.kind == "f" and "quantize_level" not in options:  # they were integers
+        options = {"compression_type": "GZIP_2", "tile_shape": options["tile_shape"], "quantize_level": 0.0}
+    data = planes.reshape(original.hdu.sizes)
     with warnings.catch_warnings(action="ignore"):
-        hdu = fits.CompImageHDU(data, header, **given)
+        hdu = fits.CompImageHDU(data, header, **options)
         content = io.BytesIO()
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(content, output_verify="silentfix")
     return content.getvalue()[BLOCK:]

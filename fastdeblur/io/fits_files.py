@@ -1,4 +1,4 @@
-"""FITS files compressed as a whole, by gzip: a plain copy of them is read, and what is written is compressed."""
+"""gzip-compressed FITS files: decompressed as far as they are read, compressed as they are written."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def reading(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
 
 
 def reach(file: Any, end: int) -> int:
-    """How many bytes a file has, of which no more than up to `end` matter."""
-    found: int = file.reach(end) if isinstance(file, Unpacked) else os.fstat(file.fileno()).st_size
-    return found
+    """Bytes of a file, of which no more than up to `end` matter."""
+    size: int = file.reach(end) if isinstance(file, Unpacked) else os.fstat(file.fileno()).st_size
+    return size
 
 
 @contextmanager
 def writing(path: Path, file: Any) -> Iterator[Any]:
-    """What to write to a file that is to have the path's name."""
+    """A file object that compresses if the path's name says so."""
     if not is_packed(path):
         yield file
         return

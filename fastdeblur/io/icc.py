@@ -1,4 +1,4 @@
-"""The curve by which values follow from light, as a colour profile (ICC) has it."""
+"""Transfer curve of a colour profile (ICC)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def curve(profile: bytes | None) -> str | float | None:
     except ImportError:  # a Pillow without LittleCMS
         return None
     try:
-        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = {"RGB": "RGB", "GRAY": "L"}.get(found.profile.xcolor_space.strip())
+        parsed = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = {"RGB": "RGB", "GRAY": "L"}.get(parsed.profile.xcolor_space.strip())
         if mode is None:
             return None
         transform = ImageCms.buildTransform(
-            found, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC
+            parsed, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC
         )
         ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
         shown = np.asarray(ImageCms.applyTransform(ramp.convert(mode), transform), np.float64)[0].mean(axis=-1)

@@ -1,4 +1,4 @@
-"""JPEG: what its segments keep beside the picture, and how it is written."""
+"""JPEG metadata segments, and options of the encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUALITY = 95
 
 @dataclass(frozen=True)
 class Own:
-    """What another JPEG can have of one: named segments, and the tables that its coefficients were divided by."""
+    """Segments and quantisation tables of a JPEG, which another can have."""
 
     segments: tuple[tuple[str, bytes], ...]
     tables: dict[int, list[int]]
@@ -27,7 +27,7 @@ class Own:
 
 def segments(picture: Any) -> tuple[tuple[tuple[str, bytes], ...], list[str]]:
     """Segments that are copied, with what they are in words, and words for what is not."""
-    kept, left_out = [], []
+    copied, left_out = [], []
     for name, content in picture.applist:
         if name == "COM" or content.startswith(KNOWN):
             continue
@@ -38,26 +38,26 @@ def segments(picture: Any) -> tuple[tuple[tuple[str, bytes], ...], list[str]]:
         else:
             word = "IPTC (Photoshop)" if content.startswith(IPTC) else f"the segment {name}"
             marker = struct.pack(">BBH", 0xFF, 0xE0 + int(name[3:]), len(content) + 2)
-            kept.append((word, marker + content))
-    return tuple(kept), left_out
+            copied.append((word, marker + content))
+    return tuple(copied), left_out
 
 
-def options(kept: Metadata | None) -> dict[str, Any]:
-    """What Pillow is told: colours at full resolution, since fine detail is what was restored, and fine steps."""
-    found: dict[str, Any] = {"quality": QUALITY, "subsampling": 0}
-    if kept is None:
-        return found
-    exif = PREFIX + kept.exif.removeprefix(PREFIX) if kept.exif else None
-    named = {"icc_profile": kept.icc, "exif": exif, "xmp": kept.xmp, "comment": kept.description}
-    found |= {name: value for name, value in named.items() if value}
-    if kept.dpi:
-        found["dpi"] = tuple(max(1, min(65535, round(each))) for each in kept.dpi)
-    if kept.own is not None:
-        found["extra"] = b"".join(content for _, content in kept.own.segments)
-        finer = [sum(table) for table in kept.own.tables.values()]
+def options(metadata: Metadata | None) -> dict[str, Any]:
+    """Options of Pillow's encoder: no chroma subsampling and fine steps, since fine detail is restored."""
+    options_: dict[str, Any] = {"quality": QUALITY, "subsampling": 0}
+    if metadata is None:
+        return options_
+    exif = PREFIX + metadata.exif.removeprefix(PREFIX) if metadata.exif else None
+    named = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "comment": metadata.description}
+    options_ |= {name: value for name, value in named.items() if value}
+    if metadata.dpi:
+        options_["dpi"] = tuple(max(1, min(65535, round(each))) for each in metadata.dpi)
+    if metadata.own is not None:
+        options_["extra"] = b"".join(content for _, content in metadata.own.segments)
+        finer = [sum(table) for table in metadata.own.tables.values()]
         if finer and sum(finer) / len(finer) < sum(map(sum, _usual())) / len(_usual()):
-            found["qtables"] = list(kept.own.tables.values())
-    return found
+            options_["qtables"] = list(metadata.own.tables.values())
+    return options_
 
 
 @functools.cache

@@ -20,7 +20,7 @@ LZMA_MEMORY = 2**27
 
 
 class TooLarge(ValueError):
-    """What is compressed is more than it may be."""
+    """Compressed data expands to more than it may."""
 
     def __init__(self) -> None:
         super().__init__("it is damaged: what is compressed in it is more than its pixels")
@@ -62,10 +62,10 @@ def of_imagecodecs(name: str) -> Callable[[bytes, int], bytes] | None:
     decode = getattr(imagecodecs, f"{name}_decode", None)
 
     def expand(data: bytes, most: int) -> bytes:
-        found = decode(data, out=most + 1)  # type: ignore[misc]
-        if len(found) > most:
+        decoded = decode(data, out=most + 1)  # type: ignore[misc]
+        if len(decoded) > most:
             raise TooLarge
-        return bytes(found)
+        return bytes(decoded)
 
     return None if decode is None else expand
 
@@ -82,7 +82,7 @@ def check_packbits(data: bytes, most: int) -> None:
 
 
 def of_numcodecs(name: str, data: bytes, most: int) -> Any:
-    """What the package numcodecs makes of blosc, lz4 or zstd."""
+    """Data decompressed by the package numcodecs: blosc, lz4 or zstd."""
     import numcodecs
 
     codec = numcodecs.get_codec({"id": name})

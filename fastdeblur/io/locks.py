@@ -1,4 +1,4 @@
-"""A lock that is a file: at most one holds it, in this process or another, and it ends with its holder."""
+"""Lock files: at most one holder, in this process or another, until it ends."""
 
 from __future__ import annotations
 

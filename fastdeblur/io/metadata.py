@@ -1,11 +1,14 @@
-"""What an image file says beside its pixels, and what of that each format has a place for."""
+"""Metadata of image files, and which of it each format can hold."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .axes import Axes
 
@@ -34,12 +37,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says beside its pixels.
+    """Metadata of an image file.
 
     Attributes
     ----------
     format : str
-        The format that it was read from, as in `files.FORMATS`.
+        The name of the format that it was read from, as in `files.FORMATS`.
     icc, exif, xmp : bytes or None
         As they stand in files.  EXIF begins with the header of its TIFF, and its orientation is upright.
     dpi : (float, float) or None
@@ -77,13 +80,13 @@ class Metadata:
     axes: Axes | None = None
 
     def lost(self, format: str) -> list[str]:
-        """What a format cannot keep of it, in words."""
+        """The part of it that a format cannot hold, in words."""
         words = [word for name, word in WORDS.items() if getattr(self, name) and not self._fits(name, format)]
         words += self.changed if format == self.format else self.own_words
         return list(dict.fromkeys([*words, *self.unread]))
 
-    def kept(self, format: str) -> Metadata:
-        """What a format keeps of it."""
+    def for_format(self, format: str) -> Metadata:
+        """The part of it that a format can hold."""
         gone: dict[str, Any] = {name: {} if name == "text" else None for name in WORDS if not self._fits(name, format)}
         return replace(self, **gone) if format == self.format else replace(self, own=None, **gone)
 
@@ -101,3 +104,33 @@ def lead_of(metadata: Metadata | None, pages: int | None) -> tuple[int, ...]:
         return ()
     axes = None if metadata is None else metadata.axes
     return axes.lead if axes is not None and math.prod(axes.lead) == pages else (pages,)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """An image, or a stack of them, to be written.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of a page.
+    count : int or None
+        None is a single image.
+    alpha : bool
+        Whether the last channel is alpha.
+    metadata : Metadata or None
+    folder : Path or None
+        Where what does not fit into memory may lie for a while.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    count: int | None = None
+    alpha: bool = False
+    metadata: Metadata | None = None
+    folder: Path | None = None
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The sizes of the axes that count pages."""
+        return lead_of(self.metadata, self.count)

@@ -1,4 +1,4 @@
-"""Missing pixels of files (no data): which they are, and what becomes of them."""
+"""Missing pixels of files (no data, masks): finding them, and writing them back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Missing:
     identity: tuple[Any, ...] = ()
 
     def __or__(self, other: Missing | None) -> Missing:
-        """What either says."""
+        """The pixels that are missing by either."""
         if other is None:
             return self
         finds = [each for each in (self.find, other.find) if each is not None]
@@ -55,16 +55,16 @@ def mask_of(
 ) -> np.ndarray | None:
     """Where pixels of a part are missing, of the shape of all channels but alpha; None if all are there."""
     colours = pixels.colours(stored, alpha)
-    found = np.isnan(colours) if stored.dtype.kind == "f" else None
+    mask = np.isnan(colours) if stored.dtype.kind == "f" else None
     for value in () if missing is None else missing.values:
         known = as_stored(value, stored.dtype)
         if known is not None:
-            found = colours == known if found is None else found | (colours == known)
+            mask = colours == known if mask is None else mask | (colours == known)
     if missing is not None and missing.find is not None:
         more = missing.find(stored, part, number)
         more = np.broadcast_to(more[..., None] if more.ndim < colours.ndim else more, colours.shape)
-        found = more if found is None else found | more
-    return found if found is not None and found.any() else None
+        mask = more if mask is None else mask | more
+    return mask if mask is not None and mask.any() else None
 
 
 def as_stored(value: float, dtype: np.dtype[Any]) -> Any:
@@ -108,7 +108,7 @@ def put_back(shown: np.ndarray, stored: np.ndarray, mask: np.ndarray | None, mis
 
 
 def as_written(value: float, stored: np.dtype[Any], dtype: np.dtype[Any]) -> Any:
-    """What a value that pixels are stored with is written as in another dtype; None if no pixel has it."""
+    """A stored value as it is written in another dtype; None if no pixel has it."""
     known = as_stored(value, stored)
     return None if known is None else pixels.converted(np.array([known]), dtype)[0]
 

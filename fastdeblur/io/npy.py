@@ -1,4 +1,4 @@
-"""Images in .npy files, which are mapped, so that any part of one can be read."""
+"""Images in .npy files, memory-mapped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from .axes import Axes
+from .metadata import Pages
 from .source import Source, check_unnamed, of_array, of_axes
 
 # NumPy's own limit to what it parses as Python.
@@ -38,10 +39,10 @@ def mapped(path: Path) -> np.ndarray:
         raise ValueError("it holds Python objects, which are not read (allow_pickle=False)")
     if any(type(size) is not int or size < 0 for size in shape):
         raise ValueError(f"it is damaged: its shape is {shape}")
-    wanted = math.prod(shape) * dtype.itemsize
-    if wanted > present:
-        raise ValueError(f"it is truncated, or damaged: its header speaks of {wanted} bytes, {present} are there")
-    if wanted == 0:  # what cannot be mapped
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > present:
+        raise ValueError(f"it is truncated, or damaged: its header speaks of {needed} bytes, {present} are there")
+    if needed == 0:  # what cannot be mapped
         return np.empty([min(size, 1) for size in shape], dtype) if math.prod(shape) else np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
 
@@ -68,11 +69,11 @@ def write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) 
 
 
 @contextmanager
-def saving(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write an array of this shape to a file, page after page."""
-    write_header(file, shape, dtype)
+def saving(file: IO[bytes], planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an array to a file, page after page."""
+    write_header(file, (*planned.lead, *planned.shape), planned.dtype)
 
     def put(page: np.ndarray) -> None:
-        file.write(np.ascontiguousarray(page, dtype).data)
+        file.write(page.data)
 
     yield put

@@ -1,4 +1,4 @@
-"""PNG, JPEG, WebP and BMP, and those TIFFs that Pillow knows better."""
+"""PNG, JPEG, WebP and BMP by Pillow, and TIFF compressions that only Pillow knows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from . import exif as exifs
 from . import icc, pixels, png
 from . import jpeg as jpegs
-from .metadata import Metadata
+from .metadata import Metadata, Pages
 from .missing import Missing
 from .source import Source
 
@@ -31,48 +31,39 @@ MODES = {
 }  # fmt: skip
 # Nobody has seen colours that are wholly transparent: they are left as they are, and out of what is restored.
 TRANSPARENT = Missing(find=lambda stored, part, number: stored[..., -1] == 0, identity=("transparent",))
-# What can be written, in pixels along either side.
-SIDE, SIDES = 2**31 - 1, {"JPEG": 65500, "WebP": 16383}
 # What the header of a BMP may say of colours; a profile is not read beyond so many bytes.
 PROFILE_EMBEDDED, MOST_PROFILE = 0x4D424544, 2**24
 COLOURS_OF_BMP = {
     0: "primaries and a gamma", 0x73524742: "sRGB", 0x57696E20: "that of Windows, sRGB", 0x4C494E4B: "a profile's name",
     PROFILE_EMBEDDED: "a profile",
 }  # fmt: skip
-# And how many channels: WebP and BMP have no gray with alpha, and BMP no alpha that is read everywhere.
-CHANNELS = {"PNG": (1, 2, 3, 4), "JPEG": (1, 3), "WebP": (3, 4), "BMP": (1, 3)}
+# Numbers of channels that are written (WebP and BMP have no gray with alpha, and BMP no alpha that is read everywhere),
+# the most pixels along a side, and dtypes.
+LIMITS = {
+    "PNG": ((1, 2, 3, 4), 2**31 - 1, ("u1", "u2")), "JPEG": ((1, 3), 65500, ("u1",)),
+    "WebP": ((3, 4), 16383, ("u1",)), "BMP": ((1, 3), 2**31 - 1, ("u1",)),
+}  # fmt: skip
+# What Pillow may find in files of a suffix.
+WITHIN = {"WebP": ("WEBP",), "BMP": ("BMP",)}
+USUAL = ("PNG", "JPEG", "TIFF")
 
 
 @contextmanager
-def opened(path: Path, stack: bool, formats: tuple[str, ...] = ("PNG", "JPEG", "TIFF")) -> Iterator[Source]:
-    """A picture of one image."""
+def opened(format: str, path: Path, stack: bool) -> Iterator[Source]:
+    """The one image of a PNG, JPEG, WebP or BMP."""
     if stack:
         raise ValueError("a stack is a TIFF, .npy or .zarr; this is not")
-    with _opened(path, formats) as picture:
+    with _opened(path, WITHIN.get(format, USUAL)) as picture:
         frames = getattr(picture, "n_frames", 1)
         if picture.format in ("PNG", "WEBP") and frames > 1:  # what a JPEG has more of are previews
             raise ValueError(f"it must be one image, not an animation; it has {frames} frames")
-        found = png.scanned(path) if picture.format == "PNG" else None
-        if found is not None:
-            yield _of_png(picture, *found)
+        scan = png.scanned(path) if picture.format == "PNG" else None
+        if scan is not None:
+            yield _of_png(picture, *scan)
         elif picture.format == "TIFF":
             yield of_picture(picture)
         else:
             yield _of_photograph(picture)
-
-
-@contextmanager
-def opened_webp(path: Path, stack: bool) -> Iterator[Source]:
-    """A WebP of one image."""
-    with opened(path, stack, ("WEBP",)) as source:
-        yield source
-
-
-@contextmanager
-def opened_bmp(path: Path, stack: bool) -> Iterator[Source]:
-    """A BMP."""
-    with opened(path, stack, ("BMP",)) as source:
-        yield source
 
 
 def _of_png(picture: PIL.Image.Image, header: png.Header, chunks: list[png.Chunk], left_out: list[str]) -> Source:
@@ -85,7 +76,7 @@ def _of_png(picture: PIL.Image.Image, header: png.Header, chunks: list[png.Chunk
         shape, dtype, None, lambda _: png.pixels(picture, header, clear), takes, alpha=alpha, curve=curve,
         notes=notes, missing=TRANSPARENT if alpha else None,
     )  # fmt: skip
-    return _turned(source, metadata)
+    return _oriented(source, metadata)
 
 
 def _of_photograph(picture: PIL.Image.Image) -> Source:
@@ -104,7 +95,7 @@ def _of_photograph(picture: PIL.Image.Image) -> Source:
         own_words=tuple(name for name, _ in segments), unread=tuple(unread),
     )  # fmt: skip
     curve, notes = _curve(metadata.icc, None, "linear" if picture.format == "BMP" else "srgb")
-    return _turned(replace(of_picture(picture, False), curve=curve, notes=notes), metadata)
+    return _oriented(replace(of_picture(picture, False), curve=curve, notes=notes), metadata)
 
 
 def _colours_of_bmp(path: Path) -> tuple[bytes | None, list[str]]:
@@ -127,14 +118,14 @@ def _colours_of_bmp(path: Path) -> tuple[bytes | None, list[str]]:
 
 def _dpi(picture: PIL.Image.Image) -> tuple[float, float] | None:
     """Pixels an inch, if a picture says so: of a JPEG that does not Pillow has 72."""
-    found = picture.info.get("dpi")
-    if not isinstance(found, tuple) or len(found) != 2:
+    dpi = picture.info.get("dpi")
+    if not isinstance(dpi, tuple) or len(dpi) != 2:
         return None
     if picture.format != "BMP" and picture.info.get("jfif_unit") not in (1, 2):
         exif = picture.info.get("exif")
         if not exif or exifs.RESOLUTION not in exifs.Exif(exif).entries:
             return None
-    across, down = map(float, found)
+    across, down = map(float, dpi)
     return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
 
 
@@ -142,13 +133,13 @@ def _curve(profile: bytes | None, named: str | float | None, usual: str) -> tupl
     """The curve of a picture's values, and what there is to say about it."""
     if named is not None:
         return named, ()
-    found = icc.curve(profile)
-    if found is None and profile:
+    of_profile = icc.curve(profile)
+    if of_profile is None and profile:
         return usual, ("colour profile not understood",)
-    return usual if found is None else found, ()
+    return usual if of_profile is None else of_profile, ()
 
 
-def _turned(source: Source, metadata: Metadata) -> Source:
+def _oriented(source: Source, metadata: Metadata) -> Source:
     """A source whose pixels are turned as they are to be shown, and whose metadata say so."""
     orientation = exifs.orientation(metadata.exif, metadata.xmp)
     exif, xmp, words = exifs.upright(metadata.exif, metadata.xmp)
@@ -160,7 +151,7 @@ def _turned(source: Source, metadata: Metadata) -> Source:
         shape = (shape[1], shape[0], *shape[2:])
         metadata = replace(metadata, dpi=None if dpi is None else dpi[::-1])
     return replace(
-        source, shape=shape, metadata=metadata, page=lambda number: pixels.turned(page(number), orientation),
+        source, shape=shape, metadata=metadata, page=lambda number: pixels.oriented(page(number), orientation),
         notes=(*source.notes, f"turned as its orientation {orientation} says"),
     )  # fmt: skip
 
@@ -189,14 +180,14 @@ def _pixels(picture: PIL.Image.Image, turn: bool) -> np.ndarray:
     from PIL import ImageOps
 
     with _trusted():
-        turned = ImageOps.exif_transpose(picture) if turn else picture
-        if turned.mode in ("P", "PA") or (turned.mode in ("1", "L", "RGB") and "transparency" in turned.info):
-            gray = turned.mode in ("1", "L")
-            alpha = turned.mode == "PA" or "transparency" in turned.info
-            turned = turned.convert(("L" if gray else "RGB") + ("A" if alpha else ""))
-        if turned.mode not in MODES:
-            raise ValueError(f"it must be gray or RGB; it is {turned.mode}")
-        return np.array(turned)
+        upright = ImageOps.exif_transpose(picture) if turn else picture
+        if upright.mode in ("P", "PA") or (upright.mode in ("1", "L", "RGB") and "transparency" in upright.info):
+            gray = upright.mode in ("1", "L")
+            alpha = upright.mode == "PA" or "transparency" in upright.info
+            upright = upright.convert(("L" if gray else "RGB") + ("A" if alpha else ""))
+        if upright.mode not in MODES:
+            raise ValueError(f"it must be gray or RGB; it is {upright.mode}")
+        return np.array(upright)
 
 
 @contextmanager
@@ -209,7 +200,7 @@ def page_of_tiff(path: Path, number: int) -> Iterator[Source]:
 
 
 @contextmanager
-def _opened(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "TIFF")) -> Iterator[PIL.Image.Image]:
+def _opened(path: Path, formats: tuple[str, ...] = USUAL) -> Iterator[PIL.Image.Image]:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -255,14 +246,26 @@ def _trusted() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+def holds(format: str, shape: tuple[int, ...], dtype: np.dtype[Any], pages: int | None, alpha: bool) -> bool:
+    """Whether a format has such pictures."""
+    channels, (counts, side, dtypes) = pixels.channels(shape), LIMITS[format]
+    return (
+        pages is None
+        and dtype in map(np.dtype, dtypes)
+        and channels in counts
+        and (channels, alpha) in pixels.KINDS
+        and max(shape[:2]) <= side
+    )
+
+
 @contextmanager
-def saving(file: IO[bytes], format: str, metadata: Metadata | None = None) -> Iterator[Callable[[np.ndarray], None]]:
+def saving(format: str, file: IO[bytes], planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
     """Write an image as PNG, JPEG, WebP or BMP."""
-    kept = None if metadata is None else metadata.kept(format)
+    metadata = None if planned.metadata is None else planned.metadata.for_format(format)
     if format == "PNG":
-        yield lambda pixels: png.save(file, pixels, kept)
+        yield lambda pixels: png.save(file, pixels, metadata)
     else:
-        options = {"JPEG": jpegs.options, "WebP": _webp, "BMP": _bmp}[format](kept)
+        options = {"JPEG": jpegs.options, "WebP": _webp, "BMP": _bmp}[format](metadata)
         yield lambda pixels: _save(pixels, file, format.upper(), options)
 
 
@@ -272,11 +275,11 @@ def _save(pixels: np.ndarray, file: IO[bytes], format: str, options: dict[str, A
     Image.fromarray(pixels).save(file, format, **options)
 
 
-def _webp(kept: Metadata | None) -> dict[str, Any]:
+def _webp(metadata: Metadata | None) -> dict[str, Any]:
     """Without loss, colours of transparent pixels included: its lossy form has colours at half the resolution."""
-    found = {} if kept is None else {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp}
-    return {"lossless": True, "exact": True} | {name: value for name, value in found.items() if value}
+    options = {} if metadata is None else {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+    return {"lossless": True, "exact": True} | {name: value for name, value in options.items() if value}
 
 
-def _bmp(kept: Metadata | None) -> dict[str, Any]:
-    return {} if kept is None or kept.dpi is None else {"dpi": kept.dpi}
+def _bmp(metadata: Metadata | None) -> dict[str, Any]:
+    return {} if metadata is None or metadata.dpi is None else {"dpi": metadata.dpi}

@@ -1,4 +1,4 @@
-"""What the pixels of files mean: which are images, and how they become real numbers and are written again."""
+"""Conversion between stored pixels and real numbers: scale, rounding, clipping, alpha, dtypes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def colours(image: np.ndarray, alpha: bool) -> np.ndarray:
 
 
 def to_real(image: np.ndarray, alpha: bool = False, curve: str | float = "linear") -> np.ndarray:
-    """What is to be deblurred: the image without its last channel, if that is alpha, integers divided by the largest
+    """Real numbers to deblur: the image without its last channel, if that is alpha, integers divided by the largest
     of their dtype, and a curve undone (see `transfer.decode`).
     """
     real = colours(image, alpha)
@@ -42,13 +42,13 @@ def to_real(image: np.ndarray, alpha: bool = False, curve: str | float = "linear
 
 
 def white(dtype: np.dtype[Any]) -> int:
-    """What `to_real` divides pixels of that dtype by."""
+    """Divisor of `to_real` for pixels of a dtype."""
     return int(np.iinfo(dtype).max) if dtype.kind in "iu" else 1
 
 
 @dataclass
 class Clipped:
-    """What of the restored pixels a file's type could not hold.
+    """Count and range of restored values that a file's type could not hold.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ def described(shape: tuple[int, ...], dtype: np.dtype[Any], alpha: bool = False)
     return f"{written_dtype(dtype).name} {kind} of {shape[0]}x{shape[1]}"
 
 
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+def oriented(array: np.ndarray, orientation: int) -> np.ndarray:
     """An image the way up that TIFF's and EXIF's orientation, 1 to 8, says."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)

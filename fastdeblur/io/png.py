@@ -1,4 +1,4 @@
-"""PNG: its chunks, and pixels of 8 or 16 bits a sample.
+"""PNG chunks, 16-bit samples, and the PNG encoder.
 
 Pillow decodes what has 8 bits a sample, but cuts 16-bit colour down to them; here its decoder is run once for each
 half of the samples.  It writes no 16-bit colour, so all PNGs are written here: rows are filtered and deflated [1]_.
@@ -48,7 +48,7 @@ INCH = 0.0254
 
 @dataclass(frozen=True)
 class Header:
-    """What a PNG says of its pixels."""
+    """Header (IHDR) of a PNG."""
 
     depth: int
     colour: int
@@ -73,7 +73,7 @@ def scanned(path: Path) -> tuple[Header, list[Chunk], list[str]] | None:
         if len(start) < 33 or not start.startswith(SIGNATURE) or start[12:16] != b"IHDR":
             return None
         header = Header(start[24], start[25], start[28] == 1)
-        found, left_out, room = [], [], ALL_MOST
+        chunks, left_out, room = [], [], ALL_MOST
         while len(head := file.read(8)) == 8:
             size, kind = struct.unpack(">I4s", head)
             if kind == b"IEND":
@@ -84,16 +84,16 @@ def scanned(path: Path) -> tuple[Header, list[Chunk], list[str]] | None:
                 continue
             content, room = file.read(size), room - size
             if file.read(4) == struct.pack(">I", zlib.crc32(kind + content)):
-                found.append((kind, content))
+                chunks.append((kind, content))
             else:
                 left_out.append(kind.decode("latin-1"))
-    return header, found, left_out
+    return header, chunks, left_out
 
 
 def metadata(header: Header, chunks: list[Chunk], left_out: list[str], profile: bytes | None) -> Metadata:
-    """What chunks say, of which `profile` has been inflated already."""
+    """Metadata in chunks, of which `profile` has been inflated already."""
     text: dict[str, str] = {}
-    exif, dpi, kept = None, None, []
+    exif, dpi, copied = None, None, []
     unread = [f"the chunk {name}, which is damaged or too large" for name in left_out]
     for kind, content in chunks:
         if kind in TEXTS:
@@ -102,7 +102,7 @@ def metadata(header: Header, chunks: list[Chunk], left_out: list[str], profile: 
                 exif = exif or _hexadecimal(said)
                 continue
             if keyword != XMP:
-                kept.append((kind, content))
+                copied.append((kind, content))
             if said is not None:
                 text[keyword] = said
         elif kind == b"eXIf":
@@ -114,14 +114,14 @@ def metadata(header: Header, chunks: list[Chunk], left_out: list[str], profile: 
             else:
                 unread.append("the shape of pixels (pHYs)")
         elif kind in (*COLOURS, *SAMPLES) or (kind[3:].islower() and kind != b"tIME"):
-            kept.append((kind, content))
+            copied.append((kind, content))
         elif kind not in PIXELS:
             unread.append(_word(kind))
     xmp = text.pop(XMP, None)
-    foreign = [kind for kind, _ in kept if kind not in (*TEXTS, b"iCCP", b"sRGB")]
+    foreign = [kind for kind, _ in copied if kind not in (*TEXTS, b"iCCP", b"sRGB")]
     return Metadata(
         "PNG", icc=profile, exif=exif, xmp=None if xmp is None else xmp.encode(), dpi=dpi,
-        description=text.pop("Description", None), text=text, own=(header, kept),
+        description=text.pop("Description", None), text=text, own=(header, copied),
         own_words=tuple(map(_word, foreign)), unread=tuple(unread),
     )  # fmt: skip
 
@@ -135,44 +135,44 @@ def _text(kind: bytes, content: bytes) -> tuple[str, str | None]:
     keyword, _, rest = content.partition(b"\0")
     try:
         if kind == b"tEXt":
-            said = rest.decode("latin-1")
+            text = rest.decode("latin-1")
         elif kind == b"zTXt":
-            said = _inflated(rest[1:]).decode("latin-1")
+            text = _inflated(rest[1:]).decode("latin-1")
         else:
             packed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
-            said = (_inflated(rest) if packed else rest).decode()
+            text = (_inflated(rest) if packed else rest).decode()
     except (ValueError, zlib.error):
         return keyword.decode("latin-1"), None
-    return keyword.decode("latin-1"), said
+    return keyword.decode("latin-1"), text
 
 
 def _inflated(packed: bytes) -> bytes:
     inflate = zlib.decompressobj()
-    found = inflate.decompress(packed, TEXT_MOST)
+    content = inflate.decompress(packed, TEXT_MOST)
     if inflate.unconsumed_tail:
         raise ValueError("it is too long")
-    return found
+    return content
 
 
-def _hexadecimal(said: str | None) -> bytes | None:
+def _hexadecimal(text: str | None) -> bytes | None:
     """EXIF as ImageMagick writes it in text: a name, a size, and hexadecimal digits."""
     try:
-        return bytes.fromhex("".join((said or "").split("\n")[3:])).removeprefix(b"Exif\0\0") or None
+        return bytes.fromhex("".join((text or "").split("\n")[3:])).removeprefix(b"Exif\0\0") or None
     except ValueError:
         return None
 
 
 def curve(header: Header, chunks: list[Chunk]) -> str | float | None:
     """The curve that chunks other than a profile name, of those that are known; None if they name none."""
-    found = dict(chunks)
-    code = found.get(b"cICP", b"\0\0")[1:2]
+    contents = dict(chunks)
+    code = contents.get(b"cICP", b"\0\0")[1:2]
     if code in CODES:
         return CODES[code]
-    if b"iCCP" in found:
+    if b"iCCP" in contents:
         return None
-    if b"sRGB" in found:
+    if b"sRGB" in contents:
         return "srgb"
-    gamma = found.get(b"gAMA", b"")
+    gamma = contents.get(b"gAMA", b"")
     power = 1e5 / max(1, struct.unpack(">I", gamma[:4])[0]) if len(gamma) >= 4 else 0.0
     # Others are mistakes: no screen or camera has them.
     return ("linear" if abs(power - 1) < 1e-3 else round(power, 3)) if 0.2 < power < 5 else None
@@ -233,14 +233,14 @@ def _deep(picture: PIL.Image.Image, header: Header) -> np.ndarray:
     if header.channels == 2:  # its decoder knows bytes, not what they mean
         return _decoded(picture, "RGBA", "RGBA").reshape(*shape[:2], 4).view(">u2").astype(np.uint16)
     mode = "RGB" if header.channels == 3 else "RGBA"
-    found = _decoded(picture, mode, f"{mode};16B").astype(np.uint16)
-    found <<= 8
-    found |= _decoded(picture, mode, f"{mode};16L")  # of these bytes it takes the second, which is the low one
-    return found
+    samples = _decoded(picture, mode, f"{mode};16B").astype(np.uint16)
+    samples <<= 8
+    samples |= _decoded(picture, mode, f"{mode};16L")  # of these bytes it takes the second, which is the low one
+    return samples
 
 
 def _decoded(picture: PIL.Image.Image, mode: str, raw: str) -> np.ndarray:
-    """What Pillow's decoder makes of a PNG if it is told that its samples are of another mode."""
+    """Pixels by Pillow's decoder, told that samples are of another mode."""
     from PIL import Image
 
     other: Any
@@ -290,9 +290,9 @@ def _filtered(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
         choices = np.stack([raw, raw - left, raw - above, raw - _mean(left, above), raw - _paeth(left, above, corner)])
         sizes = np.abs(choices.view(np.int8).astype(np.int16)).sum(axis=2, dtype=np.int64)
         best = sizes.argmin(axis=0)
-        found = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
-        found[:, 0], found[:, 1:] = best, np.take_along_axis(choices, best[None, :, None], axis=0)[0]
-        yield found
+        filtered = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
+        filtered[:, 0], filtered[:, 1:] = best, np.take_along_axis(choices, best[None, :, None], axis=0)[0]
+        yield filtered
 
 
 def _mean(left: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -322,8 +322,8 @@ def _chunks_of(metadata: Metadata, header: Header) -> Iterable[Chunk]:
         if metadata.icc:
             yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)
         description = {"Description": metadata.description} if metadata.description else {}
-        for keyword, said in {**metadata.text, **description}.items():
-            yield text_chunk(keyword, said)
+        for keyword, text in {**metadata.text, **description}.items():
+            yield text_chunk(keyword, text)
     if metadata.dpi:
         yield b"pHYs", struct.pack(">IIB", *(round(each / INCH) for each in metadata.dpi), 1)
     if metadata.xmp:
@@ -332,12 +332,12 @@ def _chunks_of(metadata: Metadata, header: Header) -> Iterable[Chunk]:
         yield b"eXIf", metadata.exif
 
 
-def text_chunk(keyword: str, said: str, unicode: bool = False) -> Chunk:
+def text_chunk(keyword: str, text: str, unicode: bool = False) -> Chunk:
     """A text by keyword, which has 1 to 79 characters of Latin-1."""
     key = keyword.encode("latin-1", "replace")[:79] or b"Comment"
     try:
         if not unicode:
-            return b"tEXt", key + b"\0" + said.replace("\0", " ").encode("latin-1")
+            return b"tEXt", key + b"\0" + text.replace("\0", " ").encode("latin-1")
     except UnicodeEncodeError:
         pass
-    return b"iTXt", key + b"\0\0\0\0\0" + said.encode(errors="replace")
+    return b"iTXt", key + b"\0\0\0\0\0" + text.encode(errors="replace")

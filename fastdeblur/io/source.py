@@ -1,4 +1,4 @@
-"""An image file that is open: what its header says, and its pages when they are asked for."""
+"""An open image file (`Source`): its header, its pages, and parts of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from . import pixels
 from .axes import Axes
-from .metadata import Metadata
-from .missing import Missing
+from .metadata import Metadata, lead_of
+from .missing import Missing, blank, hidden, mask_of, put_back
 
 DEPTH = "planes one by one: depth stays blurred"
 STACK = " (is it a stack? --stack)"
@@ -73,7 +73,7 @@ class Source:
 
     @property
     def planes(self) -> int:
-        """How many channels there are of which each has pages of its own; 1 if it is not known that there are."""
+        """Number of channels that have pages of their own; 1 if none are known."""
         sizes = dict(self.axes)
         there = self.pages is not None and math.prod(sizes.values()) == self.pages
         return sizes.get("C", 1) if there and len(self.shape) == 2 else 1
@@ -84,6 +84,43 @@ class Source:
             return None
         at = np.unravel_index(number, [size for _, size in self.axes])
         return int(at[[letter for letter, _ in self.axes].index("C")])
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether parts of an image, or of a page, can be read without the rest."""
+        return (self.array if self.pages is None else self.parts) is not None
+
+    def parts_of(self, number: int) -> Any:
+        """An array-like of a page, of which parts are read; None if it is read whole."""
+        return self.array if self.parts is None or self.pages is None else self.parts(number)
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """The shape of the image or stack, with all of the axes that count pages."""
+        return (*lead_of(self.metadata, self.pages), *self.shape)
+
+    def missing_mask(self, stored: np.ndarray, part: tuple[slice, slice], number: int = 0) -> np.ndarray | None:
+        """Where pixels of a part of a page are missing, of the shape of all channels but alpha; None if none is."""
+        return mask_of(self.missing, stored, self.alpha, part, number)
+
+    def real(self, stored: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """The real numbers of pixels, as they are deblurred: without alpha, NaN where the mask says."""
+        return hidden(pixels.to_real(stored, self.alpha, self.curve), mask)
+
+    def encode(
+        self,
+        restored: np.ndarray,
+        stored: np.ndarray,
+        mask: np.ndarray | None,
+        clipped: pixels.Clipped,
+        dtype: np.dtype[Any],
+    ) -> np.ndarray:
+        """Restored real numbers as a file stores them: the inverse of `real`, with the alpha and missing pixels of
+        `stored`.
+        """
+        encoded = pixels.from_real(blank(restored, mask), stored, clipped, dtype, self.curve)
+        put_back(encoded, stored, mask, self.missing)
+        return encoded
 
     def check_size(self, most: int) -> None:
         """Refuse, before anything is allocated, an image that takes more than `most` bytes to read."""

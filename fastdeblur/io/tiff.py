@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF, of one page or several, by tifffile, and by Pillow where that knows more compressions."""
+"""Reading TIFF and BigTIFF: pages, stacks, strips and tiles, by tifffile or Pillow."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
         layout = layout_of(tiff, images, valid)
         planes = 1 if len(tiff.pages) > 1 else _planes(tiff)
         count = planes if planes > 1 else len(images)
-        said, notes = metadata_of(tiff, layout), _notes(first, count, images[0])
+        metadata, notes = metadata_of(tiff, layout), _notes(first, count, images[0])
         if axes is not None:
-            axes, said = _named(axes, first, shape, count, said)
+            axes, metadata = _named(axes, first, shape, count, metadata)
             notes = (*(DEPTH,) * axes.deep, *(each for each in notes if each != DEPTH))
             stack = bool(axes.pages)
         known = _known(first, shape, count) if axes is None else zip(axes.pages, axes.lead, strict=True)
@@ -63,13 +63,19 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
             shape, dtype, count if stack or count > 1 else None, lambda number: _page(path, tiff, images[number].place),
             first.nbytes if planes > 1 else takes,
             alpha=len(shape) == 3 and shape[2] > 1 and tuple(first.extrasamples)[-1:] in ((1,), (2,)),
-            metadata=said, missing=_missing(first, layout, valid), notes=notes, axes=tuple(known),
+            metadata=metadata, missing=_missing(first, layout, valid), notes=notes, axes=tuple(known),
         )  # fmt: skip
+        as_shown = first.photometric in (1, 2) and _orientation(first) == 1
         if planes > 1:
-            source = replace(source, page=lambda number: _plane(tiff, number), parts=_planes_in_parts(path, tiff))
-        elif first.photometric in (1, 2) and _orientation(first) == 1:
+            plain = as_shown and dtype.kind != "b"
+            source = replace(
+                source,
+                page=lambda number: _shown(first, _plane(path, tiff, number).astype(dtype)),
+                parts=(lambda number: _plane(path, tiff, number)) if plain else None,
+            )
+        elif as_shown:
             array = _in_parts(path, tiff, first, turn)
-            part = array.takes if isinstance(array, (Chunks, Planes)) else 0
+            part = array.takes if isinstance(array, Chunks) else 0
             if source.pages is None:
                 source = replace(source, array=array, part=part)
             elif all(
@@ -81,7 +87,7 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
 
 
 class _Masks:
-    """Where images have pixels, by the masks that belong to them."""
+    """Transparency masks: where images have pixels."""
 
     def __init__(self, tiff: tifffile.TiffFile, images: tuple[Image, ...], turn: threading.Lock):
         self._images = images
@@ -95,39 +101,39 @@ class _Masks:
                 if _decompressor(page.compression) is None:
                     raise ValueError("its transparency mask is compressed in a way that needs the package imagecodecs")
                 _check_segments(tiff, page)
-                self._chunks[image.mask] = Chunks(tiff, page, turn=turn)
+                self._chunks[image.mask] = Chunks(tiff, page, turn)
 
     def __call__(self, part: tuple[slice, slice], number: int) -> np.ndarray:
         place = self._images[number].mask
         if place is None:
             return np.ones([each.stop - each.start for each in part], bool)
-        found = self._chunks[place][part]
-        return np.asarray(found.reshape(*found.shape[:2], -1).all(axis=-1))
+        mask = self._chunks[place][part]
+        return np.asarray(mask.reshape(*mask.shape[:2], -1).all(axis=-1))
 
 
 def _missing(page: Any, layout: Layout, valid: _Masks | None) -> Missing | None:
-    """What GDAL's tag calls no data, and what masks leave out."""
-    text, found = page.tags.valueof(GDAL_NODATA), None
+    """Missing pixels by GDAL's no-data tag and by masks."""
+    text, missing = page.tags.valueof(GDAL_NODATA), None
     if isinstance(text, str):
         try:
             value = float(text.strip(" \0"))
         except ValueError:
             raise ValueError(f"it is damaged: its no-data value is {text[:40]!r}, which is no number") from None
-        if layout.turned_white and layout.dtype.kind == "u":
+        if layout.white_inverted and layout.dtype.kind == "u":
             value = float(np.iinfo(layout.dtype).max) - value
-        found = Missing(values=(value,))
+        missing = Missing(values=(value,))
     if valid is not None:
         mask = Missing(lambda _, part, number: ~valid(part, number), (), ("mask",))
-        found = mask if found is None else found | mask
-    return found
+        missing = mask if missing is None else missing | mask
+    return missing
 
 
-def _named(axes: Axes, page: Any, shape: tuple[int, ...], count: int, said: Metadata) -> tuple[Axes, Metadata]:
+def _named(axes: Axes, page: Any, shape: tuple[int, ...], count: int, metadata: Metadata) -> tuple[Axes, Metadata]:
     """Axes with the sizes that the file tells, and metadata that say them."""
     axes.check_page(shape)
     text = _telling(page)
     axes = axes.of_pages(count, tuple(size for _, size in tiff_axes.known_of(text, shape, count)))
-    return axes, replace(said, axes=axes, changed=(*said.changed, *tiff_axes.changed(text, shape, axes)))
+    return axes, replace(metadata, axes=axes, changed=(*metadata.changed, *tiff_axes.changed(text, shape, axes)))
 
 
 def _telling(page: Any) -> str:
@@ -142,11 +148,11 @@ def _known(page: Any, shape: tuple[int, ...], count: int) -> list[tuple[str, int
 
 
 def _notes(page: Any, count: int, image: Image) -> tuple[str, ...]:
-    """What there is to say of the axes of a stack, and of pages that are none of it."""
+    """Remarks on the axes of a stack, and on pages that are not part of it."""
     planes = axes_of(str(page.tags.valueof(270, default=""))).get("Z", 1)
-    found = (DEPTH,) if planes > 1 and count % planes == 0 else ()
+    notes = (DEPTH,) if planes > 1 and count % planes == 0 else ()
     copies = f"{image.unmarked} smaller page{'s' * (image.unmarked > 1)} taken for overviews"
-    return (*found, copies) if image.unmarked else found
+    return (*notes, copies) if image.unmarked else notes
 
 
 def _check_chain(path: Path) -> None:
@@ -167,14 +173,14 @@ def _check_chain(path: Path) -> None:
                 raise ValueError("it is truncated, or damaged: not all of its pages are there")
             return int(struct.unpack(order + kind, content)[0])
 
-        place, seen = number(word, 4 if form == 42 else 8), set()
+        place, visited = number(word, 4 if form == 42 else 8), set()
         while place:
-            if place in seen:
+            if place in visited:
                 raise ValueError("it is damaged: its pages follow one another in a circle")
-            seen.add(place)
+            visited.add(place)
             tags = number(count, place)
             place = number(word, file.tell() + entry * tags)
-        if not seen:
+        if not visited:
             raise ValueError("it is damaged: it has no page")
 
 
@@ -197,7 +203,7 @@ def _orientation(page: Any) -> int:
 
 
 def _check_images(tiff: tifffile.TiffFile, images: tuple[Image, ...]) -> int:
-    """What reading an image takes; refuses images that are not alike, or not all there."""
+    """Bytes that reading an image takes; refuses images that are not alike, or truncated."""
     first: Any = tiff.pages[images[0].place]
     takes = 0
     for count, image in enumerate(images):
@@ -214,7 +220,7 @@ def _check_images(tiff: tifffile.TiffFile, images: tuple[Image, ...]) -> int:
 
 
 def _planes(tiff: tifffile.TiffFile) -> int:
-    """How many images follow one another behind a single page: ImageJ keeps large stacks so."""
+    """Number of images behind a single page: ImageJ writes large stacks so."""
     page, series = tiff.pages.first, tiff.series[0]
     planes = int(series.size) // max(1, math.prod(page.shape))
     if planes > 1 and (
@@ -229,10 +235,10 @@ def _planes(tiff: tifffile.TiffFile) -> int:
 
 def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
     """Refuse strips and tiles that are not all there or lie beyond the file."""
-    wanted = math.prod(page.chunked)
+    expected = math.prod(page.chunked)
     offsets, counts = page.dataoffsets, page.databytecounts
-    if len(offsets) != wanted or len(counts) != wanted:
-        raise ValueError(f"it is damaged: it has {min(len(offsets), len(counts))} strips or tiles, not {wanted}")
+    if len(offsets) != expected or len(counts) != expected:
+        raise ValueError(f"it is damaged: it has {min(len(offsets), len(counts))} strips or tiles, not {expected}")
     size = tiff.filehandle.size
     if any(offset < 0 or count < 0 or offset + count > size for offset, count in zip(offsets, counts, strict=True)):
         raise ValueError("it is truncated, or damaged: its pixels lie beyond the end of the file")
@@ -241,13 +247,13 @@ def _check_segments(tiff: tifffile.TiffFile, page: Any) -> None:
 
 
 def _decompressor(compression: int) -> Callable[[bytes, int], bytes] | None:
-    """What undoes a compression with a limit; None if nothing does."""
+    """Decoder of a compression, with a limit; None if there is none."""
     if compression == 1:
         return lambda data, most: data[:most]
     if compression in STREAMED:
         return STREAMS[STREAMED[compression]]
-    found = of_imagecodecs(BY_IMAGECODECS[compression]) if compression in BY_IMAGECODECS else None
-    return _packbits if found is None and compression == PACKBITS else found
+    decoder = of_imagecodecs(BY_IMAGECODECS[compression]) if compression in BY_IMAGECODECS else None
+    return _packbits if decoder is None and compression == PACKBITS else decoder
 
 
 def _packbits(data: bytes, most: int) -> bytes:
@@ -278,9 +284,7 @@ def _takes(page: Any) -> int:
     return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
 
 
-def _in_parts(
-    path: Path, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock
-) -> np.ndarray | Chunks | Planes | None:
+def _in_parts(path: Path, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock) -> np.ndarray | Chunks | None:
     """The pixels of a page, if parts of them can be read without the rest."""
     if page.axes not in ("YX", "YXS", "SYX"):
         return None
@@ -288,27 +292,26 @@ def _in_parts(
         dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
         return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
     if page.predictor in (1, 2, 3) and _decompressor(page.compression) is not None:
-        return Planes(tiff, page, turn) if page.axes == "SYX" else Chunks(tiff, page, turn=turn)
+        return Chunks(tiff, page, turn)
     return None
 
 
 class Chunks:
-    """The pixels of a page, or of one of its `planes`, in strips or tiles that are decoded when they are asked for.
+    """The pixels of a page in strips or tiles, of which only those that a part touches are decoded; channels are last.
 
-    `takes` are the bytes that this takes at most, beside the pixels that are asked for.
+    `takes` are the bytes that this takes at most, beside the part.
     """
 
-    def __init__(self, tiff: tifffile.TiffFile, page: Any, plane: int = 0, turn: threading.Lock | None = None):
+    def __init__(self, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock | None = None):
         self._tiff, self._page, self._decompress = tiff, page, _decompressor(page.compression)
         self._turn = threading.Lock() if turn is None else turn
-        separate = page.axes == "SYX"
-        self.shape, self.dtype = tuple(map(int, page.shape[separate:])), np.dtype(page.dtype)
-        step_down, step_across = (int(side) for side in (page.chunks[-2:] if separate else page.chunks[:2]))
+        self._planar, shape, sides = page.axes == "SYX", tuple(map(int, page.shape)), tuple(map(int, page.chunks))
+        self.shape = (*shape[1:], shape[0]) if self._planar else shape
+        self.dtype, step = np.dtype(page.dtype), sides[-2:] if self._planar else sides[:2]
         #: Rows and columns of a strip or tile, and all channels.
-        self.chunks = (step_down, step_across, *self.shape[2:])
-        self._across = -(-self.shape[1] // step_across)
-        self._first = plane * self._across * -(-self.shape[0] // step_down)
-        self._most = math.prod(self.chunks) * self.dtype.itemsize + 2**16
+        self.chunks = (*step, *self.shape[2:])
+        self._count = tuple(-(-size // side) for size, side in zip(self.shape, step, strict=False))
+        self._most = math.prod(step if self._planar else self.chunks) * self.dtype.itemsize + 2**16
         self.takes = 2 * self._most
         # tifffile makes pixels of bytes as if they had never been compressed: it knows no limit when it decompresses.
         plain = copy.copy(page.keyframe)
@@ -319,22 +322,24 @@ class Chunks:
 
     def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
         rows, cols = (range(*each.indices(size)) for each, size in zip(part[:2], self.shape[:2], strict=True))
-        found = np.zeros((len(rows), len(cols), *self.shape[2:]), self.dtype)
-        if not found.size:
-            return found
-        step_down, step_across = self.chunks[:2]
-        for i in range(rows.start // step_down, (rows.stop - 1) // step_down + 1):
-            for j in range(cols.start // step_across, (cols.stop - 1) // step_across + 1):
-                segment = self._segment(self._first + i * self._across + j)
-                if segment is None:  # a file may leave out what is 0 everywhere
-                    continue
-                top, left = i * step_down, j * step_across
-                begin = max(rows.start, top), max(cols.start, left)
-                end = min(rows.stop, top + segment.shape[0]), min(cols.stop, left + segment.shape[1])
-                found[begin[0] - rows.start : end[0] - rows.start, begin[1] - cols.start : end[1] - cols.start] = (
-                    segment[begin[0] - top : end[0] - top, begin[1] - left : end[1] - left]
-                )
-        return found[(slice(None), slice(None), *part[2:])]
+        pixels = np.zeros((len(rows), len(cols), *self.shape[2:]), self.dtype)
+        if not pixels.size:
+            return pixels
+        (down, across), first = self.chunks[:2], 0
+        for plane in np.moveaxis(pixels, -1, 0) if self._planar else [pixels]:
+            for i in range(rows.start // down, (rows.stop - 1) // down + 1):
+                for j in range(cols.start // across, (cols.stop - 1) // across + 1):
+                    segment = self._segment(first + i * self._count[1] + j)
+                    if segment is None:  # a file may leave out what is 0 everywhere
+                        continue
+                    top, left = i * down, j * across
+                    begin = max(rows.start, top), max(cols.start, left)
+                    end = min(rows.stop, top + segment.shape[0]), min(cols.stop, left + segment.shape[1])
+                    plane[begin[0] - rows.start : end[0] - rows.start, begin[1] - cols.start : end[1] - cols.start] = (
+                        segment[begin[0] - top : end[0] - top, begin[1] - left : end[1] - left]
+                    )
+            first += self._count[0] * self._count[1]
+        return pixels[(slice(None), slice(None), *part[2:])]
 
     def _segment(self, number: int) -> np.ndarray | None:
         """A strip or tile."""
@@ -347,50 +352,21 @@ class Chunks:
             data = self._tiff.filehandle.read(min(size, 2 * self._most))
         assert self._decompress is not None
         segment: np.ndarray = self._decode(self._decompress(data, self._most), number)[0][0]
-        return segment.reshape(*segment.shape[:2], *self.shape[2:])
+        return segment.reshape(*segment.shape[:2], *(() if self._planar else self.shape[2:]))
 
 
-class Planes:
-    """The pixels of a page whose channels lie one after another, as `Chunks`."""
-
-    def __init__(self, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock):
-        planes = [Chunks(tiff, page, plane, turn) for plane in range(int(page.shape[0]))]
-        self._planes, self.dtype = planes, planes[0].dtype
-        self.shape = (*planes[0].shape, len(planes))
-        self.chunks = (*planes[0].chunks, len(planes))
-        self.takes = planes[0].takes
-
-    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
-        sizes = [len(range(*each.indices(size))) for each, size in zip(part[:2], self.shape[:2], strict=True)]
-        found = np.empty((*sizes, len(self._planes)), self.dtype)
-        for at, plane in enumerate(self._planes):
-            found[..., at] = plane[part[:2]]
-        return found[(slice(None), slice(None), *part[2:])]
-
-
-def _planes_in_parts(path: Path, tiff: tifffile.TiffFile) -> Callable[[int], Any] | None:
-    """What gives any part of images behind a single page, if they are as they are shown."""
-    page = tiff.pages.first
-    if page.photometric not in (1, 2) or _orientation(page) != 1 or np.dtype(page.dtype).kind == "b":
-        return None
-    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    first, size = page.dataoffsets[0], page.nbytes
-    return lambda number: np.memmap(path, dtype, "r", first + number * size, tuple(page.shape))
-
-
-def _plane(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+def _plane(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+    """One of the images behind a single page, mapped, as it is in the file."""
     page = tiff.pages.first
     dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    tiff.filehandle.seek(page.dataoffsets[0] + number * page.nbytes)
-    content = np.frombuffer(tiff.filehandle.read(page.nbytes), dtype).reshape(page.shape)
-    return _shown(page, content.astype(dtype.newbyteorder("=")))
+    return np.memmap(path, dtype, "r", page.dataoffsets[0] + number * page.nbytes, tuple(page.shape))
 
 
 def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
     page: Any = tiff.pages[number]
     if page.photometric in PLAIN and _decompressor(page.compression) is not None:
         try:
-            return _shown(page, _pixels(tiff, page))
+            return _shown(page, Chunks(tiff, page)[:, :])
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
@@ -399,27 +375,15 @@ def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
         array = source.page(0)
     shape = _kind(page)[0]
     if page.photometric in PLAIN and (array.dtype.newbyteorder("="), array.shape) != (page.dtype, shape):
-        found = array.dtype.name
+        readable = array.dtype.name
         if array.shape != shape:
-            found += f" with {pixels.channels(array.shape)} of {pixels.channels(shape)} channels"
-        raise ValueError(f"{found} is all that can be read of it without the package imagecodecs")
+            readable += f" with {pixels.channels(array.shape)} of {pixels.channels(shape)} channels"
+        raise ValueError(f"{readable} is all that can be read of it without the package imagecodecs")
     return array
 
 
-def _pixels(tiff: tifffile.TiffFile, page: Any) -> np.ndarray:
-    whole = (slice(None), slice(None))
-    if page.axes != "SYX":
-        return Chunks(tiff, page)[whole]
-    planes = np.empty(page.shape, page.dtype)
-    for plane in range(len(planes)):
-        planes[plane] = Chunks(tiff, page, plane)[whole]
-    return planes
-
-
 def _shown(page: Any, array: np.ndarray) -> np.ndarray:
-    """The pixels of a page as they are meant: bright is large, channels are last, up is up."""
+    """The pixels of a page as they are shown: bright is large, up is up."""
     if page.photometric == 0 and array.dtype.kind in "bu":
         array = ~array
-    if page.axes == "SYX":
-        array = np.moveaxis(array, 0, -1)
-    return pixels.turned(array, _orientation(page))
+    return pixels.oriented(array, _orientation(page))

@@ -1,4 +1,4 @@
-"""Axes of the pages of a TIFF: what OME-XML, ImageJ or tifffile say of them, and how that is said anew."""
+"""Axes of TIFF stacks in OME-XML and in ImageJ's and tifffile's descriptions: reading and rewriting."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def is_ome(description: str) -> bool:
 def known_of(description: str, page: tuple[int, ...], count: int) -> list[tuple[str, int]]:
     """Letters and sizes of the axes that count pages, as a file's description says; empty if it does not."""
     sizes = axes_of(description)
-    found: list[tuple[str, int]] = []
+    axes: list[tuple[str, int]] = []
     if sizes and is_ome(description):
         order = re.search(r"\bDimensionOrder\s*=\s*[\"']XY([TCZ]{3})[\"']", description)
         if len(page) == 3 and sizes.get("C", 1) % page[2] == 0:
             sizes["C"] //= page[2]  # which channels of a page count as
-        found = [(letter, sizes.get(letter, 1)) for letter in (order[1][::-1] if order else "TCZ")]
+        axes = [(letter, sizes.get(letter, 1)) for letter in (order[1][::-1] if order else "TCZ")]
     elif sizes:
-        found = [(letter, sizes.get(letter, 1)) for letter in IMAGEJ]
+        axes = [(letter, sizes.get(letter, 1)) for letter in IMAGEJ]
     else:
         shape, letters = _shaped(description)
         start = len(shape) - len(page)
-        found = list(zip(letters[:start] or "?" * start, shape[:start], strict=False))
-    return found if math.prod(size for _, size in found) == count else []
+        axes = list(zip(letters[:start] or "?" * start, shape[:start], strict=False))
+    return axes if math.prod(size for _, size in axes) == count else []
 
 
 def _shaped(description: str) -> tuple[list[int], str]:
     """The shape, and letters, that tifffile writes."""
     with contextlib.suppress(ValueError, RecursionError):
-        said = json.loads(description) if description.startswith("{") else {}
-        shape, letters = said.get("shape"), said.get("axes")
+        content = json.loads(description) if description.startswith("{") else {}
+        shape, letters = content.get("shape"), content.get("axes")
         if isinstance(shape, list) and all(type(size) is int and 0 < size < 2**40 for size in shape):
             return shape, letters if isinstance(letters, str) and len(letters) == len(shape) else ""
     return [], ""
@@ -66,7 +66,7 @@ def _agrees(description: str, page: tuple[int, ...], axes: Axes) -> bool:
 
 
 def changed(description: str, page: tuple[int, ...], axes: Axes) -> tuple[str, ...]:
-    """What of a description is not written again since axes have other names, in words."""
+    """Parts of a description that are not written again since axes have other names, in words."""
     if not axes.pages or _agrees(description, page, axes):
         return ()
     if is_ome(description):
@@ -94,29 +94,29 @@ def described(
     channels = (axes.channels or "S") if len(page) == 3 else ""
     letters = axes.pages + (f"{channels}YX" if planar else f"YX{channels}")
     own = json.loads(description) if _shaped(description)[0] else {}
-    said = json.dumps({**own, "shape": shape, "axes": letters})
+    shaped = json.dumps({**own, "shape": shape, "axes": letters})
     text = "" if own or description.startswith("ImageJ=") else description
-    return (text, said) if text else (said,)
+    return (text, shaped) if text else (shaped,)
 
 
 def _imagej(description: str, axes: Axes) -> str:
     first, *lines = description.rstrip("\n").split("\n")
     own = ("images", "hyperstack", *IMAGEJ_NAMES.values())
-    kept = [line for line in lines if line.split("=")[0] not in own]
+    others = [line for line in lines if line.split("=")[0] not in own]
     sizes = [f"{IMAGEJ_NAMES[letter]}={size}" for letter, size in zip(axes.pages, axes.lead, strict=True)]
-    return "\n".join([first, f"images={math.prod(axes.lead)}", *sizes, "hyperstack=true", *kept, ""])
+    return "\n".join([first, f"images={math.prod(axes.lead)}", *sizes, "hyperstack=true", *others, ""])
 
 
 def _ome(description: str, axes: Axes, page: tuple[int, ...], dtype: np.dtype[Any], planar: bool) -> str:
     import tifffile
 
     pixels = re.search(PIXELS, description)
-    kept: dict[str, Any] = dict(re.findall(OME_KEPT, pixels[0] if pixels else ""))
+    attributes: dict[str, Any] = dict(re.findall(OME_KEPT, pixels[0] if pixels else ""))
     shape = (*axes.lead, *(page[2:] if planar else ()), *page[:2], *(() if planar else page[2:]))
     samples = "S" if len(page) == 3 else ""
     letters = axes.pages + (f"{samples}YX" if planar else f"YX{samples}")
     channels = page[2] if samples else 1
     stored = (math.prod(axes.lead), channels if planar else 1, 1, page[0], page[1], 1 if planar else channels)
     xml = tifffile.OmeXml()
-    xml.addimage(dtype.newbyteorder("="), shape, stored, axes=letters, **kept)
+    xml.addimage(dtype.newbyteorder("="), shape, stored, axes=letters, **attributes)
     return xml.tostring(declaration=True)

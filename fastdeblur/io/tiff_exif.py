@@ -1,10 +1,10 @@
-"""EXIF within TIFFs: directories of tags beside that of the image, and as the bytes that other formats have."""
+"""TIFF directories (IFDs) of tags, and EXIF in them: within TIFFs, and as the bytes that other formats have."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 # Places of the directories that EXIF has: of the photograph, and of the position.
 EXIF, GPS = 34665, 34853
@@ -15,47 +15,49 @@ ABOUT = (271, 272, 306, 315, 33432)
 INNER = 40965
 # tifffile does not write tags that point to directories; with these codes, which nothing has, it does.
 UNNAMED = {EXIF: 34666, GPS: 34854}
-MOST_ENTRIES, MOST_BYTES = 1000, 2**24
+MOST_ENTRIES, MOST_BYTES = 2**16, 2**24
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 # A tag: code, type, count, and its value as it is in the file.
 Entry = tuple[int, int, int, bytes]
+At = Callable[[int, int], bytes]
 
 
-def read(at: Callable[[int, int], bytes], place: int, order: str, big: bool) -> list[Entry]:
-    """The tags of the directory at a place; those that are not all there are left out.
+def entries(at: At, place: int, order: str, big: bool) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """The tags of the directory at a place: where each is, code, type, count, where its value is, and its bytes.
 
-    `at` gives so many bytes from a place on, or fewer at the end.
+    `at` gives so many bytes from a place on, or fewer at the end; tags that are not all there are left out.
     """
     word, number, size = ("Q", "Q", 20) if big else ("I", "H", 12)
     head = at(place, struct.calcsize(number))
     if len(head) < struct.calcsize(number):
-        return []
-    count = min(struct.unpack(order + number, head)[0], MOST_ENTRIES)
-    table, found, room = at(place + len(head), count * size), [], MOST_BYTES
+        return
+    first, field = place + len(head), struct.calcsize(word)
+    table = at(first, min(struct.unpack(order + number, head)[0], MOST_ENTRIES) * size)
     for start in range(0, len(table) - size + 1, size):
-        code, kind, values = struct.unpack_from(order + "HH" + word, table, start)
-        length = values * SIZES.get(kind, 0)
-        field = table[start + 4 + struct.calcsize(word) : start + size]
-        room -= length
-        if not length or room < 0:
-            continue
-        value = field[:length] if length <= len(field) else at(struct.unpack(order + word, field)[0], length)
-        if len(value) == length:
-            found.append((code, kind, values, value))
-    return found
+        code, kind, count, value = struct.unpack_from(order + "HH" + 2 * word, table, start)
+        length = count * SIZES.get(kind, 1)
+        yield first + start, code, kind, count, value if length > field else first + start + 4 + field, length
 
 
-def nested(
-    at: Callable[[int, int], bytes], directories: dict[int, list[Entry]], order: str, big: bool
-) -> dict[int, list[Entry]]:
+def read(at: At, place: int, order: str, big: bool) -> list[Entry]:
+    """The tags of the directory at a place, with their values."""
+    tags, room = [], MOST_BYTES
+    for _, code, kind, count, value_at, length in entries(at, place, order, big):
+        room -= length * (kind in SIZES)
+        if length and kind in SIZES and room >= 0 and len(value := at(value_at, length)) == length:
+            tags.append((code, kind, count, value))
+    return tags
+
+
+def nested(at: At, directories: dict[int, list[Entry]], order: str, big: bool) -> dict[int, list[Entry]]:
     """Directories without what in them points elsewhere, and the one that EXIF's points to, as that of `INNER`."""
     inner = [each for each in directories.get(EXIF, []) if each[0] == INNER]
-    found = {code: [each for each in entries if each[0] != INNER] for code, entries in directories.items()}
+    directories_ = {code: [each for each in entries if each[0] != INNER] for code, entries in directories.items()}
     if inner and inner[0][1] in (4, 13) and len(inner[0][3]) == 4:
         entries = read(at, struct.unpack(order + "I", inner[0][3])[0], order, big)
-        found[INNER] = [each for each in entries if each[0] not in (INNER, *DIRECTORIES)]
-    return found
+        directories_[INNER] = [each for each in entries if each[0] not in (INNER, *DIRECTORIES)]
+    return directories_
 
 
 def placed(directories: dict[int, list[Entry]], place: int, order: str, big: bool) -> tuple[bytes, dict[int, int]]:
@@ -89,17 +91,22 @@ def packed(entries: list[Entry], place: int, order: str, big: bool) -> bytes:
 
 def point_to(file: IO[bytes], place: int, order: str, big: bool) -> None:
     """Give tags of the directory at a place that are `UNNAMED` their names."""
-    number, size = ("Q", 20) if big else ("H", 12)
-    file.seek(place)
-    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
-    first = file.tell()
-    for entry in range(count):
-        file.seek(first + entry * size)
-        (code,) = struct.unpack(order + "H", file.read(2))
-        for name, unnamed in UNNAMED.items():
-            if code == unnamed:
-                file.seek(first + entry * size)
-                file.write(struct.pack(order + "H", name))
+    names = {unnamed: name for name, unnamed in UNNAMED.items()}
+    for where, code, *_ in entries(reader_of(file), place, order, big):
+        if code in names:
+            file.seek(where)
+            file.write(struct.pack(order + "H", names[code]))
+
+
+def reader_of(file: Any) -> At:
+    """A function that reads so many bytes of a file from a place on, or fewer at the end."""
+
+    def at(place: int, count: int) -> bytes:
+        file.seek(place)
+        content: bytes = file.read(count)
+        return content
+
+    return at
 
 
 def joined(about: list[Entry], directories: dict[int, list[Entry]], order: str) -> bytes | None:

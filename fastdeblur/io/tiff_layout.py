@@ -1,10 +1,9 @@
-"""What a TIFF says beside its pixels: which pages are images, how they lie in the file, and their tags."""
+"""Layout and tags of a TIFF: images, overviews and masks among its pages, compression, metadata."""
 
 from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -72,7 +71,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the pages of a TIFF lie in the file, and what it says beside their pixels.
+    """Layout of a TIFF's pages in the file, and their tags.
 
     Attributes
     ----------
@@ -121,28 +120,28 @@ class Layout:
     directories: dict[int, list[tiff_exif.Entry]] = field(default_factory=dict)
 
     @property
-    def turned_white(self) -> bool:
+    def white_inverted(self) -> bool:
         """Whether the reader has turned white, 0, into the largest value."""
         return self.photometric == 0 and self.dtype.kind in "bu"
 
 
 def images_of(pages: Any) -> tuple[Image, ...]:
     """The pages at full resolution of a chain; masks and overviews belong to the one before them."""
-    found: list[Image] = []
+    images: list[Image] = []
     for place, page in enumerate(pages):
         kind, shape = _kind_of(page), (int(page.imagelength), int(page.imagewidth))
-        if not found or not kind & (REDUCED | MASK):
-            if found and found[0].place == 0 and _kind_of(pages[0]) & REDUCED and len(found) == 1:
-                found = []  # a thumbnail was first
-            found.append(Image(place))
+        if not images or not kind & (REDUCED | MASK):
+            if images and images[0].place == 0 and _kind_of(pages[0]) & REDUCED and len(images) == 1:
+                images = []  # a thumbnail was first
+            images.append(Image(place))
         elif kind & MASK and not kind & REDUCED:
-            first = pages[found[-1].place]
-            if found[-1].mask is not None or shape != (int(first.imagelength), int(first.imagewidth)):
+            first = pages[images[-1].place]
+            if images[-1].mask is not None or shape != (int(first.imagelength), int(first.imagewidth)):
                 raise ValueError("it has a transparency mask that belongs to none of its images")
-            found[-1] = Image(found[-1].place, place, found[-1].overviews)
+            images[-1] = Image(images[-1].place, place, images[-1].overviews)
         elif not kind & MASK:
-            found[-1] = Image(found[-1].place, found[-1].mask, (*found[-1].overviews, shape))
-    return _largest(pages, found)
+            images[-1] = Image(images[-1].place, images[-1].mask, (*images[-1].overviews, shape))
+    return _largest(pages, images)
 
 
 def _largest(pages: Any, images: list[Image]) -> tuple[Image, ...]:
@@ -184,8 +183,8 @@ def _is_copy(page: Any, small: Any, after: bool) -> bool:
     sides = ((int(page.imagelength), int(small.imagelength)), (int(page.imagewidth), int(small.imagewidth)))
     factors = {round(size / part) for size, part in sides}
     factor = max(factors)
-    whole = all(part in (size // factor, -(-size // factor)) for size, part in sides)
-    return after and page.is_tiled == small.is_tiled and kinds[0] == kinds[1] and len(factors) == 1 and whole
+    exact = all(part in (size // factor, -(-size // factor)) for size, part in sides)
+    return after and page.is_tiled == small.is_tiled and kinds[0] == kinds[1] and len(factors) == 1 and exact
 
 
 def _listed(shapes: tuple[tuple[int, int], ...]) -> str:
@@ -236,7 +235,7 @@ def layout_of(tiff: Any, images: tuple[Image, ...], valid: Any) -> Layout:
 
 
 def _tags(tiff: Any, page: Any) -> Iterator[Tag]:
-    """What is written again as it is, byte for byte."""
+    """Tags that are written again byte for byte."""
     room = MOST_TAGS
     for tag in getattr(page, "aspage", lambda: page)().tags:
         code, dtype, count = int(tag.code), int(tag.dtype), int(tag.count)
@@ -250,31 +249,20 @@ def _tags(tiff: Any, page: Any) -> Iterator[Tag]:
 
 
 def _check_tags(tiff: Any, page: Any) -> None:
-    """Refuse tags that are not all there, before any work is done."""
-    sizes = list(_tags_in_file(tiff, page))
-    for first, size, code in sizes:
+    """Refuse tags that are not all there, which tifffile leaves out, before any work is done."""
+    room = MOST_TAGS
+    at = tiff_exif.reader_of(tiff.filehandle)
+    for _, code, _, _, first, size in tiff_exif.entries(at, page.offset, tiff.byteorder, tiff.is_bigtiff):
         if code not in STRUCTURAL and first + size > tiff.filehandle.size:
             raise ValueError(f"it is truncated, or damaged: its tag {code} lies beyond the end of the file")
-    if sum(size for _, size, _ in sizes) > MOST_TAGS:
+        room -= size
+    if room < 0:
         raise ValueError("it is damaged: its tags are larger than images are")
-
-
-def _tags_in_file(tiff: Any, page: Any) -> Iterator[tuple[int, int, int]]:
-    """Where a page's tags begin, their sizes and codes; tifffile leaves out those that lie beyond the end."""
-    big = tiff.is_bigtiff
-    form = tiff.byteorder + ("HHQQ" if big else "HHII")
-    tiff.filehandle.seek(page.offset)
-    number = struct.unpack(tiff.byteorder + ("Q" if big else "H"), tiff.filehandle.read(8 if big else 2))[0]
-    table, entry = tiff.filehandle.tell(), struct.calcsize(form)
-    content = tiff.filehandle.read(entry * min(number, (tiff.filehandle.size - table) // entry))
-    for place, (code, dtype, count, value) in enumerate(struct.iter_unpack(form, content)):
-        size = count * _size(dtype)
-        yield value if size > (8 if big else 4) else table + entry * place, size, code
 
 
 def _size(dtype: int) -> int:
     """Bytes of one value of a type of TIFF's."""
-    return {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8}.get(dtype, 1)
+    return tiff_exif.SIZES.get(dtype, 1)
 
 
 def _raw(tiff: Any, tag: Any, size: int) -> bytes:
@@ -287,24 +275,21 @@ def _raw(tiff: Any, tag: Any, size: int) -> bytes:
 
 def _directories(tiff: Any, page: Any) -> dict[int, list[tiff_exif.Entry]]:
     """EXIF's directories beside that of an image."""
+    read, order, big = tiff_exif.reader_of(tiff.filehandle), tiff.byteorder, bool(tiff.is_bigtiff)
 
     def at(place: int, count: int) -> bytes:
-        tiff.filehandle.seek(min(place, tiff.filehandle.size))
-        content: bytes = tiff.filehandle.read(count)
-        return content
+        return read(min(place, tiff.filehandle.size), count)
 
-    found = {}
-    for tag in page.tags:
-        if tag.code in tiff_exif.DIRECTORIES and int(tag.dtype) in (4, 13, 16, 18) and int(tag.count) == 1:
-            # tifffile's place of the value is that of the directory.
-            value = at(int(tag.offset) + (12 if tiff.is_bigtiff else 8), 4 if int(tag.dtype) in (4, 13) else 8)
-            place = int.from_bytes(value, "little" if tiff.byteorder == "<" else "big")
-            found[int(tag.code)] = tiff_exif.read(at, place, tiff.byteorder, bool(tiff.is_bigtiff))
-    return tiff_exif.nested(at, found, tiff.byteorder, bool(tiff.is_bigtiff))
+    directories = {}
+    for _, code, kind, count, value_at, size in tiff_exif.entries(at, int(page.offset), order, big):
+        if code in tiff_exif.DIRECTORIES and kind in (4, 13, 16, 18) and count == 1:
+            place = int.from_bytes(at(value_at, size), "little" if order == "<" else "big")
+            directories[code] = tiff_exif.read(at, place, order, big)
+    return tiff_exif.nested(at, directories, order, big)
 
 
 def _resolution(page: Any) -> dict[str, Any]:
-    """What tifffile is told of it."""
+    """Resolution of a page, as arguments of tifffile's writer."""
     tags = getattr(page, "aspage", lambda: page)().tags
     values, unit = [tags.valueof(code) for code in RESOLUTION[:2]], tags.valueof(RESOLUTION[2])
     if not all(isinstance(each, tuple) and len(each) == 2 and each[1] for each in values):
@@ -313,7 +298,7 @@ def _resolution(page: Any) -> dict[str, Any]:
 
 
 def metadata_of(tiff: Any, layout: Layout) -> Metadata:
-    """What a file says, by what other formats call it too, and its layout."""
+    """Metadata of a file, with its layout."""
     page = tiff.pages[layout.images[0].place]
     present = {int(tag.code): tag for tag in page.tags}
 
@@ -325,14 +310,14 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
     kind = "OME-XML" if "<OME" in text else "ImageJ's description" if text.startswith("ImageJ=") else None
     if text.startswith('{"shape"'):  # by tifffile, of its own
         text = ""
-    found = layout.resolution(0)
+    resolution = layout.resolution(0)
     dpi = None
-    if found and found["resolutionunit"] in (2, 3):
-        scale = 1 if found["resolutionunit"] == 2 else 2.54
-        across, down = (float(Fraction(*each)) * scale for each in found["resolution"])
+    if resolution and resolution["resolutionunit"] in (2, 3):
+        scale = 1 if resolution["resolutionunit"] == 2 else 2.54
+        across, down = (float(Fraction(*each)) * scale for each in resolution["resolution"])
         dpi = (across, down)
     words = [kind] if kind else []
-    words += ["the pixel size"] if found and dpi is None and found["resolution"] != ((1, 1), (1, 1)) else []
+    words += ["the pixel size"] if resolution and dpi is None and resolution["resolution"] != ((1, 1), (1, 1)) else []
     words += [word for code, word in OWN.items() if code in present and word]
     words += [f"tag {code}" for code in present if code > 50000 and code not in OWN and code not in STRUCTURAL]
     words += ["overviews"] if layout.images[0].overviews else []
@@ -351,7 +336,7 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
 
 
 def filled(metadata: Metadata | None) -> Metadata | None:
-    """What is said of an image whose missing pixels have got estimates: it has no mask."""
+    """Metadata of an image whose missing pixels have got estimates: without a mask."""
     if metadata is None or not isinstance(metadata.own, Layout):
         return metadata
     return replace(metadata, own=replace(metadata.own, valid=None))
@@ -363,7 +348,7 @@ def _is_cloud_optimised(tiff: Any) -> bool:
 
 
 def axes_of(description: str) -> dict[str, int]:
-    """How many planes there are along T, C and Z, as OME-XML or ImageJ say; empty if they say nothing."""
+    """Numbers of planes along T, C and Z, as OME-XML or ImageJ say; empty if they do not."""
     pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]{0,4000}>", description)
     if pixels is not None:
         sizes = re.findall(r"\bSize([TCZ])\s*=\s*[\"'](\d{1,9})[\"']", pixels[0])

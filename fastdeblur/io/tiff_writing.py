@@ -1,4 +1,4 @@
-"""TIFFs as the ones that were read: the same layout and tags around other pixels."""
+"""Writing TIFFs with the layout and tags of the one that was read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import IO, Any
 import numpy as np
 
 from . import missing, pixels, tiff_axes, tiff_exif
-from .metadata import Metadata
+from .chunks import give_back
+from .metadata import Metadata, Pages
 from .tiff_layout import DESCRIPTION, GDAL_NODATA, ICC, MASK, REDUCED, XMP, Layout
 
 # What offsets of 32 bits can address, less what tifffile keeps for its tables.
@@ -39,7 +40,7 @@ OME_TYPES = {"float32": "float", "float64": "double"}
 
 
 def meaning(channels: int, alpha: bool = False) -> dict[str, Any]:
-    """What tifffile is told of the channels of what it writes."""
+    """Arguments of tifffile's writer for channels: photometric, planar configuration, ExtraSamples."""
     colours = channels - alpha
     extra = ["unspecified"] * (0 if colours == 3 else colours - 1) + ["unassalpha"] * alpha
     return {
@@ -52,7 +53,7 @@ def meaning(channels: int, alpha: bool = False) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Form:
-    """How one image is written.
+    """Layout of one image as it is written.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Form:
 
 
 def form_of(layout: Layout | None, shape: tuple[int, ...], dtype: np.dtype[Any], alpha: bool) -> Form:
-    """How images of a shape and dtype are written, in the layout of what was read as far as that can be."""
+    """The form of images of a shape and dtype, in the layout that was read as far as possible."""
     channels = pixels.channels(shape)
     shape = shape if channels > 1 else shape[:2]
     if layout is None:
@@ -87,7 +88,7 @@ def form_of(layout: Layout | None, shape: tuple[int, ...], dtype: np.dtype[Any],
     dtype = dtype.newbyteorder(layout.byteorder)
     said, white = meaning(channels, alpha), False
     if channels == layout.samples and layout.photometric in (0, 1, 2):
-        white = layout.turned_white and dtype.kind == "u"
+        white = layout.white_inverted and dtype.kind == "u"
         said["photometric"] = 0 if white else layout.photometric or 1
         colours = 3 if layout.photometric == 2 else 1
         said["extrasamples"] = (layout.extra or (0,) * (channels - colours)) or None
@@ -136,41 +137,31 @@ def _writes(compression: int, predictor: int, dtype: np.dtype[Any]) -> bool:
 
 
 def changed(layout: Layout, dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """What of the layout cannot be written again around pixels of a dtype, in words."""
+    """Parts of the layout that cannot be written again around pixels of a dtype, in words."""
     compression, predictor = _packing(layout, dtype)
     words = []
     if LOSSLESS.get(layout.compression) != compression:
         name = NAMES.get(layout.compression, f"number {layout.compression}")
         why = "which loses detail" if layout.compression not in LOSSLESS else "which needs the package imagecodecs"
         words.append(f"the compression {name}, {why} (deflate instead)")
-    wanted = layout.predictor
-    if wanted in (2, 3) and dtype.kind != layout.dtype.kind:  # each kind of numbers has its own
-        wanted = 3 if dtype.kind == "f" else 2
-    if layout.predictor > 1 and compression != 1 and predictor != wanted:
+    expected = layout.predictor
+    if expected in (2, 3) and dtype.kind != layout.dtype.kind:  # each kind of numbers has its own
+        expected = 3 if dtype.kind == "f" else 2
+    if layout.predictor > 1 and compression != 1 and predictor != expected:
         needs = "" if _writes(compression, 3, np.dtype(np.float32)) else ", which needs the package imagecodecs"
-        words.append(f"the predictor {wanted}{needs} ({'none' if predictor == 1 else predictor} instead)")
+        words.append(f"the predictor {expected}{needs} ({'none' if predictor == 1 else predictor} instead)")
     return tuple(words)
 
 
 @contextmanager
-def saving(
-    file: IO[bytes],
-    page: tuple[int, ...],
-    dtype: np.dtype[Any],
-    pages: int | None,
-    alpha: bool,
-    metadata: Metadata | None = None,
-    folder: Path | None = None,
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write images of this shape to a file, one a page; a BigTIFF if it takes more than 4 GB.
-
-    Overviews that do not fit into memory lie in `folder` for a while.
-    """
+def saving(file: IO[bytes], planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write images to a file, one a page; a BigTIFF if it takes more than 4 GB."""
     import tifffile
 
+    metadata = planned.metadata
     layout = None if metadata is None or not isinstance(metadata.own, Layout) else metadata.own
-    form = form_of(layout, page, dtype, alpha)
-    size = (pages or 1) * math.prod(page) * dtype.itemsize
+    form = form_of(layout, planned.shape, planned.dtype, planned.alpha)
+    size = (planned.count or 1) * math.prod(planned.shape) * planned.dtype.itemsize
     if layout is not None and layout.images[0].overviews:
         size += size // 2
     big = size > CLASSIC_MOST or (layout is not None and layout.bigtiff)
@@ -181,7 +172,7 @@ def saving(
 
         def put(image: np.ndarray) -> None:
             nonlocal number
-            _Page(tiff, form, layout, metadata, number, folder, first if number == 0 else []).write(image)
+            _Page(tiff, form, layout, metadata, number, planned.folder, first if number == 0 else []).write(image)
             number += 1
 
         yield put
@@ -265,19 +256,18 @@ class _Page:
         assert self._valid is not None
         for top in range(0, shape[0], tile[0]):
             for left in range(0, shape[1], tile[1]):
-                found = np.zeros(tile, bool)
+                mask = np.zeros(tile, bool)
                 rows, cols = (
                     np.minimum(np.arange(at, min(at + side, size)) * step, most - 1)
                     for at, side, size, most in zip((top, left), tile, shape, self._form.shape[:2], strict=True)
                 )
                 part = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1))
                 valid = self._valid(part, self._number)
-                found[: len(rows), : len(cols)] = valid[np.ix_(rows - rows[0], cols - cols[0])]
-                yield found
+                mask[: len(rows), : len(cols)] = valid[np.ix_(rows - rows[0], cols - cols[0])]
+                yield mask
 
     def _put_overviews(self, image: np.ndarray) -> None:
-        form = self._form
-        before, sizes = image, form.shape[:2]
+        form, before, room = self._form, image, image
         with tempfile.TemporaryDirectory(prefix=".overviews-", dir=self._folder) as folder:
             for at, shape in enumerate(self._overviews):
                 smaller = replace(form, shape=(*shape, *form.shape[2:]), rows=min(form.rows, shape[0]))
@@ -286,8 +276,8 @@ class _Page:
                 self._put(room, smaller, subfiletype=REDUCED, software=False)
                 if self._valid is not None and self._layout is not None and not self._layout.nested:
                     self._put_mask(shape, max(1, round(form.shape[0] / shape[0])), REDUCED | MASK)
-                before, sizes = room, shape
-            del before, sizes
+                before = room
+            del before, room  # open files could not be removed
 
     @property
     def _absent(self) -> Any:
@@ -297,20 +287,19 @@ class _Page:
         return ~value if self._form.white and value is not None else value
 
     def _tags(self) -> list[Any]:
-        found, axes = self._tags_as_read(), None if self._metadata is None else self._metadata.axes
+        tags, axes = self._tags_as_read(), None if self._metadata is None else self._metadata.axes
         if self._number or axes is None or not axes.pages:
-            return found
-        old = [tag[3].rstrip(b"\0").decode(errors="replace") for tag in found if tag[0] == DESCRIPTION] or [""]
+            return tags
+        old = [tag[3].rstrip(b"\0").decode(errors="replace") for tag in tags if tag[0] == DESCRIPTION] or [""]
         told = tiff_axes.telling(old)
         said = tiff_axes.described(old[told], axes, self._form.shape, self._form.dtype, self._form.planar)
         texts = [*old[:told], *said, *old[told + 1 :]]
         new = [(DESCRIPTION, 2, 0, text.encode() + b"\0", True) for text in texts]
-        return [tag for tag in found if tag[0] != DESCRIPTION] + new
+        return [tag for tag in tags if tag[0] != DESCRIPTION] + new
 
     def _tags_as_read(self) -> list[Any]:
-        metadata = self._metadata
+        metadata, tags = self._metadata, list[Any]()
         if self._layout is not None:
-            found = []
             for code, dtype, count, value, once in self._layout.tags(self._number):
                 if code == GDAL_NODATA and self._layout.dtype.newbyteorder("=") != self._form.dtype.newbyteorder("="):
                     written = _nodata_written(value, self._layout, self._form)
@@ -319,19 +308,19 @@ class _Page:
                     value = _text(written)
                 if code == DESCRIPTION and b"<OME" in value:
                     value = _retyped(value, self._layout.dtype, self._form.dtype)
-                found.append((code, dtype, len(value) if dtype == 2 else count, value, once))
-            return found
+                tags.append((code, dtype, len(value) if dtype == 2 else count, value, once))
+            return tags
         if metadata is None:
-            return []
-        tags: list[Any] = [(code, 7, len(value), value, True) for code, value in
-                           ((ICC, metadata.icc), (XMP, metadata.xmp)) if value]  # fmt: skip
+            return tags
+        binary = ((ICC, metadata.icc), (XMP, metadata.xmp))
+        tags += [(code, 7, len(value), value, True) for code, value in binary if value]
         if metadata.description:
             tags.append((DESCRIPTION, 2, 0, metadata.description.encode(), True))
         return tags
 
 
 def _nodata_written(value: bytes, layout: Layout | None, form: Form) -> Any:
-    """What the value of a no-data tag is in the pixels that are written; None if that is none."""
+    """The value of a no-data tag in the dtype that is written; None if no pixel can have it."""
     if layout is None:
         return None
     try:
@@ -363,19 +352,10 @@ def _retyped(xml: bytes, before: np.dtype[Any], after: np.dtype[Any]) -> bytes:
 
 def _part(image: np.ndarray, form: Form, plane: int | None, rows: slice, cols: slice) -> np.ndarray:
     """Pixels as they are in the file."""
-    found = image[rows, cols] if plane is None else image[rows, cols, plane]
-    found = np.ascontiguousarray(found, form.dtype)
-    _give_back(image)
-    return ~found if form.white else found
-
-
-def _give_back(image: np.ndarray) -> None:
-    """Let the pages of a mapped array that were touched count as memory no more."""
-    import mmap
-
-    mapped = getattr(image, "_mmap", None)
-    if mapped is not None and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+    part = image[rows, cols] if plane is None else image[rows, cols, plane]
+    part = np.ascontiguousarray(part, form.dtype)
+    give_back(image)
+    return ~part if form.white else part
 
 
 def _planes(form: Form) -> list[int | None]:
@@ -392,12 +372,12 @@ def _tiles(image: np.ndarray, form: Form) -> Iterator[np.ndarray]:
             for left in range(0, form.shape[1], across):
                 rows, cols = (slice(at, min(at + step, size)) for at, step, size in
                               ((top, down, form.shape[0]), (left, across, form.shape[1])))  # fmt: skip
-                found = _part(image, form, plane, rows, cols)
-                if found.shape[:2] != form.tile:
+                part = _part(image, form, plane, rows, cols)
+                if part.shape[:2] != form.tile:
                     filled = np.zeros((*form.tile, *samples), form.dtype)
-                    filled[: found.shape[0], : found.shape[1]] = found
-                    found = filled
-                yield found
+                    filled[: part.shape[0], : part.shape[1]] = part
+                    part = filled
+                yield part
 
 
 def _strips(image: np.ndarray, form: Form) -> Iterator[bytes]:
@@ -440,12 +420,12 @@ def _reduce(image: np.ndarray, out: np.ndarray, absent: Any) -> None:
                         zip(place, factors, (down, across), image.shape[:2], strict=True)
                     )  # fmt: skip
                     window = image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-                    found = window[np.ix_(rows - rows[0], cols - cols[0])].astype(np.float64)
-                    there = ~np.isnan(found)
+                    values = window[np.ix_(rows - rows[0], cols - cols[0])].astype(np.float64)
+                    there = ~np.isnan(values)
                     if absent is not None:
-                        there &= found != float(absent)
-                    sums, counts = sums + np.where(there, found, 0), counts + there
-            _give_back(image)
+                        there &= values != float(absent)
+                    sums, counts = sums + np.where(there, values, 0), counts + there
+            give_back(image)
             with np.errstate(invalid="ignore"):
                 means = sums / counts
             if out.dtype.kind != "f":
@@ -456,10 +436,6 @@ def _reduce(image: np.ndarray, out: np.ndarray, absent: Any) -> None:
             out[place] = np.where(counts > 0, means, gap if out.dtype.kind == "f" or absent is not None else 0).astype(
                 out.dtype
             )
-    _give_back_written(out)
-
-
-def _give_back_written(image: np.ndarray) -> None:
-    if isinstance(image, np.memmap):
-        image.flush()
-        _give_back(image)
+    if isinstance(out, np.memmap):
+        out.flush()
+        give_back(out)

@@ -1,4 +1,4 @@
-"""Weights of pixels from files of weights, of standard deviations or of variances."""
+"""Pixel weights from files of weights, standard deviations or variances."""
 
 from __future__ import annotations
 

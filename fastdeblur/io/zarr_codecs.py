@@ -1,6 +1,7 @@
-"""Zarr's codecs with a limit: the description of an array is changed so that no others are used.
+"""Limits on Zarr's codecs, so that no chunk decompresses to more than its pixels.
 
-They are registered under a name of their own, and nothing changes for other users of the package zarr.
+The description of an array is changed so that codecs with a limit are used, under a name of their own: nothing changes
+for other users of the package zarr.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def _one(codec: Any, most: int) -> Any:
         return codec
     if name not in limits.ZARR_CODECS:
         raise _unknown(name)
-    given = codec if "id" in codec else codec.get("configuration") or {}
-    if name == "lzma" and (given.get("filters") or given.get("format", 1) not in (0, 1, 2)):
+    options = codec if "id" in codec else codec.get("configuration") or {}
+    if name == "lzma" and (options.get("filters") or options.get("format", 1) not in (0, 1, 2)):
         raise ValueError("LZMA without headers is not read")
     _register()
     own = {"codec": name, "most": most}
@@ -115,12 +116,12 @@ def _unknown(name: str) -> ValueError:
 def _all(described: dict[str, Any]) -> list[dict[str, Any]]:
     """All codecs, those within others included."""
     listed = [described.get("compressor"), *(described.get("filters") or []), *(described.get("codecs") or [])]
-    found = []
+    codecs = []
     for codec in listed:
         if codec is not None:
             codec = {"name": codec} if isinstance(codec, str) else codec
-            found += [codec, *_all(codec.get("configuration") or {})]
-    return found
+            codecs += [codec, *_all(codec.get("configuration") or {})]
+    return codecs
 
 
 def name_of(codec: Any) -> str:
@@ -167,8 +168,8 @@ def _register() -> None:
             return {"name": NAME, "configuration": {"codec": self.codec, "most": self.most}}
 
         async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
-            found = limits.of_zarr(self.codec, chunk_bytes.to_bytes(), self.most)
-            return chunk_spec.prototype.buffer.from_bytes(bytes(found))
+            decoded = limits.of_zarr(self.codec, chunk_bytes.to_bytes(), self.most)
+            return chunk_spec.prototype.buffer.from_bytes(bytes(decoded))
 
         def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
             raise NotImplementedError

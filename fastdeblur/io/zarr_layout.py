@@ -1,4 +1,4 @@
-"""How a new Zarr array lies in its folder: chunks, shards and codecs of the array that was read."""
+"""Chunks, shards and codecs of a new Zarr array, as those of the array that was read."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def layout_for(
 
 def _codecs(codecs: list[Any], dtype: np.dtype[Any], same: bool, words: list[str]) -> list[Any]:
     """Codecs for a dtype, of those that keep every pixel."""
-    found = []
+    usable = []
     for codec in codecs:
         name = name_of(codec)
         if name in LOSSY or (name in OF_DTYPE and not same):
@@ -90,20 +90,20 @@ def _codecs(codecs: list[Any], dtype: np.dtype[Any], same: bool, words: list[str
             continue
         if isinstance(codec, dict) and not same:
             codec = copy.deepcopy(codec)
-            given = codec.get("configuration") or {}
+            options = codec.get("configuration") or {}
             if name == "bytes":
-                given = {"endian": given.get("endian") or "little"} if dtype.itemsize > 1 else {}
-            elif "typesize" in given:
-                given["typesize"] = dtype.itemsize
+                options = {"endian": options.get("endian") or "little"} if dtype.itemsize > 1 else {}
+            elif "typesize" in options:
+                options["typesize"] = dtype.itemsize
             if "name" in codec:
-                codec["configuration"] = given
+                codec["configuration"] = options
         if isinstance(codec, dict) and name == SHARDS:
-            given = codec["configuration"]
-            codec = codec | {"configuration": given | {"codecs": _codecs(given["codecs"], dtype, same, words)}}
+            options = codec["configuration"]
+            codec = codec | {"configuration": options | {"codecs": _codecs(options["codecs"], dtype, same, words)}}
         elif codec == "bytes" and dtype.itemsize > 1:
             codec = {"name": "bytes", "configuration": {"endian": "little"}}
-        found.append(codec)
-    return found
+        usable.append(codec)
+    return usable
 
 
 def write(folder: Path, layout: Layout, attributes: dict[str, Any], names: tuple[str | None, ...] | None) -> None:

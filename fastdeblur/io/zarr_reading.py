@@ -1,4 +1,4 @@
-"""Zarr arrays, and the images of OME-Zarr groups; Zarr itself comes with the extra ``large``."""
+"""Reading and writing Zarr arrays and OME-Zarr images; needs zarr (extra ``large``)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import numpy as np
 from . import chunks as chunked
 from . import zarr_codecs
 from .axes import Axes
-from .metadata import Metadata, lead_of
+from .metadata import Metadata, Pages, lead_of
 from .source import DEPTH, Source, check_unnamed, of_array, of_axes
 from .zarr_writing import (
     Group,
-    Kept,
+    Original,
     Placed,
     chunks_of,
     create,
     default_chunks,
     group_of,
-    kept_of,
     more_than_one_scale,
+    original_of,
     renamed,
     single_scale,
     there,
@@ -92,9 +92,9 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
             place = np.unravel_index(number, lead) if lead else ()
             return Shown(path, array, shown, dict(enumerate(map(int, place))))[:]
 
-        kept = _kept(path, array)
+        original = _original(path, array)
         metadata = Metadata(
-            "Zarr", own=kept, own_words=("the attributes of Zarr",) if kept.attributes else (),
+            "Zarr", own=original, own_words=("the attributes of Zarr",) if original.attributes else (),
             axes=None if source.metadata is None else source.metadata.axes,
         )  # fmt: skip
         parts = lambda number: Shown(path, array, shown, dict(enumerate(map(int, np.unravel_index(number, lead)))))  # noqa: E731
@@ -109,29 +109,21 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
         yield _multiscales(path, described, stack, axes)
 
 
-class Shown:
-    """Parts of an array, of which some axes are kept, in an order of their own; of others one element.
+class Shown(Placed):
+    """A page of an array that is read with limits.
 
-    `takes` are the bytes that this takes at most, beside the pixels that are asked for.
+    `takes` are the bytes that this takes at most, beside the part.
     """
 
-    def __init__(self, folder: Path, array: Any, kept: list[int], others: dict[int, int] | None = None):
-        self.folder, self._array, self._kept, self._others = folder, array, kept, others or {}
-        sizes, chunks = tuple(map(int, array.shape)), tuple(map(int, array.chunks))
-        self.shape, self.dtype = tuple(sizes[axis] for axis in kept), np.dtype(array.dtype)
-        self.chunks, self.takes = tuple(chunks[axis] for axis in kept), chunked.memory(chunks, self.dtype.itemsize)
+    def __init__(self, folder: Path, array: Any, page_axes: list[int], at: dict[int, int] | None = None):
+        super().__init__(array, page_axes, at)
+        self.folder = folder
+        self.takes = chunked.memory(tuple(map(int, array.chunks)), self.dtype.itemsize)
 
-    def __getitem__(self, part: slice | tuple[slice, ...]) -> np.ndarray:
-        parts = dict(zip(self._kept, part if isinstance(part, tuple) else (part,), strict=False))
-        index, sizes = [], tuple(map(int, self._array.shape))
-        for axis, size in enumerate(sizes):
-            at = self._others.get(axis, 0)
-            whole = slice(None) if axis in self._kept else slice(at, at + 1)
-            index.append(slice(*parts.get(axis, whole).indices(size)[:2]))
-        _check_stored(self.folder, tuple(index))
-        found = chunked.read(self._array, tuple(index), tuple(map(int, self._array.chunks)))
-        found = found.squeeze(tuple(axis for axis in range(len(sizes)) if axis not in self._kept))
-        return found.transpose(np.argsort(np.argsort(self._kept)))
+    def __getitem__(self, part: Any) -> np.ndarray:
+        index = self._index(part)
+        _check_stored(self.folder, index)
+        return self._ordered(chunked.read(self.array, index, tuple(map(int, self.array.chunks))))
 
 
 def in_parts(path: Path) -> Any:
@@ -144,8 +136,8 @@ def in_parts(path: Path) -> Any:
     others = [name for name, size in zip(axes, array.shape, strict=True) if name not in "cyx" and size != 1]
     if others:
         raise ValueError(f"it must be one image; it has the axes {' and '.join(others)}")
-    kept = [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)]
-    return Shown(inner, array, kept)
+    page_axes = [at for at, name in enumerate(axes) if name in "yx" or (name == "c" and array.shape[at] > 1)]
+    return Shown(inner, array, page_axes)
 
 
 def _found(path: Path) -> list[dict[str, Any]]:
@@ -160,9 +152,9 @@ def _found(path: Path) -> list[dict[str, Any]]:
 
 
 def _described(folder: Path) -> list[dict[str, Any]]:
-    """What is said of an array or a group."""
-    found = [_json(folder / name) for name in DESCRIPTIONS if (folder / name).is_file()]
-    return [each for each in found if each]
+    """The JSON that describes an array or a group; of two formats, the newer one's last."""
+    descriptions = [_json(folder / name) for name in DESCRIPTIONS if (folder / name).is_file()]
+    return [each for each in descriptions if each]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -216,19 +208,19 @@ def _check_chunk_shape(described: dict[str, Any]) -> None:
 
 def _description(folder: Path) -> dict[str, Any]:
     """That of an array; of two, the newer format's."""
-    found = [each for each in _described(folder) if _is_array(each) and int(each.get("zarr_format") or 0) <= 3]
-    if not found:
+    descriptions = [each for each in _described(folder) if _is_array(each) and int(each.get("zarr_format") or 0) <= 3]
+    if not descriptions:
         raise ValueError("it is not an array that this version of the package zarr reads")
-    return found[-1]
+    return descriptions[-1]
 
 
 def _dtype(described: dict[str, Any]) -> np.dtype[Any]:
-    """What pixels are in the file."""
+    """The dtype of the pixels in the file."""
     try:
-        found: np.dtype[Any] = np.dtype(described["dtype" if described.get("zarr_format") == 2 else "data_type"])
+        dtype: np.dtype[Any] = np.dtype(described["dtype" if described.get("zarr_format") == 2 else "data_type"])
     except (TypeError, ValueError):
         raise ValueError(f"it must hold real numbers; its dtype is {described.get('dtype')}") from None
-    return found
+    return dtype
 
 
 def _check_chunks(array: Any, page: tuple[int, ...], lead: int) -> None:
@@ -281,31 +273,31 @@ def remove_strays(folder: Path, array: Any) -> None:
                 path.unlink()
 
 
-def _kept(folder: Path, array: Any, group: Group | None = None) -> Kept:
-    """What describes an array that is read."""
+def _original(folder: Path, array: Any, group: Group | None = None) -> Original:
+    """Attributes, names and description of an array that is read."""
     attributes = _attributes(folder, _described(folder))
     names = getattr(array.metadata, "dimension_names", None)
-    return Kept(
+    return Original(
         attributes[-1] if attributes else {},
         array.fill_value,
         None if names is None else tuple(names),
-        group,
         _description(folder),
+        group,
     )
 
 
 def fill_value(metadata: Metadata | None) -> float | None:
     """The fill value of the array that was read, which chunks have that were never written."""
-    kept = kept_of(metadata)
-    return None if kept is None or kept.fill_value is None else float(kept.fill_value)
+    original = original_of(metadata)
+    return None if original is None or original.fill_value is None else float(original.fill_value)
 
 
 def _attributes(folder: Path, described: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of an array or a group; of two formats, the newer one's first."""
-    found = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
+    """Attributes of an array or a group; of two formats, the newer one's first."""
+    attributes = [each["attributes"] for each in described if isinstance(each.get("attributes"), dict)]
     if (folder / ".zattrs").is_file():
-        found.append(_json(folder / ".zattrs"))
-    return found
+        attributes.append(_json(folder / ".zattrs"))
+    return attributes
 
 
 def is_replaceable(path: Path) -> bool:
@@ -333,28 +325,28 @@ def _multiscaled(folder: Path, described: list[dict[str, Any]]) -> dict[str, Any
 def _dataset(folder: Path, described: list[dict[str, Any]]) -> tuple[Any, Path, list[str]]:
     """The largest image of an OME-Zarr group, where it is, and the names of its axes."""
     attributes = _multiscaled(folder, described)
-    found = [attributes.get("ome", attributes)["multiscales"][0]]
-    inner = (folder / str(found[0]["datasets"][0]["path"])).resolve()
+    multiscales = [attributes.get("ome", attributes)["multiscales"][0]]
+    inner = (folder / str(multiscales[0]["datasets"][0]["path"])).resolve()
     if folder.resolve() not in inner.parents:
-        raise ValueError(f"it is damaged: its dataset {found[0]['datasets'][0]['path']!r} is not in it")
+        raise ValueError(f"it is damaged: its dataset {multiscales[0]['datasets'][0]['path']!r} is not in it")
     array = _array(inner)[0]
     shape = tuple(map(int, array.shape))
-    axes = [str(each["name"] if isinstance(each, dict) else each).lower() for each in found[0].get("axes") or []]
+    axes = [str(each["name"] if isinstance(each, dict) else each).lower() for each in multiscales[0].get("axes") or []]
     axes = axes or list("tczyx"[-len(shape) :])
     if len(axes) != len(shape) or len(set(axes)) != len(axes) or [name for name in axes if name in "yx"] != ["y", "x"]:
         raise ValueError(f"its axes must be one for each dimension, y before x; they are {axes}, its shape {shape}")
     return array, inner, axes
 
 
-def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool, said: Axes | None) -> Source:
+def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool, named: Axes | None) -> Source:
     """The image at full size of a group as OME writes them: axes of length 1 are left out, c are channels.
 
     Or as is `said`: then letters before YX count pages.
     """
     array, inner, axes = _dataset(folder, described)
-    if said is not None:
-        said = said.of_shape(tuple(map(int, array.shape)))
-        axes, stack = list(said.letters.lower()), stack or bool(said.pages)
+    if named is not None:
+        named = named.of_shape(tuple(map(int, array.shape)))
+        axes, stack = list(named.letters.lower()), stack or bool(named.pages)
     shape, extra = tuple(map(int, array.shape)), _array(inner)[1]
     sizes = dict(zip(axes, shape, strict=True))
     if 0 in shape:
@@ -363,28 +355,30 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool, sai
     path = inner.relative_to(folder.resolve()).as_posix()
     zarr_format = int(_description(inner).get("zarr_format") or 2)
     group = Group(single_scale(attributes), path, axes, shape, zarr_format)
-    if said is not None:
-        group = replace(group, attributes=renamed(group.attributes, axes), channels=said.channels.lower())
-    kept = group.kept
+    if named is not None:
+        group = replace(group, attributes=renamed(group.attributes, axes), channels=named.channels.lower())
+    page_axes = group.page_axes
 
     def page(number: int) -> np.ndarray:
-        return Shown(inner, array, kept, group.place(number))[:]
+        return Shown(inner, array, page_axes, group.place(number))[:]
 
-    kept_as = _kept(inner, array, group)
-    whole = of_array(np.broadcast_to(np.empty((), array.dtype), tuple(shape[axis] for axis in kept)), False, extra)
+    original = _original(inner, array, group)
+    one_page = of_array(
+        np.broadcast_to(np.empty((), array.dtype), tuple(shape[axis] for axis in page_axes)), False, extra
+    )
     one = group.count == 1 and not stack
     _check_chunks(array, tuple(1 if axis in group.pages else size for axis, size in enumerate(shape)), 0)
     unread = more_than_one_scale(folder, attributes, path)
     return replace(
-        whole,
+        one_page,
         pages=None if one else group.count,
         page=page,
-        array=Shown(inner, array, kept) if one else None,
-        parts=lambda number: Shown(inner, array, kept, group.place(number)),
+        array=Shown(inner, array, page_axes) if one else None,
+        parts=lambda number: Shown(inner, array, page_axes, group.place(number)),
         metadata=Metadata(
             "Zarr",
-            own=replace(kept_as, names=tuple(axes) if zarr_format == 3 else None) if said is not None else kept_as,
-            axes=said,
+            own=replace(original, names=tuple(axes) if zarr_format == 3 else None) if named is not None else original,
+            axes=named,
             own_words=("the axes and attributes of OME-Zarr",),
             unread=tuple(unread),
         ),
@@ -394,14 +388,10 @@ def _multiscales(folder: Path, described: list[dict[str, Any]], stack: bool, sai
 
 
 @contextmanager
-def saving(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, metadata: Metadata | None = None
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write an array of this shape to an empty folder, page after page; to a group if it was read from one.
-
-    The first `start` axes count pages.
-    """
-    group, zarr = group_of(metadata), require()
+def saving(folder: Path, planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an array to an empty folder, page after page; to a group if it was read from one."""
+    metadata, dtype, start = planned.metadata, planned.dtype, len(planned.lead)
+    group, zarr, shape = group_of(metadata), require(), (*planned.lead, *planned.shape)
     chunks = default_chunks(shape, start)
     if group is not None:
         chunks, shape = chunks[start:], shape[start:]
@@ -412,14 +402,14 @@ def saving(
     def put(page: np.ndarray) -> None:
         nonlocal written
         if group is not None:
-            Placed(array.array, group.kept, group.place(written))[...] = page
+            Placed(array.array, group.page_axes, group.place(written))[...] = page
         else:
             array[tuple(map(int, np.unravel_index(written, shape[:start]))) if start else ...] = page
         written += 1
 
     yield put
-    found: Any = None
+    on_disk: Any = None
     with suppress(Exception):  # whatever has become of it
-        found = there(zarr, folder, "r", metadata)
-    if found is None or (found.shape, found.dtype.newbyteorder("="), found.chunks) != (shape, dtype, chunks):
+        on_disk = there(zarr, folder, "r", metadata)
+    if on_disk is None or (on_disk.shape, on_disk.dtype.newbyteorder("="), on_disk.chunks) != (shape, dtype, chunks):
         raise OSError(f"something else has changed or removed {folder}")

@@ -1,4 +1,4 @@
-"""Zarr arrays and OME-Zarr images as they are written: with the attributes, axes and coordinates of what was read."""
+"""New Zarr arrays and OME-Zarr groups, with attributes, axes and coordinates of the one that was read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Group:
         return [axis for axis, name in enumerate(self.axes) if name not in own and self.shape[axis] > 1]
 
     @property
-    def kept(self) -> list[int]:
+    def page_axes(self) -> list[int]:
         """Axes of a page: rows, columns, and channels if there are several."""
         at = [self.axes.index(name) for name in ("y", "x")]
         several = self.channels in self.axes and self.shape[self.axes.index(self.channels)] > 1
@@ -69,144 +69,132 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What describes an array, and the group that it is in, if any; `described` is its description in the file."""
+class Original:
+    """Attributes, fill value, names of axes and description (JSON) of an array that was read, and its group, if any."""
 
     attributes: dict[str, Any]
     fill_value: Any
     names: tuple[str | None, ...] | None
+    described: dict[str, Any]
     group: Group | None = None
-    described: dict[str, Any] | None = None
 
 
 class Placed:
-    """A page of rows, columns and channels in an array with further axes, to be read and written."""
+    """A page of rows, columns and channels in an array with further axes, of each of which it is at one place."""
 
-    def __init__(self, array: Any, kept: list[int], at: dict[int, int]):
-        self.array, self._kept, self._at = array, kept, at
-        self.shape, self.dtype = tuple(array.shape[axis] for axis in kept), np.dtype(array.dtype)
-        self.chunks = tuple(array.chunks[axis] for axis in kept)
+    def __init__(self, array: Any, page_axes: list[int], at: dict[int, int] | None = None):
+        self.array, self._page_axes, self._at = array, page_axes, at or {}
+        self.shape, self.chunks = (tuple(int(each[axis]) for axis in page_axes) for each in (array.shape, array.chunks))
+        self.dtype = np.dtype(array.dtype)
 
     def _index(self, part: Any) -> tuple[slice, ...]:
-        parts = (slice(None),) * len(self._kept) if part is Ellipsis else part
-        index = [slice(self._at.get(axis, 0), self._at.get(axis, 0) + 1) for axis in range(len(self.array.shape))]
-        for axis, each in zip(self._kept, parts, strict=True):
-            index[axis] = each
+        """The part of the array that a part of the page is."""
+        given = () if part is Ellipsis else part if isinstance(part, tuple) else (part,)
+        parts = dict(zip(self._page_axes, given, strict=False))
+        index = []
+        for axis, size in enumerate(map(int, self.array.shape)):
+            at = self._at.get(axis, 0)
+            everything = slice(0, size) if axis in self._page_axes else slice(at, at + 1)
+            index.append(slice(*parts.get(axis, everything).indices(size)[:2]))
         return tuple(index)
 
+    def _ordered(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels of the array in the axes of the page."""
+        pixels = pixels.squeeze(tuple(axis for axis in range(pixels.ndim) if axis not in self._page_axes))
+        return pixels.transpose(np.argsort(np.argsort(self._page_axes)))
+
     def __setitem__(self, part: Any, pixels: np.ndarray) -> None:
-        ordered = np.asarray(pixels).transpose(np.argsort(self._kept))
-        others = [axis for axis in range(len(self.array.shape)) if axis not in self._kept]
+        ordered = np.asarray(pixels).transpose(np.argsort(self._page_axes))
+        others = [axis for axis in range(len(self.array.shape)) if axis not in self._page_axes]
         self.array[self._index(part)] = np.expand_dims(ordered, others)
 
     def __getitem__(self, part: Any) -> np.ndarray:
-        found = np.asarray(self.array[self._index(part)])
-        found = found.squeeze(tuple(axis for axis in range(found.ndim) if axis not in self._kept))
-        return found.transpose(np.argsort(np.argsort(self._kept)))
+        return self._ordered(np.asarray(self.array[self._index(part)]))
 
 
-def kept_of(metadata: Metadata | None) -> Kept | None:
-    """What a Zarr array was read with."""
+def original_of(metadata: Metadata | None) -> Original | None:
+    """The description of the Zarr array that an image was read from."""
     own = metadata.own if metadata is not None and metadata.format == "Zarr" else None
-    return own if isinstance(own, Kept) else None
+    return own if isinstance(own, Original) else None
 
 
 def group_of(metadata: Metadata | None) -> Group | None:
     """The group to write an image to."""
-    kept = kept_of(metadata)
-    return None if kept is None else kept.group
+    original = original_of(metadata)
+    return None if original is None else original.group
 
 
 def create(
-    zarr: Any, folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any], metadata: Any
+    zarr: Any,
+    folder: Path,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    metadata: Metadata | None,
 ) -> Any:
     """A new array, or a page of that of a new group, in an empty folder.
 
     `shape` and `chunks` are the page's for a group, and the array's otherwise.
     """
-    kept = kept_of(metadata)
-    layout = _layout(kept, shape, chunks, dtype)
-    if kept is not None and layout is not None:
-        return _create_alike(zarr, folder, kept, layout, metadata)
-    options: dict[str, Any] = {"dtype": dtype}
-    axes = None if metadata is None or metadata.axes is None else metadata.axes.letters.lower()
-    if axes is not None and len(axes) == len(shape):
-        options["dimension_names"] = tuple(axes)
-    if kept is None:
-        return zarr.open_array(str(folder), mode="w", shape=shape, chunks=chunks, **options)
-    if kept.attributes:
-        options["attributes"] = kept.attributes
-    group = kept.group
+    original = original_of(metadata)
+    layout = _layout(original, shape, chunks, dtype)
+    names: tuple[str | None, ...] | None = None
+    if metadata is not None and metadata.axes is not None:
+        names = tuple(metadata.axes.letters.lower())
+    if original is None or layout is None:
+        options: dict[str, Any] = {"shape": shape, "chunks": chunks, "dtype": dtype}
+        if names is not None and len(names) == len(shape):
+            options["dimension_names"] = names
+        if original is None:
+            return zarr.open_array(str(folder), mode="w", **options)
+        options |= {"attributes": original.attributes} if original.attributes else {}
+        return zarr.create_array(store=str(folder), fill_value=_fill(original, dtype), overwrite=True, **options)
+    group = original.group
     if group is None:
-        if kept.names is not None and len(kept.names) == len(shape) and axes is None:
-            options["dimension_names"] = kept.names
-        return zarr.create_array(
-            store=str(folder), shape=shape, chunks=chunks, fill_value=_fill(kept, dtype), overwrite=True, **options
-        )
-    zarr.open_group(str(folder), mode="w", zarr_format=group.zarr_format, attributes=group.attributes)
-    if group.zarr_format == 3:
-        options["dimension_names"] = kept.names or group.axes
-    else:
-        options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
-    sizes = [1] * len(group.shape)
-    for axis, size in zip(group.kept, chunks, strict=True):
-        sizes[axis] = size
-    array = zarr.create_array(
-        store=str(folder / group.path), shape=group.shape, chunks=tuple(sizes), fill_value=_fill(kept, dtype),
-        zarr_format=group.zarr_format, **options,
-    )  # fmt: skip
-    return Placed(array, group.kept, group.place(0))
-
-
-def _create_alike(zarr: Any, folder: Path, kept: Kept, layout: zarr_layout.Layout, metadata: Any) -> Any:
-    """`create`, in the layout of what was read."""
-    group = kept.group
-    if group is None:
-        said = None if metadata.axes is None else tuple(metadata.axes.letters.lower())
-        zarr_layout.write(folder, layout, kept.attributes, said or kept.names)
+        zarr_layout.write(folder, layout, original.attributes, names or original.names)
     else:
         zarr.open_group(str(folder), mode="w", zarr_format=group.zarr_format, attributes=group.attributes)
-        named = kept.names or (tuple(group.axes) if group.zarr_format == 3 else None)
-        zarr_layout.write(folder / group.path, layout, kept.attributes, named)
+        names = original.names or (tuple(group.axes) if group.zarr_format == 3 else None)
+        zarr_layout.write(folder / group.path, layout, original.attributes, names)
     return there(zarr, folder, "r+", metadata)
 
 
 def _layout(
-    kept: Kept | None, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
+    original: Original | None, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
 ) -> zarr_layout.Layout | None:
     """The layout of a new array, or of that of a page in a group, as of what was read; None if that had other axes."""
-    if kept is None or kept.described is None:
+    if original is None:
         return None
-    if kept.group is not None:
-        usual = [1] * len(kept.group.shape)
-        for axis, size in zip(kept.group.kept, chunks, strict=True):
+    if original.group is not None:
+        usual = [1] * len(original.group.shape)
+        for axis, size in zip(original.group.page_axes, chunks, strict=True):
             usual[axis] = size
-        shape, chunks = kept.group.shape, tuple(usual)
-    if len(kept.described["shape"]) != len(shape):
+        shape, chunks = original.group.shape, tuple(usual)
+    if len(original.described["shape"]) != len(shape):
         return None
-    return zarr_layout.layout_for(kept.described, shape, chunks, dtype, _fill(kept, dtype))
+    return zarr_layout.layout_for(original.described, shape, chunks, dtype, _fill(original, dtype))
 
 
 def chunks_of(
     metadata: Metadata | None, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[int, ...]:
     """The chunks of what `create` makes, which takes these where it has none of its own."""
-    kept = kept_of(metadata)
-    layout = _layout(kept, shape, chunks, dtype)
-    if kept is None or layout is None:
+    original = original_of(metadata)
+    layout = _layout(original, shape, chunks, dtype)
+    if original is None or layout is None:
         return chunks
-    return layout.chunks if kept.group is None else tuple(layout.chunks[axis] for axis in kept.group.kept)
+    return layout.chunks if original.group is None else tuple(layout.chunks[axis] for axis in original.group.page_axes)
 
 
 def changed(metadata: Metadata, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """What of the layout of a Zarr array that was read cannot be written again around pixels of a dtype, in words."""
-    kept = kept_of(metadata)
-    if kept is not None and kept.group is not None:
-        shape = tuple(kept.group.shape[axis] for axis in kept.group.kept)
-    layout = _layout(kept, shape, default_chunks(shape, 0), dtype)
+    """Parts of the layout that cannot be written again around pixels of a dtype, in words."""
+    original = original_of(metadata)
+    if original is not None and original.group is not None:
+        shape = tuple(original.group.shape[axis] for axis in original.group.page_axes)
+    layout = _layout(original, shape, default_chunks(shape, 0), dtype)
     if layout is not None:
         return layout.changed
-    return () if kept is None or kept.described is None else ("codecs and chunks, which are those of other axes",)
+    return () if original is None else ("codecs and chunks, which are those of other axes",)
 
 
 def default_chunks(shape: tuple[int, ...], start: int) -> tuple[int, ...]:
@@ -215,20 +203,20 @@ def default_chunks(shape: tuple[int, ...], start: int) -> tuple[int, ...]:
 
 
 def there(zarr: Any, folder: Path, mode: str, metadata: Metadata | None) -> Any:
-    """What `create` has made in a folder."""
+    """The array, or its first page in a group, that `create` has made in a folder."""
     group = group_of(metadata)
     if group is None:
         return zarr.open_array(str(folder), mode=mode)
-    return Placed(zarr.open_array(str(folder / group.path), mode=mode), group.kept, group.place(0))
+    return Placed(zarr.open_array(str(folder / group.path), mode=mode), group.page_axes, group.place(0))
 
 
-def _fill(kept: Kept, dtype: np.dtype[Any]) -> Any:
+def _fill(original: Original, dtype: np.dtype[Any]) -> Any:
     """The fill value, where the dtype has it."""
     try:
-        value = np.asarray(kept.fill_value).astype(dtype)
+        value = np.asarray(original.fill_value).astype(dtype)
     except (TypeError, ValueError, OverflowError):
         return dtype.type(0)
-    same = value == np.asarray(kept.fill_value) or (value != value)
+    same = value == np.asarray(original.fill_value) or (value != value)
     return value[()] if same else dtype.type(0)
 
 
@@ -251,7 +239,7 @@ def renamed(attributes: dict[str, Any], axes: list[str]) -> dict[str, Any]:
 
 
 def more_than_one_scale(folder: Path, attributes: dict[str, Any], path: str) -> list[str]:
-    """What a group holds beside one image of one scale, in words."""
+    """Contents of a group beside one image of one scale, in words."""
     place = attributes["ome"] if isinstance(attributes.get("ome"), dict) else attributes
     scales = place["multiscales"]
     paths = [str(each.get("path")) for each in scales[0]["datasets"] if isinstance(each, dict)]

@@ -23,6 +23,7 @@ import numpy as np
 from .. import validation
 from ..io import chunks as chunked
 from ..io import files, fits, npy, tiff, zarr_reading
+from ..io.chunks import give_back
 from ..io.missing import Missing, hidden, mask_of
 from ..kernels.runtime.arrays import on_gpu
 
@@ -137,13 +138,6 @@ def _content(folder: Path) -> str:
                 )
             )
     return digest.hexdigest()
-
-
-def give_back(array: Any) -> None:
-    """Let the pages of a mapped array that were touched count as memory no more."""
-    mapped = getattr(array, "_mmap", None)
-    if mapped is not None and array.mode != "c" and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class InFile:

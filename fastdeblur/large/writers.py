@@ -22,10 +22,11 @@ import numpy as np
 from .. import validation
 from ..io import files, fits, locks, npy, tiff_writing, zarr_reading, zarr_writing
 from ..io.atomic import beside, put_in_place, recover, remove
+from ..io.chunks import give_back
 from ..io.metadata import Metadata
 from ..kernels.runtime.arrays import on_gpu
 from .journal import Journal
-from .readers import Part, Readable, fill, give_back, place_of, runs
+from .readers import Part, Readable, fill, place_of, runs
 
 # Largest side of a chunk in a new Zarr array.
 CHUNK = 1024
@@ -506,7 +507,7 @@ def _check_array(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 
 def _check_path(path: Path, sources: Sequence[Readable], shape: tuple[int, ...], axis: int | None) -> None:
-    if files.FORMATS.get(files.suffix_of(path)) not in ("NPY", "TIFF", "Zarr", "FITS"):
+    if not files.in_tiles(path):
         raise ValueError(f"cannot write {path}: it must be .npy, .zarr, TIFF or FITS, which are written in parts")
     if files.format_of(path) in ("TIFF", "FITS") and axis not in (None, len(shape) - 1):
         raise ValueError(
