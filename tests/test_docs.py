@@ -86,6 +86,16 @@ def test_links_lead_somewhere(name):
     assert tried or name.endswith("SECURITY.md")
 
 
+def test_the_map_names_what_is_there():
+    package = Path(fastdeblur.__file__).parent
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / ".github" / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert len(named) > 40
+    names = {path.name for path in package.rglob("*.py")}
+    for name in set(named):
+        found = (package / name).exists() or (ROOT / name).exists() if "/" in name else name in names
+        assert found or any(package.glob(f"*/{name}")) or any(package.glob(f"*/*/{name}")), name
+
+
 def test_what_contributors_are_sent_to_is_there():
     text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:tests|benchmarks|fastdeblur)/[\w/.]*\w", text))

@@ -1,7 +1,8 @@
 """Boundary conditions: which pixel lies at each position outside the frame.
 
-Everything else follows from that one map.  The blur reads the pixel that stands there (fill the
-halo); its adjoint adds what it has for a position to that pixel (fold it back).
+The halo, its fold and the preconditioner follow from that one map; `FOLDED`, `_period` and `reduced` know the
+names too.  The blur reads the pixel at a position (fill the halo); its adjoint adds what it has for a position to
+that pixel (fold it back).
 """
 
 from __future__ import annotations

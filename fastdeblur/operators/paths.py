@@ -44,7 +44,7 @@ class Filter(ABC):
     wide : bool
         Whether a block may take in the halo beside it, rather than leave it to blocks of its own.
     record : ndarray
-        What the kernel reads, see ``kernels.tiles.FILTER``.
+        What the kernel reads, see ``kernels.cpu.tiles.FILTER``.
     work : int
         Elements of scratch that the kernel needs.
     """

@@ -127,7 +127,7 @@ class Halo:
 
 
 class Pieces:
-    """A halo's parts for each band of tiles, in the tables that kernels read (see `kernels.halo`).
+    """A halo's parts for each band of tiles, in the tables that kernels read (see `kernels.cpu.halo`).
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Halo of a tile (CPU): copies of its pixels outside the frame, and their transpose, the fold.
 
 A tile has *pieces*: itself and, at the border, the blocks of positions whose pixels are its own (see
-`boundary.pixel_at` and `tiling.Halo`).  `fold` adds what the adjoint has
+`operators.boundary.pixel_at` and `operators.tiling.Halo`).  `fold` adds what the adjoint has
 for them to the tile, `spread` writes the tile's pixels to them.  Every position belongs to one tile,
 so tiles stay independent of each other, whatever their order.
 """

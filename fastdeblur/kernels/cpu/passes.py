@@ -4,7 +4,7 @@
 2. `update`: a tile of A^T r; with the regulariser's gradient D^T D x it becomes the gradient,
    with the optimiser's rule (see `rules`) the next estimate, which goes to a second buffer.
 
-Estimate and residual lie in buffers with a halo around them (see `buffers.Buffer`), so the tiles are
+Estimate and residual lie in buffers with a halo around them (see `operators.buffers.Buffer`), so the tiles are
 correlated where they are.  The halo is filled by the boundary: each tile writes copies of its own pixels there, as
 they are computed; the adjoint's values in the halo are folded back into the tile.
 """

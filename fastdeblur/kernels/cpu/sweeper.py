@@ -50,7 +50,7 @@ class Sweeper:
         tasks.launch(single_pass.address(), crew.ctypes.data, threads)
 
     def sweep(self, task: Task, images: list[np.ndarray], factors: tuple[float, ...] = ()) -> np.ndarray:
-        """One of the tasks of `kernels.vectors` on images of one shape; returns the sums over all tiles."""
+        """One of the tasks of `kernels.cpu.vectors` on images of one shape; returns the sums over all tiles."""
         job, (rows, cols) = self._job, images[0].shape[-2:]
         tiles = -(-rows // ROWS) * (images[0].size // (rows * cols))
         if len(self._sums) < tiles:

@@ -1,4 +1,4 @@
-"""Pointwise kernels of the preconditioner, in frequencies; see `kernels.lines`."""
+"""Pointwise kernels of the preconditioner, in frequencies; see `kernels.cpu.lines`."""
 
 from __future__ import annotations
 

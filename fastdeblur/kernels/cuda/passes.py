@@ -1,6 +1,6 @@
 """The two fused passes of a gradient step (CUDA), and the blur alone: correlation of a tile, then an epilogue.
 
-See `kernels.passes`.  How the tile comes to be is a matter of the path: correlated directly or by
+See `kernels.cpu.passes`.  How the tile comes to be is a matter of the path: correlated directly or by
 separable passes where it is, or taken from an image that transforms have blurred (`loaded`).  What stands
 around an image needs no halo: tables say which pixel is read at each position.
 """

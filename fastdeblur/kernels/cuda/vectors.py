@@ -1,4 +1,4 @@
-"""Sweeps of the exact solver, see `kernels.vectors`: inner products of images and of their differences, and updates.
+"""Fused vector operations of PCG (CUDA): inner products and updates; see `kernels.cpu.vectors`.
 
 A block goes through STRIP rows of a plane.  All sums are float64, products included.  Factors are on the device:
 the exact solver's scalars, see `span`.

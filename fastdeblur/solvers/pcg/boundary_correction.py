@@ -200,7 +200,7 @@ def block_matrices(
     columns = np.zeros((len(down), block[0], psf.shape[1]))
     for i, u, p in zip(*np.nonzero(down), strict=True):
         columns[i, p] += psf[-1 - u, ::-1]
-    # (Written out: the threads of a matrix product would go on spinning, see `kernels.dense`.)
+    # (Written out: the threads of a matrix product would go on spinning, see `kernels.cpu.dense`.)
     matrix = np.zeros((len(down), len(across), *block))
     for v in range(psf.shape[1]):
         for j, q in zip(*np.nonzero(across[:, v]), strict=True):

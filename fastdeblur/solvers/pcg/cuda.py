@@ -26,7 +26,7 @@ LOOK = 4
 
 
 class CudaSweeper:
-    """Runs the sweeps of `cuda.vectors` by the names that those of `kernels.vectors` have."""
+    """Runs the sweeps of `cuda.vectors` by the names that those of `kernels.cpu.vectors` have."""
 
     def __init__(self, scalars: Any):
         self._scalars = view(scalars)

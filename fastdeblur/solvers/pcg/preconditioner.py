@@ -232,7 +232,7 @@ class Solves:
         self.inverses = np.zeros((0,), whole.dtype)
         if whole.corners:
             blocks = np.stack([psf_power + ridge * eigenvalues for psf_power, eigenvalues in whole.corners])
-            # One large matrix is for LAPACK; for several small ones see `kernels.dense`.
+            # One large matrix is for LAPACK; for several small ones see `kernels.cpu.dense`.
             found = _inverse(blocks) if whole.whole else _inverses(blocks, whole.workers)
             found = found.reshape(-1, *whole.block, *whole.block)
             each = [np.flip(found[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
