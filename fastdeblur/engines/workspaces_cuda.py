@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..kernels.cuda import device
 from ..solvers.admm.domain import Domain
 from ..solvers.gradient.cuda import CudaGradientWorkspace
+from ..solvers.gradient.solver import GradientSteps
 from ..solvers.pcg.cuda import CudaDescent, CudaPcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
 from .workspaces import HostWorkspaces
@@ -23,6 +26,11 @@ class CudaWorkspaces(HostWorkspaces):
 
     def _pcg_workspace(self, preconditioners: list[Preconditioner]) -> CudaPcgWorkspace:
         return CudaPcgWorkspace(self.blurs, self.planes, preconditioners)
+
+    @contextmanager
+    def gradient(self, passes: int) -> Iterator[GradientSteps]:
+        with self._borrowed("gradient", lambda: self._gradient_workspace(passes)) as work:
+            yield work
 
     def _gradient_workspace(self, passes: int) -> CudaGradientWorkspace:
         return CudaGradientWorkspace(self.blurs, self.planes, self.options.method)
