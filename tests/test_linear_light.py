@@ -103,7 +103,8 @@ def test_tiles_of_a_photograph_are_what_the_library_does_in_light(tmp_path, caps
     light = np.array([srgb_light(v / 255) for v in range(256)], np.float32)[seen]
     weights = np.repeat((seen < 255).all(axis=-1, keepdims=True), 3, axis=-1).astype(np.float32)
     options = {"weights": weights, "bounds": (0, None), "mu": 0.02, "prior": "tv", "max_iter": 10}
-    wanted = fd.deblur_large(light, psf_spec.read_psf("gaussian:3:0.7"), channel_axis=-1, tile=figures["tile"], **options)
+    psf = psf_spec.read_psf("gaussian:3:0.7")
+    wanted = fd.deblur_large(light, psf, channel_axis=-1, tile=figures["tile"], **options)
     assert np.abs(found - 255 * srgb(wanted)).max() <= 1
 
 
