@@ -14,7 +14,7 @@ import numpy as np
 
 from . import api, validation
 from .kernels.cpu.rules import RULES
-from .psf import check_pixels
+from .psf.builders import check_pixels
 
 __all__ = ["convolve", "deconvolve", "gaussian"]
 

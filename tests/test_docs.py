@@ -23,7 +23,7 @@ MODULES = [
     "fastdeblur.estimates",
     "fastdeblur.solvers.richardson_lucy.skimage",
     "fastdeblur.notebook",
-    "fastdeblur.psf",
+    "fastdeblur.psf.builders",
     "fastdeblur.result",
     "fastdeblur.transfer",
 ]

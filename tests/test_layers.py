@@ -15,8 +15,8 @@ from fastdeblur.kernels.runtime import cache
 
 # Packages, and modules beside them; each imports only what comes after it.
 ROOMS = [
-    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "api", "deblurrer", "engines", "solvers",
-    "problem", "psf", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
+    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "psf", "api", "deblurrer", "engines",
+    "solvers", "problem", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
     "kernels.runtime", "result",
 ]  # fmt: skip
 # Formats know nothing of what is done with the pixels.
@@ -80,8 +80,8 @@ def test_no_imports_in_circles():
 
 def test_rooms_are_few():
     packages = {module.split(".")[0] for module in MODULES if "." in module}
-    assert len(packages) <= 8
-    assert len({module for module in MODULES if "." not in module} - packages) <= 9 + 2  # and __init__, __main__
+    assert len(packages) <= 9
+    assert len({module for module in MODULES if "." not in module} - packages) <= 8 + 2  # and __init__, __main__
     for module, path in MODULES.items():
         if path.name == "__init__.py":  # says what it holds
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module

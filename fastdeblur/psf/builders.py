@@ -1,4 +1,4 @@
-"""Point spread functions: builders and hygiene.
+"""Builders of psfs by formula: box, Gaussian, disk, motion, Airy.
 
 Every psf is drawn unflipped (``convolve(delta, psf)`` shows it) with its centre at
 ``psf.shape // 2``, for even sizes too, and sums to 1.
@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import validation
-from .hygiene import centre, from_image, normalise, support
-
-__all__ = ["airy", "box", "centre", "disk", "from_image", "gaussian", "motion", "normalise", "support"]
-
+from .. import validation
+from ..hygiene import normalise
 
 # Most pixels of a psf that is built, 8192x8192: more than any image needs, and what memory can hold.
 MOST_PIXELS = 2**26
