@@ -24,6 +24,8 @@ MODULES = [
     "fastdeblur.solvers.richardson_lucy.skimage",
     "fastdeblur.notebook",
     "fastdeblur.psf.builders",
+    "fastdeblur.psf.path",
+    "fastdeblur.psf.pupil",
     "fastdeblur.result",
     "fastdeblur.transfer",
 ]

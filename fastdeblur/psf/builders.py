@@ -1,4 +1,4 @@
-"""Builders of psfs by formula: box, Gaussian, disk, motion, Airy.
+"""Builders of psfs by formula: box, Gaussian, Moffat, disk, motion, Airy.
 
 Every psf is drawn unflipped (``convolve(delta, psf)`` shows it) with its centre at
 ``psf.shape // 2``, for even sizes too, and sums to 1.
@@ -7,6 +7,7 @@ Every psf is drawn unflipped (``convolve(delta, psf)`` shows it) with its centre
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from ..hygiene import normalise
 
 # Most pixels of a psf that is built, 8192x8192: more than any image needs, and what memory can hold.
 MOST_PIXELS = 2**26
+# Least standard deviation of a Gaussian that is integrated, in pixels: a narrower one is as much of a delta, or a line.
+LEAST = 0.01
+# Pieces of a pixel's side for integrals.
+MOST_PIECES = 16
 
 
 def check_pixels(name: str, value: Any, rows: float, cols: float) -> None:
@@ -24,7 +29,8 @@ def check_pixels(name: str, value: Any, rows: float, cols: float) -> None:
         raise ValueError(f"{name} must make a psf of at most {MOST_PIXELS} pixels; got {value!r}")
 
 
-def _shape(shape: Any) -> tuple[int, int]:
+def shape_of(shape: Any) -> tuple[int, int]:
+    """One size or two as rows and columns."""
     sizes = (shape, shape) if np.ndim(shape) == 0 else tuple(shape)
     if len(sizes) != 2:
         raise ValueError(f"shape must be one size or two; got {shape!r}")
@@ -70,12 +76,12 @@ def box(shape: Any) -> np.ndarray:
     array([[0.25, 0.25],
            [0.25, 0.25]])
     """
-    rows, cols = _shape(shape)
+    rows, cols = shape_of(shape)
     return np.full((rows, cols), 1 / (rows * cols))
 
 
-def gaussian(shape: Any, sigma: Any) -> np.ndarray:
-    """A sampled Gaussian.
+def gaussian(shape: Any, sigma: Any, angle: float = 0.0, *, integrated: bool = False) -> np.ndarray:
+    """A Gaussian, sampled or integrated over pixels.
 
     Parameters
     ----------
@@ -83,11 +89,17 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
         Its size in pixels.
     sigma : float or (float, float)
         Standard deviation in pixels, along rows and columns of the array (down, across).
+    angle : float
+        By how many degrees it is turned, anticlockwise as one sees the image: ``sigma=(1, 3)`` is then elongated along
+        the direction of ``motion(length, angle)``.
+    integrated : bool
+        Whether a pixel's value is the mean over its area, as a sensor sees it, rather than that at its centre.  The
+        first is about a Gaussian of variance ``sigma**2 + 1/12``.
 
     Returns
     -------
     ndarray, float64, shape (rows, cols)
-        A psf of rank 1 that sums to 1: the Gaussian's values at the pixels' centres, scaled.
+        A psf that sums to 1.
 
     Raises
     ------
@@ -100,14 +112,108 @@ def gaussian(shape: Any, sigma: Any) -> np.ndarray:
     >>> fd.psf.gaussian((1, 3), 1.0).round(3)
     array([[0.274, 0.452, 0.274]])
     """
-    rows, cols = _offsets(_shape(shape))
+    rows, cols = _offsets(shape_of(shape))
     sigmas = (sigma, sigma) if np.ndim(sigma) == 0 else tuple(sigma)
     if len(sigmas) != 2:
         raise ValueError(f"sigma must be one number or two; got {sigma!r}")
     down, across = (validation.real("sigma", value, "above 0") for value in sigmas)
+    turn = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
+    if integrated:
+        return normalise(_integrated_gaussian(rows[:, 0], cols[0], max(down, LEAST), max(across, LEAST), turn))
+    if turn and down != across:
+        across_axis = cols * math.cos(turn) - rows * math.sin(turn)
+        rows, cols = rows * math.cos(turn) + cols * math.sin(turn), across_axis
     # Divided before it is squared: a tiny sigma must give a delta, not 0 / 0.
     with np.errstate(over="ignore"):
         return normalise(np.exp(-0.5 * (rows / down) ** 2) * np.exp(-0.5 * (cols / across) ** 2))
+
+
+def _integrated_gaussian(rows: np.ndarray, cols: np.ndarray, down: float, across: float, turn: float) -> np.ndarray:
+    """Means of a turned Gaussian over pixels: along columns by the error function, along rows by quadrature."""
+    import scipy.special
+
+    # The precision matrix of (row, column); for a given row the columns are Gaussian about a line.
+    sine, cosine = math.sin(turn), math.cos(turn)
+    b = sine * cosine * (1 / down**2 - 1 / across**2)
+    c = (sine / down) ** 2 + (cosine / across) ** 2
+    spread_of_rows, narrow = math.sqrt(c) * down * across, min(down, across)
+    nodes, weights = _quadrature(np.linspace(-0.5, 0.5, 1 + math.ceil(0.5 / narrow)))
+    out = np.empty((len(rows), len(cols)))
+    for i, row in enumerate(rows):
+        y = row + nodes[:, None]
+        edges = math.sqrt(c) * (np.append(cols - 0.5, cols[-1] + 0.5) + b / c * y)
+        # Upper tails on the right, lower ones on the left: no difference of two numbers near 1.
+        left = edges[:, :-1] + edges[:, 1:] < 0
+        low, high = np.where(left, edges[:, :-1], -edges[:, 1:]), np.where(left, edges[:, 1:], -edges[:, :-1])
+        shares = scipy.special.ndtr(high) - scipy.special.ndtr(low)
+        out[i] = weights @ (np.exp(-0.5 * (y / spread_of_rows) ** 2) * shares)
+    return out
+
+
+def _quadrature(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss and Legendre's nodes and weights for integrals piece by piece, between `edges`."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
+    return (middle + half * nodes).ravel(), (half * weights).ravel()
+
+
+def radial_means(profile: Callable[[np.ndarray], np.ndarray], shape: tuple[int, int], scale: float) -> np.ndarray:
+    """Means over pixels of a function of the distance from the centre, which near it varies over `scale` pixels."""
+    # From the centre on pieces double; in other pixels what falls as a power of the distance is smooth.
+    doubling = 0.5 * 0.5 ** np.arange(max(1, math.ceil(math.log2(1 / min(scale, 0.5)))), -1, -1.0)
+    first, first_weights = _quadrature(np.concatenate([[0], doubling]))
+    nodes, weights = _quadrature(np.linspace(-0.5, 0.5, 1 + min(max(1, math.ceil(1 / scale)), MOST_PIECES)))
+    rows, cols = (size // 2 + 1 for size in shape)
+    across = np.concatenate([first, (np.arange(1, cols)[:, None] + nodes).ravel()])
+    quarter = np.empty((rows, cols))
+    for i in range(rows):
+        down, down_weights = (i + nodes, weights) if i else (first, 2 * first_weights)
+        values = down_weights @ profile(np.hypot(down[:, None], across))
+        quarter[i, 0] = 2 * first_weights @ values[: len(first)]
+        quarter[i, 1:] = values[len(first) :].reshape(cols - 1, len(nodes)) @ weights
+    return _mirrored(quarter, shape)
+
+
+def moffat(shape: Any, fwhm: float, beta: float) -> np.ndarray:
+    """Moffat's profile, ``(1 + (r / alpha)**2) ** -beta``: a star seen through the atmosphere.
+
+    Parameters
+    ----------
+    shape : int or (int, int)
+        Its size in pixels; what it has beyond is left out.
+    fwhm : float
+        Full width at half maximum in pixels, above 0: ``2 * alpha * sqrt(2 ** (1 / beta) - 1)``.
+    beta : float
+        How steeply its wings fall, above 1: 2.5 to 4.8 of the atmosphere, large ones of a Gaussian.
+
+    Returns
+    -------
+    ndarray, float64, shape (rows, cols)
+        The profile's means over pixels [1]_, scaled to sum to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above.
+
+    References
+    ----------
+    .. [1] A. F. J. Moffat, "A theoretical investigation of focal stellar images in the photographic emulsion and
+       application to photographic photometry", Astronomy and Astrophysics 3, 1969.
+
+    Examples
+    --------
+    >>> import fastdeblur as fd
+    >>> fd.psf.moffat(9, fwhm=3, beta=2.5).shape
+    (9, 9)
+    """
+    size = shape_of(shape)
+    fwhm, beta = validation.real("fwhm", fwhm, "above 0"), validation.real("beta", beta, "above 0")
+    if beta <= 1:
+        raise ValueError(f"beta must be a finite number above 1; got {beta!r}")
+    # (The least is as much of a delta as smaller ones, unless beta is within some percent of 1.)
+    alpha = max(fwhm, 1e-15) / (2 * math.sqrt(math.expm1(math.log(2) / beta)))
+    return normalise(radial_means(lambda r: np.exp(-beta * np.log1p((r / alpha) ** 2)), size, alpha))
 
 
 def disk(radius: float) -> np.ndarray:
@@ -224,8 +330,8 @@ def motion(length: float, angle: float) -> np.ndarray:
     return normalise(out + out[::-1, ::-1])
 
 
-def airy(radius: float, shape: Any) -> np.ndarray:
-    """The image of a point through a round aperture, ``(2 J1(v) / v)**2``.
+def airy(radius: float, shape: Any, obscuration: float = 0.0, *, integrated: bool = False) -> np.ndarray:
+    """The image of a point through a round aperture, ``(2 J1(v) / v)**2``, or through a ring.
 
     Parameters
     ----------
@@ -234,11 +340,16 @@ def airy(radius: float, shape: Any) -> np.ndarray:
         microscope it is ``1.22 * wavelength * f_number / pixel_pitch``.
     shape : int or (int, int)
         Size of the psf in pixels; some rings should fit.
+    obscuration : float
+        The diameter of what is dark in the middle of the aperture, such as a telescope's secondary mirror, in shares of
+        the aperture's: at least 0, below 1.  `radius` stays what it is without.
+    integrated : bool
+        Whether a pixel's value is the mean over its area, as a sensor sees it, rather than that at its centre.
 
     Returns
     -------
     ndarray, float64, shape (rows, cols)
-        The intensity at the pixels' centres [1]_, scaled to sum to 1.
+        The intensity [1]_, scaled to sum to 1.
 
     Raises
     ------
@@ -258,8 +369,29 @@ def airy(radius: float, shape: Any) -> np.ndarray:
     import scipy.special  # not for everyone who imports fastdeblur
 
     radius = validation.real("radius", radius, "above 0")
-    rows, cols = _shape(shape)
+    obscuration = check_obscuration(obscuration)
+    rows, cols = shape_of(shape)
+    zero = scipy.special.jn_zeros(1, 1)[0]
+
+    def intensity(v: np.ndarray) -> np.ndarray:
+        v = np.clip(v, 1e-100, 1e100)  # where the limits are reached, and J1 still is a number
+        amplitude = 2 * scipy.special.j1(v) / v
+        if obscuration > 0:
+            inner = np.maximum(obscuration * v, 1e-100)
+            amplitude = amplitude - obscuration**2 * (2 * scipy.special.j1(inner) / inner)
+        return np.asarray(amplitude**2)
+
+    if integrated:
+        scale = max(radius, 1 / MOST_PIECES)  # (smaller disks are in one pixel, but for some percent of rings)
+        return normalise(radial_means(lambda r: intensity(r * (zero / scale)), (rows, cols), scale))
     with np.errstate(over="ignore"):  # a tiny radius gives a delta
-        v = np.hypot(*np.ogrid[: rows // 2 + 1, : cols // 2 + 1]) / radius * scipy.special.jn_zeros(1, 1)[0]
-    v = np.clip(v, 1e-100, 1e100)  # where the limits are reached, and J1 still is a number
-    return normalise(_mirrored((2 * scipy.special.j1(v) / v) ** 2, (rows, cols)))
+        v = np.hypot(*np.ogrid[: rows // 2 + 1, : cols // 2 + 1]) / radius * zero
+    return normalise(_mirrored(intensity(v), (rows, cols)))
+
+
+def check_obscuration(value: Any) -> float:
+    """A share of an aperture's diameter, at least 0 and below 1."""
+    share = validation.real("obscuration", value, "at least 0")
+    if share >= 1:
+        raise ValueError(f"obscuration must be at least 0 and below 1; got {share!r}")
+    return share
