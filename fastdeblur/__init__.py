@@ -8,6 +8,7 @@ from .deblurrer import Deblurrer
 from .estimates import estimate_memory
 from .large.job import deblur_large
 from .operators.blur import Blur
+from .operators.varying import VaryingBlur
 from .problem.weights import saturated
 from .result import Result
 from .solvers.richardson_lucy.skimage import richardson_lucy
@@ -16,6 +17,7 @@ __all__ = [
     "Blur",
     "Deblurrer",
     "Result",
+    "VaryingBlur",
     "convolve",
     "deblur",
     "deblur_large",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = [
     "fastdeblur.api",
     "fastdeblur.operators.blur",
+    "fastdeblur.operators.varying",
     "fastdeblur.deblurrer",
     "fastdeblur.problem.weights",
     "fastdeblur.hygiene",

@@ -157,7 +157,6 @@ class Blur:
 
     def _operators_on_host(self) -> tuple[HostOperator, HostOperator]:
         """The blur and its adjoint for arrays of the caller."""
-        forward, adjoint = self.filters
         outside = "wrap" if self.boundary == "wrap" else "constant"
 
         def estimate(axis: int) -> Any:
@@ -174,9 +173,14 @@ class Blur:
 
         none = Halo("constant", self.image_shape, NO_REACH)
         return (
-            HostOperator(forward, self.image_shape, none, (estimate(0), estimate(1))),
-            HostOperator(adjoint, self.estimate_shape, self.folded, (residual(0), residual(1))),
+            self._operator_on_host(False, self.image_shape, none, (estimate(0), estimate(1))),
+            self._operator_on_host(True, self.estimate_shape, self.folded, (residual(0), residual(1))),
         )
+
+    def _operator_on_host(
+        self, adjoint: bool, out_shape: tuple[int, int], halo: Halo, sources: tuple[Any, Any]
+    ) -> HostOperator:
+        return HostOperator(self.filters[adjoint], out_shape, halo, sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and other processes build their own: the records hold addresses.

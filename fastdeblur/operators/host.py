@@ -22,17 +22,15 @@ STREAMED = 2**25
 class ApplyScratch(Scratch):
     """Scratch with the records of one application of a blur."""
 
-    def __init__(self, grid: Grid, threads: int, filter_: Filter, window: int):
-        # A window that is read before anything is written may lie where the block will be: the
-        # less memory a transform goes through, the more of it stays in the cache.
-        super().__init__(grid, threads, filter_, *((0, window) if filter_.wide else (window, 0)))
-        self.job = np.zeros((), APPLY)
+    def __init__(
+        self, grid: Grid, threads: int, filter_: Filter, extra: int, block: int, task: Any, record: np.dtype[Any]
+    ):
+        super().__init__(grid, threads, filter_, extra, block)
+        self.job = np.zeros((), record)
         self.describe(self.job)
-        if filter_.wide:
-            self.job["extra"] = self.job["own"] = self.job["block"]
         self.crew = np.zeros((), SINGLE_PASS)
         self.describe_crew(self.crew)
-        self.crew["task"], self.crew["record"] = apply.address(filter_.dtype), self.job.ctypes.data
+        self.crew["task"], self.crew["record"] = task.address(filter_.dtype), self.job.ctypes.data
 
 
 class HostOperator:
@@ -47,11 +45,20 @@ class HostOperator:
     sources : (callable, callable)
         For rows and columns, ``sources(before, after)`` is the source's pixel at each of the output's
         positions from ``-before`` to `after` beyond its end, see `boundary.pixel_at`.
+    grid : Grid
+        The output's tiles; by default as few as the filter can do.
     """
 
-    def __init__(self, filter_: Filter, out_shape: tuple[int, int], halo: Halo, sources: tuple[Any, Any]):
+    def __init__(
+        self,
+        filter_: Filter,
+        out_shape: tuple[int, int],
+        halo: Halo,
+        sources: tuple[Any, Any],
+        grid: Grid | None = None,
+    ):
         self.filter = filter_
-        self.grid = Grid.of(1, out_shape, filter_, halo)
+        self.grid = grid or Grid.of(1, out_shape, filter_, halo)
         self._pieces = halo.pieces(self.grid, filter_)
         self._spare: list[ApplyScratch] = []
 
@@ -71,6 +78,8 @@ class HostOperator:
             "more_cols": filter_.window_cols(1) - 1,
         }
         self._tables = []
+        #: For rows and columns, the source's pixel at all positions that windows have, and the first of these.
+        self.positions: list[tuple[np.ndarray, int]] = []
         leads, windows = (filter_.top, filter_.left), (self._rows, self._cols)
         for axis, source, (before, after), lead, window in zip(
             ("row", "col"), sources, halo.reach, leads, windows, strict=True
@@ -79,6 +88,7 @@ class HostOperator:
             table = memory.zeros(pixels.size, np.intp)
             table[:] = pixels
             self._tables.append(table)
+            self.positions.append((table, -before - lead))
             fields[f"{axis}_source"] = table.ctypes.data + (before + lead) * table.itemsize
             run = _longest_run(pixels)
         fields["first_col"], fields["last_col"] = (end - before - lead for end in run)
@@ -91,7 +101,7 @@ class HostOperator:
         except IndexError:
             scratch = None
         if scratch is None or scratch.threads != threads:
-            scratch = ApplyScratch(self.grid, threads, self.filter, self._rows * self._cols)
+            scratch = self._scratch(threads)
             scratch.job["path"] = self.filter.task.address(dtype)
             for name, value in self._fields.items():
                 scratch.job[name] = value
@@ -104,6 +114,17 @@ class HostOperator:
         finite = bool(np.isfinite(scratch.sums[:, 0]).all())
         self._spare.append(scratch)
         return finite
+
+    def _scratch(self, threads: int) -> ApplyScratch:
+        """Memory for one application, its record without the fields that are the same for all."""
+        window, wide = self._rows * self._cols, self.filter.wide
+        # A window that is read before anything is written may lie where the block will be: the
+        # less memory a transform goes through, the more of it stays in the cache.
+        extra, block = (0, window) if wide else (window, 0)
+        scratch = ApplyScratch(self.grid, threads, self.filter, extra, block, apply, APPLY)
+        if wide:
+            scratch.job["extra"] = scratch.job["own"] = scratch.job["block"]
+        return scratch
 
 
 def _longest_run(pixels: np.ndarray) -> tuple[int, int]:

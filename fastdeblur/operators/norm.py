@@ -60,6 +60,11 @@ def _upper_bound(weights: np.ndarray, shape: tuple[int, int], boundary: str, blu
     return min(bound, total)
 
 
+def bound_of(there: Operator, back: Operator, shape: tuple[int, int]) -> float:
+    """A bound of the norm of an operator without negative entries, and its adjoint, on estimates of `shape`."""
+    return _iterate(there, back, np.ones(shape))[0]
+
+
 def _at_borders(weights: np.ndarray, shape: tuple[int, int], boundary: str, blur: Callable[..., Any]) -> float:
     """The bound where pixels of the border stand outside the frame too."""
     weights = reduced(weights, shape, boundary)

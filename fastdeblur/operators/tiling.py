@@ -37,13 +37,13 @@ class Grid:
         """The grid for `filter_`; with room for the halo in the border's blocks if that is wide."""
         (above, below), (left, right) = halo.reach if halo and filter_.wide else ((0, 0), (0, 0))
         rows, cols = shape
-        across = _cuts(cols, left, right, _even(left + cols + right, filter_.most_cols, filter_.step_cols))
+        across = cuts_of(cols, left, right, filter_.most_cols, filter_.step_cols)
         tile_rows = filter_.most_rows
         bands = -(-(above + rows + below) // tile_rows)
         if isinstance(filter_, RegisterTiles) and planes * (len(across) - 1) * bands < MANY:
             tile_rows = -(-rows // up(bands, 8))
-        down = _cuts(rows, above, below, _even(above + rows + below, tile_rows, filter_.step_rows))
-        return cls(planes, _table(down), _table(across))
+        down = cuts_of(rows, above, below, tile_rows, filter_.step_rows)
+        return cls(planes, table_of(down), table_of(across))
 
     @property
     def rows(self) -> int:
@@ -76,17 +76,14 @@ class Grid:
         return int(np.diff(self.across).max())
 
 
-def _even(total: int, most: int, step: int) -> int:
-    """The size of equal parts of at most `most`, a multiple of `step`."""
-    return up(-(-total // -(-total // most)), step)
-
-
-def _cuts(size: int, before: int, after: int, part: int) -> np.ndarray:
-    """Where to cut `size` pixels, so that the parts are even with the halo counted in."""
+def cuts_of(size: int, before: int, after: int, most: int, step: int) -> np.ndarray:
+    """Where to cut `size` pixels into equal parts of at most `most`, multiples of `step`, with the halo counted in."""
+    total = before + size + after
+    part = up(-(-total // -(-total // most)), step)
     return np.unique(np.clip(np.arange(-before, size + after + part, part), 0, size))
 
 
-def _table(array: Any) -> np.ndarray:
+def table_of(array: Any) -> np.ndarray:
     """Integers where kernels can read them."""
     array = np.asarray(array)
     out = memory.zeros(array.size, np.intp)
@@ -146,7 +143,7 @@ class Pieces:
             parts = _pieces(cuts, pixels, before, limit, filter_.wide)
             found.append([piece for part in parts for piece in part])
             first = np.cumsum([0] + [len(part) for part in parts])
-            tables = [_table(table) for table in (first, found[-1], pixels)]
+            tables = [table_of(table) for table in (first, found[-1], pixels)]
             self._owned.append(tables)
             self.record[f"{axis}_first"], self.record[f"{axis}_pieces"] = (t.ctypes.data for t in tables[:2])
             self.record[f"{axis}_pixel"] = tables[2].ctypes.data + before * tables[2].itemsize

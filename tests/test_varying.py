@@ -1,0 +1,175 @@
+"""Blurs whose psf varies over the image, against explicit matrices; and what solves with them."""
+
+import pickle
+
+import naive
+import numpy as np
+import pytest
+
+import fastdeblur as fd
+
+BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown"]
+SHAPE = (6, 7)
+for_each = pytest.mark.parametrize
+
+
+def psfs_on(grid, taps, seed=0):
+    psfs = np.random.default_rng(seed).random((*grid, *taps)) - 0.2
+    return psfs / np.abs(psfs).sum(axis=(-2, -1), keepdims=True)
+
+
+def share(nodes, k, at):
+    """The weight of node k at a pixel, by linear interpolation."""
+    if len(nodes) == 1:
+        return 1.0
+    for left in range(len(nodes) - 1):
+        begin, end = nodes[left], nodes[left + 1]
+        if begin <= at <= end:
+            part = (at - begin) / (end - begin)
+            return {left: 1 - part, left + 1: part}.get(k, 0.0)
+    raise AssertionError(at)
+
+
+def matrix(psfs, rows, cols, boundary, shape=SHAPE):
+    """The blur as a matrix: those of the psfs, each row times the weight of its pixel."""
+    total = 0.0
+    for a, line in enumerate(psfs):
+        for c, psf in enumerate(line):
+            weights = [share(rows, a, i) * share(cols, c, j) for i in range(shape[0]) for j in range(shape[1])]
+            total = total + np.array(weights)[:, None] * np.array(naive.matrix(shape, psf.tolist(), boundary))
+    return total
+
+
+def even(shape, grid):
+    return [np.linspace(0, size - 1, count) for size, count in zip(shape, grid, strict=True)]
+
+
+@for_each("boundary", BOUNDARIES)
+@for_each(
+    ("grid", "taps"), [((1, 1), (4, 3)), ((2, 3), (3, 3)), ((5, 5), (3, 4)), ((2, 1), (8, 5)), ((1, 2), (31, 30))]
+)
+def test_blur_is_the_matrix_and_its_transpose(grid, taps, boundary):
+    psfs = psfs_on(grid, taps)
+    expected, rng = matrix(psfs, *even(SHAPE, grid), boundary), np.random.default_rng(1)
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 3e-6)):
+        for path in ("direct", "separable", "fft"):
+            blur = fd.VaryingBlur(psfs, None, SHAPE, boundary=boundary, dtype=dtype, path=path)
+            x, y = (rng.random(shape).astype(dtype) for shape in (blur.estimate_shape, SHAPE))
+            there, back = blur.forward(x), blur.adjoint(y)
+            assert there.dtype == back.dtype == dtype
+            assert abs(there.ravel() - expected @ x.ravel().astype(np.float64)).max() < tolerance
+            assert abs(back.ravel() - expected.T @ y.ravel().astype(np.float64)).max() < tolerance
+
+
+def test_positions_of_the_grid():
+    psfs, rows, cols = psfs_on((3, 2), (3, 3)), [-1.0, 2.5, 7.0], [0, 6]
+    blur, x = fd.VaryingBlur(psfs, (rows, cols), SHAPE), np.random.default_rng(1).random(SHAPE)
+    expected = matrix(psfs, rows, cols, "constant") @ x.ravel()
+    assert abs(blur.forward(x).ravel() - expected).max() < 1e-12
+
+
+@for_each("path", ["direct", "fft"])
+@for_each("boundary", ["reflect", "unknown"])
+def test_many_tiles_are_the_sum_of_weighted_blurs(path, boundary):
+    shape, psfs = (150, 230), psfs_on((3, 2), (9, 13))
+    blur = fd.VaryingBlur(psfs, None, shape, boundary=boundary, path=path)
+    rng, (rows, cols) = np.random.default_rng(2), even(shape, (3, 2))
+    x, y = rng.random(blur.estimate_shape), rng.random(shape)
+    there, back = np.zeros(shape), np.zeros(blur.estimate_shape)
+    for a in range(3):
+        for c in range(2):
+            weights = np.outer([share(rows, a, i) for i in range(150)], [share(cols, c, j) for j in range(230)])
+            each = fd.Blur(psfs[a, c], shape, boundary=boundary, path="direct")
+            there += weights * each.forward(x)
+            back += each.adjoint(weights * y)
+    assert abs(blur.forward(x) - there).max() < 1e-12
+    assert abs(blur.adjoint(y) - back).max() < 1e-12
+
+
+@for_each("path", ["direct", "fft"])
+def test_a_constant_field_is_blur(path):
+    psf, x = fd.psf.gaussian(9, 1.5), np.random.default_rng(3).random((40, 50))
+    options = {"boundary": "reflect", "path": path}
+    expected = fd.Blur(psf, x.shape, **options)
+    for blur in (
+        fd.VaryingBlur.constant(psf, x.shape, **options),
+        fd.VaryingBlur(np.broadcast_to(psf, (3, 4, 9, 9)), None, x.shape, **options),
+        fd.VaryingBlur([psf] * 4, [(3, 4), (30, 5), (20, 44), (5, 40)], x.shape, **options),
+    ):
+        assert abs(blur.forward(x) - expected.forward(x)).max() < 1e-14
+        assert abs(blur.adjoint(x) - expected.adjoint(x)).max() < 1e-14
+        assert abs(blur.psf - psf).max() < 1e-16
+
+
+def test_scattered_positions_are_interpolated_by_natural_neighbours():
+    # Such weights sum to 1, are 1 at a psf's own place, and reproduce what is linear between the places.
+    rng, shape = np.random.default_rng(4), (101, 81)
+    places = np.concatenate([rng.random((20, 2)) * [100, 80], [[0, 0], [0, 80], [100, 0], [100, 80], [50, 40]]])
+    psfs = np.zeros((25, 1, 3))
+    psfs[:, 0, 0], psfs[:, 0, 1], psfs[:, 0, 2] = places[:, 0], places[:, 1], 1.0
+    blur = fd.VaryingBlur(psfs, places, shape)
+    rows, cols = np.meshgrid(*blur.positions, indexing="ij")
+    assert abs(blur.psfs[:, :, 0, 2] - 1).max() < 1e-12
+    assert np.array_equal(blur.psfs[[0, 0, -1, -1], [0, -1, 0, -1], 0, :2], places[20:24])
+    assert abs(blur.psfs[:, :, 0, 0] - rows)[2:-2, 2:-2].max() < 1
+    assert abs(blur.psfs[:, :, 0, 1] - cols)[2:-2, 2:-2].max() < 1
+
+
+def test_weights_mix_psfs_at_the_nodes():
+    psfs, weights = psfs_on((1, 2), (3, 3))[0], np.array([[[1, 0.5], [0.25, 2]], [[0, 0.5], [0.75, -1]]])
+    nodes = np.einsum("kac,kuv->acuv", weights, psfs)
+    blur = fd.VaryingBlur(psfs, None, SHAPE, weights=weights)
+    assert abs(blur.psfs - nodes).max() < 1e-15
+
+
+def test_bits_do_not_depend_on_threads():
+    psfs, x = psfs_on((3, 3), (9, 9)), np.random.default_rng(5).random((300, 310)).astype(np.float32)
+    for path in ("direct", "fft"):
+        results = []
+        for workers in (1, 2):
+            blur = fd.VaryingBlur(psfs, None, x.shape, boundary="mirror", dtype=np.float32, path=path, workers=workers)
+            results.append((blur.forward(x).tobytes(), blur.adjoint(x).tobytes()))
+        assert results[0] == results[1]
+
+
+def test_copies_operators_and_norm():
+    blur = fd.VaryingBlur(psfs_on((2, 3), (3, 4)), None, SHAPE, boundary="unknown")
+    x, y = np.random.default_rng(6).random(blur.estimate_shape), np.random.default_rng(7).random(SHAPE)
+    again = pickle.loads(pickle.dumps(blur))
+    assert np.array_equal(again.forward(x), blur.forward(x))
+    assert repr(again) == repr(blur)
+    operator = blur.as_linear_operator()
+    dense = matrix(blur.psfs, *blur.positions, "unknown")
+    assert np.array_equal(operator.matvec(x.ravel()), blur.forward(x).ravel())
+    assert np.array_equal(operator.rmatvec(y.ravel()), blur.adjoint(y).ravel())
+    assert np.linalg.norm(dense, 2) <= blur.norm()
+    assert blur.norm() <= 1.05 * np.linalg.norm(matrix(abs(blur.psfs), *blur.positions, "unknown"), 2)
+
+
+GRID = psfs_on((2, 3), (3, 3))
+
+
+@for_each(
+    ("arguments", "options", "message"),
+    [
+        ((GRID, ([0, 4], [0, 3, 6]), SHAPE), {}, "cover the image, from 0 or less to 5 or more"),
+        ((GRID, ([0, 5], [0, 6]), SHAPE), {}, "one number for each of the 3 columns"),
+        ((GRID, ([5, 0], [0, 3, 6]), SHAPE), {}, "positions must increase"),
+        ((GRID, [(0, 0)] * 6, SHAPE), {}, r"must be None, or \(rows, cols\)"),
+        ((GRID, None, (1, 7)), {}, "single row or column along an axis of 1 pixel"),
+        ((GRID[0], None, SHAPE), {}, "positions must be given"),
+        ((GRID[0], [(0, 0), (1, 1)], SHAPE), {}, r"one \(row, column\) for each of the 3 psfs"),
+        ((GRID[0], [(0, 0), (1, 1), (0, 0)], SHAPE), {}, r"must differ; \(0.0, 0.0\) is there twice"),
+        (([GRID[0, 0], np.ones((3, 4))], [(0, 0), (1, 1)], SHAPE), {}, r"one shape; the first has \(3, 3\)"),
+        ((GRID[0, 0], None, SHAPE), {}, r"must have the shape \(rows, cols, taps, taps\)"),
+        ((0 * GRID, None, SHAPE), {}, "must not be all zero"),
+        ((GRID[0], None, SHAPE), {"weights": np.full((3, 2, 2), 0.3)}, r"sum to 1 at each node; at \(0, 0\) they sum"),
+        ((GRID[0], None, SHAPE), {"weights": np.ones((2, 2, 2))}, r"shape \(count, rows, cols\), for 3 psfs"),
+        ((GRID, None, SHAPE), {"weights": np.ones((6, 2, 3))}, "weights are for psfs that are not on a grid"),
+        ((GRID[0], [(0, 0)] * 3, SHAPE), {"weights": np.ones((3, 1, 1)) / 3}, "in two ways"),
+        ((GRID, None, SHAPE), {"device": "cuda"}, "device must be 'cpu'"),
+    ],
+)
+def test_mistakes_are_named(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        fd.VaryingBlur(*arguments, **options)
