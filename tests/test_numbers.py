@@ -120,6 +120,33 @@ def test_psfs_that_sum_to_nothing(psf, boundary, kind, long):
             assert result.objective <= result.history[0] * (1 + 1e-9) or kind in ("tv", "bounds")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["exact root", "exact squares"])
+@pytest.mark.parametrize(
+    ("psf", "boundary"), [([[1, -1.0]], "wrap"), ([[1, -2, 1.0]], "mirror"), ([[1], [-1.0]], "nearest")]
+)
+def test_rounding_does_not_choose_what_a_psf_loses(psf, boundary, kind, dtype):
+    """A constant is lost by psfs that sum to nothing, and by differences: it is 0, whatever the last digits are."""
+    rng, eps = np.random.default_rng(5), np.finfo(dtype).eps
+    for shape in ((1, 7), (5, 7)):
+        image = np.zeros(shape, dtype)
+        image.flat[image.size // 2] = 1
+        other = (image + eps * rng.uniform(-1, 1, shape)).astype(dtype)
+        for mu in (0.0, 1e-9, 1e-3):
+            first, second = (
+                finite(fd.solve(each, psf, boundary=boundary, mu=mu, max_iter=25, **KINDS[kind]))
+                for each in (image, other)
+            )
+            assert abs(first.image.mean(dtype=float)) < 8 * eps
+            assert max(abs(first.image).max(), abs(second.image).max()) < 1
+            if mu == 1e-3:  # with less, last digits may choose what the psf alone loses
+                np.testing.assert_allclose(second.image, first.image, atol=0.005 if dtype == "float32" else 1e-4)
+            residual = fd.convolve(first.image, psf, boundary=boundary) - image
+            half = 0.5 * float((residual.astype(float) ** 2).sum())
+            # (No image has more differences here than 5.)
+            assert 0 <= first.objective - (half**0.5 if kind == "exact root" else half) + 64 * eps < 5 * mu + 128 * eps
+
+
 def test_an_exact_solution_of_a_difference():
     image = np.array([[0, 0, 0, 1.0, 0, 0, 0]])
     result = fd.solve(image, [[1, -1.0]], boundary="wrap", data="squares", mu=1e-12)

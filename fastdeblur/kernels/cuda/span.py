@@ -18,9 +18,9 @@ from .sums import add_up
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
     DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, SETTLED, UNSETTLED,
-    ROUNDED, FARTHEST, LEAST_STEP,
-) = range(29)  # fmt: skip
-SCALARS = 29
+    ROUNDED, FARTHEST, LEAST_STEP, UNTOLD, NOUGHT, LEAST_SEEN, AMPLIFIED,
+) = range(33)  # fmt: skip
+SCALARS = 33
 # Why it pauses.
 GOING, ARRIVED, SPECIAL, RIDGE_LEFT, LOST = range(5)
 # Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality, what rounding leaves of that.
@@ -135,11 +135,14 @@ def choose(frame_partials, frame_blocks, partials, blocks, scalars, totals):
     dd[1, 0], dd[1, 1], dd[1, 2] = totals[1, 1], totals[1, 3], totals[1, 4]
     dd[2, 0], dd[2, 1], dd[2, 2] = totals[1, 2], totals[1, 4], totals[1, 5]
     d[0], d[1], d[2] = totals[1, 2], totals[1, 4], totals[1, 5]
-    used[0], used[1], used[2] = True, scalars[MOVED] != 0.0, True
+    used[0], used[1], used[2] = True, scalars[MOVED] != 0.0, aa[2, 2] > scalars[LEAST_SEEN] * bb
     if scalars[ROOT] != 0.0 and scalars[RIDGE] > 0.0:
         root_step(aa, a, rr, dd, d, totals[1, 5], used, scalars[MU], matrix, y, best)
     else:
         ridge_step(aa, a, dd, d, used, max(scalars[RIDGE], scalars[LEAST_STEP]), matrix, best)
+    if scalars[OPTIMALITY] == 0.0:  # nothing is left
+        for i in range(3):
+            best[i] = 0.0
     farthest = scalars[FARTHEST] * scalars[FARTHEST]
     misfit, rough = quadratic(aa, a, rr, best), quadratic(dd, d, totals[1, 5], best)
     if not (misfit < farthest and rough < farthest):  # or one that is not a number
@@ -156,7 +159,7 @@ def moved(partials, blocks, scalars, totals):
     if cuda.threadIdx.x == 0 and scalars[PAUSED] == GOING:
         scalars[MISFIT] = totals[0, 0]
         scalars[ITERATION] += 1.0
-        if totals[0, 0] < scalars[FORGOTTEN] * scalars[LOOKED_AT]:
+        if totals[0, 0] < scalars[FORGOTTEN] * scalars[LOOKED_AT] or abs(scalars[C] - 1.0) > scalars[AMPLIFIED]:
             scalars[PAUSED] = SPECIAL
 
 
@@ -183,11 +186,13 @@ def arrive(partials, blocks, scalars, totals, log):
         return
     ridge = scalars[RIDGE]
     parts = math.sqrt(scalars[DATA]) + ridge * math.sqrt(scalars[PRIOR])
-    optimality = math.sqrt(totals[0, 0]) / parts if parts > 0.0 else 0.0
+    f = scalars[NORM_F]
+    left = parts > scalars[UNTOLD] * f and (ridge > 0.0 or f > scalars[NOUGHT])
+    optimality = math.sqrt(totals[0, 0]) / parts if left else 0.0
     scalars[OPTIMALITY] = optimality
     at = int(scalars[ITERATION]) % LOG
     rounding = ridge * scalars[ROUNDED] / parts if parts > 0.0 else 0.0
-    log[at, 0], log[at, 1], log[at, 2], log[at, 3] = scalars[NORM_F], scalars[NORM_G], optimality, rounding
+    log[at, 0], log[at, 1], log[at, 2], log[at, 3] = f, scalars[NORM_G], optimality, rounding
     near = scalars[TOL] > 0.0 and optimality <= max(scalars[TOL], rounding)
     if near or scalars[ITERATION] >= scalars[LAST_ITERATION]:
         scalars[PAUSED] = ARRIVED

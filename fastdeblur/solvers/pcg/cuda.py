@@ -19,7 +19,7 @@ from .host import PcgWorkspace
 from .multigrid import ArrayMultigrid
 from .preconditioner import Preconditioner, Solves
 from .preconditioner_cuda import CudaApplier
-from .solver import FARTHEST, FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
+from .solver import AMPLIFIED, FARTHEST, FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
 
 # Iterations between two looks.
 LOOK = 4
@@ -96,6 +96,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         self._response = self._shares = self._weighed = None
         self._typical_weight = 1.0
         self._missing = None
+        self._lost = []
 
     def apply_blur(self, source: Any, out: Any, adjoint: bool = False) -> None:
         if adjoint and self._shares is not None:
@@ -117,6 +118,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         """As `PcgWorkspace.begin`."""
         unit = self.enter(image, weights, start)
         spread_out(self.x, self.blur.frame_corner, self.blur.image_shape)
+        self.without_lost(self.x)
         return unit
 
     def _multigrid(self, coverage: Any) -> Any:
@@ -132,6 +134,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         found = *run("products", frames), *run("difference_products", images)
         launch(span.choose, 1, ADDERS, *found, scalars, totals)
         run("move", images)
+        self.without_lost(self.x)
         launch(span.moved, 1, ADDERS, *run("move_residual", frames), scalars, totals)
         self.apply_blur(self.residual, self.gradient, adjoint=True)
         both = [self.gradient, self.x]
@@ -160,6 +163,10 @@ class CudaDescent(Descent):
         )  # fmt: skip
         scalars[span.KINK], scalars[span.FORGOTTEN], scalars[span.ROUNDED] = KINK, FORGOTTEN, self._rounded
         scalars[span.FARTHEST], scalars[span.LEAST_STEP] = FARTHEST, self.least_ridge
+        scalars[span.UNTOLD], scalars[span.NOUGHT] = self.untold, self._nought
+        scalars[span.OPTIMALITY], scalars[span.LEAST_SEEN], scalars[span.AMPLIFIED] = (
+            self.optimality, self.least_seen, AMPLIFIED
+        )  # fmt: skip
         scalars[span.STAY], scalars[span.SETTLED], scalars[span.UNSETTLED] = STAY, SETTLED, UNSETTLED
         work.scalars[...] = device.put(scalars)
         applied = work.applied
@@ -179,7 +186,7 @@ class CudaDescent(Descent):
             self.optimality, self.rounding = map(float, log[len(found), 2:])
         if special:  # what the usual step does not do
             work.applied -= 1
-            if self._misfit < FORGOTTEN * self._looked_at:
+            if self._misfit < FORGOTTEN * self._looked_at or abs(scalars[span.C] - 1) > AMPLIFIED:
                 self._misfit = self._looked_at = work.look()
             self.measure()
             found.append(self.norms)

@@ -22,6 +22,8 @@ from ...kernels.runtime import memory
 
 # Logarithms of the ridges beyond which the residual, or the differences, are taken for zero.
 LEAST, MOST = {4: -21.0, 8: -46.0}, 40.0
+# What passes of a frequency, relative to the taps, is no more than rounding up to that many last digits.
+LOST = 1.0
 
 
 def applies(psf: np.ndarray, boundary: str) -> bool:
@@ -39,7 +41,10 @@ class Cosines:
         for taps, size in zip(psf.shape, shape, strict=True):
             offsets = np.arange(taps) - taps // 2
             bases.append(np.cos(np.pi / size * np.outer(np.arange(size), offsets)))
-        self._psf_power = np.ascontiguousarray(bases[0] @ psf.astype(np.float64) @ bases[1].T)
+        psf_power = bases[0] @ psf.astype(np.float64) @ bases[1].T
+        # A frequency of which no more than rounding passes is lost: divided by that it would be anything.
+        psf_power[np.abs(psf_power) <= LOST * np.finfo(psf.dtype).eps * np.abs(psf).sum(dtype=np.float64)] = 0
+        self._psf_power = np.ascontiguousarray(psf_power)
         self._eigenvalues = [2 - 2 * np.cos(np.pi * np.arange(size) / size) for size in shape]
 
     def minimise(self, x: np.ndarray, sweeper: Sweeper, root: bool, mu: float) -> float:

@@ -20,6 +20,8 @@ from .preconditioner import Applier, Preconditioner, Solves
 
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
+# A blur that leaves no more of a constant image than this times the last digit, relative to its taps, loses it.
+LOST = 8.0
 # The largest ridge of a preconditioner, in those that the blur has itself: beyond it only constants are left of it.
 MOST_RIDGE = 1e20
 
@@ -54,6 +56,8 @@ class PcgWorkspace:
         self._weighed: np.ndarray | None = None
         self._typical_weight = 1.0
         self._missing: Any = None
+        #: Planes in which A loses constants: D loses them too, so that nothing determines the estimate's.
+        self._lost: list[int] = []
 
     @property
     def frame(self) -> np.ndarray:
@@ -61,6 +65,11 @@ class PcgWorkspace:
         (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
         view: np.ndarray = self.x[:, top : top + height, left : left + width]
         return view
+
+    @property
+    def typical(self) -> float:
+        """The middle one of the weights, without missing pixels."""
+        return self._typical_weight
 
     def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """out = A source, or A^T source; with weights w, A stands for sqrt(w) times it throughout."""
@@ -99,12 +108,14 @@ class PcgWorkspace:
                 applier.apply(each, source[k : k + 1], out[k : k + 1])
         if self._missing is not None:
             self._missing.add(solves[0].ridge, source, out)
+        self.without_lost(out)
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
         self.sweeper.threads = threads.count(self.blur.workers, self._tiles, self._seconds)
         unit = self.enter(image, weights, start)
         spread_out(self.x, self.blur.frame_corner, self.blur.image_shape)
+        self.without_lost(self.x)
         return unit
 
     def enter(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
@@ -117,6 +128,7 @@ class PcgWorkspace:
             if not weights.all():
                 self._look_for_missing(weights)
             self._shares = np.sqrt(weights)
+        self._lost = [k for k in range(self.planes) if self._loses_constants(k)]
         start(self.frame)
         unit = unit_of(max(largest(image), largest(self.frame)))
         scale = self.blur.dtype.type(unit)
@@ -125,6 +137,29 @@ class PcgWorkspace:
             self.image *= self._shares
         self.frame[...] *= scale
         return unit
+
+    def _loses_constants(self, plane: int) -> bool:
+        """Whether A leaves no more of a constant plane than rounding."""
+        blur = self.blurs[plane % len(self.blurs)]
+        psf = blur.psf.astype(np.float64)
+        least = LOST * float(np.finfo(blur.dtype).eps) * float(np.abs(psf).sum())
+        lost = abs(float(psf.sum())) <= least
+        if blur.boundary != "constant":
+            return lost  # a constant becomes the psf's sum times itself
+        shares = None if self._shares is None else self._shares[plane % len(self._shares)]
+        if not lost:
+            sides = zip(psf.shape, blur.image_shape, strict=True)
+            rows, cols = (slice(taps, max(size - taps, 0)) for taps, size in sides)
+            middle = (np.broadcast_to(1, blur.image_shape) if shares is None else shares)[rows, cols]
+            if middle.size and (shares is None or middle.any()):
+                return False  # so it does where the psf does not reach beyond the frame
+        most = math.prod(blur.image_shape) if shares is None else float((shares * shares).sum())
+        return self.square(self.response()[plane]) <= least * least * most
+
+    def without_lost(self, images: Any) -> None:
+        """Take their means from planes in which A loses constants: what rounding makes of those would grow."""
+        for plane in self._lost:
+            images[plane] -= self.blur.dtype.type(float(images[plane].mean(dtype=np.float64)))
 
     def _look_for_missing(self, weights: np.ndarray) -> None:
         """Let the preconditioner know where pixels are missing; overwrites what `begin` has not begun."""

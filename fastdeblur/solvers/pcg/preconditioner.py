@@ -56,6 +56,8 @@ AT_ONCE = 32
 # What is added to the diagonal of a matrix that may be singular, in shares of its mean; the pivot that says so, in
 # shares of the largest element.
 ADDED_TO_SINGULAR, LEAST_PIVOT = 1e-12, 1e-14
+# A constant keeps no more of its square than this times the last digit's, relative to the taps': it is lost.
+LOST = 64.0
 # Most complex multiplications, about, for the ends of an axis.
 MOST_WORK = 1e9
 
@@ -194,10 +196,22 @@ class Preconditioner:
                 if other not in known:
                     known[other] = len(known)
                     blurred, eigenvalues = block_matrices(psf, boundary, image_shape, estimate_shape, self.block, other)
-                    self.corners.append((_gram(blurred), eigenvalues))
+                    self.corners.append((self._psf_power(blurred), eigenvalues))
                 self.flips.append((known[other], flip))
         self._weights()
         self._known: dict[int, Solves] = {}
+
+    def _psf_power(self, blurred: np.ndarray) -> np.ndarray:
+        """AᵀA of a block; the whole of it takes constants for ordinary images where the psf loses them.
+
+        D loses them too.  In float32 an inverse that is 1e12 for them had no digits left for anything else: steps
+        went nowhere, or, with psfs that sum to nothing and hardly any weight, to 1e9.
+        """
+        product = _gram(blurred)
+        size = len(product)
+        if self.whole and float(product.sum()) <= LOST * float(np.finfo(self.dtype).eps) ** 2 * self.largest * size:
+            product += float(np.trace(product)) / size**2
+        return product
 
     def _weights(self) -> None:
         """Tables, for each axis: how near a corner's block, and what distance from the border counts."""

@@ -46,7 +46,11 @@ LACKING = 100.0
 FORGOTTEN = 1e-6
 # The largest ridge worth trying, in those that the blur has itself: beyond it rounding leaves nothing of the data.
 MOST_RIDGE = 1e8
-# What rounding leaves of the prior's gradient, in last digits of the image.
+# A x = r + b is known to last digits of b: below that many of them the estimate is no direction, and where a step is
+# more than so many times the estimate, they would count.  (Without, a root objective of 0.7 at least was said to be
+# 0.03, in float32 with an image of a few pixels and an estimate of 1e-14.)
+SEEN, AMPLIFIED = 32.0, 10.0
+# What rounding leaves of the prior's gradient, in last digits of the image, and of the data's, in the residual's.
 ROUNDED = 3.0
 # The least ridge of a step, in those that the blur has itself, to that power of the last digit.  (The second
 # difference that is zero along both axes, mu=0, 16 x 17: the estimate went up to 1e15 without, 1e9 with the power 1.8.)
@@ -149,6 +153,8 @@ class Descent:
         # ‖DᵀDx‖ of a smooth image is as uncertain as the last digits of its pixels: about `brightness` for their
         # own rounding, and twice that was measured with what rounding makes of the steps and of the products.
         self._rounded = ROUNDED * brightness / math.sqrt(work.largest) if work.largest > 0 else 0.0
+        # The same of Aᵀr, relative to ‖r‖; with the middle one of the weights.
+        self.untold = ROUNDED * float(np.finfo(work.blur.dtype).eps) * math.sqrt(work.largest * work.typical)
         #: The optimality that this leaves; to go on for less would only move rounding about.
         self.rounding = 0.0
         self._moved = False
@@ -156,6 +162,7 @@ class Descent:
         self.diverged = False
         # With less, a step would follow what rounding makes of images that the blur loses, as far as it takes.
         self.least_ridge = float(np.finfo(work.blur.dtype).eps) ** ROUNDED_RIDGE * work.largest
+        self.least_seen = (SEEN * float(np.finfo(work.blur.dtype).eps)) ** 2
         self._solves: list[Solves] = []
         self._last_ridge = self._made_for = math.inf
         self._search: RidgeSearch | None = None
@@ -242,7 +249,9 @@ class Descent:
         # The sum of squares itself: from the three sums it would be a small difference.
         total = math.sqrt(self._combine(ridge))
         parts = math.sqrt(data) + ridge * math.sqrt(prior)
-        here = self.optimality = total / parts if parts > 0 else 0.0
+        # Without a prior the two are the same, and where only rounding is left, another step would follow that.
+        left = parts > self.untold * f and (ridge > 0 or f > self._nought)
+        here = self.optimality = total / parts if left else 0.0
         if not self._search:
             self.rounding = ridge * self._rounded / parts if parts > 0 else 0.0
             return
@@ -301,6 +310,8 @@ class Descent:
     def step(self) -> None:
         """Go to the next iterate, if there is one."""
         work, sweep = self.work, self.work.sweeper.sweep
+        if self.optimality == 0:  # nothing is left, and nobody stopped for that
+            return
         work.precondition(self._solves_now(), work.gradient, work.fresh)
         work.apply_blur(work.fresh, work.blurred_fresh)
         frames = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
@@ -313,6 +324,8 @@ class Descent:
         a = np.array([zr, pr, rr + rb])
         dd = np.array([[q[0], q[1], q[2]], [q[1], q[3], q[4]], [q[2], q[4], q[5]]])
         kept = np.array([0, 1, 2] if self._moved else [0, 2])
+        if not aa[2, 2] > self.least_seen * bb:
+            kept = kept[:-1]
         both = np.ix_(kept, kept)
         span = Span(aa[both], a[kept], float(rr), dd[both], dd[2][kept], float(q[5]))
         y = np.zeros(3)
@@ -323,7 +336,8 @@ class Descent:
             return
         factors = float(y[0]), float(y[1]), 1.0 + float(y[2])
         sweep(move, [work.fresh, work.direction, work.x], factors)
+        work.without_lost(work.x)
         self._misfit = float(sweep(move_residual, frames, factors)[0])
-        if self._misfit < FORGOTTEN * self._looked_at:
+        if self._misfit < FORGOTTEN * self._looked_at or abs(y[2]) > AMPLIFIED:
             self._misfit = self._looked_at = work.look()
         self._moved = True
