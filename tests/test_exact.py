@@ -1,4 +1,5 @@
 import itertools
+import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from dense import Problem
+from preloaded import fresh
 from skimage import color, data
 
 import fastdeblur as fd
@@ -318,3 +320,26 @@ def test_what_rounding_leaves_is_not_iterated_for():
     assert single.optimality > 1e-4 >= double.optimality
     assert single.n_iter <= double.n_iter
     np.testing.assert_allclose(single.image, double.image, rtol=0, atol=1e-3)
+
+
+def test_the_same_bits_for_any_number_of_blas_threads(tmp_path):
+    """One inverse for all pixels, corrections at the borders, cosines: none by what NumPy's threads compute."""
+    script = """if True:
+        import hashlib
+        import numpy as np
+        import fastdeblur as fd
+        from fastdeblur.solvers.pcg.dct import Cosines
+
+        rng = np.random.default_rng(3)
+        psf = rng.random((13, 13))
+        for shape, boundary in (((22, 27), "unknown"), ((60, 70), "nearest")):
+            result = fd.solve(rng.random(shape), psf / psf.sum(), mu=0.1, boundary=boundary)
+            print(hashlib.sha256(result.image.tobytes()).hexdigest())
+        print(hashlib.sha256(Cosines(fd.psf.gaussian(31, 6), (201, 204))._psf_power.tobytes()).hexdigest())
+    """
+    printed = set()
+    for count in ("1", "2"):
+        done = fresh(script, cwd=tmp_path, environment={**os.environ, "OPENBLAS_NUM_THREADS": count})
+        assert done.returncode == 0, done.stderr
+        printed.add(done.stdout)
+    assert len(printed) == 1

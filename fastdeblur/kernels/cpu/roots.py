@@ -1,4 +1,4 @@
-"""What the ends of a ring take away from a circulant, one frequency a tile; see `ends`."""
+"""Low-rank (Woodbury) boundary corrections of circulant matrices, one frequency a tile."""
 
 import math
 
@@ -109,3 +109,96 @@ def root(address, scratch, tile):
             add_multiple(-gram[i * n + k], carray(offset(w, k * m), m), here)
         for p in range(m):
             here[p] /= gram[i * n + i].real
+
+
+# For each frequency, `taps` of the psf are at `kernels`.  Tap u of changed row i of A sees element ``exact[i, u]`` of
+# the `count` `pixels`, or none (below 0), where the circulant has it see ``ring[i, u]``.  The change of A^T A is at
+# `change`, that of D^T D, times the ridge, at `laplacian`, in float64.  See `ROOTS` for `columns` and `length`.
+CORRECTION = np.dtype(
+    [(name, np.intp) for name in ("kernels", "columns", "exact", "ring", "pixels", "change", "laplacian", "out")]
+    + [(name, np.intp) for name in ("taps", "length", "rows", "count")],
+    align=True,
+)
+read_correction = reader(CORRECTION)
+
+
+@jit
+def add_gram(kernel, at, rows, taps, count, sign, out):
+    """Add R'R, times `sign`, for sparse rows R with the psf's taps at the elements `at`."""
+    for i in range(rows):
+        for u in range(taps):
+            p = at[i * taps + u]
+            if p >= 0:
+                factor = sign * kernel[taps - 1 - u].conjugate()
+                for v in range(taps):
+                    q = at[i * taps + v]
+                    if q >= 0:
+                        out[p * count + q] += factor * kernel[taps - 1 - v]
+
+
+@task(task_signature)
+def gram_change(address, scratch, tile):
+    """The change of A^T A."""
+    job = read_correction(address)
+    kernel = offset(complexes(doubles(job.kernels)), tile * job.taps)
+    out = offset(complexes(doubles(job.change)), tile * job.count * job.count)
+    add_gram(kernel, integers(job.exact), job.rows, job.taps, job.count, 1.0, out)
+    add_gram(kernel, integers(job.ring), job.rows, job.taps, job.count, -1.0, out)
+
+
+@task(task_signature)
+def correction(address, scratch, tile):
+    """F of ``(C + E'GE)^-1 = C^-1 + C^-1 E'FE C^-1``: minus ``(1 + GB)^-1 G``, with B = E C^-1 E'; 0 if singular."""
+    job = read_correction(address)
+    m = job.count
+    column = offset(complexes(doubles(job.columns)), tile * job.length)
+    change = offset(complexes(doubles(job.change)), tile * m * m)
+    out = offset(complexes(doubles(job.out)), tile * m * m)
+    pixels, laplacian = integers(job.pixels), doubles(job.laplacian)
+    # Rows of [1 + GB, G], then B.
+    system = complexes(scratch)
+    between = offset(system, 2 * m * m)
+    for p in range(m):
+        for q in range(m):
+            apart = pixels[p] - pixels[q]
+            between[p * m + q] = column[apart + job.length if apart < 0 else apart]
+    for p in range(m):
+        left, right = offset(system, 2 * p * m), offset(system, (2 * p + 1) * m)
+        for q in range(m):
+            left[q] = 1.0 if p == q else 0.0
+            right[q] = change[p * m + q] + laplacian[p * m + q]
+        for q in range(m):
+            if right[q] != 0:
+                add_multiple(right[q], carray(offset(between, q * m), m), carray(left, m))
+    singular = False
+    for k in range(m):
+        best = k
+        for i in range(k + 1, m):
+            if abs(system[2 * i * m + k]) > abs(system[2 * best * m + k]):
+                best = i
+        if best != k:
+            for j in range(k, 2 * m):
+                system[2 * k * m + j], system[2 * best * m + j] = system[2 * best * m + j], system[2 * k * m + j]
+        if abs(system[2 * k * m + k]) == 0.0:
+            singular = True
+            break
+        inverse = 1.0 / system[2 * k * m + k]
+        pivot_row = carray(offset(system, 2 * k * m + k), 2 * m - k)
+        for i in range(k + 1, m):
+            factor = system[2 * i * m + k]
+            if factor != 0:
+                add_multiple(-factor * inverse, pivot_row, carray(offset(system, 2 * i * m + k), 2 * m - k))
+    if not singular:
+        for back in range(m):
+            k = m - 1 - back
+            solution = carray(offset(system, (2 * k + 1) * m), m)
+            for j in range(k + 1, m):
+                if system[2 * k * m + j] != 0:
+                    add_multiple(-system[2 * k * m + j], carray(offset(system, (2 * j + 1) * m), m), solution)
+            inverse = 1.0 / system[2 * k * m + k]
+            for j in range(m):
+                solution[j] *= inverse
+    for p in range(m):
+        for q in range(m):
+            total = system[(2 * p + 1) * m + q] + system[(2 * q + 1) * m + p].conjugate()
+            out[p * m + q] = 0j if singular else -0.5 * total

@@ -13,19 +13,14 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ...kernels.cpu.halo import OUTSIDE
-from ...kernels.cpu.roots import ROOTS, room, root
+from ...kernels.cpu.roots import CORRECTION, ROOTS, correction, gram_change, room, root
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import threads
 from ...operators.boundary import pixel_at
-
-# Matrices at a time: no interrupt is heard within a call of NumPy's.
-SOME = 4
 
 
 class BoundaryCorrection:
@@ -76,50 +71,46 @@ class BoundaryCorrection:
         self._spare = np.searchsorted(self.pixels, spare)
         self._cut = np.searchsorted(self.pixels, [size - 1, size % length])
 
-    def change(self, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What to add to A^T A, and to D^T D, of the circulant, on `pixels`.
+    def change(self, kernels: np.ndarray, workers: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The changes of A^T A and of D^T D of the circulant, on `pixels`.
 
         `kernels` holds the psf's column of taps at each frequency of the other axis, one a row.
         """
-        flipped = kernels[:, ::-1]
         count = len(self.pixels)
-
-        def changed(some: np.ndarray) -> np.ndarray:
-            exact, circulant = (self._rows(some, at) for at in (self._seen, self._ring))
-            found: np.ndarray = exact.conj().transpose(0, 2, 1) @ exact
-            found -= circulant.conj().transpose(0, 2, 1) @ circulant
-            return found
-
-        change = _by_some(changed, flipped)
+        kernels = np.ascontiguousarray(kernels, complex)
+        change = np.zeros((len(kernels), count, count), complex)
+        exact = np.ascontiguousarray(np.where(self._seen == OUTSIDE, -1, np.searchsorted(self.pixels, self._seen)))
+        ring = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))
+        job = np.zeros((), CORRECTION)
+        for name, table in {"kernels": kernels, "exact": exact, "ring": ring, "change": change}.items():
+            job[name] = table.ctypes.data
+        job["taps"], job["rows"], job["count"] = self.taps, len(exact), count
+        sweeper = Sweeper(np.float64)
+        sweeper.threads = threads.count(workers, len(kernels), len(kernels) * len(exact) * self.taps**2 * 4e-9)
+        sweeper.run(gram_change, job, len(kernels))
         if self._spare.size and not self.takes_only:  # on their own, they need something to hold them
             change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
-        return change.reshape(-1, count, count), self._laplacian
+        return change, self._laplacian
 
-    def _rows(self, flipped: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Rows of A for each frequency, over `pixels`."""
-        rows = np.zeros((len(flipped), len(at), len(self.pixels)), complex)
-        where = np.searchsorted(self.pixels, np.maximum(at, 0))
-        lines = np.arange(len(at))
-        for tap in range(self.taps):
-            there = at[:, tap] != OUTSIDE
-            every: Any = (slice(None), lines[there], where[there, tap])
-            np.add.at(rows, every, flipped[:, tap, None])
-        return rows
-
-    def corrections(self, change: np.ndarray, laplacian: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    def corrections(
+        self, change: np.ndarray, laplacian: np.ndarray, inverse: np.ndarray, workers: int | None
+    ) -> np.ndarray:
         """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from what the ends change and a column of C^-1 a frequency."""
-        apart = (self.pixels[:, None] - self.pixels[None, :]) % inverse.shape[1]
-        one = np.eye(len(self.pixels))
-
-        def corrected(change: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-            total = change + laplacian
-            try:
-                correction = np.linalg.solve(one + total @ inverse[:, apart], total)
-            except np.linalg.LinAlgError:  # singular: the circulant alone, then
-                correction = np.zeros_like(total)
-            return np.asarray(-0.5 * (correction + correction.conj().transpose(0, 2, 1)))
-
-        return _by_some(corrected, change, inverse)
+        count = len(self.pixels)
+        change, inverse = (np.ascontiguousarray(each, complex) for each in (change, inverse))
+        laplacian = np.ascontiguousarray(laplacian)
+        out = np.empty_like(change)
+        job = np.zeros((), CORRECTION)
+        for name, table in {
+            "columns": inverse, "pixels": self.pixels, "change": change, "laplacian": laplacian, "out": out,
+        }.items():  # fmt: skip
+            job[name] = table.ctypes.data
+        job["length"], job["count"] = inverse.shape[1], count
+        sweeper = Sweeper(np.float64)
+        sweeper.reserve(6 * count * count)
+        sweeper.threads = threads.count(workers, len(change), len(change) * count**3 * 3e-9)
+        sweeper.run(correction, job, len(change))
+        return out
 
     def roots(self, kernels: np.ndarray, ridge: float, inverse: np.ndarray, workers: int | None) -> np.ndarray:
         """W with ``F = W'W``, where the ends only take rows away.
@@ -143,12 +134,6 @@ class BoundaryCorrection:
         sweeper.threads = threads.count(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
         sweeper.run(root, job, len(kernels))
         return found
-
-
-def _by_some(function: Callable[..., np.ndarray], *stacks: np.ndarray) -> np.ndarray:
-    """What a function of stacks of matrices returns for all, from some at a time."""
-    starts = range(0, len(stacks[0]), SOME)
-    return np.concatenate([function(*(stack[k : k + SOME] for stack in stacks)) for k in starts])
 
 
 def sampled(frequencies: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -41,7 +41,9 @@ class Cosines:
         for taps, size in zip(psf.shape, shape, strict=True):
             offsets = np.arange(taps) - taps // 2
             bases.append(np.cos(np.pi / size * np.outer(np.arange(size), offsets)))
-        psf_power = bases[0] @ psf.astype(np.float64) @ bases[1].T
+        # (The last digits of a matrix product by BLAS depend on the number of its threads; einsum calls none.)
+        half = np.einsum("ik,kl->il", bases[0], psf.astype(np.float64))
+        psf_power = np.einsum("il,jl->ij", half, bases[1])
         # A frequency of which no more than rounding passes is lost: divided by that it would be anything.
         psf_power[np.abs(psf_power) <= LOST * np.finfo(psf.dtype).eps * np.abs(psf).sum(dtype=np.float64)] = 0
         self._psf_power = np.ascontiguousarray(psf_power)

@@ -28,7 +28,19 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from ...kernels.cpu.dense import DENSE, gram, invert
+from ...kernels.cpu.dense import (
+    COLUMNS,
+    DENSE,
+    PIVOTS,
+    ROWS,
+    eliminate,
+    factor_block,
+    factor_rows,
+    gram,
+    invert,
+    invert_factor,
+    multiply_factors,
+)
 from ...kernels.cpu.lines import CORNER_JOB, LINE_JOB, LINES, analyse, corners, solve, synthesise
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import forks, memory, threads
@@ -65,7 +77,9 @@ MOST_WORK = 1e9
 class Axis:
     """What the solve along one axis needs whatever the ridge; the psf is given with that axis first."""
 
-    def __init__(self, psf: np.ndarray, boundary: str, frame: tuple[int, int], size: tuple[int, int]):
+    def __init__(
+        self, psf: np.ndarray, boundary: str, frame: tuple[int, int], size: tuple[int, int], workers: int | None
+    ):
         dtype = psf.dtype
         # No transform gets faster than a short length's, and a ring without spare pixels has fewer ends.
         self.length, self.across = (_length(n) for n in size)
@@ -87,7 +101,7 @@ class Axis:
         )
         self.samples, self._kernels = samples, kernels[samples]
         if self.known and not self.rooted:
-            self.change, self.laplacian_change = self.correction.change(self._kernels)
+            self.change, self.laplacian_change = self.correction.change(self._kernels, workers)
 
     def _psf_power(self, kernels: np.ndarray, dtype: Any) -> None:
         self.psf_power = memory.zeros(self.frequencies * self.length, dtype).reshape(self.frequencies, self.length)
@@ -122,7 +136,9 @@ class Axis:
             if self.rooted:
                 corrections = self.correction.roots(self._kernels[some], ridge, inverse, workers)
             else:
-                corrections = self.correction.corrections(self.change[some], ridge * self.laplacian_change, inverse)
+                corrections = self.correction.corrections(
+                    self.change[some], ridge * self.laplacian_change, inverse, workers
+                )
             found.append(corrections.astype(kind))
         return np.concatenate([*found, found[-1][-1:]])
 
@@ -179,8 +195,8 @@ class Preconditioner:
         self.block, ends = estimate_shape, [(False, False)]
         if not self.whole:
             self.axes = (
-                Axis(psf, boundary, image_shape, estimate_shape),
-                Axis(np.ascontiguousarray(psf.T), boundary, image_shape[::-1], estimate_shape[::-1]),
+                Axis(psf, boundary, image_shape, estimate_shape, workers),
+                Axis(np.ascontiguousarray(psf.T), boundary, image_shape[::-1], estimate_shape[::-1], workers),
             )
             rows, cols = (
                 max(min(math.ceil(BLOCK * taps), MOST_BLOCK, size // 2), 1)
@@ -246,8 +262,7 @@ class Solves:
         self.inverses = np.zeros((0,), whole.dtype)
         if whole.corners:
             blocks = np.stack([psf_power + ridge * eigenvalues for psf_power, eigenvalues in whole.corners])
-            # One large matrix is for LAPACK; for several small ones see `kernels.cpu.dense`.
-            found = _inverse(blocks) if whole.whole else _inverses(blocks, whole.workers)
+            found = _inverse(blocks[0], whole.workers) if whole.whole else _inverses(blocks, whole.workers)
             found = found.reshape(-1, *whole.block, *whole.block)
             each = [np.flip(found[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
             self.inverses = np.ascontiguousarray(each, whole.dtype)
@@ -383,18 +398,37 @@ def _gram(matrix: np.ndarray) -> np.ndarray:
     return product
 
 
-def _inverse(blocks: np.ndarray) -> np.ndarray:
-    """Of positive semidefinite matrices; to those that are singular, or nearly, something is added."""
-    diagonals = _diagonals(blocks)
-    try:
-        pivots = np.diagonal(np.linalg.cholesky(blocks), axis1=1, axis2=2)
-        singular = float((pivots**2).min()) < LEAST_PIVOT * float(diagonals.max())
-    except np.linalg.LinAlgError:
-        singular = True
-    if singular:
-        diagonals += ADDED_TO_SINGULAR * diagonals.mean()
-    found: np.ndarray = np.linalg.inv(blocks)
-    return found
+def _inverse(matrix: np.ndarray, workers: int | None) -> np.ndarray:
+    """Inverse of a large positive semidefinite matrix; if it is singular, or nearly, something is added to it."""
+    inverse = matrix.copy()
+    pivots = _invert(inverse, workers)
+    diagonal = np.diagonal(matrix)
+    if not float(pivots.min()) >= LEAST_PIVOT * float(diagonal.max()):
+        inverse = matrix + np.diag(np.full(len(matrix), ADDED_TO_SINGULAR * diagonal.mean()))
+        _invert(inverse, workers)
+    return inverse
+
+
+def _invert(matrix: np.ndarray, workers: int | None) -> np.ndarray:
+    """Turn a large positive definite matrix into its inverse, in place; returns the pivots.
+
+    By Cholesky's factor, for the sweep operator's errors grow with the square of the condition.
+    """
+    size = len(matrix)
+    pivots, panel, inverse_factor = np.empty(size), np.empty((PIVOTS, size)), np.zeros((size, size))
+    job = np.zeros((), DENSE)
+    job["matrices"], job["pivots"], job["panel"] = (each.ctypes.data for each in (matrix, pivots, panel))
+    job["size"], job["products"], tiles = size, inverse_factor.ctypes.data, -(-size // ROWS)
+    sweeper = Sweeper(np.float64)
+    sweeper.reserve(max(size, PIVOTS))
+    sweeper.threads = threads.count(workers, tiles, PIVOTS * size**2 * 0.15e-9)  # of one launch
+    for first in range(0, size, PIVOTS):
+        job["first"], job["count"] = first, min(PIVOTS, size - first)
+        for step, count in ((factor_block, 1), (factor_rows, tiles), (eliminate, tiles)):
+            sweeper.run(step, job, count)
+    sweeper.run(invert_factor, job, -(-size // COLUMNS))
+    sweeper.run(multiply_factors, job, tiles)
+    return pivots
 
 
 def _diagonals(blocks: np.ndarray) -> np.ndarray:
