@@ -110,6 +110,9 @@ def memory_size(name: str, value: Any) -> int:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array of real numbers, not yet cast, with nothing said of its contents."""
+    if type(value) is np.ndarray:  # has no mask, no unit, and is here
+        real_kind(name, value)
+        return value
     if on_gpu(value):
         # (Psfs are prepared on the host; not all that takes an image takes a device.)
         instead = "" if name == "psf" else "pass device='cuda' to what takes it, or "

@@ -30,6 +30,9 @@ class Scratch:
         )
         self.queue = memory.zeros(RUNS + threads * LINE, np.intp)
         self.sums = memory.zeros(grid.tiles * SUMS, np.float64).reshape(grid.tiles, SUMS)
+        self._first_sums = self.sums[:, 0]
+        # Each thread's next tile, and the first of its run.
+        self._next_tiles, self._first_tiles = self.queue[RUNS::LINE], self.tiles * np.arange(threads) // threads
 
     def describe(self, record: np.ndarray) -> None:
         """Enter the grid and the places in this scratch into a task's record."""
@@ -50,7 +53,11 @@ class Scratch:
 
     def share(self) -> None:
         """Give each thread an even run of the tiles."""
-        self.queue[RUNS::LINE] = self.tiles * np.arange(self.threads) // self.threads
+        self._next_tiles[...] = self._first_tiles
+
+    def is_finite(self) -> bool:
+        """Whether the first sum of each tile is."""
+        return bool(np.isfinite(self._first_sums).all())
 
 
 class Buffer:

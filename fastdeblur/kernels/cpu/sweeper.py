@@ -35,6 +35,7 @@ class Sweeper:
         """A queue, and scratch for each thread."""
         self._room = self.threads
         self._queue = memory.zeros(RUNS + self.threads * LINE, np.intp)
+        self._next_tiles = self._queue[RUNS::LINE]  # of each thread
         self._scratch = memory.zeros(self.threads * self._need, self.dtype)
         self._crew["queue"], self._crew["scratch"] = self._queue.ctypes.data, self._scratch.ctypes.data
         self._crew["stride"] = self._need * self.dtype.itemsize
@@ -44,10 +45,10 @@ class Sweeper:
         if self._room < self.threads:
             self._make_room()
         crew = self._crew
-        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), job.ctypes.data, tiles
+        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), memory.address_of(job), tiles
         threads = min(self.threads, tiles)
-        self._queue[RUNS::LINE][:threads] = tiles * np.arange(threads) // threads
-        tasks.launch(single_pass.address(), crew.ctypes.data, threads)
+        self._next_tiles[:threads] = 0 if threads == 1 else tiles * np.arange(threads) // threads
+        tasks.launch(single_pass.address(), memory.address_of(crew), threads)
 
     def sweep(self, task: Task, images: list[np.ndarray], factors: tuple[float, ...] = ()) -> np.ndarray:
         """One of the tasks of `kernels.cpu.vectors` on images of one shape; returns the sums over all tiles."""
@@ -55,9 +56,9 @@ class Sweeper:
         tiles = -(-rows // ROWS) * (images[0].size // (rows * cols))
         if len(self._sums) < tiles:
             self._sums = np.zeros((tiles, SUMS))
-        job["rows"], job["cols"], job["sums"] = rows, cols, self._sums.ctypes.data
+        job["rows"], job["cols"], job["sums"] = rows, cols, memory.address_of(self._sums)
         for name, image in zip(("first", "second", "third", "fourth"), images, strict=False):
-            job[name] = image.ctypes.data
+            job[name] = memory.address_of(image)
         for name, factor in zip("abc", factors, strict=False):
             job[name] = factor
         self.run(task, job, tiles)
