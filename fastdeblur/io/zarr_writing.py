@@ -106,7 +106,7 @@ class Placed:
     def __setitem__(self, part: Any, pixels: np.ndarray) -> None:
         ordered = np.asarray(pixels).transpose(np.argsort(self._page_axes))
         others = [axis for axis in range(len(self.array.shape)) if axis not in self._page_axes]
-        self.array[self._index(part)] = np.expand_dims(ordered, others)
+        self.array[self._index(part)] = np.expand_dims(ordered, tuple(others))
 
     def __getitem__(self, part: Any) -> np.ndarray:
         return self._ordered(np.asarray(self.array[self._index(part)]))

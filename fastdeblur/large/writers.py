@@ -531,8 +531,9 @@ def _check_apart(out: Any, place: tuple[Path, int] | None, source: Readable) -> 
     array = getattr(source, "array", None)
     same = array is not None and array is out
     if isinstance(out, np.ndarray) and isinstance(array, np.ndarray):
+        most_work: Any = 10**5  # (NumPy 2.4's annotations know only -1 and 0.)
         try:
-            same = np.shares_memory(out, array, max_work=10**5)  # type: ignore[arg-type]
+            same = np.shares_memory(out, array, most_work)
         except np.exceptions.TooHardError:
             same = True
     if place is not None and source.place is not None and os.path.samefile(place[0], source.place[0]):
