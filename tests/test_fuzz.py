@@ -12,6 +12,6 @@ def test_hostile_numbers(first):
 
 
 # Sums, squares and bounds beyond the largest number; an image of next to nothing beside its bounds.
-@pytest.mark.parametrize("number", [552, 728, 836, 1176, 1885, 2369])
+@pytest.mark.parametrize("number", [552, 728, 836, 1176, 1885, 2369, 2935])
 def test_cases_that_went_wrong(number):
     assert fuzz.run(number, 1)[0] == {}

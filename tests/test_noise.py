@@ -195,3 +195,13 @@ def test_an_unsettled_solve_is_told(rng, monkeypatch):
         fd.solve(image, PSFS["disk"], prior="tv")
     fd.solve(image, PSFS["disk"], prior="tv", max_iter=3)  # the caller knows
     fd.solve(image, PSFS["disk"], prior="tv", tol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-60])
+def test_values_far_beyond_the_image_are_told_in_its_own_units(scale, photograph):
+    sharp, blurred, _ = photograph
+    blurred = fd.convolve(sharp, fd.psf.box(9), boundary="reflect")
+    blurred += 1e-4 * np.random.default_rng(3).standard_normal(sharp.shape)
+    with pytest.warns(UserWarning, match="the restored values reach from") as said:
+        restored = fd.deblur(blurred * scale, fd.psf.gaussian(15, 3))
+    assert f"from {restored.min():.3g} to {restored.max():.3g}, far beyond" in str(said[0].message)

@@ -60,10 +60,12 @@ def judged(
     psfs: list[np.ndarray],
     estimate: WeightEstimate | None,
     options: Options,
+    unit: int,
 ) -> tuple[float, float, list[str]]:
     """The noise's standard deviation, the misfit, and the doubts, as sentences without their ends.
 
-    `estimate` is that of noise and mu, if the solve has made one.
+    `estimate` is that of noise and mu, if the solve has made one; the result's image is larger than the caller's by
+    two to the power of `unit`.
     """
     part = _measured_part(planes, weights)
     if estimate is None:
@@ -86,7 +88,7 @@ def judged(
         low, high = float(result.image.min()), float(result.image.max())
         beyond = BEYOND * spread(planes)
         if low < float(planes.min()) - beyond and high > float(planes.max()) + beyond and -low > 0.3 * high:
-            doubts.append(RANGE.format(low, high))
+            doubts.append(RANGE.format(*np.ldexp([low, high], -unit)))
     unconverged = result.stop_reason == "max_iter" and result.optimality > UNCONVERGED * options.tol > 0
     if unconverged and options.patient:
         doubts.append(STEPS.format(result.n_iter, result.optimality, options.tol))

@@ -22,7 +22,7 @@ from .gradient import solver as gradient
 from .pcg import solver as pcg
 from .protocols import Workspaces
 from .richardson_lucy import solver as richardson_lucy
-from .units import Units, scaled, unit_of_psfs, units_of
+from .units import Units, scaled, unit_of_image, unit_of_psfs, units_of
 
 
 def restore(
@@ -50,13 +50,16 @@ def restore(
     solve = Solve(workspaces, scaled_options, image, callback, denoiser)
     result = solve(scaled_options.mu)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
-        # Methods that leave psfs unscaled may have one whose square is too large a number.
-        shift, judged_result, estimate = unit_of_psfs(psfs), result, solve.weight_estimate
-        if shift:
-            judged_result, estimate = replace(result, image=scaled_array(result.image, -shift)), None
+        # Methods that leave psfs and images unscaled may have some whose squares are too large a number.
+        brighter, shift = unit_of_image(image.planes), unit_of_psfs(psfs)
+        judged_result, planes, estimate = result, image.planes, solve.weight_estimate
+        if brighter or shift:
+            judged_result, estimate = replace(result, image=scaled_array(result.image, brighter - shift)), None
+            planes = scaled_array(planes, brighter)
             psfs = [np.ldexp(psf.astype(np.float64), shift) for psf in psfs]
-        noise, misfit, doubts = judged(judged_result, image.planes, image.weights, psfs, estimate, scaled_options)
-    result = replace(result, noise=math.ldexp(noise, -units.image), misfit=misfit)
+        unit = units.estimate + brighter - shift
+        noise, misfit, doubts = judged(judged_result, planes, image.weights, psfs, estimate, scaled_options, unit)
+    result = replace(result, noise=math.ldexp(noise, -units.image - brighter), misfit=misfit)
     if units != Units(0, 0, 0):
         result = units.returned(result, options, image)
     return result, doubts

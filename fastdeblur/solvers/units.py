@@ -136,6 +136,12 @@ def follow_numbers(options: Options) -> bool:
     return options.method not in RULES or (options.method == "gd" and options.learning_rate is None)
 
 
+def unit_of_image(planes: Any) -> int:
+    """By which power of two an image is brought near 1, where it is beyond what squares of its values are for."""
+    brightest = exponent_of(largest(planes))
+    return rounded(brightest) if abs(brightest) > IMAGES else 0
+
+
 def units_of(options: Options, image: Image, start: float, psfs: list[np.ndarray], psf: int) -> Units:
     """The units for an image.
 
