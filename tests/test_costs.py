@@ -2,13 +2,16 @@
 
 import json
 import math
+import re
 import time
 
+import numba
 import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur.operators import costs, separable
+from fastdeblur.cli import main as cli
+from fastdeblur.operators import calibration, costs, separable
 
 DTYPES = ["float32", "float64"]
 
@@ -22,7 +25,7 @@ def test_the_table_is_whole():
         for dtype in DTYPES:
             for path in costs.PATHS:
                 counts = costs.counts(path, (100, 120), (9, 7), 2, dtype)
-                assert len(dtypes[dtype][path]) == len(counts), path
+                assert len(dtypes[dtype][path]) == len(counts) == costs.PATHS[path], path
                 assert all(each >= 0 for each in dtypes[dtype][path])
                 assert sum(dtypes[dtype][path]) > 0
     assert costs.as_text(json.loads(text)) == text
@@ -103,3 +106,53 @@ def test_the_prediction_is_near_the_time():
             blur.forward(image)
             times.append(time.perf_counter() - began)
         assert abs(math.log(min(times) / blur.seconds)) < math.log(30), path
+
+
+@pytest.fixture
+def few_samples(monkeypatch, tmp_path):
+    """A calibration of a moment, and a cache folder of its own."""
+    small = {"ROUNDS": 1, "SAMPLES": 1, "SAMPLE": 0.0, "SIDES": (24,), "LARGE": 128, "TRANSFORMS": (24, 96)}
+    for name, value in small.items():
+        monkeypatch.setattr(calibration, name, value)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.delenv("FASTDEBLUR_CACHE", raising=False)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "fastdeblur" / "costs.json"
+
+
+def test_a_table_of_ones_own(few_samples, monkeypatch, capsys):
+    assert cli.main(["calibrate", "--dry"]) == 0
+    assert not few_samples.exists()
+    assert "24x24, 3x3 taps, rank 3" in capsys.readouterr().out
+    assert cli.main(["calibrate"]) == 0
+    assert f"written to {few_samples}" in capsys.readouterr().out
+    table = costs.read_user_table(costs.user_file())
+    assert next(iter(table.values())).keys() == {"float32", "float64"}
+    monkeypatch.setattr(costs, "OWN", table)
+    monkeypatch.setattr(costs, "NANOSECONDS", table)
+    assert costs.predicted("direct", (100, 120), (9, 7), 7, "float32") > 0
+    assert cli.main(["info"]) == 0
+    assert re.search(rf"^costs: +{few_samples}$", capsys.readouterr().out, re.MULTILINE)
+    monkeypatch.setenv("FASTDEBLUR_CACHE", "0")
+    assert cli.main(["calibrate"]) == 2
+    assert "no cache folder" in capsys.readouterr().err
+
+
+def test_a_table_that_is_not_this_processors_or_is_damaged_is_not_used(few_samples, monkeypatch, capsys):
+    constants = {dtype: {path: [1.0] * count for path, count in costs.PATHS.items()} for dtype in DTYPES}
+    costs.write_user_table(constants)
+    assert costs.read_user_table(few_samples) is not None
+    good = json.loads(few_samples.read_text())
+    width = next(iter(good["nanoseconds"]))
+    bad = [good | {"processor": "another"}, good | {"nanoseconds": {}}, good | {"nanoseconds": []}, [], {}]
+    for constant in (-1, math.inf, math.nan, "1", None):
+        other = json.loads(json.dumps(good))
+        other["nanoseconds"][width]["float64"]["fft"][2] = constant
+        bad.append(other)
+    for content in [*map(json.dumps, bad), "", "[" * 100000]:
+        few_samples.write_text(content)
+        assert costs.read_user_table(few_samples) is None, content[:80]
+    monkeypatch.setattr(costs, "OWN", None)
+    assert cli.main(["info"]) == 0
+    assert "another processor's, or damaged" in capsys.readouterr().out

@@ -24,6 +24,7 @@ import numpy as np
 from .. import __version__, api, notebook
 from ..kernels.cpu import simd
 from ..kernels.runtime import cache
+from ..operators import costs
 from ..operators.blur import DEVICES
 from . import deblur, plots
 
@@ -97,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
 
     deblur.add(commands)
 
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="measure which of the ways to convolve is fastest here",
+        description="Measure what path='auto' goes by on this machine, for two minutes in which nothing else should "
+        "use it, and keep it in your cache folder. It may change which path is taken, and with it last digits.",
+        allow_abbrev=False,
+    )
+    calibrate.add_argument("--dry", action="store_true", help="only print what was measured")
+    calibrate.set_defaults(run=_calibrate)
+
     info = commands.add_parser("info", help="versions, processor, threads, cache and GPU", allow_abbrev=False)
     info.set_defaults(run=_info)
     return parser
@@ -155,6 +166,16 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(f"pictures: {', '.join(str(folder / name) for name in ('psf.png', 'loss.png', 'comparison.png'))}")
 
 
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from ..operators import calibration
+
+    if not arguments.dry and costs.user_file() is None:
+        raise ValueError("there is no cache folder to keep costs in (FASTDEBLUR_CACHE is 0): --dry only prints")
+    constants = calibration.measure(print)
+    if not arguments.dry:
+        print(f"\nwritten to {costs.write_user_table(constants)}")
+
+
 def _info(arguments: argparse.Namespace) -> None:
     present = simd.cpu_features()
     facts = {
@@ -167,6 +188,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "threading layer": _threading_layer(),
         "threads": _threads(),
         "cache": str(next(iter(cache.folders()), "off")),
+        "costs": _costs(),
         "for cuda": ", ".join(_cuda_packages()),
         "cuda": _cuda(),
     }
@@ -213,6 +235,14 @@ def _threads() -> str:
     import numba
 
     return f"{numba.get_num_threads()} of {os.cpu_count()}"
+
+
+def _costs() -> str:
+    """The table that `path="auto"` goes by."""
+    file = costs.user_file()
+    if file is None or not file.exists():
+        return "the package's (fastdeblur calibrate measures yours)"
+    return str(file) if costs.OWN else f"the package's ({file} is another processor's, or damaged)"
 
 
 def _cuda_packages() -> list[str]:

@@ -1,29 +1,35 @@
 """Cost model of the paths, by which `path="auto"` chooses before anything is computed.
 
-A path's time for one image, on one thread, is the sum of some counts times what each of them
-takes on the machine.  The counts follow from shapes, rank and dtype; what they take is measured, and
-written to ``costs.json``, by ``python -m benchmarks.calibrate``.  Threads do not enter: they would let
-the path, hence the last bits, depend on them.
+A path's time for one image, on one thread, is the sum of some counts times what each of them takes on the machine.
+The counts follow from shapes, rank and dtype; what they take is measured (see `calibration`): the package's table, in
+``costs.json``, on one machine, a user's own, in their cache folder, by the command ``fastdeblur calibrate``.
+Threads do not enter: they would let the path, hence the last bits, depend on them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import tempfile
 from functools import lru_cache
 from importlib.resources import files
 from itertools import product
-from math import log2
+from math import inf, log2
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
+from llvmlite import binding
 
 from ..kernels.cpu.simd import register_shape
 
-FILE = files(__package__) / "costs.json"
 # By bytes in a vector register, by dtype, by path: one constant for each of the path's counts.
-NANOSECONDS: dict[str, dict[str, dict[str, list[float]]]] = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
-
-PATHS = ("direct", "separable", "fft")
+Table = dict[str, dict[str, dict[str, list[float]]]]
+# For each path, how many counts it has.
+PATHS = {"direct": 4, "separable": 5, "fft": 5}
+FILE = files(__package__) / "costs.json"
 # Up to so many, transforms do not pay on any machine, however small the image.
 FEW_TAPS = 25
 # Lengths whose transforms are fast: with small factors, and some of them 2 (625 took 1.1 times as
@@ -46,15 +52,73 @@ _LONGEST = 768
 _CREW = 4
 
 
+def user_file() -> Path | None:
+    """Where a user's own table is: in the cache folder; None where nothing is kept (``FASTDEBLUR_CACHE=0``)."""
+    root = numba.config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kept = os.environ.get("FASTDEBLUR_CACHE") != "0" and os.path.isabs(root)
+    return Path(root, "fastdeblur", "costs.json") if kept else None
+
+
+def processor() -> str:
+    """The processor that code is compiled for; homes are shared by machines that differ."""
+    return str(numba.config.CPU_NAME or binding.get_host_cpu_name())
+
+
+def read_user_table(file: Path | None) -> Table | None:
+    """A user's own table, if there is one, of this processor, and whole."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        if content.get("processor") != processor():
+            return None
+        table: Table = content["nanoseconds"]
+        for dtypes in table.values():
+            for path, count in PATHS.items():
+                for dtype in ("float32", "float64"):
+                    constants = dtypes[dtype][path]
+                    usable = all(type(each) in (int, float) and 0 <= each < inf for each in constants)
+                    if len(constants) != count or not usable or not any(constants):
+                        return None
+        return table if table else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def write_user_table(constants: dict[str, dict[str, list[float]]]) -> Path:
+    """Keep a user's own constants of this processor and its vectors, by dtype and path; from the next process on."""
+    file = user_file()
+    if file is None:
+        raise OSError("there is no cache folder to keep costs in: FASTDEBLUR_CACHE is 0, or the folder is not absolute")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"processor": processor(), "nanoseconds": {_width(np.float32): constants}}, indent=1)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(content)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return file
+
+
+def _width(dtype: Any) -> str:
+    """Bytes in a vector register."""
+    return str(register_shape(np.dtype(dtype)).lanes * np.dtype(dtype).itemsize)
+
+
+OWN = read_user_table(user_file())
+NANOSECONDS: Table = OWN or json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
+
+
 def _constants(path: str, dtype: Any) -> list[float]:
     """What each of the path's counts takes, in nanoseconds.
 
     A width that nobody has measured is taken for the widest that is.  (With 64 bytes, prototypes of
     the direct and the FFT path were both faster by a fifth than with 32, on another machine.)
     """
-    dtype = np.dtype(dtype)
-    width = str(register_shape(dtype).lanes * dtype.itemsize)
-    return NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][dtype.name][path]
+    width = _width(dtype)
+    return NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][np.dtype(dtype).name][path]
 
 
 def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> tuple[float, ...]:
@@ -97,7 +161,8 @@ def predicted(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], ran
 
 def cheapest(shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> str:
     """The path that should be fastest; `rank` is that of the psf, or more than a low one."""
-    paths = PATHS if psf_shape[0] * psf_shape[1] > FEW_TAPS else ("direct", "separable")
+    many = psf_shape[0] * psf_shape[1] > FEW_TAPS
+    paths = [path for path in PATHS if many or path != "fft"]
     return min(paths, key=lambda path: predicted(path, shape, psf_shape, rank, dtype))
 
 
