@@ -23,8 +23,9 @@ from ..io.source import Source
 from ..large.job import Account
 from ..problem.options import OPTIONS
 from ..problem.start import STARTS
+from ..psf import PsfFit
 from ..result import Result
-from . import deblur_tiled, psf_spec
+from . import deblur_tiled, psf_fit, psf_spec
 from .channels import Channels
 from .deblur_tiled import Request
 
@@ -67,6 +68,8 @@ has a page for each channel), or one of
   motion:15:40      length, then angle in degrees anticlockwise from the right
   box:5, box:3x5    size
   airy:2.5:15       radius of the first dark ring, then size
+or is estimated from IMAGE itself, within ranges if these are known (see fastdeblur psf --help)
+  fit:motion, fit:motion:10-25:0-60, fit:disk,gaussian, fit:all
 """
 # Flags that are handed over as they are.
 SAME = (
@@ -92,7 +95,7 @@ def _number_or(*words: str, allowed: str = "", fits: Callable[[float], bool] = l
     return parse
 
 
-_transfer = _number_or(
+transfer_curve = _number_or(
     *CURVES, allowed="auto, srgb, linear or a number above 0", fits=lambda power: 0 < power < math.inf
 )
 _number_or_none = _number_or("none")
@@ -132,7 +135,7 @@ def add(commands: Any) -> None:
     parser.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
     parser.add_argument(
         "--transfer",
-        type=_transfer,
+        type=transfer_curve,
         default="auto",
         metavar="CURVE",
         help="how values follow from light: srgb, linear, a power such as 2.2, or auto, which is what the file says, "
@@ -226,17 +229,27 @@ def run(arguments: argparse.Namespace) -> None:
     most = validation.memory_size("max_memory", arguments.max_memory)
     files.recover(arguments.out)  # it may be the image
     read = psf_spec.read_psf if arguments.psf else psf_spec.psf_of_point
-    psf = read(arguments.psf or arguments.psf_from, most, arguments.transfer)
+    found, fit = None, (arguments.psf or "").startswith(psf_fit.PREFIX)
+    if fit:
+        psf_fit.parsed(arguments.psf.removeprefix(psf_fit.PREFIX))
+    else:
+        psf = read(arguments.psf or arguments.psf_from, most, arguments.transfer)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack, arguments.axes) as source:
         source = _with_nodata(arguments, source)
-        source = replace(source, metadata=_with_history(arguments, source.metadata))
         if _is_number(arguments.saturated) and arguments.saturated > 1 and source.dtype.kind in "iu":
             raise ValueError(
                 f"saturated must be at most 1, which stands for the largest {source.dtype}; got {arguments.saturated:g}"
             )
-        psf_spec.check_psfs(psf, source)
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
+        if fit:
+            found = psf_fit.fitted(arguments.psf.removeprefix(psf_fit.PREFIX), source, most)
+            psf_fit.warn(found)
+            psf = found.psf
+            if not arguments.json:
+                print(f"psf: {found}")
+        source = replace(source, metadata=_with_history(arguments, source.metadata, found))
+        psf_spec.check_psfs(psf, source)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
         how = {"fill": arguments.fill, "separate": arguments.channels == "separate", "once": arguments.mu == ONCE}
@@ -245,12 +258,12 @@ def run(arguments: argparse.Namespace) -> None:
         if not _fits(request):
             accounts = deblur_tiled.deblur(request)
             _warn_of_lost(arguments, source, dtype)
-            _print_tiles(arguments, source, dtype, options, accounts)
+            _print_tiles(arguments, source, dtype, options, accounts, found)
             return
         files.check_size(arguments.image, source, most)
         written, results = _page_by_page(request)
     figures = {"out": str(arguments.out), "shape": [*source.full_shape[: -len(source.shape)], *written.shape]}
-    figures |= {"dtype": written.dtype.name, **_said(source)}
+    figures |= {"dtype": written.dtype.name, **_said(source, found)}
     _warn_of_lost(arguments, source, dtype)
     _print(arguments, figures, results, source)
 
@@ -282,6 +295,7 @@ def _print_tiles(
     dtype: np.dtype[Any],
     options: dict[str, Any],
     accounts: list[Account],
+    found: PsfFit | None,
 ) -> None:
     """Print how an image went tile by tile, or several, of which an account is what all have in common."""
     account = replace(
@@ -292,7 +306,12 @@ def _print_tiles(
     )
     several = source.pages is not None or len(accounts) > 1
     if arguments.json:
-        figures = {"out": str(arguments.out), "shape": [*source.full_shape], "dtype": dtype.name, **_said(source)}
+        figures = {
+            "out": str(arguments.out),
+            "shape": [*source.full_shape],
+            "dtype": dtype.name,
+            **_said(source, found),
+        }
         each = [{name: _number(value) for name, value in asdict(one).items()} for one in accounts]
         figures |= {"images": each, "seconds": account.seconds} if several else each[0]
         print(json.dumps(figures, allow_nan=False))
@@ -309,13 +328,15 @@ def _print_tiles(
     )
 
 
-def _with_history(arguments: argparse.Namespace, metadata: Metadata | None) -> Metadata:
+def _with_history(arguments: argparse.Namespace, metadata: Metadata | None, found: PsfFit | None) -> Metadata:
     """Metadata that says what was done."""
     words = [f"fastdeblur {__version__} deblur"]
     for name in ("psf", "psf_from", "axes", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
         if name == "weights" and arguments.weights_are != "weights":
             value = f"{value} --weights-are {arguments.weights_are}"
+        if name == "psf" and found is not None:
+            value = f"{value} ({', '.join(f'{name} {each:.5g}' for name, each in found.parameters.items())})"
         if value is not None and name not in ("path", "device", "workers"):
             said = " ".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"--{name.replace('_', '-')} {said}")
@@ -488,9 +509,10 @@ def _print(
     )
 
 
-def _said(source: Source) -> dict[str, Any]:
-    """Remarks on how an image was read, for JSON."""
-    return {"transfer": source.curve, "notes": list(source.notes)}
+def _said(source: Source, found: PsfFit | None) -> dict[str, Any]:
+    """Remarks on how an image was read and of an estimated psf, for JSON."""
+    remarks: dict[str, Any] = {"transfer": source.curve, "notes": list(source.notes)}
+    return remarks if found is None else remarks | {"psf": psf_fit.said(found)}
 
 
 def _remarks(source: Source) -> str:

@@ -26,7 +26,7 @@ from ..kernels.cpu import simd
 from ..kernels.runtime import cache
 from ..operators import costs
 from ..operators.blur import DEVICES
-from . import deblur, plots
+from . import deblur, plots, psf
 
 PACKAGES = ("numba", "numpy", "scipy", "scikit-image", "rocket-fft", "llvmlite")
 # Processor features that decide how fast the kernels are.
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     deblur.add(commands)
+    psf.add(commands)
 
     calibrate = commands.add_parser(
         "calibrate",

@@ -171,7 +171,7 @@ class Spectra:
         sums = np.zeros((6, RINGS * STEPS))
         for response, power in zip(windowed.response, windowed.power, strict=True):
             step = xp.clip(-2 * xp.log10(response + 1e-12), 0, STEPS - 1).astype(np.intp)
-            values = (1.0, radius, power, response, windowed.laplacian, _leaked(response, cols))
+            values = (1.0, radius, power, response, windowed.laplacian, windowed_power(response, cols))
             sums += _sums_of_classes((ring + step).ravel(), (windowed.times * value for value in values), RINGS * STEPS)
         some = sums[0] > 0
         means = sums[1:, some] / sums[0, some]
@@ -352,7 +352,7 @@ def _looseness(count: np.ndarray, place: np.ndarray, response: np.ndarray) -> np
     return loose
 
 
-def _leaked(response: np.ndarray, cols: int) -> np.ndarray:
+def windowed_power(response: np.ndarray, cols: int) -> np.ndarray:
     """|h|² as the window shows it: about a third of a frequency's power is that of its neighbours.  (Else where the
     blur passes nothing what leaks there would be taken for noise.)"""
     xp = module_of(response)

@@ -1,0 +1,109 @@
+"""``fastdeblur psf``: a psf estimated from an image file, into a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import validation
+from ..io import files
+from ..io.source import Source
+from ..problem.options import OPTIONS
+from . import plots, psf_fit
+from .deblur import transfer_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESCRIPTION = """\
+Estimate what a single point was blurred to, and write it as an image (float64 in .tif, .fits, .npy and .zarr).
+
+With --family, from the blurred image alone, among psfs of few parameters: motion, or motion:10-25:0-60 with a range
+or a value for each of its parameters (nothing between colons: any), or several as disk,gaussian, or all:
+  gaussian:SIGMA            elliptical:SIGMA:RATIO:ANGLE  (a Gaussian of two sigmas)
+  disk:RADIUS               motion:LENGTH:ANGLE
+  box:SIZE                  airy:RADIUS
+  moffat:FWHM:BETA
+The evidence that is printed is the logarithm of how many times likelier the image is than without blur.
+Of a stack the first page is used.  Photographs are used in linear light (--transfer).
+"""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A psf that one of the command's ways found.
+
+    Attributes
+    ----------
+    psf : ndarray
+    line : str
+        What is printed of it.
+    figures : dict
+        What --json prints of it.
+    plot : callable
+        Draws it.
+    """
+
+    psf: np.ndarray
+    line: str
+    figures: dict[str, Any]
+    plot: Callable[[], Figure]
+
+
+def add(commands: Any) -> None:
+    """Add the command to those of a parser."""
+    parser = commands.add_parser(
+        "psf",
+        help="estimate a psf from an image file",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("image", metavar="IMAGE", help="the blurred image")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--family", metavar="SPEC", help="from the image alone, by families of psfs: see above")
+    parser.add_argument("-o", "--out", required=True, help="where to write the psf")
+    parser.add_argument("--plot", metavar="FILE", help="where to draw it, as PNG (needs matplotlib)")
+    parser.add_argument(
+        "--transfer",
+        type=transfer_curve,
+        default="auto",
+        metavar="CURVE",
+        help="how values follow from light, as for deblur (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print an object of JSON instead of a line")
+    parser.add_argument(
+        "--max-memory", default=OPTIONS["max_memory"].default, metavar="SIZE", help=OPTIONS["max_memory"].doc
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Estimate a psf as the command's arguments say, write it, and print what it is."""
+    most = validation.memory_size("max_memory", arguments.max_memory)
+    if arguments.plot is not None:
+        plots.require()
+    with files.opened(arguments.image) as source:
+        source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
+        estimate = _estimate(arguments, source, most)
+    files.write(arguments.out, estimate.psf)
+    if arguments.plot is not None:
+        plots.save(estimate.plot(), arguments.plot)
+    if arguments.json:
+        figures = {"out": str(arguments.out), "shape": list(estimate.psf.shape), **estimate.figures}
+        print(json.dumps(figures, allow_nan=False))
+    else:
+        print(f"{arguments.out}: {estimate.line}")
+
+
+def _estimate(arguments: argparse.Namespace, source: Source, most: int) -> Estimate:
+    found = psf_fit.fitted(arguments.family, source, most)
+    psf_fit.warn(found)
+    evidence = ", ".join(f"{name} {value:.1f}" for name, value in found.evidence.items())
+    line = f"{found}; evidence {evidence}; misfit {found.misfit:.2g}"
+    return Estimate(found.psf, line, psf_fit.said(found), found.plot)

@@ -1,0 +1,424 @@
+"""Psf estimation from a blurred image alone: parameters of a family by the evidence of the power spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import validation
+from ..kernels.runtime import forks
+from ..problem.spectrum import spread
+from . import spectra
+from .families import Family, chosen
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Side of the tiles whose spectra are averaged, the least, and how many are taken at most.
+TILE, LEAST_TILE, MOST_TILES = 256, 48, 96
+# Side of those for a first look at all psfs.
+COARSE_TILE = 128
+# Dispersion that the search begins with; photographs have 2 to 12.
+DISPERSION = 5.0
+# How many local maxima of the evidence on the grid of starting values are refined.
+REFINED = 3
+# Another maximum, another family, or no blur at all is not excluded where its log evidence is less than this below.
+UNSURE = 3.0
+# A psf with more than this share of its light in one pixel is hardly a blur: sharp photographs have as much.
+SHARP = 0.35
+# Maxima whose log evidence, with a dispersion and tiles for a first look, is less than this below are looked at again.
+UNLIKELY = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class PsfFit:
+    """A psf that was estimated from a blurred image, by `fit`.
+
+    Attributes
+    ----------
+    psf : ndarray, float64, shape (rows, cols)
+        It sums to 1, its centre is at ``psf.shape // 2``.
+    family : str
+        The family's name; of several, the likeliest.
+    parameters : dict of str to float
+        Its parameters by name, lengths in pixels, angles in degrees.
+    errors : dict of str to float
+        Their standard errors: 0 of what was fixed.
+    evidence : dict of str to float
+        Of each family the logarithm of the image's marginal likelihood, less that of no blur.
+    misfit : float
+        By how many times the power spectrum differs more from the fitted one than chance would have it.  It is 1 for
+        textures, 1.5 to 3 for photographs, and larger where no psf of the families fits.
+    warnings : tuple of str
+        Reasons to doubt it.
+    """
+
+    psf: np.ndarray
+    family: str
+    parameters: dict[str, float]
+    errors: dict[str, float]
+    evidence: dict[str, float]
+    misfit: float
+    warnings: tuple[str, ...]
+    _curves: tuple[np.ndarray, ...]
+
+    def __str__(self) -> str:
+        """One line: the family, and its parameters with their errors."""
+        values = ", ".join(f"{name} {value:.4g} ± {self.errors[name]:.2g}" for name, value in self.parameters.items())
+        return f"{self.family}: {values}"
+
+    def __repr__(self) -> str:
+        """As `__str__`."""
+        return f"<PsfFit {self}>"
+
+    def plot(self) -> Figure:
+        """The psf, and the image's power spectrum with the fitted one.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError('pictures need matplotlib: pip install "fastdeblur[plot]"') from None
+        figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
+        rows, cols = self.psf.shape
+        top, edge = -(rows // 2) - 0.5, -(cols // 2) - 0.5
+        shown = left.imshow(self.psf, interpolation="nearest", extent=(edge, edge + cols, top + rows, top))
+        left.set(title=str(self), xlabel="pixels across", ylabel="pixels down")
+        figure.colorbar(shown, ax=left, label="share of the light")
+        radius, observed, signal, noise = self._curves
+        right.loglog(radius, observed, ".", color="0.4", label="image")
+        right.loglog(radius, signal + noise, color="tab:blue", label="fitted")
+        right.loglog(radius, noise, "--", color="tab:orange", label="noise")
+        right.set(title="Power spectrum", xlabel="radians a pixel", ylabel="power")
+        right.set_ylim(0.3 * observed.min(), 3 * observed.max())
+        right.legend()
+        return figure
+
+
+def fit(
+    image: Any,
+    family: str | Sequence[str] | Callable[..., Any],
+    *,
+    parameters: dict[str, Any] | None = None,
+    channel_axis: int | None = None,
+) -> PsfFit:
+    """Estimate the psf of a blurred image among those of a family, from the image alone.
+
+    Parameters
+    ----------
+    image : array_like, shape (rows, cols), or with a channel axis
+        The blurred image, in linear light (see `fastdeblur.transfer.decode` for photographs).  NaN pixels are missing.
+        Channels are averaged.
+    family : str, sequence of str or callable
+        One of these, several, of which the likeliest is taken, or "all" of them but "elliptical":
+
+        - "gaussian": ``sigma``
+        - "elliptical", a Gaussian of two: ``sigma`` along ``angle``, and ``sigma / ratio`` across it
+        - "disk", out of focus: ``radius``
+        - "motion": ``length`` and ``angle``
+        - "box": ``size``, a whole number
+        - "airy": ``radius`` of the first dark ring
+        - "moffat": ``fwhm`` and ``beta``
+
+        Or a function ``f(*values)`` that returns a psf, whose parameters are those of `parameters`, in that order.
+    parameters : dict or None
+        Values of parameters that are known, and ranges ``(low, high)`` of others: ``{"angle": 30, "length": (5, 20)}``.
+        Of a function each parameter needs a range.
+    channel_axis : int or None
+        The axis of channels, if there is one.
+
+    Returns
+    -------
+    PsfFit
+        The psf, its parameters with standard errors, the evidence of each family, and reasons to doubt them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind or in the range given above; if the image is too small, flat, or has no
+        tile without missing pixels.
+
+    Notes
+    -----
+    The evidence is the marginal likelihood of the periodogram of tiles [1]_ under a spectrum of photographs with free
+    parameters, times the psf's, plus a smooth spectrum of noise, of which nothing need be known.  What cannot be told
+    apart in an image's spectrum cannot be told here: a sharp picture of something soft from a blurred one, a disk of
+    less than two pixels from a Gaussian.
+
+    References
+    ----------
+    .. [1] P. Whittle, "Estimation and information in stationary time series", Arkiv för Matematik 2, 1953.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastdeblur as fd
+    >>> tiles = np.random.default_rng(0).random((32, 32)).repeat(9, 0).repeat(9, 1)
+    >>> blurred = fd.convolve(tiles, fd.psf.disk(4), boundary="reflect")
+    >>> found = fd.psf.fit(blurred, "disk")
+    >>> round(found.parameters["radius"], 1)
+    4.0
+    """
+    plane, whole, range_ = _checked(image, channel_axis)
+    side = min(TILE, *plane.shape)
+    families = chosen(family, parameters, side)
+    fine = _spectrum(plane, whole, range_, TILE)
+    coarse = fine if side <= COARSE_TILE else _spectrum(plane, whole, range_, COARSE_TILE)
+    return _Search(fine, coarse, families).result()
+
+
+def _checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """The image as one plane, where it is not missing (None: everywhere), and its range."""
+    planes = validation.planes("image", image, channel_axis)
+    missing = validation.has_missing("image", planes, np.asarray(image))
+    plane = planes[0] if len(planes) == 1 else planes.mean(axis=0, dtype=np.float64)
+    if min(plane.shape) < LEAST_TILE:
+        raise ValueError(
+            f"image must have at least {LEAST_TILE}x{LEAST_TILE} pixels for its psf to be estimated; its shape is "
+            f"{plane.shape}"
+        )
+    whole = ~np.isnan(plane) if missing else None
+    there = plane if whole is None else plane[whole][None]
+    if there.size == 0:
+        raise ValueError("image must have pixels that are not nan")
+    if float(there.max()) - float(there.min()) <= 1e-6 * float(np.abs(there).max()):
+        raise ValueError(
+            f"image must not be flat for its psf to be estimated; all its pixels are about {there.flat[0]:g}"
+        )
+    return plane, whole, spread(there[None] if there.ndim == 2 else there)
+
+
+def _spectrum(plane: np.ndarray, whole: np.ndarray | None, range_: float, side: int) -> spectra.Spectrum:
+    """The mean periodogram of tiles of so many pixels a side, or of what the image has."""
+    tile = (min(plane.shape[0], side), min(plane.shape[1], side))
+    places = _places(plane.shape, tile, whole)
+    while not places and min(tile) > LEAST_TILE:
+        tile = (max(tile[0] // 2, LEAST_TILE), max(tile[1] // 2, LEAST_TILE))
+        places = _places(plane.shape, tile, whole)
+    if not places:
+        raise ValueError(
+            f"image must have a part of {tile[0]}x{tile[1]} pixels without nan for its psf to be estimated (fill small "
+            "holes)"
+        )
+    window = np.outer(*(np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2 for size in tile))
+    power = np.zeros((tile[0], tile[1] // 2 + 1))
+    covered = np.zeros(plane.shape, bool)
+    for top, left in places:
+        part = plane[top : top + tile[0], left : left + tile[1]].astype(np.float64)
+        covered[top : top + tile[0], left : left + tile[1]] = True
+        with forks.unforked():
+            coefficients = np.fft.rfft2(window * (part - (window * part).sum() / window.sum()))
+        power += coefficients.real**2 + coefficients.imag**2
+    power /= len(places) * (window * window).sum() * range_**2
+    return spectra.Spectrum(power, tile, int(covered.sum()))
+
+
+def _places(shape: tuple[int, ...], tile: tuple[int, int], whole: np.ndarray | None) -> list[tuple[int, int]]:
+    """Corners of tiles that overlap by half, without missing pixels; of many, some from everywhere."""
+    starts = []
+    for size, part in zip(shape, tile, strict=True):
+        count = 1 if size == part else math.ceil((size - part) / (part / 2)) + 1
+        starts.append(np.unique(np.linspace(0, size - part, count).round().astype(int)).tolist())
+    places = [(top, left) for top in starts[0] for left in starts[1]]
+    if whole is not None:
+        places = [(top, left) for top, left in places if whole[top : top + tile[0], left : left + tile[1]].all()]
+    if len(places) > MOST_TILES:
+        places = [places[k] for k in np.linspace(0, len(places) - 1, MOST_TILES).round().astype(int)]
+    return places
+
+
+@dataclass
+class _Maximum:
+    """A local maximum of the evidence among a family's psfs."""
+
+    family: Family
+    places: tuple[float, ...]
+    peak: float
+    evidence: float = -math.inf
+    errors: tuple[float, ...] = ()
+
+
+class _Search:
+    """Maxima of the evidence in families of psfs."""
+
+    def __init__(self, fine: spectra.Spectrum, coarse: spectra.Spectrum, families: list[Family]):
+        self._spectrum = coarse
+        self._dispersion = DISPERSION
+        self._start: np.ndarray | None = None
+        grids = [[self._refined(each) for each in self._grid(family)] for family in families]
+        for grid in grids:
+            grid.sort(key=lambda each: -each.peak)
+        best = max((each for grid in grids for each in grid[:1]), key=lambda each: each.peak)
+        self._spectrum, self._start = fine, None
+        self._dispersion = max(self._fit(best.family, best.places).dispersion(), 1.0)
+        self._none = spectra.Fit(fine, fine.response(np.ones((1, 1))), self._dispersion).evidence
+        self.maxima = []
+        for grid in grids:
+            likely = [each for each in grid if each.peak > grid[0].peak - UNLIKELY]
+            self.maxima.append(sorted((self._refined(each, 0.15) for each in likely), key=lambda each: -each.peak))
+        for each in self.maxima:
+            self._judge(each[0])
+
+    def _fit(
+        self, family: Family, places: tuple[float, ...], rounds: tuple[int, float] = spectra.THOROUGH
+    ) -> spectra.Fit:
+        response = self._spectrum.response(family.psf(places))
+        fitted = spectra.Fit(self._spectrum, response, self._dispersion, self._start, rounds)
+        self._start = fitted.unknowns
+        return fitted
+
+    def _evidence(self, family: Family, places: tuple[float, ...]) -> float:
+        return self._fit(family, places).evidence
+
+    def _grid(self, family: Family) -> list[_Maximum]:
+        """The highest local maxima among the starting values."""
+        self._start = None
+        starts = family.starts()
+        values = np.array([self._fit(family, places, spectra.QUICK).evidence for places in starts])
+        left = np.array(starts)
+        found: list[_Maximum] = []
+        while len(found) < REFINED and len(left):
+            best = int(np.argmax(values))
+            places = tuple(left[best].tolist())
+            found.append(_Maximum(family, places, float(values[best])))
+            # What is on the slopes of a maximum is none itself.
+            away = family.distances(left, places)
+            left, values = left[away > 2.5], values[away > 2.5]
+        return found
+
+    def _refined(self, maximum: _Maximum, size: float = 0.5) -> _Maximum:
+        """The maximum near a starting value, by the simplex method of Nelder and Mead."""
+        from scipy.optimize import minimize
+
+        family, kinds = maximum.family, list(maximum.family.parameters.values())
+        free = [k for k in family.free() if kinds[k].kind != "whole"]
+        start = list(maximum.places)
+        self._start = None
+        if not free:
+            return _Maximum(family, maximum.places, self._evidence(family, maximum.places))
+        spacings = family.spacings(maximum.places)
+        steps = np.array([size * spacings[k] for k in free])
+
+        def moved(moves: np.ndarray) -> tuple[float, ...]:
+            places = list(start)
+            for k, move in zip(free, moves * steps, strict=True):
+                places[k] = kinds[k].encode(kinds[k].decode(places[k] + float(move)))
+            return tuple(places)
+
+        simplex = np.concatenate([np.zeros((1, len(free))), np.eye(len(free))])
+        done = minimize(
+            lambda moves: -self._evidence(family, moved(moves)), np.zeros(len(free)), method="Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.02, "maxfev": 30 * len(free)},
+        )  # fmt: skip
+        return _Maximum(family, moved(done.x), -float(done.fun))
+
+    def _judge(self, maximum: _Maximum) -> None:
+        """Standard errors and evidence from the curvature at a maximum (Laplace's approximation)."""
+        family, kinds = maximum.family, list(maximum.family.parameters.values())
+        free = family.free()
+        places = np.array(maximum.places)
+        self._start = None
+        peak = self._evidence(family, maximum.places)
+        steps = np.array([self._step(family, places, k, peak) for k in free])
+        count = len(free)
+        curvature = np.zeros((count, count))
+        drops = {}
+        for a in range(count):
+            for b in range(a, count):
+                for sign in (1, -1):
+                    moved = places.copy()
+                    moved[free[a]] += steps[a]
+                    moved[free[b]] += sign * steps[b] if a != b else (0 if sign == 1 else -2 * steps[a])
+                    drops[a, b, sign] = peak - self._evidence(family, tuple(moved))
+        for a in range(count):
+            curvature[a, a] = max(drops[a, a, 1] + drops[a, a, -1], 1e-3)
+        for a in range(count):
+            for b in range(a + 1, count):
+                # drop(+,+) - drop(+,-) is twice the mixed term.
+                curvature[a, b] = curvature[b, a] = 0.5 * (drops[a, b, 1] - drops[a, b, -1])
+        values, vectors = np.linalg.eigh(curvature)
+        covariance = (vectors / np.maximum(values, 0.05)) @ vectors.T * np.outer(steps, steps)
+        deviations = np.sqrt(np.diag(covariance))
+        errors = np.zeros(len(kinds))
+        volume = 0.0
+        for k, deviation in zip(free, deviations, strict=True):
+            scale = math.exp(places[k]) if kinds[k].kind == "scale" else 1.0
+            errors[k] = scale * deviation
+            volume += math.log(kinds[k].volume())
+        maximum.errors, maximum.peak = tuple(errors), peak
+        occam = 0.5 * (count * math.log(2 * math.pi) + float(np.linalg.slogdet(covariance)[1])) if count else 0.0
+        maximum.evidence = peak + min(occam - volume, 0.0) - self._none
+
+    def _step(self, family: Family, places: np.ndarray, k: int, peak: float) -> float:
+        """A step along a parameter at which the evidence drops by about 1."""
+        kind = list(family.parameters.values())[k]
+        spacing = family.spacings(tuple(places.tolist()))[k]
+        step = 0.1 * spacing if kind.kind != "whole" else 1.0
+        for _ in range(8):
+            drops = []
+            for sign in (1, -1):
+                moved = places.copy()
+                moved[k] += sign * step
+                drops.append(peak - self._evidence(family, tuple(moved)))
+            drop = 0.5 * sum(drops)
+            if 0.3 < drop < 3 or kind.kind == "whole":
+                break
+            step *= min(max(1 / math.sqrt(max(drop, 1e-2)), 0.2), 4.0)
+            step = min(step, 4 * spacing)
+        return step
+
+    def result(self) -> PsfFit:
+        """The likeliest family's fit."""
+        ordered = sorted((each[0] for each in self.maxima), key=lambda each: -each.evidence)
+        best = ordered[0]
+        others = next(each for each in self.maxima if each[0] is best)[1:]
+        family, kinds = best.family, best.family.parameters
+        values = dict(zip(kinds, family.values(best.places), strict=True))
+        errors = dict(zip(kinds, best.errors, strict=True))
+        fitted = self._fit(family, best.places)
+        said = []
+        psf = family.psf(best.places)
+        sharp = best.evidence < UNSURE or float(psf.max()) > SHARP
+        if sharp:
+            said.append("not blurred: without any blur, or with hardly any, the image would be about as likely")
+        for name, kind in kinds.items():
+            if not kind.fixed and not kind.whole_turn and kind.kind != "whole":
+                place = kind.encode(values[name])
+                if min(place - kind.encode(kind.low), kind.encode(kind.high) - place) < 1e-3 * kind.volume():
+                    said.append(f"outside the range: {name} is at the end of its range, {values[name]:.4g}")
+        for other in others:
+            far = [
+                abs(a - b) > 4 * max(error / (math.exp(a) if kind.kind == "scale" else 1), 1e-3)
+                for a, b, error, kind in zip(best.places, other.places, best.errors, kinds.values(), strict=True)
+            ]
+            if any(far) and best.peak - other.peak < UNSURE:
+                also = ", ".join(
+                    f"{name} {value:.4g}" for name, value in zip(kinds, family.values(other.places), strict=True)
+                )
+                said.append(f"two minima: {also} is about as likely")
+        for other_family in ordered[1:]:
+            if best.evidence - other_family.evidence < UNSURE and not sharp:
+                said.append(f"families: {other_family.family.name} is about as likely as {family.name}")
+        return PsfFit(
+            psf=psf,
+            family=family.name,
+            parameters=values,
+            errors=errors,
+            evidence={each.family.name: each.evidence for each in ordered},
+            misfit=math.sqrt(max(fitted.dispersion(), 0.0)),
+            warnings=tuple(said),
+            _curves=fitted.rings(),
+        )
