@@ -1,4 +1,4 @@
-"""Point spread functions (psfs): builders and hygiene.
+"""Point spread functions (psfs): builders, hygiene, and estimates from an image.
 
 Imports what solves (`api`) and all below it.
 """
@@ -7,9 +7,11 @@ from ..hygiene import centre, from_image, normalise, support
 from .builders import airy, box, disk, gaussian, moffat, motion
 from .fitting import PsfFit, fit
 from .path import trajectory
+from .points import PointsPsf, from_points
 from .pupil import defocus
 
 __all__ = [
+    "PointsPsf",
     "PsfFit",
     "airy",
     "box",
@@ -18,6 +20,7 @@ __all__ = [
     "disk",
     "fit",
     "from_image",
+    "from_points",
     "gaussian",
     "moffat",
     "motion",

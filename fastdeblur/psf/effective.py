@@ -1,0 +1,346 @@
+"""Effective psf of point sources: a cubic B-spline on a grid finer than the pixels, fitted by weighted least squares.
+
+A point of flux f at the place p gives a pixel at n the value ``f E(n - p)``, and background; E, the psf after the
+pixels' own blur, is a tensor-product spline [1]_ as in [2]_ it is a table.  Fluxes and places are fitted to E, and E to
+them, by turns.  E is expected to be smooth: second differences of its coefficients are about `tau` of its level.
+
+References
+----------
+.. [1] C. de Boor, A Practical Guide to Splines, 1978.
+.. [2] J. Anderson and I. R. King, "Toward High-Precision Astrometry with WFPC2. I. Deriving an Accurate Point-Spread
+   Function", Publications of the Astronomical Society of the Pacific 112, 2000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Where E is below this share of its peak, it is expected to be as smooth as where it is that high.
+FLOOR = 3e-4
+# Residuals of so many standard deviations have no weight (Tukey's biweight).
+OUTLIER = 6.0
+# Values of tau, the least smooth first.
+TAUS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+# Groups of points, or of pixels where there are few points, that are left out in turn.
+FOLDS = 8
+# Most steps of Gauss and Newton for a point, and the change of place in pixels after which there are no more.
+STEPS, STILL = 15, 1e-4
+
+
+@dataclass
+class Stamp:
+    """Pixels around a point.
+
+    Attributes
+    ----------
+    values : ndarray, shape (size, size)
+        Pixels less a plane through the annulus around and the light of other points.
+    noise : float
+        Variance of the noise beside the point.
+    valid : ndarray of bool
+        Pixels that are neither missing nor another point's.
+    plane_errors : ndarray, shape (3,)
+        Standard errors of the plane's level, and of its slopes times half a stamp.
+    flux, place : float, ndarray of shape (2,)
+        Of the point; the place is counted from the stamp's central pixel.
+    plane : ndarray, shape (3,)
+        What the fit adds to the plane.
+    light, weights : ndarray, shape (size, size)
+        The point's light, and what the pixels count.
+    misfit : float
+        Root mean square of the residual where the point is bright, over what is expected.
+    lost : bool
+        Whether the fit has run away from where the point was.
+    """
+
+    values: np.ndarray
+    noise: float
+    valid: np.ndarray
+    plane_errors: np.ndarray
+    flux: float
+    place: np.ndarray
+    plane: np.ndarray
+    light: np.ndarray
+    weights: np.ndarray
+    misfit: float = 1.0
+    lost: bool = False
+
+
+class Grid:
+    """Nodes of the spline, `step` pixels apart, for offsets of up to `half` + 1 pixels from the psf's centre."""
+
+    def __init__(self, half: int, step: float):
+        self.half, self.step = half, step
+        self.reach = math.ceil((half + 1) / step) + 1
+        self.count = 2 * self.reach + 1
+        self.nodes = (np.arange(self.count) - self.reach) * step
+        self.offsets = np.arange(-half, half + 1, dtype=np.float64)
+
+    def taps(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First node, the four weights and their derivatives, for each offset."""
+        at = np.asarray(offsets) / self.step + self.reach
+        first = np.clip(np.floor(at).astype(np.intp) - 1, 0, self.count - 4)
+        inside = (np.abs(offsets) <= self.half + 1)[..., None]
+        t = at - first - 1
+        values = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+        slopes = (-((1 - t) ** 2), 3 * t**2 - 4 * t, -3 * t**2 + 2 * t + 1, t**2)
+        return first, inside * np.stack(values, axis=-1) / 6, inside * np.stack(slopes, axis=-1) / (2 * self.step)
+
+    def matrices(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices that take coefficients along one axis to values and to derivatives at offsets."""
+        first, weights, slopes = self.taps(offsets)
+        values, derivatives = np.zeros((2, len(offsets), self.count))
+        rows, cols = np.arange(len(offsets))[:, None], first[:, None] + np.arange(4)
+        values[rows, cols], derivatives[rows, cols] = weights, slopes
+        return values, derivatives
+
+    def sampled(self, coefficients: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """E at a square grid of offsets."""
+        values, _ = self.matrices(offsets)
+        return np.asarray(values @ coefficients @ values.T)
+
+    def normalised(self, coefficients: np.ndarray) -> np.ndarray:
+        """Coefficients of an E whose integral is 1."""
+        return np.asarray(coefficients / (coefficients.sum() * self.step**2))
+
+    def centroid(self, coefficients: np.ndarray) -> np.ndarray:
+        """Of the part of E that is brighter than some 2 % of its peak: noise far out would move that of all."""
+        level = 0.02 * coefficients.max()
+        weights = coefficients * np.clip((coefficients - level) / level, 0, 1)
+        down, across = weights.sum(axis=1) @ self.nodes, weights.sum(axis=0) @ self.nodes
+        return np.array([down, across]) / float(weights.sum())
+
+    def centred(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients of an E with its centroid at 0, and by how much it was moved."""
+        import scipy.ndimage  # not for everyone who imports fastdeblur
+
+        moved = np.zeros(2)
+        for _ in range(3):
+            away = self.centroid(coefficients)
+            moved -= away
+            coefficients = scipy.ndimage.shift(coefficients, -away / self.step, order=3, mode="nearest")
+        return coefficients, moved
+
+
+def fit_point(stamp: Stamp, grid: Grid, coefficients: np.ndarray, model: NoiseModel) -> None:
+    """Fit flux, place and background of one point to E, by Gauss and Newton's method with Tukey's weights."""
+    ramp = grid.offsets / grid.half
+    ones = np.ones((ramp.size, ramp.size))
+    planes = np.stack([ones, ramp[:, None] * ones, ramp * ones])
+    prior = np.diag(np.concatenate([np.zeros(3), stamp.plane_errors**-2.0]))
+    start = stamp.place.copy()
+    for _ in range(STEPS):
+        (rows, row_slopes), (cols, col_slopes) = (grid.matrices(grid.offsets - place) for place in stamp.place)
+        half = rows @ coefficients
+        shape = half @ cols.T
+        slopes = row_slopes @ coefficients @ cols.T, half @ col_slopes.T
+        stamp.light = stamp.flux * shape
+        design = np.stack([shape, *(-stamp.flux * slope for slope in slopes), *planes]).reshape(6, -1)
+        left = stamp.values - stamp.light - np.tensordot(stamp.plane, planes, 1)
+        stamp.weights = model.weights(stamp, left)
+        weighted = design * stamp.weights.ravel()
+        normal = weighted @ design.T + prior
+        right = weighted @ left.ravel() - prior @ np.concatenate([np.zeros(3), stamp.plane])
+        normal[np.diag_indices(6)] *= 1 + 1e-9
+        normal[np.diag_indices(6)] += 1e-300
+        try:
+            step = np.linalg.solve(normal, right)
+        except np.linalg.LinAlgError:
+            stamp.lost = True
+            return
+        move = np.clip(step[1:3], -0.5, 0.5)
+        stamp.flux += step[0]
+        stamp.place = stamp.place + move
+        stamp.plane = stamp.plane + step[3:]
+        if stamp.flux <= 0 or np.abs(stamp.place - start).max() > 0.5 * grid.half + 1:
+            stamp.lost = True
+            return
+        if np.abs(move).max() < STILL:
+            break
+    stamp.misfit = model.misfit(stamp, left)
+
+
+class NoiseModel:
+    """Variance of residuals: that beside points, what grows with a point's light (photons), and with its square (E).
+
+    The last two are found from the residuals of all points.
+    """
+
+    def __init__(self) -> None:
+        self.photons, self.share = 0.0, 0.1
+
+    def variance(self, stamp: Stamp) -> np.ndarray:
+        light = np.maximum(stamp.light, 0)
+        return np.asarray(stamp.noise + self.photons * light + (self.share * light) ** 2)
+
+    def weights(self, stamp: Stamp, left: np.ndarray) -> np.ndarray:
+        """Inverse variances, less for outliers, 0 for pixels that are not valid."""
+        variance = self.variance(stamp)
+        unlikely = np.minimum(left**2 / (OUTLIER**2 * variance), 1)
+        return np.asarray(stamp.valid * (1 - unlikely) ** 2 / variance)
+
+    def misfit(self, stamp: Stamp, left: np.ndarray) -> float:
+        bright = stamp.valid & (stamp.light > 0.1 * stamp.light.max())
+        squares = left[bright] ** 2 / self.variance(stamp)[bright]
+        return float(np.sqrt(np.mean(squares))) if squares.size else math.inf
+
+    def fit(self, stamps: Sequence[Stamp], grid: Grid) -> None:
+        """Find both shares from medians of squares in classes of brightness."""
+        ramp = grid.offsets / grid.half
+        light, squares = [], []  # type: list[np.ndarray], list[np.ndarray]
+        for stamp in stamps:
+            plane = stamp.plane[0] + stamp.plane[1] * ramp[:, None] + stamp.plane[2] * ramp
+            some = stamp.valid & (stamp.light**2 > stamp.noise)
+            light.append(stamp.light[some])
+            squares.append((stamp.values - stamp.light - plane)[some] ** 2)
+        lights, left = np.concatenate(light), np.concatenate(squares)
+        if lights.size < 20:
+            return
+        noise = float(np.median([stamp.noise for stamp in stamps]))
+        classes = np.array_split(np.argsort(lights), max(min(lights.size // 40, 20), 1))
+        # The median of the square of a normal number is 0.455 of its mean.
+        excess = [max((np.median(left[each]) / 0.455) - noise, 0) for each in classes]
+        middle = np.array([np.median(lights[each]) for each in classes])
+        scale = noise + np.array(excess)
+        import scipy.optimize  # not for everyone who imports fastdeblur
+
+        (photons, share), _ = scipy.optimize.nnls(
+            np.stack([middle / scale, middle**2 / scale], axis=1), np.array(excess) / scale
+        )
+        # Gradually: what a first E does not fit must not pass for outliers for good.
+        self.photons, self.share = float(photons), max(math.sqrt(share), self.share / 3, 1e-3)
+
+
+class Normal:
+    """Normal equations of E, by groups of points (of pixels, where there are less than five points).
+
+    Parameters
+    ----------
+    stamps : sequence of Stamp
+        With fluxes and places that are held.
+    level : ndarray, shape (grid.count, grid.count)
+        About E itself: what its second differences are measured by.
+    prior : ndarray or None
+        Coefficients that those found should be like; None is 0.
+    """
+
+    def __init__(self, stamps: Sequence[Stamp], grid: Grid, level: np.ndarray, prior: np.ndarray | None = None):
+        self.grid, self.prior = grid, np.zeros(grid.count**2) if prior is None else prior.ravel()
+        self.penalty = _penalty(grid, level)
+        by_point = len(stamps) >= 5
+        self.folds = min(FOLDS, len(stamps)) if by_point else FOLDS
+        rows, cols = np.indices((grid.offsets.size, grid.offsets.size))
+        pattern = (rows + 3 * cols) % self.folds
+        groups = [[] for _ in range(self.folds)]  # type: list[list[tuple[Stamp, np.ndarray]]]
+        for k, stamp in enumerate(stamps):
+            for fold in [k % self.folds] if by_point else range(self.folds):
+                groups[fold].append((stamp, np.full(rows.shape, True) if by_point else pattern == fold))
+        self.parts = [self._part(group) for group in groups]
+        self.matrix: Any = sum(part[0] for part in self.parts)
+        self.right = np.sum([part[1] for part in self.parts], axis=0)
+
+    def _part(self, group: list[tuple[Stamp, np.ndarray]]) -> tuple[Any, np.ndarray, float]:
+        """Matrix, right side and weighted squares of a group of points, the prior's light taken away."""
+        import scipy.sparse  # not for everyone who imports fastdeblur
+
+        grid, parts, values, weights = self.grid, [], [], []
+        ramp = grid.offsets / grid.half
+        for stamp, some in group:
+            (first_row, row_taps, _), (first_col, col_taps, _) = (
+                grid.taps(grid.offsets - place) for place in stamp.place
+            )
+            nodes = (first_row[:, None] + np.arange(4))[:, None, :, None] * grid.count
+            nodes = nodes + (first_col[:, None] + np.arange(4))[None, :, None, :]
+            taps = stamp.flux * row_taps[:, None, :, None] * col_taps[None, :, None, :]
+            plane = stamp.plane[0] + stamp.plane[1] * ramp[:, None] + stamp.plane[2] * ramp
+            counted = (stamp.weights * some).ravel()
+            few = np.flatnonzero(counted)
+            parts.append((taps.reshape(-1, 16)[few], nodes.reshape(-1, 16)[few]))
+            values.append((stamp.values - plane).ravel()[few])
+            weights.append(counted[few])
+        taps, nodes = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        starts = np.arange(0, taps.size + 1, 16)
+        design = scipy.sparse.csr_array((taps.ravel(), nodes.ravel(), starts), shape=(len(taps), grid.count**2))
+        weight = np.concatenate(weights)
+        left = np.concatenate(values) - design @ self.prior
+        weighted = scipy.sparse.csr_array((taps.ravel() * np.repeat(weight, 16), nodes.ravel(), starts), design.shape)
+        return (weighted.T @ design).tocsr(), weighted.T @ left, float(weight @ left**2)
+
+    def solve(self, tau: float, without: int | None = None) -> np.ndarray:
+        """Coefficients of E, without one of the groups if its number is given."""
+        import scipy.linalg  # not for everyone who imports fastdeblur
+
+        matrix, right = self.matrix, self.right
+        if without is not None:
+            matrix, right = matrix - self.parts[without][0], right - self.parts[without][1]
+        whole, width = (matrix + self.penalty / tau**2).tocoo(), 3 * self.grid.count + 3
+        upper = whole.row <= whole.col
+        # (The lower form keeps several threads of OpenBLAS busy, for thirty times as long.)
+        band = np.zeros((width + 1, right.size))
+        band[(width + whole.row - whole.col)[upper], whole.col[upper]] = whole.data[upper]
+        found = scipy.linalg.solveh_banded(band, right, overwrite_ab=True, check_finite=False)
+        return np.asarray(found + self.prior).reshape(self.grid.count, -1)
+
+    def left(self, tau: float) -> float:
+        """Weighted squares of the residuals of groups that were left out (those that matter)."""
+        total = 0.0
+        for fold in range(0, self.folds, 1 if self.folds < FOLDS else 2):
+            matrix, right, squares = self.parts[fold]
+            change = self.solve(tau, fold).ravel() - self.prior
+            total += float(change @ (matrix @ change) - 2 * right @ change) + squares
+        return total
+
+    def best_tau(self, start: int) -> int:
+        """The index in TAUS of the one that predicts best, looked for from `start` on."""
+        scores = {start: self.left(TAUS[start])}
+
+        def score(index: int) -> float:
+            if index not in scores:
+                scores[index] = self.left(TAUS[index])
+            return scores[index]
+
+        best = start
+        for way in (1, -1):
+            while 0 <= best + way < len(TAUS) and score(best + way) < score(best):
+                best += way
+        return best
+
+    def deviation(self, tau: float, sampled: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Standard errors of what `sampled` makes of coefficients, by the jackknife over groups."""
+        each = np.stack([sampled(self.solve(tau, fold)) for fold in range(self.folds)])
+        return np.asarray(np.sqrt((self.folds - 1) * each.var(axis=0)))
+
+
+def _penalty(grid: Grid, level: np.ndarray) -> Any:
+    """Squares of second differences, over those of the level, as a matrix."""
+    import scipy.sparse  # not for everyone who imports fastdeblur
+
+    count = grid.count
+    one = scipy.sparse.eye_array(count)
+    ones = np.ones(count - 1)
+    first = scipy.sparse.diags_array([-ones, ones], offsets=(0, 1), shape=(count - 1, count))
+    second = scipy.sparse.diags_array([ones[1:], -2 * ones[1:], ones[1:]], offsets=(0, 1, 2), shape=(count - 2, count))
+    corners = (level[1:, 1:] + level[:-1, 1:] + level[1:, :-1] + level[:-1, :-1]) / 4
+    total = scipy.sparse.diags_array(np.full(count**2, 1e-8 / level.max() ** 2))
+    for difference, at, times in (
+        (scipy.sparse.kron(second, one), level[1:-1], 1.0),
+        (scipy.sparse.kron(one, second), level[:, 1:-1], 1.0),
+        (scipy.sparse.kron(first, first), corners, 2.0),
+    ):
+        total = total + difference.T @ scipy.sparse.diags_array(times / at.ravel() ** 2) @ difference
+    return total.tocsr()
+
+
+def level_of(grid: Grid, coefficients: np.ndarray) -> np.ndarray:
+    """What E's second differences are measured by: its largest value nearby, for its edges may be sharp."""
+    import scipy.ndimage  # not for everyone who imports fastdeblur
+
+    around = 2 * round(1 / grid.step) + 1
+    level = scipy.ndimage.maximum_filter(coefficients, around, mode="nearest")
+    level = scipy.ndimage.uniform_filter(level, around, mode="nearest")
+    return np.asarray(np.maximum(level, FLOOR * coefficients.max()))
