@@ -176,7 +176,9 @@ def solve(
     psf : array_like, shape (taps_down, taps_across), with the image's channel axis if each channel has its own, or Blur
         The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells when
         its sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  A `Blur` brings its
-        own boundary, path and workers: leave those arguments out, or let them say the same.
+        own boundary, path and workers: leave those arguments out, or let them say the same.  A `VaryingBlur` is for
+        psfs that vary over the image, on the CPU, with solver "auto" or "exact" and a prior, or for photons; the weight
+        is then found, and the result judged, with the mean psf.
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the

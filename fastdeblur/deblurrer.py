@@ -16,6 +16,7 @@ from .engines.workspaces import HostWorkspaces
 from .hygiene import warn_of, without_border
 from .kernels.runtime.arrays import module_of
 from .operators.blur import Blur
+from .operators.varying import VaryingBlur
 from .problem.background import checked_background, without_background
 from .problem.image import Image
 from .problem.options import SOLVE, called, checked, options_in, options_of
@@ -133,6 +134,9 @@ class Deblurrer:
         self._workspaces: dict[np.dtype[Any], HostWorkspaces] = {}
         for array in self.psfs:
             self._options.check_psf(array)
+        if isinstance(psf, VaryingBlur):
+            self._options.check_psf(psf.psfs)
+            self._options.check_varying()
 
     @property
     def psfs(self) -> list[np.ndarray]:

@@ -173,3 +173,123 @@ GRID = psfs_on((2, 3), (3, 3))
 def test_mistakes_are_named(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         fd.VaryingBlur(*arguments, **options)
+
+
+def scene(shape=(40, 44), seed=0):
+    """Steps and a ramp."""
+    rows, cols = np.indices(shape)
+    return 0.2 + 0.6 * ((rows // 10 + cols // 11) % 2) + 0.002 * rows
+
+
+@pytest.fixture(scope="module")
+def lens():
+    """A field from sharp to blurred, and a scene that it blurred, with noise."""
+    psfs = np.array(
+        [[fd.psf.gaussian(7, 0.6), fd.psf.gaussian(7, 1.2)], [fd.psf.gaussian(7, 1.0), fd.psf.gaussian(7, 1.6)]]
+    )
+    x = scene()
+    blurred = fd.VaryingBlur(psfs, None, x.shape, boundary="reflect").forward(x)
+    return psfs, x, blurred + 0.01 * np.random.default_rng(8).standard_normal(x.shape)
+
+
+def error(restored, x):
+    return float(np.sqrt(np.mean((restored - x) ** 2)))
+
+
+@for_each("boundary", ["reflect", "unknown"])
+@for_each("data", ["root", "squares"])
+def test_smooth_restoration_is_the_minimiser(lens, data, boundary):
+    # Of ½‖Ax − b‖² + ½ ridge ‖Dx‖² by dense linear algebra, with weights, some of them 0.
+    psfs, _, b = lens
+    b, rng = b[:12, :10], np.random.default_rng(9)
+    weights = rng.integers(0, 3, b.shape).astype(np.float64)
+    blur = fd.VaryingBlur(psfs, None, b.shape, boundary=boundary)
+    result = fd.solve(b, blur, data=data, mu=0.05, weights=weights, tol=1e-9)
+    rows, cols = blur.estimate_shape
+    dense = matrix(psfs, *even(b.shape, (2, 2)), boundary, b.shape)
+    eye = np.eye(rows * cols).reshape(rows, cols, -1)
+    differences = np.concatenate([np.diff(eye, axis=axis).reshape(-1, rows * cols) for axis in (0, 1)])
+    ridge = 0.05
+    for _ in range(40 if data == "root" else 1):
+        normal = dense.T @ (weights.reshape(-1, 1) * dense) + ridge * differences.T @ differences
+        estimate = np.linalg.solve(normal, dense.T @ (weights * b).ravel())
+        misfit = np.sqrt((weights.ravel() * (dense @ estimate - b.ravel()) ** 2).sum())
+        ridge = 0.05 * misfit / np.linalg.norm(differences @ estimate) if data == "root" else ridge
+    (top, left), estimate = blur.frame_corner, estimate.reshape(rows, cols)
+    assert abs(result.image - estimate[top : top + 12, left : left + 10]).max() < 1e-5
+
+
+@for_each(
+    "options",
+    [
+        {},
+        {"prior": "tv", "tol": 1e-3},
+        {"prior": "tv", "bounds": (0, 1), "tol": 1e-3},
+        {"prior": "sparse"},
+        {"data": "poisson", "prior": None},
+        {"data": "poisson", "prior": "tv", "tol": 1e-3},
+        {"prior": lambda image, sigma: image},
+    ],
+    ids=str,
+)
+def test_every_method_gains_on_the_mean_psf(lens, options):
+    psfs, x, b = lens
+    field = fd.VaryingBlur(psfs, None, b.shape, boundary="reflect")
+    if options.get("data") == "poisson":
+        x, b = 1e4 * x, 1e4 * b
+    result = fd.solve(b, field, **options)
+    assert result.stop_reason in ("tolerance", "noise") or callable(options.get("prior"))
+    assert result.misfit < 1.6
+    mean = fd.solve(b, field.psf, boundary="reflect", **options)
+    assert error(result.image, x) < 0.9 * error(mean.image, x)
+
+
+@for_each("boundary", BOUNDARIES)
+def test_total_variation_of_a_constant_field_is_that_of_its_psf(boundary):
+    psf, x = fd.psf.gaussian(5, 1.0), scene((32, 28))
+    b = fd.convolve(x, psf, boundary="wrap" if boundary == "wrap" else "reflect")
+    options = {"prior": "tv", "mu": 1e-3, "tol": 1e-4, "max_iter": 1000}
+    one = fd.solve(b, psf, boundary=boundary, **options)
+    field = fd.VaryingBlur(np.broadcast_to(psf, (2, 2, 5, 5)), None, x.shape, boundary=boundary)
+    assert fd.solve(b, field, **options).objective == pytest.approx(one.objective, rel=1e-3)
+
+
+def test_colour_and_missing_pixels(lens):
+    psfs, x, b = lens
+    both = np.stack([b, 1 - b], axis=-1).astype(np.float32)
+    both[10:14, 20:23] = np.nan
+    field = fd.VaryingBlur(psfs, None, x.shape, boundary="reflect", dtype=np.float32)
+    for options in ({}, {"prior": "tv", "tol": 1e-3}):
+        restored = fd.deblur(both, field, channel_axis=-1, **options)
+        assert restored.dtype == np.float32
+        assert error(restored, np.stack([x, 1 - x], axis=-1)) < 0.08
+
+
+def test_restoration_does_not_depend_on_threads(lens):
+    psfs, _, b = lens
+    b = np.tile(b, (3, 4))
+    results = []
+    for workers in (1, 2):
+        field = fd.VaryingBlur(psfs, None, b.shape, path="fft", boundary="unknown", workers=workers)
+        results.append(
+            [
+                fd.deblur(b, field, data="squares", mu=0.01, **each).tobytes()
+                for each in ({"max_iter": 9}, {"prior": "tv", "max_iter": 5})
+            ]
+        )
+    assert results[0] == results[1]
+
+
+@for_each(
+    ("options", "message"),
+    [
+        ({"solver": "gd"}, "goes with solver 'auto' or 'exact' and a prior.*got solver='gd'"),
+        ({"prior": None}, "got prior=None"),
+        ({"device": "cuda"}, "device"),
+        ({"boundary": "wrap"}, "boundary is the Blur's own"),
+    ],
+)
+def test_what_does_not_go_with_a_field_is_named(lens, options, message):
+    psfs, _, b = lens
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        fd.solve(b, fd.VaryingBlur(psfs, None, b.shape), **options)

@@ -14,15 +14,18 @@ from ..kernels.runtime import threads
 from ..operators.blur import Blur
 from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
+from ..operators.varying import VaryingBlur
 from ..problem.options import Options
 from ..solvers.admm.domain import Domain
 from ..solvers.admm.host import AdmmWorkspace
+from ..solvers.admm.varying import VaryingAdmmWorkspace
 from ..solvers.gradient.host import GradientWorkspace
 from ..solvers.gradient.solver import GradientSteps
 from ..solvers.pcg.host import PcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
 from ..solvers.richardson_lucy.host import RichardsonLucyWorkspace
 from ..solvers.richardson_lucy.solver import RichardsonLucySteps
+from ..solvers.richardson_lucy.varying import VaryingRichardsonLucyWorkspace
 from ..solvers.units import follow_numbers, unit_of_psfs
 
 
@@ -51,8 +54,8 @@ class HostWorkspaces:
 
     @contextmanager
     def pcg(self, weighted: bool) -> Iterator[PcgWorkspace]:
-        """For preconditioned conjugate gradients; weights and several psfs leave nothing that cosines diagonalise."""
-        by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1
+        """For preconditioned conjugate gradients; weights and psfs that differ leave nothing for cosines to do."""
+        by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1 and not self._varying
 
         def make() -> PcgWorkspace:
             if by_cosines not in self._preconditioners:
@@ -104,11 +107,17 @@ class HostWorkspaces:
     def _pcg_workspace(self, preconditioners: list[Preconditioner]) -> PcgWorkspace:
         return PcgWorkspace(self.blurs, self.planes, preconditioners)
 
+    @property
+    def _varying(self) -> bool:
+        return isinstance(self.blurs[0], VaryingBlur)
+
     def _admm_workspace(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
-        return AdmmWorkspace(domain, self.blurs, self.planes, prior, pixels)
+        kind = VaryingAdmmWorkspace if self._varying else AdmmWorkspace
+        return kind(domain, self.blurs, self.planes, prior, pixels)
 
     def _richardson_lucy_workspace(self) -> RichardsonLucySteps:
-        return RichardsonLucyWorkspace(self.blurs, self.planes)
+        kind = VaryingRichardsonLucyWorkspace if self._varying else RichardsonLucyWorkspace
+        return kind(self.blurs, self.planes)
 
     def _gradient_workspace(self, passes: int) -> GradientSteps:
         return GradientWorkspace(self.blurs, self.planes, self.options.method, passes)
@@ -141,6 +150,8 @@ def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> l
         _check_operator(psf, planes, **options)
         if not exponent:
             return [psf]
+        if isinstance(psf, VaryingBlur):
+            return [psf.scaled(exponent)]
         options = {name: getattr(psf, name) for name in options}
         psf = [psf.psf]
     if exponent:

@@ -46,12 +46,15 @@ class PsfField:
 
 
 def hats(nodes: np.ndarray, size: int) -> np.ndarray:
-    """Linear interpolation's weights of nodes at the pixels 0 to ``size - 1``, nodes x pixels."""
+    """Linear interpolation's weights of nodes at the pixels 0 to ``size - 1``, nodes x pixels.
+
+    Beyond the nodes the outermost counts.
+    """
     if len(nodes) == 1:
         return np.ones((1, size))
     at = np.arange(size, dtype=np.float64)
     left = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, len(nodes) - 2)
-    share = (at - nodes[left]) / (nodes[left + 1] - nodes[left])
+    share = np.clip((at - nodes[left]) / (nodes[left + 1] - nodes[left]), 0, 1)
     weights = np.zeros((len(nodes), size))
     weights[left, np.arange(size)] = 1 - share
     weights[left + 1, np.arange(size)] += share

@@ -107,13 +107,19 @@ class VaryingBlur(Blur):
         device: str = "cpu",
         workers: int | None = None,
     ):
-        self.boundary: str = validation.choice("boundary", boundary, BOUNDARIES)
+        validation.choice("boundary", boundary, BOUNDARIES)
         rows, cols = validation.sizes("image_shape", image_shape, 2)
-        self.image_shape = rows, cols
         if device != "cpu":
             raise ValueError(f"device must be 'cpu' for psfs that vary; got {device!r}")
-        self.device = device
-        field = field_of(psfs, positions, weights, self.image_shape, None if dtype is None else _dtype(dtype))
+        validation.choice("path", path, ["auto", *PATHS])
+        field = field_of(psfs, positions, weights, (rows, cols), None if dtype is None else _dtype(dtype))
+        self._build(field, (rows, cols), boundary, path, validation.workers(workers))
+
+    def _build(
+        self, field: PsfField, image_shape: tuple[int, int], boundary: str, path: str, workers: int | None
+    ) -> None:
+        """Everything, of arguments that have been checked."""
+        self.boundary, self.image_shape, self.device, self.workers = boundary, image_shape, "cpu", workers
         self.psfs = field.psfs.copy()
         self.psfs.flags.writeable = False
         self.positions = field.rows, field.cols
@@ -123,11 +129,28 @@ class VaryingBlur(Blur):
         self.psf.flags.writeable = False
         self.estimate_shape = estimate_shape(self.image_shape, self.psf.shape, self.boundary)
         self.frame_corner = frame_corner(self.psf.shape, self.boundary)
-        validation.choice("path", path, ["auto", *PATHS])
-        self.workers = validation.workers(workers)
         self._norm: float | None = None
         self._operators: dict[Any, list[Any]] = {}
         self._prepare(path)
+
+    def within(self, shape: tuple[int, int], corner: tuple[int, int], boundary: str) -> VaryingBlur:
+        """The same field for images of `shape`, in which this one's first pixel is at `corner`.
+
+        Beyond the field's nodes the outermost psfs go on.
+
+        Parameters
+        ----------
+        shape, corner : (int, int)
+            The corner may be before the first pixel, for a part of the image.
+        boundary : str
+            As of the class.
+
+        Returns
+        -------
+        VaryingBlur
+        """
+        rows, cols = (at + shift for at, shift in zip(self.positions, corner, strict=True))
+        return _rebuild(PsfField(self.psfs, rows, cols), shape, boundary, self.path, self.workers)
 
     @classmethod
     def constant(cls, psf: Any, image_shape: Any, **options: Any) -> VaryingBlur:
@@ -212,8 +235,7 @@ class VaryingBlur(Blur):
         return VaryingOperator(self, adjoint, out_shape, halo, sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"boundary": self.boundary, "dtype": self.dtype, "path": self.path, "workers": self.workers}
-        return _rebuild, (self.psfs, self.positions, self.image_shape, options)
+        return _rebuild, (self._field, self.image_shape, self.boundary, self.path, self.workers)
 
     def __repr__(self) -> str:
         taps, image, grid = (
@@ -272,10 +294,8 @@ class VaryingBlur(Blur):
 
     def _with(self, psfs: np.ndarray, dtype: Any) -> VaryingBlur:
         """The same with other psfs."""
-        return VaryingBlur(
-            psfs, self.positions, self.image_shape,
-            boundary=self.boundary, dtype=dtype, path=self.path, workers=self.workers,
-        )  # fmt: skip
+        field = PsfField(validation.cast("psfs", psfs, np.dtype(dtype)), *self.positions)
+        return _rebuild(field, self.image_shape, self.boundary, self.path, self.workers)
 
 
 class VaryingOperator(HostOperator):
@@ -334,5 +354,7 @@ def _aligned(
     return Grid(1, found[0], found[1])
 
 
-def _rebuild(psfs: np.ndarray, positions: Any, image_shape: tuple[int, int], options: dict[str, Any]) -> VaryingBlur:
-    return VaryingBlur(psfs, positions, image_shape, **options)
+def _rebuild(*arguments: Any) -> VaryingBlur:
+    blur = VaryingBlur.__new__(VaryingBlur)
+    blur._build(*arguments)
+    return blur

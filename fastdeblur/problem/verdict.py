@@ -61,18 +61,23 @@ def judged(
     estimate: WeightEstimate | None,
     options: Options,
     unit: int,
+    blurred: np.ndarray | None = None,
 ) -> tuple[float, float, list[str]]:
     """The noise's standard deviation, the misfit, and the doubts, as sentences without their ends.
 
     `estimate` is that of noise and mu, if the solve has made one; the result's image is larger than the caller's by
-    two to the power of `unit`.
+    two to the power of `unit`.  For psfs that vary, `psfs` has their mean, and `blurred` is the result's blur; whether
+    the residual looks like the image is then not looked at.
     """
     part = _measured_part(planes, weights)
     if estimate is None:
         estimate = WeightEstimate(planes[part], psfs, None if weights is None else weights[part])
     details = Details(estimate)
     allowed = math.hypot(estimate.noise, PSF_ERROR * details.detail)
-    rms = _residual(result.image, planes, weights, psfs, part)
+    if blurred is None:
+        rms = _residual(result.image, planes, weights, psfs, part)
+    else:
+        rms = _rms(blurred - planes, weights, psfs[0].shape)
     misfit = rms / allowed if allowed > 0 else math.nan
     doubts: list[str] = []
     if min(planes.shape[1:]) < TELLING or not estimate.noise > 0:
@@ -80,7 +85,8 @@ def judged(
     # The noise of photons looks like the image too, and so do filled pixels; where the image has hardly
     # more than noise there is nothing to look like.
     missing_share = 0.0 if weights is None else float((weights[part] == 0).mean())
-    if options.data != "poisson" and missing_share <= FEW_MISSING and details.resembles_image():
+    one_psf = blurred is None and missing_share <= FEW_MISSING
+    if options.data != "poisson" and one_psf and details.resembles_image():
         doubts.append(PSF)
     if options.mu is None:
         if misfit > DOUBTED and (options.patient or result.stop_reason != "max_iter"):
@@ -133,6 +139,17 @@ def _residual(
         counted = xp.ones_like(squares) if weights is None else weights[part][k][inner] > 0
         total, count = total + float((squares * counted).sum()), count + float(counted.sum())
     return math.sqrt(total / count) if count else math.nan
+
+
+def _rms(residual: np.ndarray, weights: np.ndarray | None, taps: tuple[int, ...]) -> float:
+    """The root mean square of a residual where no pixel beyond the frame counts; NaN if that is nowhere."""
+    rows, cols = (
+        slice(count - 1 - count // 2, size - count // 2) for count, size in zip(taps, residual.shape[1:], strict=True)
+    )
+    inner = residual[:, rows, cols]
+    if weights is not None:
+        inner = inner[weights[:, rows, cols] > 0]
+    return float(np.sqrt(np.mean(np.square(inner, dtype=np.float64)))) if inner.size else math.nan
 
 
 class Details:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.runtime.arrays import module_of, scaled_array
+from ..operators.blur import Blur
+from ..operators.varying import VaryingBlur
 from ..problem.image import Image
 from ..problem.options import Options
 from ..problem.regularization import WeightEstimate
@@ -57,12 +59,31 @@ def restore(
             judged_result, estimate = replace(result, image=scaled_array(result.image, brighter - shift)), None
             planes = scaled_array(planes, brighter)
             psfs = [np.ldexp(psf.astype(np.float64), shift) for psf in psfs]
-        unit = units.estimate + brighter - shift
-        noise, misfit, doubts = judged(judged_result, planes, image.weights, psfs, estimate, scaled_options, unit)
+        unit, blurred = units.estimate + brighter - shift, _blurred(workspaces.blurs, result.image)
+        if blurred is not None:
+            blurred = scaled_array(blurred, brighter)
+        noise, misfit, doubts = judged(
+            judged_result, planes, image.weights, psfs, estimate, scaled_options, unit, blurred
+        )  # fmt: skip
     result = replace(result, noise=math.ldexp(noise, -units.image - brighter), misfit=misfit)
     if units != Units(0, 0, 0):
         result = units.returned(result, options, image)
     return result, doubts
+
+
+def _blurred(blurs: list[Blur], planes: np.ndarray) -> np.ndarray | None:
+    """Planes of a result blurred by psfs that vary; None for others, which the verdict blurs itself."""
+    blur = blurs[0]
+    if not isinstance(blur, VaryingBlur):
+        return None
+    beyond = [
+        (corner, estimate - corner - frame)
+        for corner, estimate, frame in zip(blur.frame_corner, blur.estimate_shape, blur.image_shape, strict=True)
+    ]
+    blurred = np.empty_like(planes)
+    for pixels, out in zip(planes, blurred, strict=True):
+        blur.run(np.pad(pixels, beyond, "edge"), out)
+    return blurred
 
 
 def _in_units(denoiser: Callable[[np.ndarray, float], np.ndarray], exponent: int) -> Any:

@@ -30,6 +30,7 @@ class CudaAdmmWorkspace:
 
     #: Sums are looked at where they change something.
     device, look_every = "cuda", LOOK
+    most_relax = 2.0
 
     def __init__(self, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain = domain = Domain(blurs)

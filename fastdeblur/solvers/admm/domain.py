@@ -19,6 +19,7 @@ from ...kernels.runtime.memory import up
 from ...operators.blur import Blur
 from ...operators.boundary import pixel_at, reduced
 from ...operators.costs import good_length
+from ...operators.varying import VaryingBlur
 
 # Marks a place of the domain that has neither a pixel of the estimate nor a zero (OUTSIDE): its value is free.
 FREE = -2
@@ -40,7 +41,8 @@ class Domain:
         self.boundary, self.estimate_shape, self.dtype = blur.boundary, blur.estimate_shape, blur.dtype
         self.psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
         taps = self.psfs[0].shape
-        self.tied = self.boundary not in ("unknown", "wrap")
+        # A varying blur knows its boundary itself (see `varying`).
+        self.tied = self.boundary not in ("unknown", "wrap") and not isinstance(blur, VaryingBlur)
         if self.boundary == "wrap":
             self.shape = self.estimate_shape
         else:

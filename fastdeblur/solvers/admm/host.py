@@ -52,6 +52,8 @@ class AdmmWorkspace:
 
     #: Where it is, and after how many steps to look at their sums.
     device, look_every = "cpu", 1
+    #: The largest over-relaxation that the x-update bears.
+    most_relax = 2.0
 
     def __init__(self, domain: Domain, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain, self.blurs, self.planes, self.kind = domain, blurs, planes, kind
@@ -158,12 +160,16 @@ class AdmmWorkspace:
         start(self.frame_of(estimate))
         spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
         self.domain.extend(x)
-        self.planes_of("blurred")[...] = self.domain.blurred(x)
-        self.planes_of("data")[...] = self.planes_of("blurred")
+        self._begin_blurred()
         if self.has_pixels:
             self.planes_of("pixels")[...] = x
             self.planes_of("pixels_prox")[...] = x
         self._begin_differences(x)
+
+    def _begin_blurred(self) -> None:
+        """The blurred estimate, and its split variable, of the first estimate."""
+        self.planes_of("blurred")[...] = self.domain.blurred(self.planes_of("x"))
+        self.planes_of("data")[...] = self.planes_of("blurred")
 
     def _begin_differences(self, x: np.ndarray) -> None:
         rows, cols = self.domain.shape

@@ -226,7 +226,7 @@ class Solve:
             typical_weight /= max(float(work.image.mean(dtype=np.float64)), 1e-6)
         job = work.job
         job["poisson"], job["unit"], job["factor"] = data == "poisson", 1.0, SECONDS
-        job["relax"] = self._relax = RELAX[kind]
+        job["relax"] = self._relax = min(RELAX[kind], work.most_relax)
         prior_mu = 0.0 if kind == "denoiser" else self._scaled_mu
         self._penalties = Penalties(work, prior_mu if ridge is None else ridge, self._spread, typical_weight)
         if kind == "denoiser":
