@@ -25,6 +25,7 @@ MODULES = [
     "fastdeblur.solvers.richardson_lucy.skimage",
     "fastdeblur.notebook",
     "fastdeblur.psf.builders",
+    "fastdeblur.psf.edge",
     "fastdeblur.psf.fitting",
     "fastdeblur.psf.path",
     "fastdeblur.psf.pupil",

@@ -5,12 +5,14 @@ Imports what solves (`api`) and all below it.
 
 from ..hygiene import centre, from_image, normalise, support
 from .builders import airy, box, disk, gaussian, moffat, motion
+from .edge import EdgeFit, from_edge
 from .fitting import PsfFit, fit
 from .path import trajectory
 from .points import PointsPsf, from_points
 from .pupil import defocus
 
 __all__ = [
+    "EdgeFit",
     "PointsPsf",
     "PsfFit",
     "airy",
@@ -19,6 +21,7 @@ __all__ = [
     "defocus",
     "disk",
     "fit",
+    "from_edge",
     "from_image",
     "from_points",
     "gaussian",
