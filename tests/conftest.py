@@ -1,8 +1,11 @@
 import ctypes
+import gc
 import importlib.util
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 # Its threads go on waiting for work after a product, on the cores that the kernels need.
@@ -33,6 +36,7 @@ import pytest  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parent))  # for `import naive`
 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
     import simulator  # noqa: F401 (before anything imports numba.cuda)
+import kernels  # noqa: E402
 from preloaded import Server  # noqa: E402
 
 
@@ -44,6 +48,45 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the long sweeps, of which the suite has quick versions")
+
+
+def _claims(config):
+    """A folder in which the processes that share the tests mark what each compiles."""
+    return Path(tempfile.gettempdir(), f"fastdeblur-tests-{config.workerinput['testrunuid']}")
+
+
+def pytest_sessionstart(session):
+    """Compile the kernels for all tests: each by one of the processes that share them, not by all of them."""
+    config = session.config
+    if hasattr(config, "workerinput") and not config.option.keyword and all(os.path.isdir(arg) for arg in config.args):
+        kernels.compile_unclaimed(_claims(config))
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        shutil.rmtree(_claims(session.config), ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Modules and tests stay to the end: the collector of garbage need not look through them again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: a case of the long sweeps, run with --long only")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def fork_after(bits, times):
 def fork_busy(bits, times):
     """Children forked while other threads compute, in threads and in one."""
     with busy(lambda _: job(), lambda _: job(), lambda _: job(workers=1)):
-        return [in_child(job) for _ in range(3 * times)]
+        return [in_child(job) for _ in range(2 if times == 1 else 3 * times)]
 
 
 def fork_transforms(bits, times):
@@ -170,7 +170,7 @@ def fork_transforms(bits, times):
         transforms(length)
     expected = transforms(41)
     with busy(*[lambda turn, k=k: transforms(turn * 3 + k) for k in range(3)]):
-        for _ in range(6 if times == 1 else 20 * times):
+        for _ in range(4 if times == 1 else 20 * times):
             assert in_child(lambda: transforms(41)) == expected
     return []
 
@@ -261,7 +261,7 @@ def spawn(bits, times):
 
 
 def forkserver(bits, times):
-    return others("forkserver", preload=["fastdeblur"])
+    return others("forkserver", preload=["fastdeblur"], processes=min(times, 2))
 
 
 def others(method, preload=None, processes=2):

@@ -56,6 +56,9 @@ SLOW = [
     embeddings.numba_within,
 ]
 CASES = {case.__name__.replace("_", "-"): case for case in [*FIRST, *INSIDE, *OUTSIDE, *SLOW]}
+# What these try of threads and forks has little to do with the layer: the suite's quick run has them on one of them.
+LAYERLESS = [embeddings.workers, embeddings.fork_transforms, embeddings.fork_threads, embeddings.fork_pools]
+LAYERLESS += [embeddings.interrupt]
 QUICK_CASES = {
     layer: [name for name, case in CASES.items() if case in (OUTSIDE if layer == "default" else FIRST + INSIDE)]
     for layer in LAYERS

@@ -5,6 +5,7 @@ import os
 import dask.array as da
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.io import files
@@ -141,8 +142,10 @@ def test_deblurrer_takes_a_background_for_each_image():
     np.testing.assert_array_equal(given, whole)
 
 
-@pytest.mark.parametrize("options", [{"data": "squares"}, {"data": "poisson", "prior": "tv", "read_noise": 5.0}])
-@pytest.mark.parametrize("kind", ["number", "image", "dask"])
+@sweep(
+    kind=["number", "image", "dask"],
+    options=[{"data": "poisson", "prior": "tv", "read_noise": 5.0}, {"data": "squares"}],
+)
 def test_tiles_get_their_part_of_the_background(options, kind):
     raw = sky_field((120, 110))[1]
     slope = np.linspace(150, 250, raw.size).reshape(raw.shape)
@@ -213,8 +216,9 @@ class Chunked:
         return self._array[part]
 
 
-@pytest.mark.parametrize("suffix", ["npy", "tif", "chunks"])
-@pytest.mark.parametrize("options", [{"prior": "tv"}, {"data": "poisson", "prior": "tv", "read_noise": 5.0}])
+@sweep(
+    suffix=["npy", "tif", "chunks"], options=[{"prior": "tv"}, {"data": "poisson", "prior": "tv", "read_noise": 5.0}]
+)
 def test_backgrounds_are_read_as_sources_are(tmp_path, options, suffix):
     raw = sky_field((90, 100))[1].astype(np.float32)
     slope = np.linspace(150, 250, raw.size, dtype=np.float32).reshape(raw.shape)
@@ -228,8 +232,11 @@ def test_backgrounds_are_read_as_sources_are(tmp_path, options, suffix):
         assert background.reads == 1
 
 
-@pytest.mark.parametrize("options", [{"prior": "tv"}, {"data": "poisson", "prior": "tv", "read_noise": 5.0}])
-@pytest.mark.parametrize("change", ["other", "number", "noise", "pixel"])
+@sweep(
+    # (The third, of read noise, with photons.)
+    change=["other", "number", "noise", "pixel"],
+    options=[{"data": "poisson", "prior": "tv", "read_noise": 5.0}, {"prior": "tv"}],
+)
 def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, change):
     raw = sky_field((90, 100))[1].astype(np.float32)
     np.save(tmp_path / "sky.npy", np.linspace(150, 250, raw.size, dtype=np.float32).reshape(raw.shape))
@@ -270,8 +277,7 @@ def test_a_run_goes_on_only_with_its_background(tmp_path, monkeypatch, options, 
     np.testing.assert_array_equal(found, fd.deblur_large(raw, PSF, background=np.array(sky), **options))
 
 
-@pytest.mark.parametrize("data", ["squares", "poisson"])
-@pytest.mark.parametrize("weighted", [False, True])
+@sweep(data=["squares", "poisson"], weighted=[False, True])
 def test_dask_takes_an_image_as_background(data, weighted):
     raw = sky_field((120, 110))[1]
     slope = np.linspace(150, 250, raw.size).reshape(raw.shape)

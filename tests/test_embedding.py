@@ -21,18 +21,28 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 main_thread = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="sends itself signals")
 
 
+def in_quick_run(layer, case):
+    return layer in ("default", "omp") or stress.CASES[case] not in stress.LAYERLESS
+
+
 @functools.cache
-def verdicts(layer):
+def verdicts(layer, long):
     os.environ.setdefault("BITS", embeddings.job(workers=1))
-    return {name: verdict for name, verdict, _ in stress.verdicts(layer, stress.QUICK_CASES[layer])}
+    cases = [case for case in stress.QUICK_CASES[layer] if long or in_quick_run(layer, case)]
+    return {name: verdict for name, verdict, _ in stress.verdicts(layer, cases)}
 
 
 @linux
 @pytest.mark.parametrize(
-    ("layer", "case"), [(layer, case) for layer in stress.LAYERS for case in stress.QUICK_CASES[layer]]
+    ("layer", "case"),
+    [
+        pytest.param(layer, case, marks=() if in_quick_run(layer, case) else pytest.mark.long)
+        for layer in stress.LAYERS
+        for case in stress.QUICK_CASES[layer]
+    ],
 )
-def test_the_bits_are_those_of_a_plain_call(layer, case):
-    verdict = verdicts(layer)[case]
+def test_the_bits_are_those_of_a_plain_call(layer, case, long):
+    verdict = verdicts(layer, long)[case]
     if verdict.startswith("skipped"):
         pytest.skip(verdict)
     assert verdict == "ok", verdict

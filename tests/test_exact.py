@@ -10,6 +10,7 @@ import pytest
 from dense import Problem
 from preloaded import fresh
 from skimage import color, data
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.kernels.runtime import tasks
@@ -32,9 +33,9 @@ def photograph(dtype=np.float32):
     return color.rgb2gray(data.astronaut()).astype(dtype)
 
 
-@pytest.mark.parametrize(("taps", "noise"), [((3, 3), 0.0), ((4, 3), 0.02), ((1, 4), 0.0), ((1, 1), 0.02)])
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_the_minimum_of_small_problems(boundary, taps, noise, rng):
+@sweep(boundary=BOUNDARIES, taps_and_noise=[((3, 3), 0.0), ((4, 3), 0.02), ((1, 4), 0.0), ((1, 1), 0.02)])
+def test_the_minimum_of_small_problems(boundary, taps_and_noise, rng):
+    taps, noise = taps_and_noise
     psf = rng.random(taps) + 0.2
     psf /= psf.sum()
     image = blurred((10, 9), psf, boundary, noise, rng)
@@ -107,12 +108,14 @@ def test_the_notebooks_photograph():
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_few_products_whatever_the_boundary(boundary, rng):
+def test_few_products_whatever_the_boundary(boundary, rng, long):
     sharp = photograph()[128:384, 128:384]
-    for psf in (NOTEBOOK, fd.psf.motion(15, 40), fd.psf.disk(5)):
+    # Each psf with each weight, and each boundary with both weights.
+    turn = BOUNDARIES.index(boundary)
+    for number, psf in enumerate((NOTEBOOK, fd.psf.motion(15, 40), fd.psf.disk(5))):
         image = fd.convolve(sharp, psf, boundary="reflect" if boundary == "unknown" else boundary)
         image += 0.01 * rng.standard_normal(image.shape, np.float32)
-        for mu in (0.05, 1.0):
+        for mu in (0.05, 1.0) if long else [(0.05, 1.0)[(number + turn) % 2]]:
             result = fd.solve(image, psf, mu=mu, boundary=boundary)
             assert result.stop_reason == "tolerance"
             assert result.n_products <= 30
@@ -270,8 +273,7 @@ def test_a_second_image_allocates_only_its_result(rng):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("noise", [0.004, 0.03])
-@pytest.mark.parametrize("kind", ["root", "squares"])
+@sweep(noise=[0.004, 0.03], kind=["root", "squares"])
 def test_the_automatic_weight_is_near_the_best(kind, noise, rng):
     sharp = color.rgb2gray(data.astronaut())[100:356, 100:356]
     psf = fd.psf.disk(3)

@@ -48,7 +48,7 @@ def before(folder, suffix):
     [
         (signal.SIGINT, 130, "interrupted", ".tif"),
         (signal.SIGTERM, 143, "terminated", ".npy"),
-        (signal.SIGHUP, 129, "terminated", ".tif"),
+        pytest.param(signal.SIGHUP, 129, "terminated", ".tif", marks=pytest.mark.long),
         (signal.SIGHUP, 129, "terminated", ".zarr"),
     ],
 )

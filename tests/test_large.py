@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from scenes import PSF, blurred, layout
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.large import halo_width, windows
@@ -36,18 +37,17 @@ def test_tiles_are_the_whole(boundary, mu):
     assert nearly < 3e-4  # so many pixels are at seams in so small an image
 
 
-@pytest.mark.parametrize(
-    ("psf", "tile"),
-    [
+@sweep(
+    psf_and_tile=[
         (fd.psf.gaussian((4, 6), 1.0), 60),
         (fd.psf.gaussian((3, 13), (0.7, 2)), (55, 75)),
         (np.eye(3)[::-1] / 3, 60),
         (np.ones((1, 1)), 60),
     ],
-    ids=["even", "long", "diagonal", "point"],
+    boundary=["nearest", "wrap"],
 )
-@pytest.mark.parametrize("boundary", ["nearest", "wrap"])
-def test_psfs_of_any_shape(psf, tile, boundary):
+def test_psfs_of_any_shape(psf_and_tile, boundary):
+    psf, tile = psf_and_tile
     image = blurred((110, 131), psf, np.float64)
     assert differences(image, psf, tile, data="squares", mu=0.05, boundary=boundary, tol=1e-5)[0] < 1e-3
 

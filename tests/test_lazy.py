@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scenes import blurred, layout
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.large.job import DEFAULTS
@@ -104,8 +105,7 @@ def test_chunks_are_the_tiles_unless_they_are_given_or_the_last_is_too_small():
     np.testing.assert_array_equal(lazy.compute(), fd.deblur_large(IMAGE, PSF, tile=(20, 100), **QUICK))
 
 
-@pytest.mark.parametrize("chunks", [(1, 170), (4, 170), (3, 5), (150, 7), (30, 33)])
-@pytest.mark.parametrize("kind", ["gradient", "auto"])
+@sweep(chunks=[(1, 170), (4, 170), (3, 5), (150, 7), (30, 33)], kind=["gradient", "auto"])
 def test_chunks_smaller_than_the_halo_are_put_together(chunks, kind):
     psf = fd.psf.disk(2)
     image = blurred((150, 170), psf)

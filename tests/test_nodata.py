@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from samples import but_for_clipping, lines, one_error
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.cli import deblur_tiled
@@ -46,9 +47,9 @@ def frame(shape):
     return (down + across / 8 < 30) | (across - down / 9 > shape[1] - 20)
 
 
-@pytest.mark.parametrize("how", [[], TILED], ids=["whole", "tiles"])
-@pytest.mark.parametrize(("dtype", "value"), [("u2", 0), ("i2", -9999), ("f4", -3.4028234663852886e38)])
-def test_a_frame_of_no_data_does_not_bleed_into_the_picture(tmp_path, capsys, how, dtype, value):
+@sweep(dtype_and_value=[("u2", 0), ("i2", -9999), ("f4", -3.4028234663852886e38)], how=[[], TILED])
+def test_a_frame_of_no_data_does_not_bleed_into_the_picture(tmp_path, capsys, how, dtype_and_value):
+    dtype, value = dtype_and_value
     shape = (200, 220)
     sharp, blurred = scene(shape)
     unit = 1 if dtype == "f4" else np.iinfo(dtype).max

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from skimage import color, data
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.problem import options
@@ -56,8 +57,7 @@ def psnr(image, truth):
     return -10 * np.log10(np.mean((image - truth) ** 2))
 
 
-@pytest.mark.parametrize("spoilt", SPOILT)
-@pytest.mark.parametrize("psf", PSFS)
+@sweep(spoilt=SPOILT, psf=PSFS)
 def test_the_weight_is_near_the_best_for_noise_that_is_not_white(psf, spoilt, rng):
     sharp, image = blurred(psf)
     image = SPOILT[spoilt](image, rng).astype(np.float32)
@@ -160,8 +160,7 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
 
 
-@pytest.mark.parametrize("noise", [0.001, 0.003])
-@pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (14.4, 30), (21.6, 30)])
+@sweep(wrong=[(18, 20), (18, 40), (14.4, 30), (21.6, 30)], noise=[0.001, 0.003])
 def test_a_wrong_psf_is_told(wrong, noise, rng):
     true = fd.psf.motion(18, 30)
     scene = color.rgb2gray(data.astronaut())[60:280, 150:370]

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.cli import main as cli
@@ -48,10 +49,10 @@ def finite(result):
     return result
 
 
-@pytest.mark.parametrize("size", [48, 64])
-@pytest.mark.parametrize("psf", [fd.psf.gaussian(9, 1.5), fd.psf.airy(2.5, 15)], ids=["gaussian", "airy"])
-@pytest.mark.parametrize("mu", [0.0, 1e-12, 1e-6, 1e-4])
-@pytest.mark.parametrize("data", ["root", "squares"])
+@sweep(
+    pairs=True, size=[48, 64], psf=[fd.psf.gaussian(9, 1.5), fd.psf.airy(2.5, 15)], mu=[0.0, 1e-12, 1e-6, 1e-4],
+    data=["root", "squares"],
+)  # fmt: skip
 def test_smooth_psfs_and_hardly_any_weight(size, psf, mu, data):
     """Of many frequencies such a psf leaves less than rounding does."""
     sharp = np.zeros((size, size))
@@ -64,8 +65,7 @@ def test_smooth_psfs_and_hardly_any_weight(size, psf, mu, data):
     assert abs(result.image - sharp).max() < 2
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS)
+@sweep(kind=KINDS, dtype=["float32", "float64"])
 def test_units_of_the_image_do_not_matter(kind, dtype):
     image, psf = blurred()
     image = image.astype(dtype)
@@ -78,8 +78,7 @@ def test_units_of_the_image_do_not_matter(kind, dtype):
         assert scaled.n_iter == plain.n_iter
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("gd", "denoiser")])
+@sweep(dtype=["float32", "float64"], kind=[kind for kind in KINDS if kind not in ("gd", "denoiser")])
 def test_units_of_the_psf_do_not_matter(kind, dtype):
     """But for where it starts."""
     image, psf = blurred()
@@ -157,8 +156,7 @@ def test_an_exact_solution_of_a_difference():
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS)
+@sweep(kind=KINDS, dtype=["float64", "float32"])
 def test_weights_over_sixty_orders_of_magnitude(kind, dtype, recwarn):
     image, psf = blurred()
     weights = 10.0 ** np.random.default_rng(4).uniform(-30, 30, image.shape)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import fastdeblur as fd
 
@@ -38,8 +39,7 @@ DEBLURRERS = {
 }
 
 
-@pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize("name", DEBLURRERS)
+@sweep(name=DEBLURRERS, used=[False, True])
 def test_deblurrers_are_copied_and_pickled(name, used):
     options = {"psf": PSF, "mu": 0.1, "max_iter": 4, **DEBLURRERS[name]}
     deblurrer = fd.Deblurrer(shape=IMAGE.shape, **options)

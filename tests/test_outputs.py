@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from preloaded import file_as_script
 from samples import one_error
 from scenes import blurred, read, saved
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.io import atomic, files, locks
@@ -70,8 +71,7 @@ def beside(out, what):
 # --- A source that changes between two runs.
 
 
-@pytest.mark.parametrize("format", [2, 3])
-@pytest.mark.parametrize("opened", [False, True])
+@sweep(format=[2, 3], opened=[False, True])
 def test_a_chunk_that_is_written_anew_makes_another_source(tmp_path, format, opened):
     if int(zarr.__version__.split(".")[0]) < 3 and format == 3:
         pytest.skip("it knows only format 2")
@@ -125,8 +125,7 @@ def edit(path, place):
         file.write(np.float32(0.625).tobytes())
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("role", ["source", "weights"])
+@sweep(suffix=SUFFIXES, role=["source", "weights"])
 def test_an_edit_that_no_clock_shows(tmp_path, monkeypatch, suffix, role):
     """Files are edited within a tick, by tools that set times back, and through maps that are written late."""
     monkeypatch.setattr(sampling, "CROP", 6)  # not all is in the sample
@@ -225,9 +224,7 @@ def swap(out):
     raise AssertionError
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("damage", [vanish, empty, cut, swap])
-@pytest.mark.parametrize("number", [2, 3])
+@sweep(pairs=True, damage=[vanish, empty, cut, swap], suffix=SUFFIXES, number=[2, 3])
 def test_an_old_result_outlives_a_partial_that_does_not(tmp_path, wanted, suffix, damage, number):
     out = saved(tmp_path / f"out{suffix}", OLD)
     with (
@@ -325,9 +322,7 @@ def victim(tmp_path):
 NAMES = ["journal", "journal.new", "partial", "replaced", "removed"]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("to", ["file", ".", "missing"])
+@sweep(pairs=True, name=NAMES, suffix=SUFFIXES, to=["file", ".", "missing"])
 def test_no_link_is_followed(tmp_path, victim, wanted, suffix, name, to):
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / f"out{suffix}"
@@ -367,9 +362,7 @@ def test_a_journal_of_two_names(tmp_path, victim):
         fd.deblur_large(IMAGE, PSF, tmp_path / "out.npy", **OPTIONS)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
-@pytest.mark.parametrize("name", ["journal", "partial"])
+@sweep(pairs=True, suffix=SUFFIXES, kind=["folder", "pipe"], name=["journal", "partial"])
 def test_what_is_no_file_does_not_stop_or_hang(tmp_path, wanted, suffix, kind, name):
     out = tmp_path / f"out{suffix}"
     interrupted(out)
@@ -574,8 +567,8 @@ def test_a_folder_that_cannot_take_its_place(tmp_path, monkeypatch, fails):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_nothing_is_lost_wherever_a_run_is_killed(preloaded, tmp_path):
+def test_nothing_is_lost_wherever_a_run_is_killed(preloaded, tmp_path, long):
     script = "import warnings\nwarnings.simplefilter('ignore')\n"
     script += file_as_script(Path(__file__).with_name("crashes.py"))
-    done = preloaded.run(script, "--every", "8", "--first", "5", cwd=tmp_path, timeout=200)
+    done = preloaded.run(script, "--every", "2" if long else "12", "--first", "5", cwd=tmp_path, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import pytest
 from dense import differences
 from scipy.optimize import minimize
 from skimage.restoration import richardson_lucy
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.operators.boundary import BOUNDARIES
@@ -44,8 +45,7 @@ def test_as_scikit_image_does_it(clip, epsilon, taps, dtype, rng):
     assert np.abs(found - expected).max() < (2e-4 if dtype == np.float32 else 1e-10) * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("weighted", [False, True])
+@sweep(boundary=BOUNDARIES, weighted=[False, True])
 def test_the_likelihood_is_maximal(boundary, weighted, rng):
     image = counts(boundary, rng)
     weights = rng.random(SHAPE) * (rng.random(SHAPE) > 0.2) if weighted else np.ones(SHAPE)

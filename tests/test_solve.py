@@ -8,6 +8,7 @@ import naive
 import numpy as np
 import pytest
 import scipy.ndimage
+from sweeps import sweep
 
 import fastdeblur as fd
 
@@ -115,9 +116,7 @@ def test_channels_of_large_images(rng):
         np.testing.assert_array_equal(together.image[..., k], alone.image)
 
 
-@pytest.mark.parametrize("data", ["root", "squares"])
-@pytest.mark.parametrize("init", ["image", "zeros", "normal"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@sweep(pairs=True, data=["root", "squares"], init=["image", "zeros", "normal"], dtype=["float32", "float64"])
 def test_gd_chooses_its_step_and_never_rises(data, init, dtype, photograph):
     _, image, psf = photograph
     seed = 1 if init == "normal" else None
@@ -274,8 +273,7 @@ def test_where_roots_have_no_gradient(rule, data):
     assert (result.stop_reason, result.optimality) == ("tolerance", 0)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
+@sweep(rule=RULES, path=["direct", "separable", "fft"])
 def test_same_bits_for_any_number_of_threads(rule, path, rng):
     image = rng.random((300, 700), dtype=np.float32)
     psf = fd.psf.gaussian(7, (1, 2))

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 from samples import but_for_clipping, lines
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.cli import main as cli
@@ -75,8 +76,12 @@ PROFILES = {
     ("kind", "how"),
     [
         *[(kind, []) for kind in PROFILES],
-        *[(kind, TILED) for kind in ("near infrared", "planar tiles", "planar strips", "big", "big-endian", "LZW")],
-        ("white is zero", TILED),
+        *[(kind, TILED) for kind in ("near infrared", "planar tiles")],
+        # Tiles of the others are those of test_tilewise.py, of plain files.
+        *[
+            pytest.param(kind, TILED, marks=pytest.mark.long)
+            for kind in ("planar strips", "big", "big-endian", "LZW", "white is zero")
+        ],
     ],
 )
 def test_a_geotiff_is_what_it_was_but_sharper(tmp_path, capsys, kind, how):
@@ -136,8 +141,7 @@ def test_near_infrared_is_what_the_library_makes_of_it(tmp_path, capsys, how):
     assert sharper(image, np.moveaxis(found, -1, 0), sharp)[3]
 
 
-@HOW
-@pytest.mark.parametrize("tiled", [True, False])
+@sweep(tiled=[True, False], how=[[], TILED])
 def test_masks_and_overviews_are_made_again(tmp_path, capsys, how, tiled):
     rasterio = pytest.importorskip("rasterio")
     shape = (230, 250)
@@ -193,8 +197,7 @@ def test_no_data_of_a_geotiff(tmp_path, capsys, how):
         np.testing.assert_array_equal(small == -9999, gone.reshape(115, 2, 125, 2).all(axis=(1, 3)))
 
 
-@HOW
-@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+@sweep(extra=["unassalpha", "assocalpha", "unspecified"], how=[[], TILED])
 def test_alpha_is_what_extra_samples_say(tmp_path, capsys, how, extra):
     image, _ = blurred((230, 250), 4, "uint8")
     image = np.moveaxis(image, 0, -1)
@@ -293,9 +296,9 @@ def photograph():
     return exif
 
 
-@HOW
-@pytest.mark.parametrize(("before", "after"), [("tif", "tif"), ("jpg", "tif"), ("tif", "jpg"), ("big.tif", "big.tif")])
-def test_exif_is_kept(tmp_path, capsys, how, before, after):
+@sweep(names=[("tif", "tif"), ("jpg", "tif"), ("tif", "jpg"), ("big.tif", "big.tif")], how=[[], TILED])
+def test_exif_is_kept(tmp_path, capsys, how, names):
+    before, after = names
     shape = (230, 250) if how else (40, 46)
     image, _ = blurred(shape, 3, "uint8")
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))

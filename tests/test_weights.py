@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from skimage import color, data
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.operators.boundary import BOUNDARIES
@@ -65,8 +66,7 @@ def test_weights_that_are_all_the_same(options, rng):
     assert np.abs(heavy.image - plain.image).max() < 2e-3
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("data_term", ["root", "squares"])
+@sweep(boundary=BOUNDARIES, data_term=["root", "squares"])
 def test_exact_and_descent_agree(boundary, data_term, rng):
     _, blurred = photograph(16, 0.02, rng)
     weights = rng.random(blurred.shape) + (rng.random(blurred.shape) > 0.7) * 3
@@ -106,8 +106,7 @@ def test_saturated_pixels(rng):
     assert np.mean((weighted - sharp)[rest] ** 2) < 0.5 * np.mean((naive_ - sharp)[rest] ** 2)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-@pytest.mark.parametrize("prior", ["gradient", "tv"])
+@sweep(axis=[0, 1, 2, -1], prior=["gradient", "tv"])
 def test_any_channel_axis(axis, prior, rng):
     image = rng.random((3, 30, 31)).astype(np.float32)
     options = {"prior": prior, "mu": 0.05, "max_iter": 20}
@@ -135,8 +134,7 @@ def test_total_variation_couples_channels(rng):
     assert height[1] < 0.197
 
 
-@pytest.mark.parametrize("options", [o | SETTLED for o in WAYS if o.get("data") != "poisson"], ids=str)
-@pytest.mark.parametrize("boundary", ["reflect", "unknown"])
+@sweep(options=[o | SETTLED for o in WAYS if o.get("data") != "poisson"], boundary=["reflect", "unknown"])
 def test_a_psf_for_each_channel(options, boundary, rng):
     """The same psf twice is one for both; and with squares each channel is on its own."""
     image = rng.random((30, 2, 31)).astype(np.float32)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from samples import SHAPES, noise, one_error
+from sweeps import few
 
 from fastdeblur.cli import main as cli
 from fastdeblur.io import files
@@ -305,7 +306,7 @@ def test_attributes_of_arrays_are_kept(tmp_path, capsys, zarr_format):
         assert found.metadata.dimension_names == ("lat", "lon")
 
 
-@pytest.mark.parametrize("kind", ["array", "group"])
+@pytest.mark.parametrize("kind", few(["array", "group"], ["group"]))  # (Arrays: test_tilewise.py.)
 def test_tiles_give_the_same_array_as_at_once(tmp_path, capsys, monkeypatch, kind):
     monkeypatch.setattr(plan, "CODE", 0)  # so that small images do not fit
     if kind == "group":
