@@ -9,6 +9,7 @@ is an interpreter of its own.
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
 import select
@@ -23,8 +24,10 @@ import traceback
 import types
 from pathlib import Path
 
-# By the time it has been imported, Numba has made up its mind about these.
-FIRST = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+# By the time it has been imported, and knows its target, Numba has made up its mind about these.
+FIRST = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+# What the package imports of others.
+LOADED = ("numba", "llvmlite.binding", "scipy.fft", "scipy.special", "rocket_fft")
 
 
 def encoding_of(environment):
@@ -151,6 +154,16 @@ def can_fork():
     return sys.platform.startswith("linux")
 
 
+def load():
+    """Import what takes long, and let Numba register what it can compile, which takes as long again."""
+    for name in LOADED:
+        importlib.import_module(name)
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+
+
 def serve():
     """Fork for each script, and return what was asked for in the child."""
     answers = os.dup(1)
@@ -217,8 +230,9 @@ def execute(script):
 
 
 if __name__ == "__main__":
-    assert not {"fastdeblur", "numba.cuda"} & set(sys.modules)
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    load()
+    assert not {"fastdeblur", "numba.cuda"} & set(sys.modules)
     gc.freeze()  # else the first collection in each child touches, and copies, all of it
     request = serve()
     become(request, [path for path in sys.path[1:] if path not in before])
