@@ -1,6 +1,7 @@
 """Total variation, the sparse prior, bounds and denoisers: against independent solvers, and what they promise."""
 
 import copy
+import ctypes
 import pickle
 
 import naive
@@ -130,6 +131,10 @@ def test_bounds_hold_to_the_last_bit(bounds, prior, dtype, rng):
     assert np.isfinite(result.objective)
 
 
+# What to do, squares and their number beside what comes out, and the threshold.
+SHRINK = ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_double
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("threshold", [0.03, 1.0, 17.0])
 def test_the_sparse_priors_proximal_map(dtype, threshold):
@@ -138,10 +143,15 @@ def test_the_sparse_priors_proximal_map(dtype, threshold):
     z = np.linspace(0, 60, 600001)
     t = np.array([0.0, 1e-6, 0.5, 1.0, jump - 1e-3, jump + 1e-3, 2.0, 5.0, 40.0])
     best = [z[np.argmin(0.5 * (z - each) ** 2 + z**p)] for each in t]
-    out = np.empty(len(t), dtype)
-    shrink.power_shares((t * threshold).astype(dtype) ** 2, out, dtype(threshold))
+    prototype = ctypes.CFUNCTYPE(ctypes.c_double, *SHRINK)
+    power = prototype(shrink.power.address(np.dtype(dtype)))
+    out, squares = np.empty(len(t), dtype), (t * threshold).astype(dtype) ** 2
+    power(shrink.SHARES, squares.ctypes.data, out.ctypes.data, len(t), threshold)
     assert t * (1 - out) == pytest.approx(best, abs=1e-3)
-    assert shrink.power_costs((t.astype(dtype)) ** 2) == pytest.approx((t**p).sum(), rel=1e-5)
+    squares = t.astype(dtype) ** 2
+    assert power(shrink.COSTS, squares.ctypes.data, out.ctypes.data, len(t), 0.0) == pytest.approx(
+        (t**p).sum(), rel=1e-5
+    )
 
 
 def sparse_objective(a, b, x, mu):
