@@ -24,8 +24,8 @@ import traceback
 import types
 from pathlib import Path
 
-# By the time it has been imported, and knows its target, Numba has made up its mind about these.
-FIRST = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+# By the time they have been imported, and Numba knows its target, both have made up their minds about these.
+FIRST = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "OPENBLAS_NUM_THREADS")
 # What the package imports of others.
 LOADED = ("numba", "llvmlite.binding", "scipy.fft", "scipy.special", "rocket_fft")
 
