@@ -13,7 +13,7 @@ from .. import validation
 from ..kernels.runtime import forks
 from ..problem.spectrum import spread
 from . import spectra
-from .families import Family, chosen
+from .families import FAMILIES, Family, chosen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,11 @@ TILE, LEAST_TILE, MOST_TILES = 256, 48, 96
 # Side of those for a first look at all psfs.
 COARSE_TILE = 128
 # Dispersion that the search begins with; photographs have 2 to 12.
-DISPERSION = 5.0
+DISPERSION = 2.0
+# Standard errors are so many times those by the curvature: spectra of photographs are not quite as the model has them.
+# (On six photographs with noise of 0.3 and 1 %, white and after JPEG, the truth was within two of the latter in 83 to
+# 100 % of cases by family.)
+CALIBRATION = 1.3
 # How many local maxima of the evidence on the grid of starting values are refined.
 REFINED = 3
 # Another maximum, another family, or no blur at all is not excluded where its log evidence is less than this below.
@@ -258,6 +262,11 @@ class _Search:
         self._spectrum = coarse
         self._dispersion = DISPERSION
         self._start: np.ndarray | None = None
+        # Which noise there is shows with any psf that takes the fine detail away.
+        found = []
+        for coarse.coloured in (False, True):
+            found.append(self._grid(FAMILIES["gaussian"].within({}, min(coarse.tile)))[0].peak)
+        fine.coloured = coarse.coloured = found[1] > found[0] + UNSURE
         grids = [[self._refined(each) for each in self._grid(family)] for family in families]
         for grid in grids:
             grid.sort(key=lambda each: -each.peak)
@@ -356,9 +365,9 @@ class _Search:
         volume = 0.0
         for k, deviation in zip(free, deviations, strict=True):
             scale = math.exp(places[k]) if kinds[k].kind == "scale" else 1.0
-            errors[k] = scale * deviation
+            errors[k] = CALIBRATION * scale * deviation
             volume += math.log(kinds[k].volume())
-        maximum.errors, maximum.peak = tuple(errors), peak
+        maximum.errors, maximum.peak = tuple(errors.tolist()), peak
         occam = 0.5 * (count * math.log(2 * math.pi) + float(np.linalg.slogdet(covariance)[1])) if count else 0.0
         maximum.evidence = peak + min(occam - volume, 0.0) - self._none
 

@@ -20,8 +20,9 @@ from ..kernels.runtime import forks
 from ..operators.boundary import reduced
 from ..problem.spectrum import LEAST_NOISE, windowed_power
 
-# Frequencies between which log S is linear; its mean over photographs, and components, each times its standard
-# deviation.  (From 400 crops of photographs and ten of scikit-image's, see benchmarks/psf_fit.py.)
+# Frequencies between which log S is linear; its median over photographs, and their principal components, each times
+# its standard deviation.  (Of 400 crops of 180x180 pixels, and ten of scikit-image's photographs, each counted eight
+# times.)
 KNOTS = np.log([0.06, 0.1, 0.17, 0.28, 0.45, 0.7, 1.0, 1.4, 1.9, 2.5, 3.2, 4.44])
 MEAN = np.array([5.88, 4.64, 3.27, 2.03, 0.89, -0.15, -0.99, -1.78, -2.51, -3.44, -4.53, -6.62])
 COMPONENTS = np.array([
@@ -34,13 +35,19 @@ COMPONENTS = np.array([
 ])  # fmt: skip
 # Standard deviations of log S by direction: of cos 2t, sin 2t, cos 4t, sin 4t, and of each times the centred log q.
 DIRECTIONS = np.array([0.8, 0.5, 0.5, 0.3, 0.5, 0.4, 0.3, 0.25])
-# Knots of the noise's logarithm, and by how much it changes from knot to knot.
+# Knots of the noise's logarithm, and by how much it changes from knot to knot: hardly, or much, as after JPEG.
 NOISE_KNOTS = np.log([0.3, 0.7, 1.2, 1.8, 2.5, 3.3, 4.44])
-NOISE_STEP = 0.25
+WHITE, COLOURED = 0.2, 1.0
+# Standard deviation of what direction adds to it, as cos 2t and cos 4t: JPEG's does.
+NOISE_DIRECTIONS = 0.2
+# By how much the power of a cell of frequencies differs from any such model, whatever their number.
+MISFIT = 0.2
 # Classes of frequencies: rings in log q, sectors of half a turn, and steps of |h|² a decade.
 RING, SECTORS, STEPS, DECADES = 0.15, 12, 3, 7
 # Lowest frequencies, in units of those of a tile, which the window blurs too much.
 LEAST = 3.0
+# Classes whose products are summed at once.
+ROWS = 256
 # Most rounds of Fisher scoring, and the change of the objective at which they end; and for a first look.
 THOROUGH, QUICK = (25, 3e-3), (6, 0.3)
 
@@ -60,9 +67,11 @@ class Spectrum:
     Attributes
     ----------
     used, times, log_radius, observed : ndarray
-        Which frequencies, and of these how many of the image each stands for, log q, and the power.
+        Which frequencies, and of these how much each counts, log q, and the power.
     independent : float
         Half of how many independent values are behind each frequency's power.
+    coloured : bool
+        Whether the noise's spectrum may fall.
     """
 
     def __init__(self, power: np.ndarray, tile: tuple[int, int], pixels: int):
@@ -83,9 +92,13 @@ class Spectrum:
         ring = ((self.log_radius - self.log_radius.min()) / RING).astype(np.intp)
         self.cell = ring * SECTORS + sector
         self.cells = int(self.cell.max()) + 1
-        self.cell_count = np.bincount(self.cell, self.times, self.cells)
-        self.sums = [self.times, self.times * self.log_radius, self.times * self.observed]
         self.independent = 0.5 * pixels / (rows * cols)
+        count = np.bincount(self.cell, self.times, self.cells)
+        sure = 1 / (1 + 2 * self.independent * count * MISFIT**2)
+        self.cell_count = count * sure
+        self.times = self.times * sure[self.cell]
+        self.sums = [self.times, self.times * self.log_radius, self.times * self.observed]
+        self.coloured = False
 
     def response(self, psf: np.ndarray) -> np.ndarray:
         """|h|² at the frequencies that are used, as the window shows it."""
@@ -125,7 +138,7 @@ class Fit:
         log_radius, power = (np.bincount(index, each, size)[some] / count for each in spectrum.sums[1:])
         passed = np.bincount(index, spectrum.times * response, size)[some] / count
         turn = (some // (STEPS * DECADES) % SECTORS + 0.5) * (np.pi / SECTORS)
-        signal_basis, noise_basis = _signal_basis(log_radius, turn), _hats(log_radius, NOISE_KNOTS)
+        signal_basis, noise_basis = _signal_basis(log_radius, turn), _noise_basis(log_radius, turn)
         mean = np.interp(log_radius, KNOTS, MEAN)
         weight = count * (spectrum.independent / dispersion)
         self._solve(weight, power, np.maximum(passed, 1e-12), mean, signal_basis, noise_basis, start)
@@ -142,31 +155,38 @@ class Fit:
         start: np.ndarray | None,
     ) -> None:
         signals, log_passed = signal_basis.shape[1], np.log(passed) + mean
-        slopes = np.empty((len(power), signals + noise_basis.shape[1]))
-        precision = _PRECISION
+        # Products of few rows at a time, and sums by einsum, have the same bits for any number of BLAS threads.
+        slopes = np.zeros((-(-len(power) // ROWS) * ROWS, signals + noise_basis.shape[1]))
+        stacked = slopes.reshape(-1, ROWS, slopes.shape[1])
+        weights = np.zeros((len(stacked), ROWS, 1))
+        weights.ravel()[: len(power)] = weight
+        precision = _PRECISIONS[self._spectrum.coloured]
         if start is None:
             start = np.zeros(len(precision))
             bright = passed > 0.3 if (passed > 0.3).any() else passed >= 0.3 * passed.max()
             start[0] = np.average((np.log(power) - log_passed)[bright], weights=weight[bright])
-            start[signals:] = math.log(np.quantile(power, 0.05))
+            start[signals : signals + len(NOISE_KNOTS)] = math.log(np.quantile(power, 0.05))
 
         def at(unknowns: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
             """The objective, and the powers of signal and noise."""
-            logs = np.concatenate([log_passed + signal_basis @ unknowns[:signals], noise_basis @ unknowns[signals:]])
+            logs = np.concatenate([
+                log_passed + np.einsum("ij,j", signal_basis, unknowns[:signals]),
+                np.einsum("ij,j", noise_basis, unknowns[signals:]),
+            ])  # fmt: skip
             both = np.exp(np.minimum(np.maximum(logs, -80), 80))
             signal, noise = both[: len(power)], both[len(power) :]
             variance = signal + noise
-            value = weight @ (np.log(variance) + power / variance) + 0.5 * unknowns @ precision @ unknowns
+            value = (weight * (np.log(variance) + power / variance)).sum() + 0.5 * unknowns @ precision @ unknowns
             return float(value), signal, noise
 
         unknowns, damping = start, 1e-3
         last, signal, noise = at(unknowns)
         for _ in range(self._rounds[0]):
             variance = signal + noise
-            slopes[:, :signals] = signal_basis * (signal / variance)[:, None]
-            slopes[:, signals:] = noise_basis * (noise / variance)[:, None]
-            curvature = (slopes * weight[:, None]).T @ slopes + precision
-            gradient = slopes.T @ (weight * (power / variance - 1)) - precision @ unknowns
+            slopes[: len(power), :signals] = signal_basis * (signal / variance)[:, None]
+            slopes[: len(power), signals:] = noise_basis * (noise / variance)[:, None]
+            curvature = ((stacked * weights).transpose(0, 2, 1) @ stacked).sum(axis=0) + precision
+            gradient = np.einsum("ij,i", slopes[: len(power)], weight * (power / variance - 1)) - precision @ unknowns
             diagonal = np.diag(curvature) + 1e-9
             while damping < 1e4:
                 move = np.linalg.solve(curvature + np.diag(damping * diagonal), gradient)
@@ -191,7 +211,11 @@ class Fit:
         spectrum = self._spectrum
         knots = self.unknowns[1 : 1 + len(COMPONENTS)] @ COMPONENTS + MEAN + self.unknowns[0]
         log_signal = np.interp(spectrum.log_radius, KNOTS, knots) + self._directions()[spectrum.cell]
-        log_noise = np.interp(spectrum.log_radius, NOISE_KNOTS, self.unknowns[self._signals :])
+        at_knots, around = np.split(self.unknowns[self._signals :], [len(NOISE_KNOTS)])
+        log_noise = np.interp(spectrum.log_radius, NOISE_KNOTS, at_knots)
+        log_noise += (_noise_directions((np.arange(SECTORS) + 0.5) * (np.pi / SECTORS)) @ around)[
+            spectrum.cell % SECTORS
+        ]
         return np.maximum(self._response, 1e-12) * np.exp(log_signal), np.exp(log_noise)
 
     def rings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -219,8 +243,8 @@ class Fit:
         spectrum = self._spectrum
         variance = np.add(*self.spectra())
         terms = np.log(variance) + spectrum.observed / variance
-        likelihood = float(spectrum.times @ terms) * spectrum.independent / dispersion
-        return -likelihood - self._prior - 0.5 * self._log_determinant
+        likelihood = float((spectrum.times * terms).sum()) * spectrum.independent / dispersion
+        return -likelihood - self._prior - 0.5 * self._log_determinant + _NORMALISED[spectrum.coloured]
 
     def dispersion(self) -> float:
         """By how many times cells of frequencies differ more from the model than independent values would."""
@@ -238,6 +262,15 @@ def _hats(at: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(1 - np.abs(place[..., None] - np.arange(len(knots))), 0))
 
 
+def _noise_basis(log_radius: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """What adds to log N: values at its knots, and terms of direction."""
+    return np.concatenate([_hats(log_radius, NOISE_KNOTS), _noise_directions(turn)], axis=1)
+
+
+def _noise_directions(turn: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(2 * turn), np.cos(4 * turn)], axis=-1)
+
+
 def _signal_basis(log_radius: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """What adds to the mean of log S: its level, components, and terms of direction."""
     terms = [np.cos(2 * turn), np.sin(2 * turn), np.cos(4 * turn), np.sin(4 * turn)]
@@ -246,15 +279,18 @@ def _signal_basis(log_radius: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.stack(parts, axis=-1)
 
 
-def _precision() -> np.ndarray:
+def _precision(step: float) -> np.ndarray:
     """The prior's inverse covariance: levels are free."""
-    sure, knots = np.concatenate([[0.0], np.ones(len(COMPONENTS)), DIRECTIONS**-2]), len(NOISE_KNOTS)
-    signals = len(sure)
-    out = np.zeros((signals + knots, signals + knots))
-    out[:signals, :signals] = np.diag(sure)
-    steps = np.diff(np.eye(knots), axis=0) / NOISE_STEP
-    out[signals:, signals:] = steps.T @ steps
+    knots = len(NOISE_KNOTS)
+    sure = np.concatenate(
+        [[0.0], np.ones(len(COMPONENTS)), DIRECTIONS**-2, np.zeros(knots), [NOISE_DIRECTIONS**-2] * 2]
+    )
+    out = np.diag(sure)
+    steps = np.diff(np.eye(knots), axis=0) / step
+    out[-knots - 2 : -2, -knots - 2 : -2] = steps.T @ steps
     return out
 
 
-_PRECISION = _precision()
+_PRECISIONS = (_precision(WHITE), _precision(COLOURED))
+# Logarithms of the noise's priors' norms.
+_NORMALISED = tuple(-(len(NOISE_KNOTS) - 1) * math.log(step) for step in (WHITE, COLOURED))
