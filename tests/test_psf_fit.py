@@ -44,8 +44,8 @@ def blurred(psf, noise=0.003, side=220, seed=3):
         ("airy", fd.psf.airy(4, 41), {"radius": (2, 8)}, {"radius": 4}, {"radius": 0.25}),
         ("moffat", fd.psf.moffat(61, 5, 3), {"beta": 3}, {"fwhm": 5, "beta": 3}, {"fwhm": 0.45, "beta": 0}),
         (
-            "elliptical", fd.psf.gaussian(25, (1.5, 3), 60), {"sigma": (2, 4), "ratio": (1.5, 3)},
-            {"sigma": 3, "ratio": 2, "angle": 60}, {"sigma": 0.3, "ratio": 0.25, "angle": 6},
+            "elliptical", fd.psf.gaussian(25, (1.5, 3), 60), {"sigma": (2, 4), "ratio": 2},
+            {"sigma": 3, "ratio": 2, "angle": 60}, {"sigma": 0.3, "ratio": 0, "angle": 6},
         ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
@@ -118,6 +118,7 @@ def test_what_is_not_blurred_is_told():
         ((np.full((64, 64), 3), "disk"), ValueError, "image must not be flat.* about 3"),
         ((np.full((64, 64), np.nan), "disk"), ValueError, "image must have pixels that are not nan"),
         ((np.where(np.eye(64), np.nan, np.arange(64)), "disk"), ValueError, "part of 48x48 pixels without nan"),
+        ((np.pad([[5.0]], 40), "disk"), ValueError, "image must show more than a few points.* 0.1 % of its range"),
         ((np.eye(64), "lens"), ValueError, "family must be one or several of 'gaussian', .*got 'lens'"),
         ((np.eye(64), 3), ValueError, "family must be .*got 3"),
         ((np.eye(64), []), ValueError, "family must not be empty"),

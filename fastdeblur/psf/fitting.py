@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TILE, LEAST_TILE, MOST_TILES = 256, 48, 96
 # Side of those for a first look at all psfs.
 COARSE_TILE = 128
+# Of an image in which nearly all pixels are within this share of its range, the others are points.
+POINTS = 0.01
 # Dispersion that the search begins with; photographs have 2 to 12.
 DISPERSION = 2.0
 # Standard errors are so many times those by the curvature: spectra of photographs are not quite as the model has them.
@@ -152,8 +154,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above; if the image is too small, flat, or has no
-        tile without missing pixels.
+        If an argument is not of the kind or in the range given above; if the image is too small, flat, shows
+        but points, or has no tile without missing pixels.
 
     Notes
     -----
@@ -202,7 +204,15 @@ def _checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarr
         raise ValueError(
             f"image must not be flat for its psf to be estimated; all its pixels are about {there.flat[0]:g}"
         )
-    return plane, whole, spread(there[None] if there.ndim == 2 else there)
+    most = float(there.max()) - float(there.min())
+    nearly = spread(there[None] if there.ndim == 2 else there)
+    if nearly < POINTS * most:
+        raise ValueError(
+            f"image must show more than a few points for its psf to be estimated from all of it; nearly all pixels are "
+            f"within {100 * nearly / most:.1g} % of its range (see fastdeblur.psf.from_points; make single bright "
+            "pixels nan)"
+        )
+    return plane, whole, nearly
 
 
 def _spectrum(plane: np.ndarray, whole: np.ndarray | None, range_: float, side: int) -> spectra.Spectrum:
