@@ -230,7 +230,7 @@ def test_smooth_restoration_is_the_minimiser(lens, data, boundary):
         {"data": "poisson", "prior": "tv", "tol": 1e-3},
         {"prior": lambda image, sigma: image},
     ],
-    ids=str,
+    ids=lambda options: str(options).partition(" at 0x")[0],
 )
 def test_every_method_gains_on_the_mean_psf(lens, options):
     psfs, x, b = lens
