@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from samples import lines, one_error
 
 import fastdeblur as fd
 from fastdeblur.cli import main as cli
+from fastdeblur.cli import psf_fit
 from fastdeblur.io import files
 from fastdeblur.psf import spectra
 
@@ -205,6 +207,15 @@ def test_deblurring_with_a_psf_of_the_image_itself(folder, capsys):
     np.testing.assert_allclose(np.load("out.npy"), fd.deblur(np.load("image.npy"), found.psf, mu=0.05, max_iter=5))
     assert cli.main([*words, "--psf", "fit:disk:4", "--json"]) == 0
     assert json.loads(lines(capsys)[0][0])["psf"]["parameters"] == {"radius": 4}
+
+
+def test_large_images_are_estimated_from_their_middle(folder, monkeypatch):
+    monkeypatch.setattr(psf_fit, "PART", 150)
+    with files.opened("image.npy") as source:
+        middle = psf_fit.light(replace(source, takes=10**9), 10**7)
+        np.testing.assert_array_equal(middle, np.load("image.npy")[35:185, 35:185])
+        with pytest.raises(ValueError, match=r"estimating the psf takes .* at most 1 kB"):
+            psf_fit.light(replace(source, takes=10**9), 1000)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def run(arguments: argparse.Namespace) -> None:
     most = validation.memory_size("max_memory", arguments.max_memory)
     files.recover(arguments.out)  # it may be the image
     read = psf_spec.read_psf if arguments.psf else psf_spec.psf_of_point
-    found, fit = None, (arguments.psf or "").startswith(psf_fit.PREFIX)
+    estimate, fit = None, (arguments.psf or "").startswith(psf_fit.PREFIX)
     if fit:
         psf_fit.parsed(arguments.psf.removeprefix(psf_fit.PREFIX))
     else:
@@ -243,12 +243,12 @@ def run(arguments: argparse.Namespace) -> None:
             )
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
         if fit:
-            found = psf_fit.fitted(arguments.psf.removeprefix(psf_fit.PREFIX), source, most)
-            psf_fit.warn(found)
-            psf = found.psf
+            estimate = psf_fit.fitted(arguments.psf.removeprefix(psf_fit.PREFIX), source, most)
+            psf_fit.warn(estimate)
+            psf = estimate.psf
             if not arguments.json:
-                print(f"psf: {found}")
-        source = replace(source, metadata=_with_history(arguments, source.metadata, found))
+                print(f"psf: {estimate}")
+        source = replace(source, metadata=_with_history(arguments, source.metadata, estimate))
         psf_spec.check_psfs(psf, source)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
@@ -258,12 +258,12 @@ def run(arguments: argparse.Namespace) -> None:
         if not _fits(request):
             accounts = deblur_tiled.deblur(request)
             _warn_of_lost(arguments, source, dtype)
-            _print_tiles(arguments, source, dtype, options, accounts, found)
+            _print_tiles(arguments, source, dtype, options, accounts, estimate)
             return
         files.check_size(arguments.image, source, most)
         written, results = _page_by_page(request)
     figures = {"out": str(arguments.out), "shape": [*source.full_shape[: -len(source.shape)], *written.shape]}
-    figures |= {"dtype": written.dtype.name, **_said(source, found)}
+    figures |= {"dtype": written.dtype.name, **_said(source, estimate)}
     _warn_of_lost(arguments, source, dtype)
     _print(arguments, figures, results, source)
 
@@ -295,7 +295,7 @@ def _print_tiles(
     dtype: np.dtype[Any],
     options: dict[str, Any],
     accounts: list[Account],
-    found: PsfFit | None,
+    estimate: PsfFit | None,
 ) -> None:
     """Print how an image went tile by tile, or several, of which an account is what all have in common."""
     account = replace(
@@ -310,7 +310,7 @@ def _print_tiles(
             "out": str(arguments.out),
             "shape": [*source.full_shape],
             "dtype": dtype.name,
-            **_said(source, found),
+            **_said(source, estimate),
         }
         each = [{name: _number(value) for name, value in asdict(one).items()} for one in accounts]
         figures |= {"images": each, "seconds": account.seconds} if several else each[0]
@@ -328,15 +328,15 @@ def _print_tiles(
     )
 
 
-def _with_history(arguments: argparse.Namespace, metadata: Metadata | None, found: PsfFit | None) -> Metadata:
+def _with_history(arguments: argparse.Namespace, metadata: Metadata | None, estimate: PsfFit | None) -> Metadata:
     """Metadata that says what was done."""
     words = [f"fastdeblur {__version__} deblur"]
     for name in ("psf", "psf_from", "axes", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
         if name == "weights" and arguments.weights_are != "weights":
             value = f"{value} --weights-are {arguments.weights_are}"
-        if name == "psf" and found is not None:
-            value = f"{value} ({', '.join(f'{name} {each:.5g}' for name, each in found.parameters.items())})"
+        if name == "psf" and estimate is not None:
+            value = f"{value} ({', '.join(f'{name} {each:.5g}' for name, each in estimate.parameters.items())})"
         if value is not None and name not in ("path", "device", "workers"):
             said = " ".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"--{name.replace('_', '-')} {said}")
@@ -509,10 +509,10 @@ def _print(
     )
 
 
-def _said(source: Source, found: PsfFit | None) -> dict[str, Any]:
+def _said(source: Source, estimate: PsfFit | None) -> dict[str, Any]:
     """Remarks on how an image was read and of an estimated psf, for JSON."""
     remarks: dict[str, Any] = {"transfer": source.curve, "notes": list(source.notes)}
-    return remarks if found is None else remarks | {"psf": psf_fit.said(found)}
+    return remarks if estimate is None else remarks | {"psf": psf_fit.said(estimate)}
 
 
 def _remarks(source: Source) -> str:

@@ -36,7 +36,7 @@ Of a stack the first page is used.  Photographs are used in linear light (--tran
 
 @dataclass(frozen=True)
 class Estimate:
-    """A psf that one of the command's ways found.
+    """A psf that was estimated in one of the command's ways.
 
     Attributes
     ----------
@@ -102,8 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _estimate(arguments: argparse.Namespace, source: Source, most: int) -> Estimate:
-    found = psf_fit.fitted(arguments.family, source, most)
-    psf_fit.warn(found)
-    evidence = ", ".join(f"{name} {value:.1f}" for name, value in found.evidence.items())
-    line = f"{found}; evidence {evidence}; misfit {found.misfit:.2g}"
-    return Estimate(found.psf, line, psf_fit.said(found), found.plot)
+    fit = psf_fit.fitted(arguments.family, source, most)
+    psf_fit.warn(fit)
+    evidence = ", ".join(f"{name} {value:.1f}" for name, value in fit.evidence.items())
+    line = f"{fit}; evidence {evidence}; misfit {fit.misfit:.2g}"
+    return Estimate(fit.psf, line, psf_fit.said(fit), fit.plot)

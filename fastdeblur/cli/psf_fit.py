@@ -92,24 +92,24 @@ def light(source: Source, most: int) -> np.ndarray:
         stored = source.page(0)
         part = (slice(0, stored.shape[0]), slice(0, stored.shape[1]))
     else:
-        side = PART
-        need = source.part + side * side * math.prod(source.shape[2:]) * (source.dtype.itemsize + 8)
+        down, across = min(PART, rows), min(PART, cols)
+        need = source.part + down * across * math.prod(source.shape[2:]) * (source.dtype.itemsize + 8)
         if need > most:
             raise ValueError(f"estimating the psf takes {readable(need)}, and at most {readable(most)} may be used")
-        top, left = max(rows - side, 0) // 2, max(cols - side, 0) // 2
-        part = (slice(top, min(top + side, rows)), slice(left, min(left + side, cols)))
+        top, left = (rows - down) // 2, (cols - across) // 2
+        part = (slice(top, top + down), slice(left, left + across))
         stored = np.asarray(source.parts_of(0)[part])
     real = source.real(stored, source.missing_mask(stored, part))
     return real[..., 0] if real.ndim == 3 and real.shape[2] == 1 else real
 
 
-def said(found: psfs.PsfFit) -> dict[str, Any]:
-    """What was found, for JSON."""
-    figures = {"family": found.family, "parameters": found.parameters, "errors": found.errors}
-    return {**figures, "evidence": found.evidence, "misfit": found.misfit, "warnings": list(found.warnings)}
+def said(estimate: psfs.PsfFit) -> dict[str, Any]:
+    """An estimate, for JSON."""
+    figures = {"family": estimate.family, "parameters": estimate.parameters, "errors": estimate.errors}
+    return {**figures, "evidence": estimate.evidence, "misfit": estimate.misfit, "warnings": list(estimate.warnings)}
 
 
-def warn(found: psfs.PsfFit) -> None:
+def warn(estimate: psfs.PsfFit) -> None:
     """Show a fit's reasons to doubt it."""
-    for each in found.warnings:
+    for each in estimate.warnings:
         validation.warn(f"psf: {each}", UserWarning)

@@ -273,10 +273,10 @@ class _Search:
         self._dispersion = DISPERSION
         self._start: np.ndarray | None = None
         # Which noise there is shows with any psf that takes the fine detail away.
-        found = []
+        levels = []
         for coarse.coloured in (False, True):
-            found.append(self._grid(FAMILIES["gaussian"].within({}, min(coarse.tile)))[0].peak)
-        fine.coloured = coarse.coloured = found[1] > found[0] + UNSURE
+            levels.append(self._grid(FAMILIES["gaussian"].within({}, min(coarse.tile)))[0].peak)
+        fine.coloured = coarse.coloured = levels[1] > levels[0] + UNSURE
         grids = [[self._refined(each) for each in self._grid(family)] for family in families]
         for grid in grids:
             grid.sort(key=lambda each: -each.peak)
@@ -308,15 +308,15 @@ class _Search:
         starts = family.starts()
         values = np.array([self._fit(family, places, spectra.QUICK).evidence for places in starts])
         left = np.array(starts)
-        found: list[_Maximum] = []
-        while len(found) < REFINED and len(left):
+        maxima: list[_Maximum] = []
+        while len(maxima) < REFINED and len(left):
             best = int(np.argmax(values))
             places = tuple(left[best].tolist())
-            found.append(_Maximum(family, places, float(values[best])))
+            maxima.append(_Maximum(family, places, float(values[best])))
             # What is on the slopes of a maximum is none itself.
             away = family.distances(left, places)
             left, values = left[away > 2.5], values[away > 2.5]
-        return found
+        return maxima
 
     def _refined(self, maximum: _Maximum, size: float = 0.5) -> _Maximum:
         """The maximum near a starting value, by the simplex method of Nelder and Mead."""
