@@ -11,6 +11,7 @@ from .operators.blur import Blur
 from .operators.varying import VaryingBlur
 from .problem.weights import saturated
 from .result import Result
+from .solvers.multiframe import shifts
 from .solvers.richardson_lucy.skimage import richardson_lucy
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "psf",
     "richardson_lucy",
     "saturated",
+    "shifts",
     "solve",
     "transfer",
     "warmup",

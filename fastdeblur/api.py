@@ -19,6 +19,7 @@ from .operators.blur import Blur, convolved
 from .operators.paths import PATHS
 from .problem.options import options_in
 from .result import Result
+from .solvers.multiframe import solve_frames
 
 
 def convolve(
@@ -133,6 +134,7 @@ def deblur(image: Any, psf: Any, **options: Any) -> np.ndarray:
 def solve(
     image: Any,
     psf: Any,
+    shifts: Any = None,
     *,
     data: str | None = None,
     prior: Any = "gradient",
@@ -179,6 +181,11 @@ def solve(
         own boundary, path and workers: leave those arguments out, or let them say the same.  A `VaryingBlur` is for
         psfs that vary over the image, on the CPU, with solver "auto" or "exact" and a prior, or for photons; the weight
         is then found, and the result judged, with the mean psf.
+    shifts : array_like, shape (frames, 2), or None
+        Where `image` is a list, or another iterable, of frames of one scene, and `psf` a list with one for each: by how
+        many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  The sum of the frames' data terms
+        is minimised over one estimate, with ``data="squares"``, the prior "gradient", and a number for each frame as
+        `weights`; other options are refused.  Frames are read one after another, and not kept.
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
@@ -349,11 +356,25 @@ def solve(
     """
     began = time.perf_counter()
     options = options_in(locals())
+    if _are_frames(image, psf, channel_axis):
+        return solve_frames(image, psf, shifts, options)
+    if shifts is not None:
+        raise ValueError("shifts go with a list of frames and a list of psfs; image is one")
     engine = engine_for(device)
     if not isinstance(psf, Blur):
         validation.psf_dimensions(psf, channel_axis)
     accepted = engine.accept(image, channel_axis)
     return Deblurrer(psf, np.shape(accepted.given), **options)._solve(accepted, began)
+
+
+def _are_frames(image: Any, psf: Any, channel_axis: Any) -> bool:
+    """Whether these are several frames and their psfs: an iterable that is no array, and a list of psfs."""
+    if isinstance(image, (str, bytes)) or (hasattr(image, "shape") and len(image.shape) != 3):
+        return False
+    if not isinstance(psf, (list, tuple)) or not psf:
+        return False
+    several = all(isinstance(each, Blur) or np.ndim(each) == 2 for each in psf)
+    return several and channel_axis is None and hasattr(image, "__iter__")
 
 
 def warmup() -> None:

@@ -18,6 +18,7 @@ MODULES = [
     "fastdeblur.operators.blur",
     "fastdeblur.operators.varying",
     "fastdeblur.deblurrer",
+    "fastdeblur.solvers.multiframe",
     "fastdeblur.problem.weights",
     "fastdeblur.hygiene",
     "fastdeblur.large.job",

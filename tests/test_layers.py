@@ -15,8 +15,8 @@ from fastdeblur.kernels.runtime import cache
 
 # Packages, and modules beside them; each imports only what comes after it.
 ROOMS = [
-    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "psf", "api", "deblurrer", "engines",
-    "solvers", "problem", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
+    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "psf", "api", "deblurrer",
+    "engines", "solvers", "problem", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
     "kernels.runtime", "result",
 ]  # fmt: skip
 # Formats know nothing of what is done with the pixels.

@@ -20,10 +20,11 @@ from .tiles import FILTER, call_correlation, locate, read_filter, reader, sums_o
 # The filters of the grid's nodes, row by row, are at `filter`.  `row_weights` and `col_weights` have the nodes' weights
 # at each position of the blurred image (for the adjoint 0 where it has no pixel), a row of the table for each row
 # (column) of the grid.  `window_size` and `spectrum_size` are in elements of scratch.
+# (Those come first: Numba would take a record that begins as another does for one of that kind, and warn of it.)
 VARYING = np.dtype(
-    APPLY.descr
-    + [(name, np.intp) for name in ("nodes_down", "nodes_across", "row_weights", "row_weights_pitch")]
-    + [(name, np.intp) for name in ("col_weights", "col_weights_pitch", "window_size", "spectrum_size", "fourier")],
+    [(name, np.intp) for name in ("nodes_down", "nodes_across", "row_weights", "row_weights_pitch")]
+    + [(name, np.intp) for name in ("col_weights", "col_weights_pitch", "window_size", "spectrum_size", "fourier")]
+    + APPLY.descr,
     align=True,
 )
 read_varying = reader(VARYING)

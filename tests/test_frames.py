@@ -1,0 +1,105 @@
+"""Several frames of one scene: one estimate for all."""
+
+import naive
+import numpy as np
+import pytest
+import scipy.ndimage
+
+import fastdeblur as fd
+
+for_each = pytest.mark.parametrize
+
+
+def scene(shape=(48, 52)):
+    rows, cols = np.indices(shape)
+    return 0.2 + 0.6 * ((rows // 8 + cols // 9) % 2) + 0.002 * rows
+
+
+PSFS = [fd.psf.motion(7, angle) for angle in (0, 45, 90)]
+
+
+def frames_of(x, psfs=PSFS, noise=0.02):
+    rng = np.random.default_rng(0)
+    return [fd.convolve(x, psf, boundary="reflect") + noise * rng.standard_normal(x.shape) for psf in psfs]
+
+
+def error(restored, x):
+    return float(np.sqrt(np.mean((restored - x) ** 2)))
+
+
+@for_each("boundary", ["reflect", "unknown"])
+def test_the_sum_of_the_data_terms_is_minimised(boundary):
+    shape, mu, weights = (10, 12), 0.03, [1.0, 0.0, 2.5]
+    psfs = [np.random.default_rng(k).random((3, 3)) for k in range(3)]
+    psfs = [psf / psf.sum() for psf in psfs]
+    images = [np.random.default_rng(9 + k).random(shape) for k in range(3)]
+    rows, cols = (12, 14) if boundary == "unknown" else shape
+    eye = np.eye(rows * cols).reshape(rows, cols, -1)
+    differences = np.concatenate([np.diff(eye, axis=axis).reshape(-1, rows * cols) for axis in (0, 1)])
+    normal, right = mu * differences.T @ differences, 0.0
+    for psf, image, weight in zip(psfs, images, weights, strict=True):
+        dense = np.array(naive.matrix(shape, psf.tolist(), boundary))
+        normal, right = normal + weight * dense.T @ dense, right + weight * dense.T @ image.ravel()
+    result = fd.solve(images, psfs, mu=mu, weights=weights, boundary=boundary, tol=1e-10)
+    expected, margin = np.linalg.solve(normal, right).reshape(rows, cols), (rows - 10) // 2
+    assert abs(result.image - expected[margin : margin + 10, margin : margin + 12]).max() < 1e-7
+    assert result.stop_reason == "tolerance"
+
+
+def test_many_frames_are_better_than_the_best_of_them():
+    x = scene()
+    images = frames_of(x)
+    together = fd.solve((image for image in images), PSFS, boundary="reflect")
+    alone = [fd.deblur(image, psf, boundary="reflect") for image, psf in zip(images, PSFS, strict=True)]
+    assert error(together.image, x) < 0.8 * min(error(each, x) for each in alone)
+    assert 0.8 < together.misfit < 1.2
+    stack = fd.solve(np.stack(images), PSFS, boundary="reflect")
+    assert np.array_equal(stack.image, together.image)
+
+
+def test_shifts_are_found_and_used():
+    x = scipy.ndimage.gaussian_filter(np.random.default_rng(1).random((80, 80)), 2.0)
+    x = (x - x.min()) / np.ptp(x)
+    given = np.array([[0, 0], [2.5, -1.25], [-3, 2]])
+    images = [scipy.ndimage.shift(x, shift, mode="reflect")[8:-8, 8:-8] for shift in given]
+    assert abs(fd.shifts(images) - given).max() < 0.05
+    point = fd.psf.gaussian(5, 0.8)
+    blurred = fd.convolve(x, point, boundary="reflect")
+    images = [scipy.ndimage.shift(blurred, shift, mode="reflect")[8:-8, 8:-8] for shift in given]
+    restored = fd.solve(images, [point] * 3, given, mu=1e-3).image
+    assert error(restored, x[8:-8, 8:-8]) < 0.01
+    assert error(fd.solve(images, [point] * 3, mu=1e-3).image, x[8:-8, 8:-8]) > 0.03
+
+
+def test_frames_with_fields():
+    x = scene()
+    fields = [
+        fd.VaryingBlur([[fd.psf.gaussian(7, 0.5), fd.psf.gaussian(7, sigma)]], None, x.shape, boundary="reflect")
+        for sigma in ((0.4, 1.5), (1.5, 0.4))
+    ]
+    images = [field.forward(x) for field in fields]
+    assert error(fd.solve(images, fields, mu=1e-4).image, x) < 0.03
+
+
+IMAGES = [np.eye(12), np.eye(12)]
+
+
+@for_each(
+    ("arguments", "options", "message"),
+    [
+        ((IMAGES, PSFS[:1]), {}, "frames must not be more than psfs; there are 1 psfs"),
+        ((IMAGES, PSFS), {}, "psfs must be one for each frame; there are 3 for 2 frames"),
+        ((IMAGES, PSFS[:2], [(0, 0), (12, 0)]), {}, r"less than the frames' size \(12, 12\); that of frame 1"),
+        ((IMAGES, PSFS[:2], [(0, 0)]), {}, r"one \(rows, columns\) for each of the 2 psfs"),
+        (([np.eye(12), np.eye(13)], PSFS[:2]), {}, r"one shape; the first has \(12, 12\), another \(13, 13\)"),
+        (([], PSFS[:2]), {}, "at least one image"),
+        ((["a.tif"], PSFS[:1]), {}, "got the path 'a.tif'"),
+        ((IMAGES, PSFS[:2]), {"prior": "tv"}, "prior 'gradient' for several frames"),
+        ((IMAGES, PSFS[:2]), {"bounds": (0, 1)}, "bounds does not go with several frames yet"),
+        ((IMAGES, PSFS[:2]), {"weights": [1, -1]}, "weights must be finite, at least 0"),
+        ((IMAGES[0], PSFS[0], [(0, 0)]), {}, "shifts go with a list of frames"),
+    ],
+)
+def test_mistakes_are_named(arguments, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        fd.solve(*arguments, **options)
