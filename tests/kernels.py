@@ -8,7 +8,7 @@ import pkgutil
 import numpy as np
 
 # Those that take longest come first: so the processes end at about the same time.
-DEAREST = ["z_update", "apply", "restrict_residual", "solve", "descend"]
+DEAREST = ["z_update", "apply_varying_adjoint", "apply_varying", "apply", "restrict_residual", "solve", "descend"]
 NO_DTYPE = ["descend", "single_pass"]
 
 
