@@ -10,7 +10,7 @@ from ..kernels.cpu.apply import APPLY, apply
 from ..kernels.cpu.halo import OUTSIDE
 from ..kernels.cpu.tiles import SINGLE_PASS, single_pass
 from ..kernels.runtime import memory, tasks
-from ..kernels.runtime.memory import address_of, row_pitch
+from ..kernels.runtime.memory import data_address, row_pitch
 from .buffers import Scratch
 from .paths import Filter
 from .tiling import Grid, Halo
@@ -31,7 +31,7 @@ class ApplyScratch(Scratch):
         self.crew = np.zeros((), SINGLE_PASS)
         self.describe_crew(self.crew)
         self.crew["task"], self.crew["record"] = task.address(filter_.dtype), self.job.ctypes.data
-        self.crew_address = address_of(self.crew)
+        self.crew_address = self.crew.ctypes.data
 
 
 class HostOperator:
@@ -107,8 +107,8 @@ class HostOperator:
             for name, value in self._fields.items():
                 scratch.job[name] = value
         job = scratch.job
-        target = address_of(out)
-        job["source"], job["source_pitch"] = address_of(source), row_pitch(source, dtype)
+        target = data_address(out)
+        job["source"], job["source_pitch"] = data_address(source), row_pitch(source, dtype)
         job["out"], job["out_pitch"] = target, row_pitch(out, dtype)
         job["streams"] = out.nbytes >= STREAMED and target % out.itemsize == 0
         scratch.share()

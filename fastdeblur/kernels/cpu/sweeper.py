@@ -23,6 +23,7 @@ class Sweeper:
         self.dtype, self.threads = np.dtype(dtype), 1
         self._need, self._room = memory.ALIGNMENT, 0
         self._crew = np.zeros((), SINGLE_PASS)
+        self._crew_address = self._crew.ctypes.data
         self._sums = np.zeros((0, SUMS))
         self._job = np.zeros((), SWEEP)
 
@@ -45,10 +46,10 @@ class Sweeper:
         if self._room < self.threads:
             self._make_room()
         crew = self._crew
-        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), memory.address_of(job), tiles
+        crew["task"], crew["record"], crew["tiles"] = task.address(self.dtype), job.ctypes.data, tiles
         threads = min(self.threads, tiles)
         self._next_tiles[:threads] = 0 if threads == 1 else tiles * np.arange(threads) // threads
-        tasks.launch(single_pass.address(), memory.address_of(crew), threads)
+        tasks.launch(single_pass.address(), self._crew_address, threads)
 
     def sweep(self, task: Task, images: list[np.ndarray], factors: tuple[float, ...] = ()) -> np.ndarray:
         """One of the tasks of `kernels.cpu.vectors` on images of one shape; returns the sums over all tiles."""
@@ -56,9 +57,9 @@ class Sweeper:
         tiles = -(-rows // ROWS) * (images[0].size // (rows * cols))
         if len(self._sums) < tiles:
             self._sums = np.zeros((tiles, SUMS))
-        job["rows"], job["cols"], job["sums"] = rows, cols, memory.address_of(self._sums)
+        job["rows"], job["cols"], job["sums"] = rows, cols, memory.data_address(self._sums)
         for name, image in zip(("first", "second", "third", "fourth"), images, strict=False):
-            job[name] = memory.address_of(image)
+            job[name] = memory.data_address(image)
         for name, factor in zip("abc", factors, strict=False):
             job[name] = factor
         self.run(task, job, tiles)

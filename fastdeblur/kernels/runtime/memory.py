@@ -30,8 +30,11 @@ def arena(parts: list[int], copies: int, dtype: Any) -> tuple[np.ndarray, list[i
     return memory, starts[:-1], starts[-1] * memory.itemsize
 
 
-def address_of(array: np.ndarray) -> int:
-    """Address of the first element; ``array.ctypes.data`` takes twice as long."""
+def data_address(array: np.ndarray) -> int:
+    """Address of the first element; ``array.ctypes.data`` takes twice as long.
+
+    Not of a record: NumPy describes its fields in Python, where it loses what a signal's handler raises.
+    """
     address: int = array.__array_interface__["data"][0]
     return address
 
