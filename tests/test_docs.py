@@ -31,6 +31,7 @@ MODULES = [
     "fastdeblur.psf.path",
     "fastdeblur.psf.pupil",
     "fastdeblur.psf.points",
+    "fastdeblur.psf.refinement",
     "fastdeblur.result",
     "fastdeblur.transfer",
 ]

@@ -10,11 +10,13 @@ from .fitting import PsfFit, fit
 from .path import trajectory
 from .points import PointsPsf, from_points
 from .pupil import defocus
+from .refinement import RefinedPsf, refine
 
 __all__ = [
     "EdgeFit",
     "PointsPsf",
     "PsfFit",
+    "RefinedPsf",
     "airy",
     "box",
     "centre",
@@ -28,6 +30,7 @@ __all__ = [
     "moffat",
     "motion",
     "normalise",
+    "refine",
     "support",
     "trajectory",
 ]
