@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 
 import fastdeblur as fd
+from fastdeblur.cli import main as cli
 
 
 def gaussian_edge(distances, sigma):
@@ -83,3 +84,18 @@ def test_region_is_the_part_that_is_used():
 def test_errors_name_the_argument(image, region, message):
     with pytest.raises(ValueError, match=message):
         fd.psf.from_edge(image, region)
+
+
+def test_command_writes_the_psf_of_an_edge(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = np.full((90, 100), 300.0)
+    image[15:75, 20:90] = edge(gaussian_edge, 1.3, 84)
+    np.save("target.npy", image)
+    assert cli.main(["psf", "target.npy", "--edge", "15,20,60,70", "-o", "psf.npy"]) == 0
+    assert "gaussian: sigma 1.3" in capsys.readouterr().out
+    np.testing.assert_array_equal(np.load("psf.npy"), fd.psf.from_edge(image, (15, 20, 60, 70)).psf)
+    assert cli.main(["psf", "target.npy", "--edge", "80,20,60,70", "-o", "psf.npy"]) == 2
+    assert "region must be in the image" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["psf", "target.npy", "--edge", "1,2,3", "-o", "psf.npy"])
+    assert "must be ROW,COL,ROWS,COLS" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """The psf from stars and beads: what is found, what is left out and why."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.special
 
 import fastdeblur as fd
+from fastdeblur.cli import main as cli
 
 
 def star(shape, place, sigma):
@@ -144,3 +147,14 @@ def test_errors_of_options():
         fd.psf.from_points(image, oversampling=9)
     with pytest.raises(ValueError, match="16 saturated"):
         fd.psf.from_points(image, saturation=300)
+
+
+def test_command_writes_the_psf_of_points(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, _, _ = stars((80, 80))
+    np.save("field.npy", image)
+    assert cli.main(["psf", "field.npy", "--points", "-o", "psf.npy", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    found = fd.psf.from_points(image)
+    np.testing.assert_array_equal(np.load("psf.npy"), found.psf)
+    assert (figures["used"], figures["fwhm"]) == (int(found.points["used"].sum()), found.fwhm)

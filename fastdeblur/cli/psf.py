@@ -14,7 +14,7 @@ from .. import validation
 from ..io import files
 from ..io.source import Source
 from ..problem.options import OPTIONS
-from . import plots, psf_fit
+from . import plots, psf_fit, psf_points
 from .deblur import transfer_curve
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ or a value for each of its parameters (nothing between colons: any), or several 
   disk:RADIUS               motion:LENGTH:ANGLE
   box:SIZE                  airy:RADIUS
   moffat:FWHM:BETA
+With --points, from stars or beads; with --edge, from a straight edge slanted by some 5 degrees.
 The evidence that is printed is the logarithm of how many times likelier the image is than without blur.
 Of a stack the first page is used.  Photographs are used in linear light (--transfer).
 """
@@ -67,6 +68,15 @@ def add(commands: Any) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the blurred image")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--family", metavar="SPEC", help="from the image alone, by families of psfs: see above")
+    how.add_argument(
+        "--points", action="store_true", help="from the stars or beads in it: one psf of all that are of use"
+    )
+    how.add_argument(
+        "--edge",
+        type=psf_points.region,
+        metavar="ROW,COL,ROWS,COLS",
+        help="from a slanted edge in this part of it (first row and column, and how many)",
+    )
     parser.add_argument("-o", "--out", required=True, help="where to write the psf")
     parser.add_argument("--plot", metavar="FILE", help="where to draw it, as PNG (needs matplotlib)")
     parser.add_argument(
@@ -102,6 +112,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _estimate(arguments: argparse.Namespace, source: Source, most: int) -> Estimate:
+    if arguments.points or arguments.edge is not None:
+        if arguments.points:
+            psf, line, figures = psf_points.from_points(source, most)
+        else:
+            psf, line, figures = psf_points.from_edge(arguments.edge, source, most)
+        return Estimate(psf, line, figures, lambda: plots.psf(psf))
     fit = psf_fit.fitted(arguments.family, source, most)
     psf_fit.warn(fit)
     evidence = ", ".join(f"{name} {value:.1f}" for name, value in fit.evidence.items())
