@@ -9,6 +9,7 @@ import numpy as np
 
 from . import validation
 from .deblurrer import Deblurrer
+from .operators.varying import VaryingBlur
 from .problem.options import Options
 from .problem.verdict import ENOUGH
 from .solvers.pcg.dct import applies
@@ -84,6 +85,8 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     validation.options("estimate_memory", options, Deblurrer.__init__)
     if options.get("device", "cpu") != "cpu":
         raise ValueError(f"device must be 'cpu': a GPU's memory is its own; got {options['device']!r}")
+    if isinstance(psf, VaryingBlur):
+        raise ValueError("psf must be an array or a Blur: for a VaryingBlur there is no estimate yet")
     deblurrer = Deblurrer(psf, shape, **options)
     axis, whole = deblurrer._channel_axis, deblurrer.shape
     planes = (1, *whole) if axis is None else (whole[axis], *np.delete(whole, axis).tolist())

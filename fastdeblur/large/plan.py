@@ -16,6 +16,7 @@ from ..estimates import images_beside, of_solve
 from ..hygiene import warn_of
 from ..io.source import readable
 from ..operators.blur import Blur
+from ..operators.varying import VaryingBlur
 from ..problem.options import LARGE, OPTIONS, SOLVE, Options, checked, options_of
 from ..solvers.units import check_unscaled
 from . import halo_width as halo
@@ -295,6 +296,8 @@ def plan_of(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
             f"steps that stop early would stop elsewhere in each tile; got {values['prior']!r}"
         )
+    if isinstance(psf, VaryingBlur):
+        raise TypeError("psf must be an array for a large image: psfs that vary do not go tile by tile yet (use solve)")
     if isinstance(psf, Blur):
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
     channel_axis = values["channel_axis"]
