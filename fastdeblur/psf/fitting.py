@@ -180,15 +180,15 @@ def fit(
     >>> round(found.parameters["radius"], 1)
     4.0
     """
-    plane, whole, range_ = _checked(image, channel_axis)
+    plane, whole, range_ = checked(image, channel_axis)
     side = min(TILE, *plane.shape)
     families = chosen(family, parameters, side)
-    fine = _spectrum(plane, whole, range_, TILE)
-    coarse = fine if side <= COARSE_TILE else _spectrum(plane, whole, range_, COARSE_TILE)
+    fine = spectrum_of(plane, whole, range_, TILE)
+    coarse = fine if side <= COARSE_TILE else spectrum_of(plane, whole, range_, COARSE_TILE)
     return _Search(fine, coarse, families).result()
 
 
-def _checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarray | None, float]:
+def checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarray | None, float]:
     """The image as one plane, where it is not missing (None: everywhere), and its range."""
     planes = validation.planes("image", image, channel_axis)
     missing = validation.has_missing("image", planes, np.asarray(image))
@@ -217,7 +217,7 @@ def _checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarr
     return plane, whole, nearly
 
 
-def _spectrum(plane: np.ndarray, whole: np.ndarray | None, range_: float, side: int) -> spectra.Spectrum:
+def spectrum_of(plane: np.ndarray, whole: np.ndarray | None, range_: float, side: int) -> spectra.Spectrum:
     """The mean periodogram of tiles of so many pixels a side, or of what the image has."""
     tile = (min(plane.shape[0], side), min(plane.shape[1], side))
     places = _places(plane.shape, tile, whole)

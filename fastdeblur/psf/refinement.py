@@ -162,8 +162,8 @@ class _Judge:
     """How likely an image is with a psf, by its power spectrum: a logarithm, relative to no blur."""
 
     def __init__(self, pixels: np.ndarray, psf: np.ndarray):
-        plane, whole, range_ = fitting._checked(pixels, None)
-        self._spectrum = fitting._spectrum(plane, whole, range_, TILE)
+        plane, whole, range_ = fitting.checked(pixels, None)
+        self._spectrum = fitting.spectrum_of(plane, whole, range_, TILE)
         self._dispersion = 1.0
         fitted = self._fit(psf)
         self._dispersion = max(fitted.dispersion(), 1.0)
