@@ -28,6 +28,7 @@ MODULES = [
     "fastdeblur.psf.builders",
     "fastdeblur.psf.edge",
     "fastdeblur.psf.fitting",
+    "fastdeblur.psf.fields",
     "fastdeblur.psf.path",
     "fastdeblur.psf.pupil",
     "fastdeblur.psf.points",

@@ -63,6 +63,12 @@ def hats(nodes: np.ndarray, size: int) -> np.ndarray:
 
 def field_of(psfs: Any, positions: Any, weights: Any, image_shape: tuple[int, int], dtype: Any) -> PsfField:
     """The field that the arguments of `VaryingBlur` say, checked."""
+    if callable(psfs):
+        if positions is not None or weights is not None:
+            raise ValueError(
+                "positions and weights must be None where psfs is a function: it makes those of an even grid"
+            )
+        psfs = psfs(image_shape)
     array = _stack(psfs, dtype)
     if array.ndim == 4:
         if weights is not None:

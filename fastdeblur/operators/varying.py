@@ -33,7 +33,8 @@ class VaryingBlur(Blur):
     ----------
     psfs : array_like, shape (rows, cols, taps_down, taps_across), or (count, taps_down, taps_across)
         The psfs of a grid, row by row; or as many as there are `positions` or `weights`.  Each is centred at
-        ``shape // 2``, and used as given.
+        ``shape // 2``, and used as given.  Or a function that takes `image_shape` and returns those of an even grid, as
+        `psf.radial`, `psf.rotation` and `psf.rolling_shutter` do.
     positions : {None, (rows, cols), array_like of shape (count, 2)}
         For psfs on a grid, None is an even grid whose corners are the image's corner pixels; else where the grid's
         rows and columns are, in pixels, increasing, from the first pixel or before it to the last or beyond.  For

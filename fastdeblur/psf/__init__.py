@@ -6,6 +6,7 @@ Imports what solves (`api`) and all below it.
 from ..hygiene import centre, from_image, normalise, support
 from .builders import airy, box, disk, gaussian, moffat, motion
 from .edge import EdgeFit, from_edge
+from .fields import radial, rolling_shutter, rotation
 from .fitting import PsfFit, fit
 from .path import trajectory
 from .points import PointsPsf, from_points
@@ -30,7 +31,10 @@ __all__ = [
     "moffat",
     "motion",
     "normalise",
+    "radial",
     "refine",
+    "rolling_shutter",
+    "rotation",
     "support",
     "trajectory",
 ]
