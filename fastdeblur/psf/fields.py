@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 
 from .. import validation
 from ..hygiene import normalise
@@ -199,6 +198,8 @@ def _offsets(image_shape: Any, grid: Any, centre: tuple[float, float] | None) ->
 
 def _turned(psf: np.ndarray, angle: float) -> np.ndarray:
     """A psf, turned anticlockwise about its centre, by cubic interpolation."""
+    import scipy.ndimage  # not for everyone who imports fastdeblur
+
     if angle == 0:
         return psf
     psf = np.pad(psf, 2)  # what is between its border and nothing

@@ -183,8 +183,8 @@ class _Judge:
 
         start: np.ndarray | None = None
         best, place = -math.inf, (0.0, 0.0)
-        for turn in np.linspace(-TURN, TURN, 13):
-            for scale in np.linspace(math.log(SCALE[0]), math.log(SCALE[1]), 9):
+        for turn in np.linspace(-TURN, TURN, 13).tolist():
+            for scale in np.linspace(math.log(SCALE[0]), math.log(SCALE[1]), 9).tolist():
                 fitted = self._fit(_warped(psf, turn, math.exp(scale)), start, quick=True)
                 start = fitted.unknowns
                 if fitted.evidence > best:
