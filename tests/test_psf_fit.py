@@ -36,6 +36,8 @@ def blurred(psf, noise=0.003, side=220, seed=3):
     return image + noise * np.random.default_rng(0).standard_normal(image.shape)
 
 
+# (A Gaussian of sigma 2 is found as 2.16 here, a Moffat's width of 5 within 9 %: 6 % is the aim, and the benchmark says
+# how often it is met.)
 @pytest.mark.parametrize(
     ("family", "psf", "ranges", "truth", "within"),
     [

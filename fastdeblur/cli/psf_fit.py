@@ -14,7 +14,6 @@ from ..io.source import Source, readable
 from ..psf.families import FAMILIES
 
 PREFIX = "fit:"
-FORM = "FAMILY or FAMILY:VALUE or FAMILY:LOW-HIGH, with a part for each parameter"
 # Side of the part in the middle of an image that is read where the image is too large to be read at once.
 PART = 2048
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"

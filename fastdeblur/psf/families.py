@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
+from ..hygiene import normalise
 from .builders import airy, box, disk, gaussian, moffat, motion
 
 # Largest side of a psf that is tried, in shares of the tiles that spectra are taken of.
@@ -253,7 +254,6 @@ def _ranges(parameters: Any) -> dict[str, tuple[float, float]]:
 
 def _checked(build: Callable[..., Any]) -> Callable[..., np.ndarray]:
     """A caller's function, whose psfs are checked and scaled to sum to 1."""
-    from ..hygiene import normalise
 
     def built(*values: float) -> np.ndarray:
         return normalise(build(*values)).astype(np.float64)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import validation
 from ..api import solve
 from ..hygiene import centre, normalise, support
+from ..kernels.runtime import forks
 from . import fitting, spectra
 
 # How far a psf may be turned, in degrees, and scaled.
@@ -246,21 +247,26 @@ def _least_squares(pixels: np.ndarray, restored: np.ndarray, psf: np.ndarray) ->
         blurred = np.diff(pixels, axis=axis, append=np.take(pixels, [-1], axis=axis)) * mask
         # Strong differences are edges, weak ones what restoring left of noise.
         sharp[np.abs(sharp) < 0.5 * sharp.std()] = 0
-        waves = scipy.fft.rfft2(sharp, full)
-        power = power + waves.real**2 + waves.imag**2
-        right = right + waves.conj() * scipy.fft.rfft2(blurred, full)
-    gram, moments = scipy.fft.irfft2(power, full), scipy.fft.irfft2(right, full)
+        with forks.unforked():
+            coefficients, of_blurred = scipy.fft.rfft2(sharp, full), scipy.fft.rfft2(blurred, full)
+        power = power + coefficients.real**2 + coefficients.imag**2
+        right = right + coefficients.conj() * of_blurred
+    with forks.unforked():
+        gram, moments = scipy.fft.irfft2(power, full), scipy.fft.irfft2(right, full)
     down, across = (np.arange(-(size - 1), size) for size in wide.shape)
     toeplitz = gram[np.ix_(down, across)]
     target = moments[np.ix_(np.arange(-reach[0][0], reach[0][1] + 1), np.arange(-reach[1][0], reach[1][1] + 1))]
     ridge = RIDGE * toeplitz.max()
 
     def gradient(taps: np.ndarray) -> np.ndarray:
-        blurred = scipy.signal.fftconvolve(taps, toeplitz, mode="full")
+        with forks.unforked():
+            blurred = scipy.signal.fftconvolve(taps, toeplitz, mode="full")
         rows, cols = wide.shape
         return np.asarray(blurred[rows - 1 : 2 * rows - 1, cols - 1 : 2 * cols - 1] - target + ridge * (taps - wide))
 
-    step = 1 / (float(np.abs(scipy.fft.fft2(toeplitz, [2 * n for n in toeplitz.shape])).max()) + ridge)
+    with forks.unforked():
+        largest = float(np.abs(scipy.fft.fft2(toeplitz, [2 * n for n in toeplitz.shape])).max())
+    step = 1 / (largest + ridge)
     taps = ahead = wide
     momentum = 1.0
     for _ in range(STEPS):

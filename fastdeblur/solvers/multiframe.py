@@ -12,7 +12,8 @@ import numpy as np
 from .. import validation
 from ..hygiene import warn_of
 from ..kernels.cpu.sweeper import Sweeper
-from ..kernels.runtime import threads
+from ..kernels.cpu.vectors import combine
+from ..kernels.runtime import forks, threads
 from ..operators.blur import Blur
 from ..operators.boundary import BOUNDARIES
 from ..problem.options import OPTIONS, Options, checked
@@ -81,7 +82,11 @@ def shifts(frames: Iterable[Any]) -> np.ndarray:
         else:
             for _ in range(ROUNDS):
                 faded = _faded(image, moved)
-                moved = 0.0 - phase_cross_correlation(first, faded, upsample_factor=UPSAMPLED, normalization=None)[0]
+                with forks.unforked():
+                    found_shift = phase_cross_correlation(first, faded, upsample_factor=UPSAMPLED, normalization=None)[
+                        0
+                    ]
+                moved = 0.0 - found_shift
         found.append(moved)
     return np.array(found).reshape(-1, 2)
 
@@ -301,8 +306,10 @@ class _Normal:
         taps = psfs[0].shape
         size = tuple(2 * count for count in taps)
         for psf, weight in zip(psfs, self._weights, strict=True):
-            power = power + weight * np.abs(np.fft.rfft2(psf.astype(np.float64), size)) ** 2
-        mean = np.fft.irfft2(np.sqrt(power / self.total_weight), size)
+            with forks.unforked():
+                power = power + weight * np.abs(np.fft.rfft2(psf.astype(np.float64), size)) ** 2
+        with forks.unforked():
+            mean = np.fft.irfft2(np.sqrt(power / self.total_weight), size)
         mean = np.roll(mean, tuple(count // 2 for count in taps), (0, 1))[: taps[0], : taps[1]]
         return np.asarray(mean, psfs[0].dtype)
 
@@ -323,8 +330,14 @@ def _minimise(normal: _Normal, options: Options, mu: float, noise: float, began:
         applier.apply(solves, source[None], out[None])
         return out
 
+    def laplacian(image: np.ndarray) -> np.ndarray:
+        """DᵀD of an image."""
+        out = np.zeros_like(image)
+        sweeper.sweep(combine, [out, image], (1.0,))
+        return out
+
     x = precondition(right) / dtype.type(normal.total_weight)
-    product, smooth = np.empty_like(x), _laplacian(x)
+    product, smooth = np.empty_like(x), laplacian(x)
     normal.product(x, product)
     (top, left), (rows, cols) = blur.frame_corner, blur.image_shape
     history: list[float] = []
@@ -360,7 +373,7 @@ def _minimise(normal: _Normal, options: Options, mu: float, noise: float, began:
             direction *= dtype.type(slope / last if last > 0 else 0.0)
             direction -= fresh
             last = slope
-            moved, smoothed = np.empty_like(x), _laplacian(direction)
+            moved, smoothed = np.empty_like(x), laplacian(direction)
             normal.product(direction, moved)
             curvature = _dot(direction, moved) + mu * _dot(direction, smoothed)
             length = dtype.type(-_dot(gradient, direction) / curvature if curvature > 0 else 0.0)
@@ -392,17 +405,6 @@ def _automatic_mu(first: np.ndarray, psf: np.ndarray, total_weight: float) -> tu
     if not estimate.noise > 0:
         return estimate.noise, estimate.ridge * total_weight
     return estimate.noise, total_weight * spectra.ridge(1 / total_weight) * spectra.scale
-
-
-def _laplacian(x: np.ndarray) -> np.ndarray:
-    """DᵀD of an image, without differences across its border."""
-    out = np.zeros_like(x)
-    for axis in (0, 1):
-        lines, result = np.moveaxis(x, axis, 0), np.moveaxis(out, axis, 0)
-        drops = lines[:-1] - lines[1:]
-        result[:-1] += drops
-        result[1:] -= drops
-    return out
 
 
 def _dot(first: np.ndarray, second: np.ndarray) -> float:

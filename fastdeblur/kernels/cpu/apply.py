@@ -80,6 +80,22 @@ def fill_window(job, source, i, j, rows, cols, window):
             line[c - j] = pixels[col_source[c]] if col_source[c] >= 0 else zero
 
 
+@jit
+def write_tile(job, tile, own, i0, j0, rows, cols):
+    """Write a tile of the result, and whether it is finite."""
+    out, nought, written = pointer(job.out, own), real(job.nought, own), 0.0
+    for i in range(rows):
+        pixels, line = offset(own, i * job.tile_pitch), offset(out, (i0 + i) * job.out_pitch + j0)
+        written += check_row(carray(pixels, cols), nought)
+        if job.streams:
+            stream_row(pixels, line, cols)
+        else:
+            copy_row(carray(pixels, cols), carray(line, cols))
+    if job.streams:
+        fence()
+    sums_of(job, tile)[0] = written
+
+
 @task(task_signature)
 def apply(address, scratch, tile):
     """One tile of the blur; its sum tells whether what was written is finite.
@@ -90,16 +106,14 @@ def apply(address, scratch, tile):
     job = read_apply(address)
     halo = read_halo(job.halo)
     _, down, across, i0, j0, rows, cols = locate(job, tile)
-    source, out = pointer(job.source, scratch), pointer(job.out, scratch)
+    source = pointer(job.source, scratch)
     block, work, window = offset(scratch, job.block), offset(scratch, job.work), offset(scratch, job.extra)
-    nought = real(job.nought, scratch)
     p0, p1 = pieces_of(halo.row_first, down)
     q0, q1 = pieces_of(halo.col_first, across)
     alone = begins_alone(halo, down, across, i0, j0, rows, cols)
     own = offset(scratch, job.own if alone else 0)
     if not alone:
         clear_row(carray(own, rows * job.tile_pitch))
-    written = 0.0
     for p in range(p0, p1):
         r0, height = piece_at(halo.row_pieces, p)
         for q in range(q0, q1):
@@ -113,13 +127,4 @@ def apply(address, scratch, tile):
             )  # fmt: skip
             if not (alone and p == p0 and q == q0):
                 fold(halo, block, job.tile_pitch, r0, height, c0, width, own, job.tile_pitch, i0, j0, cols)
-    for i in range(rows):
-        blurred, line = offset(own, i * job.tile_pitch), offset(out, (i0 + i) * job.out_pitch + j0)
-        written += check_row(carray(blurred, cols), nought)
-        if job.streams:
-            stream_row(blurred, line, cols)
-        else:
-            copy_row(carray(blurred, cols), carray(line, cols))
-    if job.streams:
-        fence()
-    sums_of(job, tile)[0] = written
+    write_tile(job, tile, own, i0, j0, rows, cols)

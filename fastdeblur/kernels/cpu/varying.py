@@ -11,11 +11,11 @@ from numba import carray
 from rocket_fft import c2c, c2r, r2c
 
 from ..runtime.tasks import jit, task
-from .apply import APPLY, check_row, fill_window, stream_row
+from .apply import APPLY, fill_window, write_tile
 from .halo import fold, piece_at, pieces_of, read_halo
-from .rows import clear_row, copy_row, restrict
-from .simd import complexes, fence, integers, offset, pointer, real
-from .tiles import FILTER, call_correlation, locate, read_filter, reader, sums_of, task_signature
+from .rows import clear_row, restrict
+from .simd import complexes, integers, offset, pointer, real
+from .tiles import FILTER, call_correlation, locate, read_filter, reader, task_signature
 
 # The filters of the grid's nodes, row by row, are at `filter`.  `row_weights` and `col_weights` have the nodes' weights
 # at each position of the blurred image (for the adjoint 0 where it has no pixel), a row of the table for each row
@@ -173,22 +173,6 @@ def apply_varying(address, scratch, tile):
     else:
         blur_by_correlation(job, i0, j0, rows, cols, window, block, scratch, work)
     write_tile(job, tile, scratch, i0, j0, rows, cols)
-
-
-@jit
-def write_tile(job, tile, own, i0, j0, rows, cols):
-    """Write a tile of the result, and whether it is finite."""
-    out, nought, written = pointer(job.out, own), real(job.nought, own), 0.0
-    for i in range(rows):
-        pixels, line = offset(own, i * job.tile_pitch), offset(out, (i0 + i) * job.out_pitch + j0)
-        written += check_row(carray(pixels, cols), nought)
-        if job.streams:
-            stream_row(pixels, line, cols)
-        else:
-            copy_row(carray(pixels, cols), carray(line, cols))
-    if job.streams:
-        fence()
-    sums_of(job, tile)[0] = written
 
 
 @jit
