@@ -9,7 +9,11 @@ import numpy as np
 
 from . import validation
 from .deblurrer import Deblurrer
-from .operators.varying import VaryingBlur
+from .engines.workspaces import check_operator
+from .kernels.runtime import threads
+from .operators.blur import Blur
+from .operators.psf_field import PsfField
+from .operators.varying import VaryingBlur, memory_of
 from .problem.options import Options
 from .problem.verdict import ENOUGH
 from .solvers.pcg.dct import applies
@@ -24,6 +28,9 @@ IMAGES = {
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
+# What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
+# result; with admm where its domain is blurred as a whole.
+VARYING, VARYING_PERIODIC = 4.2, 9.2
 # Copies of what is kept for the ends, while it is made.
 ENDS = 1.4
 # Beside those, for splits that need the estimate a second time.
@@ -37,6 +44,8 @@ JUDGED = 60
 # What of what is looked at for a weight is still there when the solve is at its peak; it has given back the rest.
 # Cosines come to theirs sooner.
 STAYS, STAYS_BESIDE_COSINES = 0.12, 0.5
+# Options that a Blur has of its own.
+OWN = ("boundary", "path", "workers")
 # And, for "root", to see whether the minimum is a constant image: all planes in float64, from about some weight on.
 CONSTANT, HEAVY = 33, 3.0
 
@@ -48,7 +57,7 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     ----------
     shape : (int, int), or (int, int, int) with `channel_axis`
         The image's, in pixels, with the channel axis if there is one.
-    psf : array_like or Blur
+    psf : array_like, Blur or VaryingBlur
         As for `solve`.
     dtype : dtype
         The image's, in whatever it is to be passed.
@@ -85,16 +94,21 @@ def estimate_memory(shape: Any, psf: Any, *, dtype: Any = np.float32, weighted: 
     validation.options("estimate_memory", options, Deblurrer.__init__)
     if options.get("device", "cpu") != "cpu":
         raise ValueError(f"device must be 'cpu': a GPU's memory is its own; got {options['device']!r}")
-    if isinstance(psf, VaryingBlur):
-        raise ValueError("psf must be an array or a Blur: for a VaryingBlur there is no estimate yet")
     deblurrer = Deblurrer(psf, shape, **options)
     axis, whole = deblurrer._channel_axis, deblurrer.shape
     planes = (1, *whole) if axis is None else (whole[axis], *np.delete(whole, axis).tolist())
     working, boundary = validation.working_dtype(np.empty(0, dtype)), options.get("boundary", "unknown")
+    if isinstance(psf, Blur):
+        check_operator(psf, planes[1:], working, {name: options[name] for name in OWN if name in options})
+        boundary = psf.boundary
+    varying = None
+    if isinstance(psf, VaryingBlur):
+        crew = threads.count(psf.workers, threads.most_threads(), math.inf)
+        varying = memory_of(PsfField(psf.psfs, *psf.positions), psf.path, psf.image_shape, crew)
     background = deblurrer._background if isinstance(deblurrer._background, float) else None
     return of_solve(
         deblurrer._options, deblurrer.psfs, planes, working, boundary, weighted or options.get("weights") is not None,
-        images_beside(deblurrer._options, background),
+        images_beside(deblurrer._options, background), varying,
     )  # fmt: skip
 
 
@@ -115,8 +129,12 @@ def of_solve(
     boundary: str,
     weighted: bool,
     beside: int = 0,
+    varying: int | None = None,
 ) -> int:
-    """The same for checked options and planes of an image; it keeps so many images more `beside`."""
+    """The same for checked options and planes of an image; it keeps so many images more `beside`.
+
+    For psfs that vary `varying` are the bytes of their operators.
+    """
     planes, frame = shape[0], (shape[1], shape[2])
     taps = (max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs))
     grown = frame[0] + taps[0] - 1, frame[1] + taps[1] - 1
@@ -124,7 +142,7 @@ def of_solve(
     kept, size = planes * math.prod(own) * dtype.itemsize, dtype.itemsize
     looked = float(LOOKED_AT * math.prod(frame))
     weights = planes * math.prod(frame) * size * weighted
-    cosines = not weighted and len(psfs) == 1 and applies(psfs[0], boundary)
+    cosines = not weighted and len(psfs) == 1 and varying is None and applies(psfs[0], boundary)
     smooth = kept * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
     if not cosines:
         ends = sum(2 * size * ENDS * memory_of_corrections(psf.shape, boundary, frame, own) for psf in psfs)
@@ -150,4 +168,7 @@ def of_solve(
     if auto:
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
+    if varying is not None:
+        images = VARYING_PERIODIC if options.method == "admm" and boundary in ("unknown", "wrap") else VARYING
+        total += varying + images * kept
     return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)

@@ -298,9 +298,5 @@ def test_what_does_not_go_with_a_field_is_named(lens, options, message):
 def test_what_takes_one_psf_only_says_so(lens):
     psfs, _, b = lens
     field = fd.VaryingBlur(psfs, None, b.shape)
-    with pytest.raises(TypeError, match="psfs that vary do not go tile by tile yet"):
-        fd.deblur_large(b, field)
-    with pytest.raises(ValueError, match="for a VaryingBlur there is no estimate yet"):
-        fd.estimate_memory(b.shape, field)
     with pytest.raises(TypeError, match="psf"):
         fd.convolve(b, field)

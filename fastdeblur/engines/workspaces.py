@@ -147,7 +147,7 @@ def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> l
     """Blurs for these planes, or the caller's if it fits; of psfs times a power of two."""
     shape = planes.shape[1:]
     if isinstance(psf, Blur):
-        _check_operator(psf, planes, **options)
+        check_operator(psf, shape, planes.dtype, options)
         if not exponent:
             return [psf]
         if isinstance(psf, VaryingBlur):
@@ -164,15 +164,21 @@ def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> l
     return blurs
 
 
-def _check_operator(blur: Blur, planes: np.ndarray, **options: Any) -> None:
-    validation.choice("boundary", options["boundary"], BOUNDARIES)
-    validation.choice("path", options["path"], ["auto", *PATHS])
-    for name, neutral in (("boundary", "unknown"), ("path", "auto"), ("device", blur.device), ("workers", None)):
-        if options[name] not in (neutral, getattr(blur, name)):
-            raise ValueError(
-                f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {options[name]!r}"
-            )
-    if blur.image_shape != planes.shape[1:]:
-        raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {planes.shape[1:]}")
-    if blur.dtype != planes.dtype:
-        raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {planes.dtype}")
+def check_operation(blur: Blur, **options: Any) -> None:
+    """Refuse options of an operator that are not those of a caller's Blur."""
+    for name, choices in (("boundary", BOUNDARIES), ("path", ["auto", *PATHS])):
+        if name in options:
+            validation.choice(name, options[name], choices)
+    neutral = {"boundary": "unknown", "path": "auto", "device": blur.device, "workers": None}
+    for name, value in options.items():
+        if value not in (neutral[name], getattr(blur, name)):
+            raise ValueError(f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {value!r}")
+
+
+def check_operator(blur: Blur, shape: tuple[int, ...], dtype: Any, options: dict[str, Any]) -> None:
+    """Refuse a caller's Blur that is for other images, or options that it does not have."""
+    check_operation(blur, **options)
+    if blur.image_shape != shape:
+        raise ValueError(f"psf is a Blur for images of shape {blur.image_shape}; the image has {shape}")
+    if blur.dtype != dtype:
+        raise ValueError(f"psf is a Blur of {blur.dtype}; the image is {dtype}")

@@ -17,7 +17,7 @@ from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import in_parts
 from .sampling import TileParameters
 from .tile_solver import TileSolver
-from .windows import Grid, grid_of
+from .windows import Grid, Place, grid_of
 
 # Shapes of windows for which a process keeps memory: those inside, and at two borders and a corner.
 CAPACITY = 4
@@ -145,18 +145,18 @@ def _parameters(
     if plan.needs_squares:
         weighed = [source, *(each for name, each in others.items() if name == "weights")]
         squares = [
-            dask.delayed(_squares)(plan, *[each[plan.part(*place)] for each in weighed])
+            dask.delayed(_squares)(plan, place, *[each[plan.part(*place)] for each in weighed])
             for place in sampling.cells(plan.sides)
         ]
     beside = {name: crops(each) for name, each in others.items()}
     return dask.delayed(_parameters_of)(plan, reach, crops(source), **beside, squares=squares, level=level)
 
 
-def _squares(plan: Plan, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def _squares(plan: Plan, place: Place, pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     planes = plan.planes(pixels)
     if weights is not None:
         weights = np.where(np.isnan(planes), 0, plan.planes(weights)).astype(planes.dtype)
-    return sampling.root_squares(planes, weights, plan.psfs)
+    return sampling.root_squares(planes, weights, plan.blurs.psfs_of([place], 1))
 
 
 def _parameters_of(

@@ -11,6 +11,8 @@ thirtieth of that.)
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy.fft
 
@@ -23,6 +25,8 @@ LEFT_WRONG = 1e-4
 # Frequencies along a seam, and the ring on which responses are looked at, in sides of the psf.
 FREQUENCIES, RING = 96, 64
 LEAST_RING, MOST_RING = 1024, 16384
+# Psfs and axes of which the tails are kept.
+MOST_KEPT = 64
 
 
 def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
@@ -42,12 +46,19 @@ def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
     return remaining
 
 
+@functools.lru_cache(MOST_KEPT)
+def _tails(content: bytes, shape: tuple[int, int], dtype: str, ridge: float) -> np.ndarray:
+    """`tails` of a psf: those of a field's nodes are asked for again and again."""
+    return tails(np.frombuffer(content, dtype).reshape(shape), ridge)
+
+
 def needed(psfs: list[np.ndarray], ridge: float, left: float = LEFT) -> tuple[int, int]:
     """The halo, down and across, beyond which no more than `left` remains; at least the psf's reach."""
     halo = [1, 1]
     for psf in psfs:
         for axis, each in enumerate((psf, psf.T)):
-            halo[axis] = max(halo[axis], each.shape[0], int((tails(each, ridge) > left).sum()))
+            key = each.tobytes(), each.shape, each.dtype.str
+            halo[axis] = max(halo[axis], each.shape[0], int((_tails(*key, ridge) > left).sum()))
     return halo[0], halo[1]
 
 
@@ -56,6 +67,6 @@ def seam(psfs: list[np.ndarray], ridge: float, halo: tuple[int, int]) -> float:
     worst = 0.0
     for psf in psfs:
         for reach, each in zip(halo, (psf, psf.T), strict=True):
-            left = tails(each, ridge)
+            left = _tails(each.tobytes(), each.shape, each.dtype.str, ridge)
             worst = max(worst, float(left[min(reach, len(left) - 1)]))
     return worst / 3

@@ -60,8 +60,9 @@ def deblur_large(
         path of a .npy, .zarr (OME-Zarr too), TIFF or FITS file, tiled, compressed or plain (FITS only plain;
         ``image.fits[1]`` is an HDU).  A Dask array gives a
         Dask array, of which nothing is computed yet.
-    psf : array_like
-        As for `solve`, but no `Blur`.
+    psf : array_like or VaryingBlur
+        As for `solve`, but no other `Blur`.  A `VaryingBlur` is one for the whole image's rows and columns: each tile
+        gets its part of the field, and sees as far beyond itself as the widest psf needs.
     out : None, array or path
         Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr,
         TIFF or FITS file is written beside its final name, and replaces what was there only when it is complete.
@@ -340,8 +341,10 @@ class Job:
         )
         squares = None
         if plan.needs_squares:
-            each = (self._read([rows], [cols])[:2] for rows, cols in sampling.cells(plan.sides))
-            squares = sum(sampling.root_squares(planes, weight, plan.psfs) for planes, weight in each)
+            each = ((place, *self._read([place[0]], [place[1]])[:2]) for place in sampling.cells(plan.sides))
+            squares = sum(
+                sampling.root_squares(planes, weight, plan.blurs.psfs_of([place], 1)) for place, planes, weight in each
+            )
         self.found = plan.tile_parameters(
             list(sample), None if self.weights is None else list(weights), squares,
             None if around[0] is None else list(around),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from .. import validation
 from ..deblurrer import psfs_of
+from ..engines.workspaces import check_operation
 from ..estimates import images_beside, of_solve
 from ..hygiene import warn_of
 from ..io.source import readable
@@ -21,6 +21,7 @@ from ..problem.options import LARGE, OPTIONS, SOLVE, Options, checked, options_o
 from ..solvers.units import check_unscaled
 from . import halo_width as halo
 from . import sampling
+from .blurs import FieldOfPsfs, OnePsf
 from .readers import is_image
 from .sampling import TileParameters
 from .tile_solver import TileSolver
@@ -46,8 +47,8 @@ class Plan:
         The source's; `sides` are its rows and columns, `axis` its channel axis, from the front.
     working : dtype
         Of the result.
-    psf : ndarray
-        Channels first, if it has channels; `psfs` are one or several.
+    blurs : OnePsf or FieldOfPsfs
+        What blurred each part; its `psf` has channels first, if it has channels, and `psfs` are one or several.
     options : Options
     given : dict
         What a Deblurrer is given beside the weight.
@@ -56,8 +57,7 @@ class Plan:
     shape: tuple[int, ...]
     axis: int | None
     working: np.dtype[Any]
-    psf: np.ndarray
-    psfs: list[np.ndarray]
+    blurs: OnePsf | FieldOfPsfs
     options: Options
     boundary: str
     given: dict[str, Any]
@@ -70,10 +70,13 @@ class Plan:
     #: Bytes that reading takes beside tiles.
     reading: int = 0
     sides: tuple[int, int] = field(init=False)
+    psf: np.ndarray = field(init=False)
+    psfs: list[np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         rows, cols = (size for at, size in enumerate(self.shape) if at != self.axis)
         self.sides = rows, cols
+        self.psf, self.psfs = self.blurs.psf, self.blurs.psfs
 
     def check_weights(self, shape: tuple[int, ...], name: str = "weights") -> None:
         """Refuse weights, or a background, of another shape."""
@@ -138,7 +141,7 @@ class Plan:
         return _least_of(self.halo, most) if self.halo is not None else self._bounded(parameters.ridge, most)
 
     def _needed_halo(self, ridge: float) -> tuple[int, int]:
-        return halo.needed(self.psfs, ridge, halo.LEFT if self.boundary == "unknown" else halo.LEFT_WRONG)
+        return halo.needed(self.blurs.extremes, ridge, halo.LEFT if self.boundary == "unknown" else halo.LEFT_WRONG)
 
     def _bounded(self, ridge: float, most: tuple[int, int]) -> tuple[int, int]:
         needed = self._needed_halo(ridge)
@@ -151,7 +154,7 @@ class Plan:
         """Say so if a larger halo would be needed."""
         if self.halo is not None or parameters.ridge == 0:
             return
-        left = halo.seam(self.psfs, parameters.ridge, used)
+        left = halo.seam(self.blurs.extremes, parameters.ridge, used)
         if left > NOTABLE:
             # The axis that lacks most.
             short, needed = max(
@@ -171,7 +174,7 @@ class Plan:
         # An axis of one chunk has no seams.
         sides = zip(chunk, self.sides, strict=True)
         rows, cols = (side if step >= side else step // 2 for step, side in sides)
-        if self.halo is None and halo.seam(self.psfs, ridge, self._bounded(ridge, (rows, cols))) > NOTABLE:
+        if self.halo is None and halo.seam(self.blurs.extremes, ridge, self._bounded(ridge, (rows, cols))) > NOTABLE:
             needed = tuple(
                 max(taps, 2 * reach) for taps, reach in zip(least, self._bounded(ridge, self.sides), strict=True)
             )
@@ -242,7 +245,11 @@ class Plan:
         if not alone:
             options = replace(options, mu=0.0, data="squares" if options.data == "root" else options.data)
         beside = images_beside(options, self.background)
-        solves = [of_solve(options, self.psfs, shape, self.working, each, self.weighted, beside) for each in boundaries]
+        varying = self.blurs.memory(window, self.given["workers"])
+        solves = [
+            of_solve(options, self.psfs, shape, self.working, each, self.weighted, beside, varying)
+            for each in boundaries
+        ]
         pixels = math.prod(shape)
         # A window that is solved, one that is read, its tile as it is written; weights twice too, and backgrounds.
         around = pixels * self.working.itemsize * (5 + 2 * self.weighted + 2 * (self.background is None))
@@ -256,18 +263,19 @@ class Plan:
                 "data": self.options.data,
                 "mu": "auto" if self.options.mu is None else self.options.mu,
             }
-            return TileSolver(self.psf, self.boundary, 0.0, given, capacity)
+            return TileSolver(self.blurs, self.boundary, 0.0, given, capacity)
         given = {**self.given, "mu": parameters.mu}
         if parameters.max_iter is not None:
             given |= {"max_iter": parameters.max_iter, "tol": 0.0}
-        return TileSolver(self.psf, self.boundary, parameters.level, given, capacity)
+        return TileSolver(self.blurs, self.boundary, parameters.level, given, capacity)
 
     def tile_parameters(
         self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any
     ) -> TileParameters:
         """The parameters of all tiles."""
-        given = {"psf": self.psf, "options": self.given}
-        return sampling.tile_parameters(sample, weights, self.psfs, self.options, given, squares, around)
+        return sampling.tile_parameters(
+            sample, weights, self.blurs, sampling.crops(self.sides), self.options, self.given, squares, around
+        )
 
     def identity(self) -> dict[str, Any]:
         """The psf and the options that tell this job from others, as JSON."""
@@ -275,11 +283,13 @@ class Plan:
         prior = options.prior if options.denoiser is None else getattr(options.denoiser, "__qualname__", "denoiser")
         values = vars(options) | {
             "prior": prior, "bounds": options.bounds and [*options.bounds], "boundary": self.boundary,
-            "path": self.given["path"], "channel_axis": self.axis, "tile": self.tile, "halo": self.halo,
-            "max_memory": self.memory if self.tile is None else None,
+            "path": self.blurs.path or self.given["path"], "channel_axis": self.axis, "tile": self.tile,
+            "halo": self.halo, "max_memory": self.memory if self.tile is None else None,
         }  # fmt: skip
-        psf = hashlib.sha256(self.psf.tobytes() + str(self.psf.shape).encode()).hexdigest()
-        return {"psf": psf, **{name: values[name] for name, option in OPTIONS.items() if option.in_journal}}
+        return {
+            "psf": self.blurs.digest(),
+            **{name: values[name] for name, option in OPTIONS.items() if option.in_journal},
+        }
 
 
 def _least_of(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
@@ -296,12 +306,12 @@ def plan_of(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
             f"steps that stop early would stop elsewhere in each tile; got {values['prior']!r}"
         )
-    if isinstance(psf, VaryingBlur):
-        raise TypeError("psf must be an array for a large image: psfs that vary do not go tile by tile yet (use solve)")
-    if isinstance(psf, Blur):
+    varies = isinstance(psf, VaryingBlur)
+    if isinstance(psf, Blur) and not varies:
         raise TypeError("psf must be an array for a large image, not a Blur, which is for one shape: pass its psf")
     channel_axis = values["channel_axis"]
-    validation.psf_dimensions(psf, channel_axis)
+    if not varies:
+        validation.psf_dimensions(psf, channel_axis)
     dimensions = 2 if channel_axis is None else 3
     if len(shape) != dimensions or 0 in shape:
         raise ValueError(
@@ -309,12 +319,25 @@ def plan_of(
             f"its shape is {shape}" + validation.no_volumes(len(shape), dimensions)
         )
     axis = None if channel_axis is None else validation.integer("channel_axis", channel_axis, -3, 2) % 3
-    psfs = psfs_of(psf, shape, axis)
-    for each in psfs:
+    working, boundary = validation.working_dtype(np.empty(0, dtype)), values["boundary"]
+    blurs: OnePsf | FieldOfPsfs
+    if varies:
+        sides = tuple(size for at, size in enumerate(shape) if at != axis)
+        if psf.image_shape != sides:
+            raise ValueError(
+                f"psf is a VaryingBlur for images of shape {psf.image_shape}; the source's rows and columns are {sides}"
+            )
+        check_operation(psf, **{name: values[name] for name in ("boundary", "path", "workers")})
+        options.check_varying()
+        boundary, workers = psf.boundary, psf.workers
+        blurs = FieldOfPsfs(psf, working)
+    else:
+        workers, blurs = validation.workers(values["workers"]), OnePsf(psfs_of(psf, shape, axis))
+    for each in blurs.psfs:
         warn_of(each)
-        options.check_psf(each)
-    check_unscaled(psfs, None, "a large image")
-    whole = psfs[0] if len(psfs) == 1 else np.stack(psfs)
+        options.check_psf(psf.psfs if varies else each)
+    check_unscaled(blurs.psfs, None, "a large image")
+    whole = blurs.psf
     tile, halo = _pair("tile", values["tile"], 1), _pair("halo", values["halo"], 0)
     if tile is not None and min(np.subtract(tile, whole.shape[-2:])) < 0:
         raise ValueError(f"tile must be no smaller than the psf, whose shape is {whole.shape[-2:]}; got {tile}")
@@ -323,14 +346,14 @@ def plan_of(
     # Norms of the whole are what "root" differs in; every tile is then a problem of squares.
     given |= {
         "data": "poisson" if options.data == "poisson" else "squares", "prior": denoiser or options.prior,
-        "workers": validation.workers(values["workers"]), "channel_axis": 0,
+        "workers": workers, "channel_axis": 0, "path": "auto" if varies else values["path"],
     }  # fmt: skip
     if not is_image(background):
         validation.unannotated("background", background)
         background = validation.real("background", background, "at least 0")
     return Plan(
-        shape=shape, axis=axis, working=validation.working_dtype(np.empty(0, dtype)), psf=whole, psfs=psfs,
-        options=options, boundary=values["boundary"], given=given, tile=tile, halo=halo,
+        shape=shape, axis=axis, working=working, blurs=blurs, options=options, boundary=boundary, given=given,
+        tile=tile, halo=halo,
         memory=validation.memory_size("max_memory", values["max_memory"]), weighted=weighted,
         background=None if is_image(background) else background,
     )  # fmt: skip

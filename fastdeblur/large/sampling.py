@@ -20,6 +20,7 @@ from ..problem.regularization import WeightEstimate, root_weights
 from ..problem.spectrum import RIDGES, Periodogram
 from ..problem.weights import typical, weighed
 from ..solvers.units import check_unscaled
+from .blurs import FieldOfPsfs, OnePsf
 from .tile_solver import counts, solve_silently
 from .windows import Place, grid_of
 
@@ -112,9 +113,9 @@ def _of_roots(squares: np.ndarray, psfs: list[np.ndarray]) -> tuple[np.ndarray, 
 
 def _measured_ridge(
     squares: np.ndarray,
-    psfs: list[np.ndarray],
+    blurs: OnePsf | FieldOfPsfs,
     mu: float,
-    sample: list[np.ndarray],
+    sample: list[tuple[Place, np.ndarray]],
     weights: list[np.ndarray] | None,
     given: dict[str, Any],
 ) -> float:
@@ -123,18 +124,19 @@ def _measured_ridge(
     A periodogram knows nothing of borders and sees edges where a block ends: the ridge is some 20 % off.  That is much
     the same all over an image.
     """
+    psfs = blurs.psfs
     first = root_ridge(squares, psfs, mu)
     tried = np.exp(_of_roots(squares, psfs)[1])
     if not tried[1] < first < tried[-2]:
         return first
     energies, expected = np.zeros(2), np.zeros_like(squares)
     apart = first * np.exp([-APART, APART])
-    for k, crop in enumerate(sample):
+    for k, (place, crop) in enumerate(sample):
         weight = None if weights is None else weights[k]
-        expected += root_squares(crop, weight, psfs)
+        expected += root_squares(crop, weight, blurs.psfs_of([place], 1))
         for at, ridge in enumerate(apart):
-            options = given["options"] | {"mu": float(ridge), "tol": ROUGHLY, "max_iter": 50, "channel_axis": 0}
-            deblurrer = Deblurrer._silent(given["psf"], crop.shape, **options)
+            options = given | {"mu": float(ridge), "tol": ROUGHLY, "max_iter": 50, "channel_axis": 0}
+            deblurrer = Deblurrer._silent(blurs.within(place, given["workers"]), crop.shape, **options)
             energies[at] += solve_silently(deblurrer, crop, weight)[0].objective
     # The minimum grows with the ridge by ½‖Dx‖², and is ½‖Ax − b‖² + ½ ridge ‖Dx‖².
     rough = 2 * (energies[1] - energies[0]) / (apart[1] - apart[0])
@@ -157,18 +159,20 @@ def _filled(planes: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray 
 def tile_parameters(
     sample: list[np.ndarray],
     weights: list[np.ndarray] | None,
-    psfs: list[np.ndarray],
+    blurs: OnePsf | FieldOfPsfs,
+    places: list[Place],
     options: Options,
     given: dict[str, Any],
     squares: np.ndarray | None = None,
     around: list[Any] | None = None,
 ) -> TileParameters:
-    """Parameters of all tiles, from a sample of crops, channels first, and for roots from `squares` of all tiles.
+    """Parameters of all tiles, from crops of `places`, channels first, and for roots from `squares` of all tiles.
 
     Photons were counted `around` crops, too: backgrounds that have not been subtracted.
 
     `given` are the options for a Deblurrer.
     """
+    psfs = blurs.psfs
     usable = [k for k, crop in enumerate(sample) if counts(crop, None if weights is None else weights[k])]
     if not usable and (options.mu is None or options.method == "richardson_lucy"):
         raise ValueError(
@@ -188,20 +192,20 @@ def tile_parameters(
     chosen = None if weights is None else np.concatenate([weights[k] for k in usable])
     filled, chosen, factor = weighed(planes, chosen, 0)
     check_unscaled(psfs, filled, "a large image", "source")
-    estimate = WeightEstimate(filled, psfs, chosen)
+    own = blurs.psfs_of([places[k] for k in usable], len(sample[0]))
+    estimate = WeightEstimate(filled, own, chosen)
     ridge, level = estimate.ridge * factor, float(filled.mean(dtype=np.float64))
     mu, max_iter = options.mu, None
     if options.method == "richardson_lucy":
         tried = usable[:: max(len(usable) // TRIED, 1)][:TRIED]
         some = None if weights is None else [weights[k] for k in tried]
-        max_iter = _steps(
-            [sample[k] for k in tried], some, None if around is None else [around[k] for k in tried], given
-        )
+        beside = None if around is None else [around[k] for k in tried]
+        max_iter = _steps([(places[k], sample[k]) for k in tried], some, beside, blurs, given)
     elif options.prior == "gradient" and options.data == "root" and mu is not None:
         assert squares is not None
         tried = usable[:: max(len(usable) // TRIED, 1)][:TRIED]
         some = None if weights is None else [weights[k] for k in tried]
-        mu = _measured_ridge(squares, psfs, mu, [sample[k] for k in tried], some, given)
+        mu = _measured_ridge(squares, blurs, mu, [(places[k], sample[k]) for k in tried], some, given)
     elif mu is None and options.prior == "gradient":
         mu = ridge
     elif mu is None:
@@ -211,12 +215,17 @@ def tile_parameters(
 
 
 def _steps(
-    sample: list[np.ndarray], weights: list[np.ndarray] | None, around: list[Any] | None, given: dict[str, Any]
+    sample: list[tuple[Place, np.ndarray]],
+    weights: list[np.ndarray] | None,
+    around: list[Any] | None,
+    blurs: OnePsf | FieldOfPsfs,
+    given: dict[str, Any],
 ) -> int:
     """How many steps Richardson-Lucy takes on a sample."""
     taken = []
-    for k, crop in enumerate(sample):
-        deblurrer = Deblurrer._silent(given["psf"], crop.shape, **{**given["options"], "channel_axis": 0})
+    for k, (place, crop) in enumerate(sample):
+        psf = blurs.within(place, given["workers"])
+        deblurrer = Deblurrer._silent(psf, crop.shape, **{**given, "channel_axis": 0})
         weight, background = (None if each is None else each[k] for each in (weights, around))
         taken.append(solve_silently(deblurrer, crop, weight, background)[0].n_iter)
     return max(statistics.median_low(taken), 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..deblurrer import Deblurrer
 from ..result import Result
+from .blurs import FieldOfPsfs, OnePsf
 from .windows import Window
 
 
@@ -33,7 +34,7 @@ class TileSolver:
 
     Parameters
     ----------
-    psf : ndarray
+    blurs : OnePsf or FieldOfPsfs
     boundary : str
         What lies outside the image.
     level : float
@@ -44,9 +45,11 @@ class TileSolver:
         For how many shapes of windows there is memory.
     """
 
-    def __init__(self, psf: np.ndarray, boundary: str, level: float, options: dict[str, Any], capacity: int):
+    def __init__(
+        self, blurs: OnePsf | FieldOfPsfs, boundary: str, level: float, options: dict[str, Any], capacity: int
+    ):
         self._capacity = capacity
-        self._psf, self._boundary, self._level, self._options = psf, boundary, level, options
+        self._blurs, self._boundary, self._level, self._options = blurs, boundary, level, options
         self._deblurrers: dict[Any, Deblurrer] = {}
         self._lock = threading.Lock()
         self.doubts: Counter[str] = Counter()
@@ -65,19 +68,20 @@ class TileSolver:
         if not counts(planes, weights) and planes[inner].shape != planes.shape:
             return np.full(planes[inner].shape, self._level, planes.dtype), None
         boundary = self._boundary if any(window.edges) else "unknown"
-        deblurrer = self._deblurrer(planes.shape, boundary)
+        deblurrer = self._deblurrer(planes.shape, boundary, window)
         result, doubts = solve_silently(deblurrer, planes, weights, background)
         with self._lock:
             self.doubts.update(doubts)
         return result.image[inner], result
 
-    def _deblurrer(self, shape: tuple[int, ...], boundary: str) -> Deblurrer:
-        key = shape, boundary
+    def _deblurrer(self, shape: tuple[int, ...], boundary: str, window: Window) -> Deblurrer:
+        key = shape, boundary, (window.rows, window.cols) if self._blurs.varies else None
         with self._lock:
             deblurrer = self._deblurrers.pop(key, None)
             if deblurrer is None:
                 while len(self._deblurrers) >= self._capacity:
                     del self._deblurrers[next(iter(self._deblurrers))]
-                deblurrer = Deblurrer._silent(self._psf, shape, boundary=boundary, **self._options)
+                psf = self._blurs.at(window, boundary, self._options["workers"])
+                deblurrer = Deblurrer._silent(psf, shape, boundary=boundary, **self._options)
             self._deblurrers[key] = deblurrer  # the last one used comes last
         return deblurrer

@@ -44,6 +44,44 @@ class PsfField:
         mean: np.ndarray = np.einsum("a,c,acuv->uv", down, across, self.psfs, dtype=np.float64)
         return mean
 
+    def part(self, rows: list[slice], cols: list[slice]) -> PsfField:
+        """The field of a part of the image, whose pixels have the psfs that they have here.
+
+        Parameters
+        ----------
+        rows, cols : list of slice
+            The part's rows and columns in pieces, in the part's order.
+        """
+        psfs, axes = self.psfs, []
+        for axis, (nodes, pieces) in enumerate(((self.rows, rows), (self.cols, cols))):
+            at, shares = _nodes_of(nodes, pieces)
+            psfs = np.moveaxis(np.tensordot(shares, psfs, (1, axis)), 0, axis).astype(self.psfs.dtype)
+            axes.append(at)
+        return PsfField(psfs, axes[0], axes[1])
+
+
+def _nodes_of(nodes: np.ndarray, pieces: list[slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes for an axis in pieces, in its own pixels, and each one's shares of the given nodes, new x given."""
+    if len(nodes) == 1:
+        return np.zeros(1), np.ones((1, 1))
+    eye = np.eye(len(nodes))
+    if len(pieces) == 1:
+        begin, last = pieces[0].start, pieces[0].stop - 1
+        first = max(int(np.searchsorted(nodes, begin, side="right")) - 1, 0)
+        stop = max(min(int(np.searchsorted(nodes, last)) + 1, len(nodes)), first + 1)
+        return nodes[first:stop] - begin, eye[first:stop]
+    found, shares, done = [], [], 0
+    for piece in pieces:  # what is between two pieces belongs to neither, so that each begins and ends with a node
+        begin, last = piece.start, piece.stop - 1
+        inside = np.flatnonzero((nodes > begin) & (nodes < last))
+        at = np.unique([begin, *nodes[inside], last])
+        found.append(at - begin + done)
+        shares.append(hats(nodes - begin, last - begin + 1).T[(at - begin).astype(int)])
+        for place, k in zip(np.searchsorted(at, nodes[inside]), inside, strict=True):
+            shares[-1][place] = eye[k]  # which need not be at a pixel
+        done += last - begin + 1
+    return np.concatenate(found), np.concatenate(shares)
+
 
 def hats(nodes: np.ndarray, size: int) -> np.ndarray:
     """Linear interpolation's weights of nodes at the pixels 0 to ``size - 1``, nodes x pixels.

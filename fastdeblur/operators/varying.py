@@ -22,6 +22,9 @@ from .psf_field import PsfField, field_of
 from .separable import rank
 from .tiling import Grid, Halo, cuts_of, table_of
 
+# How much more than its taps a psf takes where it is used as it is: zeros for register tiles, and factors.
+DIRECT_COPIES = 4
+
 
 class VaryingBlur(Blur):
     """Convolution with a psf that varies over the image, as a linear operator on images of one shape.
@@ -151,7 +154,7 @@ class VaryingBlur(Blur):
         VaryingBlur
         """
         rows, cols = (at + shift for at, shift in zip(self.positions, corner, strict=True))
-        return _rebuild(PsfField(self.psfs, rows, cols), shape, boundary, self.path, self.workers)
+        return of_field(PsfField(self.psfs, rows, cols), shape, boundary, self.path, self.workers)
 
     @classmethod
     def constant(cls, psf: Any, image_shape: Any, **options: Any) -> VaryingBlur:
@@ -236,7 +239,7 @@ class VaryingBlur(Blur):
         return VaryingOperator(self, adjoint, out_shape, halo, sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._field, self.image_shape, self.boundary, self.path, self.workers)
+        return of_field, (self._field, self.image_shape, self.boundary, self.path, self.workers)
 
     def __repr__(self) -> str:
         taps, image, grid = (
@@ -296,7 +299,22 @@ class VaryingBlur(Blur):
     def _with(self, psfs: np.ndarray, dtype: Any) -> VaryingBlur:
         """The same with other psfs."""
         field = PsfField(validation.cast("psfs", psfs, np.dtype(dtype)), *self.positions)
-        return _rebuild(field, self.image_shape, self.boundary, self.path, self.workers)
+        return of_field(field, self.image_shape, self.boundary, self.path, self.workers)
+
+
+def memory_of(field: PsfField, path: str, shape: tuple[int, int], threads: int) -> int:
+    """About the bytes of spectra and scratch that operators take for images of a shape, a part of the field's image."""
+    itemsize, nodes, cells = field.psfs.itemsize, 1, []
+    for at, size in zip((field.rows, field.cols), shape, strict=True):
+        gaps = np.diff(at) if len(at) > 1 else np.array([math.inf])
+        nodes *= min(len(at), int(size / gaps.min()) + 2)
+        cells.append(size if len(at) < 3 else min(size, math.ceil(gaps.max())))
+    taps = field.psfs.shape[2:]
+    if path != "fft":
+        return int(2 * nodes * math.prod(taps) * itemsize * DIRECT_COPIES)
+    down, across = costs.fourier_shape(taps, (cells[0] + taps[0] - 1, cells[1] + taps[1] - 1), field.psfs.dtype)
+    window, spectrum = down * across * itemsize, 2 * down * (across // 2 + 1) * itemsize
+    return int(2 * (nodes * spectrum + threads * (4 * window + 3 * spectrum)))
 
 
 class VaryingOperator(HostOperator):
@@ -355,7 +373,10 @@ def _aligned(
     return Grid(1, found[0], found[1])
 
 
-def _rebuild(*arguments: Any) -> VaryingBlur:
+def of_field(
+    field: PsfField, image_shape: tuple[int, int], boundary: str, path: str, workers: int | None
+) -> VaryingBlur:
+    """The operator of a field; nothing is checked."""
     blur = VaryingBlur.__new__(VaryingBlur)
-    blur._build(*arguments)
+    blur._build(field, image_shape, boundary, path, workers)
     return blur
