@@ -11,6 +11,7 @@ import numpy as np
 from . import validation
 from .deblurrer import Deblurrer
 from .engines.devices import engine_for
+from .engines.workspaces import check_operation
 from .hygiene import without_border
 from .kernels.cpu.rules import RULES
 from .kernels.runtime import tasks
@@ -38,8 +39,9 @@ def convolve(
     image : array_like, shape (rows, cols)
         Finite.  Its dtype decides: float32 and float64 are kept, float16 and integers of at most
         16 bits become float32, wider integers float64.
-    psf : array_like, shape (taps_down, taps_across)
-        Used as given, not normalised; its centre is at ``psf.shape // 2``.
+    psf : array_like, shape (taps_down, taps_across), or Blur
+        Used as given, not normalised; its centre is at ``psf.shape // 2``.  A `Blur`, or a `VaryingBlur` for psfs that
+        vary over the image, is for images of its `estimate_shape` and brings its own boundary, path and dtype.
     boundary : {"constant", "nearest", "reflect", "mirror", "wrap", "unknown"}
         What lies outside the frame, see `Blur`.  With "unknown" nothing is assumed, and only the
         pixels that need no more than the image are returned.
@@ -58,8 +60,8 @@ def convolve(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind or in the range given above, or if the psf is larger than
-        the image and the boundary "unknown".
+        If an argument is not of the kind or in the range given above, if the psf is larger than
+        the image and the boundary "unknown", or if a `Blur` is for other images or has another boundary.
 
     See Also
     --------
@@ -76,6 +78,10 @@ def convolve(
            [3., 4., 5.],
            [6., 7., 8.]])
     """
+    if isinstance(psf, Blur):
+        options = {"boundary": boundary, "path": path, "device": device, "workers": workers}
+        check_operation(psf, "constant", **options)
+        return convolved(image if on_gpu(image) else engine_for(device).pixels("image", image), psf)
     validation.psf_dimensions(psf)
     array = engine_for(device).pixels("image", image)
     weights, shape = validation.psf(psf, validation.working_dtype(array)), tuple(array.shape)

@@ -295,8 +295,16 @@ def test_what_does_not_go_with_a_field_is_named(lens, options, message):
         fd.solve(b, fd.VaryingBlur(psfs, None, b.shape), **options)
 
 
-def test_what_takes_one_psf_only_says_so(lens):
-    psfs, _, b = lens
-    field = fd.VaryingBlur(psfs, None, b.shape)
-    with pytest.raises(TypeError, match="psf"):
-        fd.convolve(b, field)
+@for_each("boundary", ["reflect", "unknown"])
+def test_convolve_takes_an_operator(lens, boundary):
+    psfs, x, _ = lens
+    for blur in (
+        fd.VaryingBlur(psfs, None, (30, 34), boundary=boundary),
+        fd.Blur(psfs[0, 0], (30, 34), boundary=boundary),
+    ):
+        image = x[: blur.estimate_shape[0], : blur.estimate_shape[1]]
+        assert np.array_equal(fd.convolve(image, blur), blur.forward(image))
+        with pytest.raises(ValueError, match="image must have shape"):
+            fd.convolve(x[:9], blur)
+        with pytest.raises(ValueError, match="boundary is the Blur's own"):
+            fd.convolve(image, blur, boundary="wrap")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..deblurrer import Deblurrer
+from ..operators.varying import VaryingBlur
 from ..result import Result
 from .deblur_tiled import channel_of
 
@@ -16,7 +17,7 @@ class Channels:
 
     Parameters
     ----------
-    psf : ndarray
+    psf : ndarray or VaryingBlur
     shape : tuple of int
     options : dict
         Of `Deblurrer`.
@@ -28,7 +29,7 @@ class Channels:
 
     def __init__(
         self,
-        psf: np.ndarray,
+        psf: np.ndarray | VaryingBlur,
         shape: tuple[int, ...],
         options: dict[str, Any],
         separate: bool,

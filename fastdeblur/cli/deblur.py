@@ -25,7 +25,7 @@ from ..problem.options import OPTIONS
 from ..problem.start import STARTS
 from ..psf import PsfFit
 from ..result import Result
-from . import deblur_tiled, psf_fit, psf_spec
+from . import deblur_tiled, psf_field, psf_fit, psf_spec
 from .channels import Channels
 from .deblur_tiled import Request
 
@@ -68,6 +68,9 @@ has a page for each channel), or one of
   motion:15:40      length, then angle in degrees anticlockwise from the right
   box:5, box:3x5    size
   airy:2.5:15       radius of the first dark ring, then size
+or FIELD.npz, psfs that vary over the image: arrays psfs (rows x cols x taps x taps on an even grid from corner to
+corner, or with rows and cols where the grid's are; or count x taps x taps with positions, a row and a column each),
+and shape, the image's, if you want that checked; or a stack with --psf-positions;
 or is estimated from IMAGE itself, within ranges if these are known (see fastdeblur psf --help)
   fit:motion, fit:motion:10-25:0-60, fit:disk,gaussian, fit:all
 """
@@ -131,6 +134,11 @@ def add(commands: Any) -> None:
         "--psf-from",
         metavar="FILE",
         help="a picture of one star or bead: its background is taken away, and its centre found",
+    )
+    parser.add_argument(
+        "--psf-positions",
+        metavar="FILE",
+        help="where in the image the psfs of a stack are: .npy, or text with a row and a column in each line",
     )
     parser.add_argument("-o", "--out", required=True, help="where to write; may be IMAGE")
     parser.add_argument(
@@ -230,10 +238,17 @@ def run(arguments: argparse.Namespace) -> None:
     files.recover(arguments.out)  # it may be the image
     read = psf_spec.read_psf if arguments.psf else psf_spec.psf_of_point
     estimate, fit = None, (arguments.psf or "").startswith(psf_fit.PREFIX)
+    psf: Any = None
     if fit:
         psf_fit.parsed(arguments.psf.removeprefix(psf_fit.PREFIX))
+    elif psf_field.is_field(arguments.psf or ""):
+        psf = psf_field.read(arguments.psf, most)
     else:
         psf = read(arguments.psf or arguments.psf_from, most, arguments.transfer)
+    if arguments.psf_positions:
+        if not isinstance(psf, np.ndarray) or not arguments.psf:
+            raise ValueError("--psf-positions goes with --psf and a file whose pages are psfs")
+        psf = psf_field.of_stack(arguments.psf, psf, arguments.psf_positions)
     options = _options(arguments, most)
     with files.opened(arguments.image, arguments.stack, arguments.axes) as source:
         source = _with_nodata(arguments, source)
@@ -249,7 +264,10 @@ def run(arguments: argparse.Namespace) -> None:
             if not arguments.json:
                 print(f"psf: {estimate}")
         source = replace(source, metadata=_with_history(arguments, source.metadata, estimate))
-        psf_spec.check_psfs(psf, source)
+        if isinstance(psf, psf_field.Field):
+            psf = psf.operator(source, options)
+        else:
+            psf_spec.check_psfs(psf, source)
         options |= _background_of(arguments, source, most) | _in_light(arguments, source, options)
         dtype = pixels.output_dtype(source.dtype, arguments.dtype and np.dtype(arguments.dtype)).newbyteorder("=")
         how = {"fill": arguments.fill, "separate": arguments.channels == "separate", "once": arguments.mu == ONCE}
@@ -273,7 +291,7 @@ def _fits(request: Request) -> bool:
     source, psf, most = request.source, request.psf, request.max_memory
     if source.takes > most and (not source.in_parts or source.part > most):
         return True  # it is refused as too large to read
-    psf = psf[..., 0] if psf.ndim == 3 and source.planes > 1 else psf
+    psf = psf[..., 0] if isinstance(psf, np.ndarray) and psf.ndim == 3 and source.planes > 1 else psf
     one = pixels.to_real(np.zeros((1, 1, *source.shape[2:]), source.dtype), source.alpha)
     shape = (*source.shape[:2], *one.shape[2:])
     options = {
@@ -331,7 +349,8 @@ def _print_tiles(
 def _with_history(arguments: argparse.Namespace, metadata: Metadata | None, estimate: PsfFit | None) -> Metadata:
     """Metadata that says what was done."""
     words = [f"fastdeblur {__version__} deblur"]
-    for name in ("psf", "psf_from", "axes", "prior", *SAME, "weights", "background", "read_noise", "saturated", "init"):
+    named = ("psf", "psf_positions", "psf_from", "axes", "prior")
+    for name in (*named, *SAME, "weights", "background", "read_noise", "saturated", "init"):
         value = getattr(arguments, name)
         if name == "weights" and arguments.weights_are != "weights":
             value = f"{value} --weights-are {arguments.weights_are}"

@@ -18,6 +18,7 @@ from ..large import readers, scratch, shares, writers
 from ..large.job import DEFAULTS, Account, Job
 from ..large.readers import Part, Readable
 from ..large.writers import Identity, Writable, checksum
+from ..operators.varying import VaryingBlur
 from ..problem.weights import saturated
 
 # Options of `solve` that tiles cannot have, unless they are one of these.
@@ -35,7 +36,7 @@ class Request:
     ----------
     source : Source
     path, out : Path
-    psf : ndarray
+    psf : ndarray or VaryingBlur
     options : dict
         Of `solve`.
     max_memory : int
@@ -57,7 +58,7 @@ class Request:
     source: Source
     path: Path
     out: Path
-    psf: np.ndarray
+    psf: np.ndarray | VaryingBlur
     options: dict[str, Any]
     max_memory: int
     dtype: np.dtype[Any]
@@ -67,9 +68,10 @@ class Request:
     separate: bool = False
     once: bool = False
 
-    def psf_of(self, channel: int | None) -> np.ndarray:
+    def psf_of(self, channel: int | None) -> np.ndarray | VaryingBlur:
         """The psf of a channel; of all if it is None, or they have one."""
-        return self.psf if self.psf.ndim == 2 else channel_of(self.psf, channel)
+        psf: np.ndarray | VaryingBlur = channel_of(self.psf, channel)
+        return psf
 
     def missing(self, stored: np.ndarray, part: Part, number: int) -> np.ndarray | None:
         """Which pixels of a part of a page are not to be written; None if all are."""

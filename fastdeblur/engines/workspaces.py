@@ -164,12 +164,12 @@ def _operators(psf: Any, planes: np.ndarray, exponent: int, **options: Any) -> l
     return blurs
 
 
-def check_operation(blur: Blur, **options: Any) -> None:
-    """Refuse options of an operator that are not those of a caller's Blur."""
+def check_operation(blur: Blur, usual_boundary: str = "unknown", **options: Any) -> None:
+    """Refuse options of an operator that are neither those of a caller's Blur nor what they are by default."""
     for name, choices in (("boundary", BOUNDARIES), ("path", ["auto", *PATHS])):
         if name in options:
             validation.choice(name, options[name], choices)
-    neutral = {"boundary": "unknown", "path": "auto", "device": blur.device, "workers": None}
+    neutral = {"boundary": usual_boundary, "path": "auto", "device": blur.device, "workers": None}
     for name, value in options.items():
         if value not in (neutral[name], getattr(blur, name)):
             raise ValueError(f"{name} is the Blur's own ({getattr(blur, name)!r}) when psf is a Blur; got {value!r}")
