@@ -30,24 +30,25 @@ RESOLUTION = 110
 # Of the methods within a case's row, as a share of it.
 SPREAD = 0.66
 
+LOOK = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "font.family": "DejaVu Sans",  # matplotlib's own, so that other machines draw the same
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "savefig.dpi": RESOLUTION,
+}
+
 
 def draw(found: dict[str, Any], folder: Path) -> None:
     """All of them."""
     import matplotlib as mpl
 
     mpl.use("agg")
-    look = {
-        "figure.facecolor": "white",
-        "axes.facecolor": "white",
-        "font.family": "DejaVu Sans",  # matplotlib's own, so that other machines draw the same
-        "font.size": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e4e4e4",
-        "savefig.dpi": RESOLUTION,
-    }
-    with mpl.rc_context(look):
+    with mpl.rc_context(LOOK):
         for name, chart in {"convolution": convolution, "minimum": minimum, "restoration": restoration}.items():
             figure = chart(found)
             figure.supxlabel(_measured_on(found), x=0.01, ha="left", fontsize=9, color="#555555")

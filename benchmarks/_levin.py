@@ -48,7 +48,7 @@ class Shifted(Case):
 
 def cases(folder: Path, kernels: Path | None = None, turn: str = "auto") -> tuple[list[Shifted], bool]:
     """The 32 cases, or those whose sharp images are there, and whether the kernels were turned."""
-    psfs = [fd.psf.centre(fd.psf.normalise(kernel)) for kernel in read_kernels(kernels or _found(folder))]
+    psfs = [fd.psf.centre(fd.psf.normalise(kernel)) for kernel in read_kernels(kernels or found_in(folder))]
     given = list(_cases(folder, psfs))
     turned = [case._replace(psf=case.psf[::-1, ::-1]) for case in given]
     turning = turn == "yes" or (turn == "auto" and _unexplained(turned) < _unexplained(given))
@@ -119,7 +119,7 @@ def _read_matlab_7_3(path: Path) -> dict[str, Any]:
         return {name: matrices(value) if value.dtype == object else value.T for name, value in stored.items()}
 
 
-def _found(folder: Path) -> Path:
+def found_in(folder: Path) -> Path:
     for name in NAMES:
         if (folder / name).exists():
             return folder / name
@@ -131,16 +131,16 @@ def _cases(folder: Path, psfs: list[np.ndarray]) -> Iterator[Shifted]:
     if not scenes:
         raise FileNotFoundError(f"{folder} has no gt/im1.png to gt/im{IMAGES}.png")
     for scene in scenes:
-        sharp = _read(folder / "gt" / f"im{scene}.png")
+        sharp = read_gray(folder / "gt" / f"im{scene}.png")
         for number, psf in enumerate(psfs, 1):
             path = folder / f"im{scene}_kernel{number}_img.png"
-            image = _read(path)
+            image = read_gray(path)
             if image.shape != sharp.shape:
                 raise ValueError(f"{path} must be of its sharp image's size {sharp.shape}; it is of {image.shape}")
             yield Shifted(f"im{scene}", f"kernel {number}", image.astype(np.float32), psf, sharp)
 
 
-def _read(path: Path) -> np.ndarray:
+def read_gray(path: Path) -> np.ndarray:
     """Gray, from 0 to 1."""
     from skimage import color, io, util
 

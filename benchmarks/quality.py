@@ -1,6 +1,7 @@
 """The leaderboard: what each prior makes of blurred photographs, beside scikit-image.
 
     python -m benchmarks.quality [--quick] [--levin FOLDER]
+    python -m benchmarks.quality --records FOLDER --kernels FILE [--chart PNG]
 
 Photographs that come with scikit-image, three psfs, three levels of noise, as in `benchmarks.photographs`: nobody
 knows what lies beyond the frame, nothing is clipped, fastdeblur gets no parameter, and scikit-image's `wiener` and
@@ -8,6 +9,9 @@ knows what lies beyond the frame, nothing is clipped, fastdeblur gets no paramet
 (in dB) and SSIM, and in how many cases its PSNR is the highest; then the mean PSNR by psf and noise.
 
 With --levin also the 32 images of Levin et al., CVPR 2009, which were taken with a shaken camera.
+
+With --records instead: deblurring by the protocol by which papers on learned priors are compared, of any folder of
+sharp images, beside figures that were published for two sets.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _levin, photographs
+from . import _levin, _records, photographs
 from ._restorers import PEERS, RESTORERS, Blurred, Restorer
 
 NOISE = (0.003, 0.01, 0.03)
@@ -80,6 +84,15 @@ def of_levin(folder: Path, kernels: Path | None, turn: str, methods: list[str]) 
     return judged(by_kind(cases), methods)
 
 
+def of_records(folder: Path, kernels: Path | None, chart: Path | None, save: Path | None) -> None:
+    records = _records.judged(folder, kernels, _records.available())
+    print(_records.table(folder, records))
+    if chart is not None:
+        _records.chart(records, chart)
+    if save is not None:
+        save.write_text(json.dumps([record._asdict() for record in records], indent=1) + "\n", encoding="utf-8")
+
+
 def leaderboard(title: str, scores: list[Score], methods: list[str]) -> str:
     """Both tables, the best method first."""
     psnr, ssim = (
@@ -119,22 +132,34 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality",
         description=__doc__,
-        epilog=_levin.LAYOUT,
+        epilog=f"{_levin.LAYOUT}\n{_records.LAYOUT}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(FEW)}, with noise of 0.01")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", choices=METHODS, default=list(METHODS),
                         help=f"of {', '.join(METHODS)}")  # fmt: skip
     parser.add_argument("--levin", type=Path, metavar="FOLDER", help="see below")
-    parser.add_argument("--kernels", type=Path, metavar="FILE", help="the psfs of --levin, see below")
+    parser.add_argument("--kernels", type=Path, metavar="FILE", help="the psfs of --levin or --records, see below")
     parser.add_argument(
         "--turn", choices=("auto", "yes", "no"), default="auto", help="turn these kernels by 180 degrees"
     )
     parser.add_argument("--only-levin", action="store_true", help="leave scikit-image's photographs out")
+    parser.add_argument(
+        "--records", type=Path, metavar="FOLDER", help="only these images, by another protocol, see below"
+    )
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="with --records: PSNR against seconds, as PNG")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the scores of all cases, as JSON")
     chosen = parser.parse_args(arguments)
-    if chosen.levin is None and (chosen.only_levin or chosen.kernels):
+    if chosen.levin is None and (chosen.only_levin or (chosen.kernels and chosen.records is None)):
         parser.error("--only-levin and --kernels go with --levin")
+    if chosen.chart is not None and chosen.records is None:
+        parser.error("--chart goes with --records")
+    if chosen.records is not None:
+        try:
+            of_records(chosen.records, chosen.kernels, chosen.chart, chosen.save)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        return 0
 
     began, boards = time.monotonic(), {}
     if chosen.levin is not None:

@@ -6,6 +6,7 @@ from . import notebook, psf, transfer
 from .api import convolve, deblur, solve, warmup
 from .deblurrer import Deblurrer
 from .estimates import estimate_memory
+from .io import denoisers
 from .large.job import deblur_large
 from .operators.blur import Blur
 from .operators.varying import VaryingBlur
@@ -22,6 +23,7 @@ __all__ = [
     "convolve",
     "deblur",
     "deblur_large",
+    "denoisers",
     "estimate_memory",
     "notebook",
     "psf",
@@ -32,6 +34,8 @@ __all__ = [
     "transfer",
     "warmup",
 ]
+# Where users look for it.
+sys.modules[f"{__name__}.denoisers"] = denoisers
 # What objects pickled by version 0.1.0 call the modules that they come from.
 for _before, _module in {
     "blur": "operators.blur", "frames": "engines.pickles", "options": "problem.options", "placement": "engines.pickles",

@@ -21,6 +21,7 @@ MODULES = [
     "fastdeblur.solvers.multiframe",
     "fastdeblur.problem.weights",
     "fastdeblur.hygiene",
+    "fastdeblur.io.denoisers",
     "fastdeblur.large.job",
     "fastdeblur.estimates",
     "fastdeblur.solvers.richardson_lucy.skimage",
@@ -117,7 +118,8 @@ def test_what_contributors_are_sent_to_is_there():
 
 FUNCTIONS = {name: getattr(fastdeblur, name) for name in fastdeblur.__all__ if callable(getattr(fastdeblur, name))}
 FUNCTIONS |= {f"{module.__name__}.{name}": getattr(module, name)
-              for module in (fastdeblur.psf, fastdeblur.notebook) for name in module.__all__}  # fmt: skip
+              for module in (fastdeblur.psf, fastdeblur.notebook, fastdeblur.denoisers)
+              for name in module.__all__}  # fmt: skip
 METHODS = {f"{kind.__name__}.{name}": getattr(kind, name)
            for kind, names in ((fastdeblur.Blur, ("forward", "adjoint", "norm", "as_linear_operator")),
                                (fastdeblur.Deblurrer, ("solve", "__call__", "map"))) for name in names}  # fmt: skip
