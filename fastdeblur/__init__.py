@@ -12,7 +12,7 @@ from .operators.blur import Blur
 from .operators.varying import VaryingBlur
 from .problem.weights import saturated
 from .result import Result
-from .solvers.multiframe import shifts
+from .solvers.frames.registration import shifts
 from .solvers.richardson_lucy.skimage import richardson_lucy
 
 __all__ = [

@@ -13,6 +13,7 @@ from .deblurrer import Deblurrer
 from .engines.devices import engine_for
 from .engines.workspaces import check_operation
 from .hygiene import without_border
+from .io import files
 from .kernels.cpu.rules import RULES
 from .kernels.runtime import tasks
 from .kernels.runtime.arrays import on_gpu
@@ -20,7 +21,7 @@ from .operators.blur import Blur, convolved
 from .operators.paths import PATHS
 from .problem.options import options_in
 from .result import Result
-from .solvers.multiframe import solve_frames
+from .solvers.frames.solver import solve_frames
 
 
 def convolve(
@@ -189,9 +190,11 @@ def solve(
         is then found, and the result judged, with the mean psf.
     shifts : array_like, shape (frames, 2), or None
         Where `image` is a list, or another iterable, of frames of one scene, and `psf` a list with one for each: by how
-        many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  The sum of the frames' data terms
-        is minimised over one estimate, with ``data="squares"``, the prior "gradient", and a number for each frame as
-        `weights`; other options are refused.  Frames are read one after another, and not kept.
+        many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  A frame is an array, or the path of
+        an image file, whose pixels are taken as they are stored.  The sum of the frames' data terms is minimised over
+        one estimate, with ``data="squares"`` and the prior "gradient" or "tv", or with "poisson" and None; `weights`
+        are a number for each frame; `bounds`, channels and how to compute it are as for one.  Other options are
+        refused.  Frames are read one after another, and not kept; for photons again at each step.
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
@@ -363,7 +366,7 @@ def solve(
     began = time.perf_counter()
     options = options_in(locals())
     if _are_frames(image, psf, channel_axis):
-        return solve_frames(image, psf, shifts, options)
+        return solve_frames(image, psf, shifts, options, files.read)
     if shifts is not None:
         raise ValueError("shifts go with a list of frames and a list of psfs; image is one")
     engine = engine_for(device)
@@ -375,12 +378,14 @@ def solve(
 
 def _are_frames(image: Any, psf: Any, channel_axis: Any) -> bool:
     """Whether these are several frames and their psfs: an iterable that is no array, and a list of psfs."""
-    if isinstance(image, (str, bytes)) or (hasattr(image, "shape") and len(image.shape) != 3):
+    dimensions = 2 if channel_axis is None else 3
+    if isinstance(image, (str, bytes)) or (hasattr(image, "shape") and len(image.shape) != dimensions + 1):
         return False
-    if not isinstance(psf, (list, tuple)) or not psf:
+    if not isinstance(psf, (list, tuple)) or not psf or not hasattr(image, "__iter__"):
         return False
-    several = all(isinstance(each, Blur) or np.ndim(each) == 2 for each in psf)
-    return several and channel_axis is None and hasattr(image, "__iter__")
+    if dimensions == 3 and isinstance(image, (list, tuple)) and np.ndim(image[0] if image else 0) == 2:
+        return False  # the channels of one image
+    return all(isinstance(each, Blur) or np.ndim(each) in (2, dimensions) for each in psf)
 
 
 def warmup() -> None:

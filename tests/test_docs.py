@@ -18,7 +18,7 @@ MODULES = [
     "fastdeblur.operators.blur",
     "fastdeblur.operators.varying",
     "fastdeblur.deblurrer",
-    "fastdeblur.solvers.multiframe",
+    "fastdeblur.solvers.frames.registration",
     "fastdeblur.problem.weights",
     "fastdeblur.hygiene",
     "fastdeblur.io.denoisers",

@@ -4,6 +4,7 @@ import naive
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.io
 
 import fastdeblur as fd
 
@@ -81,6 +82,76 @@ def test_frames_with_fields():
     assert error(fd.solve(images, fields, mu=1e-4).image, x) < 0.03
 
 
+def test_colours_are_one_problem_each_with_its_psf():
+    x, weights = scene(), [1.0, 2.0]
+    colours = [np.stack([image, 1 - image]) for image in frames_of(x)[:2]]
+    one = [fd.psf.gaussian(5, (0.7, 1.5)), fd.psf.gaussian(5, (1.2, 0.6))]
+    each = [np.stack([psf, psf.T]) for psf in one]
+    shifts = [(0, 0), (1, 2)]
+    options = {"mu": 0.01, "boundary": "reflect", "weights": weights, "tol": 1e-8}
+    for psfs in (each, one):
+        together = fd.solve(colours, psfs, shifts, channel_axis=0, **options).image
+        for k in range(2):
+            of_channel = [psf[k] if psf.ndim == 3 else psf for psf in psfs]
+            alone = fd.solve([image[k] for image in colours], of_channel, shifts, **options).image
+            assert abs(together[k] - alone).max() < 1e-5
+    last = fd.solve([np.moveaxis(image, 0, -1) for image in colours], one, shifts, channel_axis=-1, **options)
+    np.testing.assert_array_equal(np.moveaxis(last.image, -1, 0), together)
+
+
+def test_frames_may_be_files(tmp_path):
+    images = [(255 * image.clip(0, 1)).astype(np.uint8) for image in frames_of(scene())]
+    paths = [tmp_path / f"{k}.{kind}" for k, kind in enumerate(("npy", "png", "tif"))]
+    np.save(paths[0], images[0])
+    for path, image in zip(paths[1:], images[1:], strict=True):
+        skimage.io.imsave(path, image, check_contrast=False)
+    for options in ({}, {"data": "poisson", "prior": None, "max_iter": 3}):
+        of_files = fd.solve(paths, PSFS, boundary="reflect", **options).image
+        np.testing.assert_array_equal(of_files, fd.solve(images, PSFS, boundary="reflect", **options).image)
+
+
+@for_each(
+    ("options", "tolerance"),
+    [
+        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000}, 2e-3),
+        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3),
+        ({"data": "squares", "mu": 0.01, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3),
+        ({"data": "poisson", "prior": None, "max_iter": 12, "tol": 0}, 1e-6),
+    ],
+)
+def test_a_frame_that_comes_twice_is_that_frame(options, tolerance):
+    # With twice the weight of the prior.
+    image = frames_of(scene())[0].clip(0, 1)
+    one = fd.solve(image, PSFS[0], boundary="reflect", **options)
+    both = {**options, "mu": 2 * options["mu"]} if "mu" in options else options
+    two = fd.solve([image, image], PSFS[:1] * 2, boundary="reflect", **both)
+    assert abs(two.image - one.image).max() < tolerance
+    assert two.objective == pytest.approx(2 * one.objective, rel=1e-4)
+    if "bounds" in options:
+        assert (two.image.min(), two.image.max()) == options["bounds"]
+
+
+def test_edges_and_photons_of_many_frames_are_better_than_of_one():
+    x = 500 * scene()
+    counts = [np.random.default_rng(k).poisson(image) for k, image in enumerate(frames_of(x, noise=0))]
+    for options in ({"prior": "tv", "tol": 1e-3}, {"data": "poisson", "prior": None}):
+        together = fd.solve(counts, PSFS, boundary="reflect", **options)
+        alone = [fd.deblur(image, psf, boundary="reflect", **options) for image, psf in zip(counts, PSFS, strict=True)]
+        assert together.stop_reason in ("tolerance", "noise")
+        assert error(together.image, x) < 0.75 * min(error(each, x) for each in alone)
+
+
+def test_photons_are_read_again_at_each_step():
+    class Frames:
+        def __iter__(self):
+            yield from images
+
+    images, options = frames_of(scene(), noise=0), {"data": "poisson", "prior": None, "max_iter": 4, "tol": 0}
+    result = fd.solve(Frames(), PSFS, boundary="reflect", **options)
+    np.testing.assert_array_equal(result.image, fd.solve(images, PSFS, boundary="reflect", **options).image)
+    assert (np.diff(result.history) <= 0).all()
+
+
 IMAGES = [np.eye(12), np.eye(12)]
 
 
@@ -93,9 +164,18 @@ IMAGES = [np.eye(12), np.eye(12)]
         ((IMAGES, PSFS[:2], [(0, 0)]), {}, r"one \(rows, columns\) for each of the 2 psfs"),
         (([np.eye(12), np.eye(13)], PSFS[:2]), {}, r"one shape; the first has \(12, 12\), another \(13, 13\)"),
         (([], PSFS[:2]), {}, "at least one image"),
-        ((["a.tif"], PSFS[:1]), {}, "got the path 'a.tif'"),
-        ((IMAGES, PSFS[:2]), {"prior": "tv"}, "prior 'gradient' for several frames"),
-        ((IMAGES, PSFS[:2]), {"bounds": (0, 1)}, "bounds does not go with several frames yet"),
+        ((["a.tif"], PSFS[:1]), {}, "cannot read a.tif"),
+        (
+            (IMAGES, PSFS[:2]),
+            {"prior": "sparse"},
+            "'gradient' or 'tv', or 'poisson' with prior None, for sev",
+        ),
+        ((IMAGES, PSFS[:2]), {"data": "poisson", "prior": "tv"}, "'poisson' with prior None, for several frames"),
+        ((IMAGES, PSFS[:2]), {"background": 1.0}, "background does not go with several frames; got 1.0"),
+        ((iter(IMAGES), PSFS[:2]), {"data": "poisson", "prior": None}, "must be a list, or another sequence"),
+        (([-IMAGES[0]], PSFS[:1]), {"data": "poisson", "prior": None}, "must not be negative.*the least value is -1"),
+        (([np.ones((9, 9, 3))], [np.ones((3, 3, 2)) / 9]), {"channel_axis": -1}, "as many channels as frames"),
+        (([np.eye(12), 1j * np.eye(12)], PSFS[:2]), {}, "complex"),
         ((IMAGES, PSFS[:2]), {"weights": [1, -1]}, "weights must be finite, at least 0"),
         ((IMAGES[0], PSFS[0], [(0, 0)]), {}, "shifts go with a list of frames"),
     ],

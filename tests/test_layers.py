@@ -15,7 +15,7 @@ from fastdeblur.kernels.runtime import cache
 
 # Packages, and modules beside them; each imports only what comes after it.
 ROOMS = [
-    "__main__", "cli", "__init__", "large", "io", "estimates", "notebook", "psf", "api", "deblurrer",
+    "__main__", "cli", "__init__", "large", "estimates", "notebook", "psf", "api", "io", "deblurrer",
     "engines", "solvers", "problem", "hygiene", "operators", "transfer", "validation", "kernels.cuda", "kernels.cpu",
     "kernels.runtime", "result",
 ]  # fmt: skip

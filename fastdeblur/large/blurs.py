@@ -11,6 +11,7 @@ import numpy as np
 from ..kernels.runtime import threads
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur, memory_of, of_field
+from ..problem.regularization import WeightEstimate, estimate_of_field
 from .windows import Place, Window
 
 # Nodes down and across whose psfs say how wide a halo must be.
@@ -44,9 +45,13 @@ class OnePsf:
         """The same of a place in the image, with nothing said of what is around."""
         return self.psf
 
-    def psfs_of(self, places: list[Place], channels: int) -> list[np.ndarray]:
-        """The psfs of planes, those of the channels of one place after another."""
+    def psfs_of(self, place: Place) -> list[np.ndarray]:
+        """The psf of a place, or those of its channels."""
         return self.psfs
+
+    def estimate(self, places: list[Place], planes: np.ndarray, weights: np.ndarray | None) -> WeightEstimate:
+        """What planes of places say of noise and weight, the channels of one place after another."""
+        return WeightEstimate(planes, self.psfs, weights)
 
     def memory(self, window: tuple[int, int], workers: int | None) -> int | None:
         """Bytes of operators of a window; None if they are counted with the rest."""
@@ -85,10 +90,13 @@ class FieldOfPsfs:
     def _operator(self, field: PsfField, shape: tuple[int, int], boundary: str, workers: int | None) -> VaryingBlur:
         return of_field(field, shape, boundary, str(self.path), workers)
 
-    def psfs_of(self, places: list[Place], channels: int) -> list[np.ndarray]:
-        """The mean psf of each place, once a channel."""
-        means = [self.field.part([rows], [cols]).mean(_shape((rows, cols))) for rows, cols in places]
-        return [mean.astype(self.psf.dtype) for mean in means for _ in range(channels)]
+    def psfs_of(self, place: Place) -> list[np.ndarray]:
+        """The mean psf of a place."""
+        return [self.field.part([place[0]], [place[1]]).mean(_shape(place)).astype(self.psf.dtype)]
+
+    def estimate(self, places: list[Place], planes: np.ndarray, weights: np.ndarray | None) -> WeightEstimate:
+        """What planes of places say of noise and weight, each with its own mean psf."""
+        return estimate_of_field(self.field, self._sides, places, planes, weights)
 
     def memory(self, window: tuple[int, int], workers: int | None) -> int | None:
         """Bytes of operators of a window."""

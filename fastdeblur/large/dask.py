@@ -156,7 +156,7 @@ def _squares(plan: Plan, place: Place, pixels: np.ndarray, weights: np.ndarray |
     planes = plan.planes(pixels)
     if weights is not None:
         weights = np.where(np.isnan(planes), 0, plan.planes(weights)).astype(planes.dtype)
-    return sampling.root_squares(planes, weights, plan.blurs.psfs_of([place], 1))
+    return sampling.root_squares(planes, weights, plan.blurs.psfs_of(place))
 
 
 def _parameters_of(

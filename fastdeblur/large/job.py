@@ -343,7 +343,7 @@ class Job:
         if plan.needs_squares:
             each = ((place, *self._read([place[0]], [place[1]])[:2]) for place in sampling.cells(plan.sides))
             squares = sum(
-                sampling.root_squares(planes, weight, plan.blurs.psfs_of([place], 1)) for place, planes, weight in each
+                sampling.root_squares(planes, weight, plan.blurs.psfs_of(place)) for place, planes, weight in each
             )
         self.found = plan.tile_parameters(
             list(sample), None if self.weights is None else list(weights), squares,

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..deblurrer import Deblurrer
 from ..problem.options import Options
-from ..problem.regularization import WeightEstimate, root_weights
+from ..problem.regularization import root_weights
 from ..problem.spectrum import RIDGES, Periodogram
 from ..problem.weights import typical, weighed
 from ..solvers.units import check_unscaled
@@ -133,7 +133,7 @@ def _measured_ridge(
     apart = first * np.exp([-APART, APART])
     for k, (place, crop) in enumerate(sample):
         weight = None if weights is None else weights[k]
-        expected += root_squares(crop, weight, blurs.psfs_of([place], 1))
+        expected += root_squares(crop, weight, blurs.psfs_of(place))
         for at, ridge in enumerate(apart):
             options = given | {"mu": float(ridge), "tol": ROUGHLY, "max_iter": 50, "channel_axis": 0}
             deblurrer = Deblurrer._silent(blurs.within(place, given["workers"]), crop.shape, **options)
@@ -192,8 +192,7 @@ def tile_parameters(
     chosen = None if weights is None else np.concatenate([weights[k] for k in usable])
     filled, chosen, factor = weighed(planes, chosen, 0)
     check_unscaled(psfs, filled, "a large image", "source")
-    own = blurs.psfs_of([places[k] for k in usable], len(sample[0]))
-    estimate = WeightEstimate(filled, own, chosen)
+    estimate = blurs.estimate([places[k] for k in usable], filled, chosen)
     ridge, level = estimate.ridge * factor, float(filled.mean(dtype=np.float64))
     mu, max_iter = options.mu, None
     if options.method == "richardson_lucy":

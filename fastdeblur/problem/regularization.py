@@ -8,6 +8,7 @@ and from how much noise it leaves, and how steep the solution is, the weights of
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,7 +16,10 @@ import numpy as np
 from ..kernels.cpu.shrink import POWER
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
+from ..operators.blur import Blur
 from ..operators.boundary import reduced
+from ..operators.psf_field import PsfField
+from ..operators.varying import VaryingBlur
 from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, spread
 from .weights import typical
 
@@ -29,6 +33,8 @@ EDGE = 0.05
 ROUNDS, REFILLS = 3, 5
 # Into how many parts a side is cut to look for a rectangle without missing pixels, whose sides are at least NARROW.
 GRID, NARROW = 32, 32
+# Side of the regions of an image whose psfs vary, and how many down and across at most.
+REGION, MOST_REGIONS = 512, 4
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and
 # noise of 0.3, 1 and 3 %: they lose 0.03 and 0.06 dB to the best weight, at most 0.2 and 0.3.)
 RULES = {"tv": (1.9, 1.04), "sparse": (2.1, 1.35)}
@@ -147,6 +153,58 @@ class WeightEstimate:
             lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
             total, count = total + float(lengths.sum()), count + lengths.size
         return total / max(count, 1)
+
+
+def estimate_of(planes: np.ndarray, blurs: list[Blur], weights: np.ndarray | None) -> WeightEstimate:
+    """What an image says that was blurred by one operator, or by one for each plane.
+
+    Where psfs vary, the image's regions are looked at, each with its own mean psf.  (By the mean psf of all, sharp
+    regions are taken for noise: camera and astronaut, a lens whose corners are out of focus by 4 pixels, 1 % noise: the
+    weight was 3 to 4 times too small, which took 1.5 and 1.9 dB; the noise was found to be 1.13 and 1.07 %, by regions
+    0.99 %.)
+    """
+    blur = blurs[0]
+    if not isinstance(blur, VaryingBlur):
+        return WeightEstimate(planes, [each.psf for each in blurs], weights)
+    whole = slice(0, blur.image_shape[0]), slice(0, blur.image_shape[1])
+    return estimate_of_field(PsfField(blur.psfs, *blur.positions), blur.image_shape, [whole], planes, weights)
+
+
+def estimate_of_field(
+    field: PsfField,
+    shape: tuple[int, int],
+    places: list[tuple[slice, slice]],
+    planes: np.ndarray,
+    weights: np.ndarray | None,
+) -> WeightEstimate:
+    """The same for places of one size in an image of a shape, whose planes come one after another.
+
+    A place that has all of an axis is cut into regions along that; others are regions already.
+    """
+    channels, parts, of_parts, psfs = len(planes) // len(places), [], [], []
+    for k, place in enumerate(places):
+        own = slice(k * channels, (k + 1) * channels)
+        cuts = [
+            _regions(size, taps) if part.stop - part.start == size else [slice(0, part.stop - part.start)]
+            for size, taps, part in zip(shape, field.psfs.shape[2:], place, strict=True)
+        ]
+        for rows, cols in itertools.product(*cuts):
+            inside = [
+                slice(part.start + cut.start, part.start + cut.stop)
+                for part, cut in zip(place, (rows, cols), strict=True)
+            ]
+            mean = field.part([inside[0]], [inside[1]]).mean((rows.stop - rows.start, cols.stop - cols.start))
+            psfs += [mean.astype(field.psfs.dtype)] * channels
+            parts.append(planes[own, rows, cols])
+            if weights is not None:
+                of_parts.append(weights[own, rows, cols])
+    return WeightEstimate(np.concatenate(parts), psfs, np.concatenate(of_parts) if of_parts else None)
+
+
+def _regions(size: int, taps: int) -> list[slice]:
+    """An axis of an image in regions of one size."""
+    count = max(min(max(size // REGION, 2), MOST_REGIONS, size // (2 * taps)), 1)
+    return [slice(k * (size // count), (k + 1) * (size // count)) for k in range(count)]
 
 
 def part_of(planes: np.ndarray, side: int) -> tuple[slice, slice, slice]:

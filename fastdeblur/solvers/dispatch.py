@@ -14,7 +14,7 @@ from ..operators.blur import Blur
 from ..operators.varying import VaryingBlur
 from ..problem.image import Image
 from ..problem.options import Options
-from ..problem.regularization import WeightEstimate
+from ..problem.regularization import WeightEstimate, estimate_of
 from ..problem.start import Start
 from ..problem.verdict import judged
 from ..result import Result
@@ -134,8 +134,11 @@ class Solve:
     def _estimate(self) -> WeightEstimate:
         """Noise and mu as the image shows them, computed once."""
         if self.weight_estimate is None:
-            psfs = [blur.psf for blur in self._workspaces.blurs]
-            self.weight_estimate = WeightEstimate(self._planes, psfs, self._weights)
+            blurs = self._workspaces.blurs
+            if self._image.shift is not None:  # it is wanted beside the planes that are looked at
+                self.weight_estimate = WeightEstimate(self._planes, [blur.psf for blur in blurs], self._weights)
+            else:
+                self.weight_estimate = estimate_of(self._planes, blurs, self._weights)
         return self.weight_estimate
 
     def _pcg(self, mu: float | None) -> Result:

@@ -87,7 +87,7 @@ class VaryingAdmmWorkspace(AdmmWorkspace):
         gram = np.zeros((2, 2))
         for i, j in ((0, 0), (0, 1), (1, 1)):
             gram[i, j] = gram[j, i] = rho * _dot(images[i], images[j]) + _dot(directions[i], regular[j])
-        factors = [self.dtype.type(each) for each in _minimiser(gram, [_dot(each, residual) for each in directions])]
+        factors = [self.dtype.type(each) for each in minimiser(gram, [_dot(each, residual) for each in directions])]
         for new, last in (directions, images):
             last *= factors[1]
             last += factors[0] * new
@@ -148,7 +148,7 @@ def _dot(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.einsum("ijk,ijk->ij", first, second).sum(dtype=np.float64))
 
 
-def _minimiser(gram: np.ndarray, slopes: list[float]) -> tuple[float, float]:
+def minimiser(gram: np.ndarray, slopes: list[float]) -> tuple[float, float]:
     """Factors of two directions at the minimum of a quadratic; the second is 0 where it adds nothing."""
     (a, b), (_, c) = gram
     determinant = a * c - b * b

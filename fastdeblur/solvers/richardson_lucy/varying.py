@@ -10,6 +10,7 @@ import numpy as np
 from ...operators.blur import Blur
 from ...problem.start import spread_out
 from .host import RichardsonLucyWorkspace
+from .solver import Parameters
 
 
 class VaryingRichardsonLucyWorkspace(RichardsonLucyWorkspace):
@@ -61,23 +62,17 @@ class VaryingRichardsonLucyWorkspace(RichardsonLucyWorkspace):
             self.blurs[k % len(self.blurs)].run(pixels, result)
         mean += self._shift
         self._passes += 1
-        sums, unit = np.zeros(2), parameters.unit
-        # Row by row in double precision: the sums take no memory to speak of, and their order is always the same.
-        for lines in zip(mean, self._image, self._weights, strict=True):
-            for row, image, weights in zip(*lines, strict=True):
-                a, b = unit * row.astype(np.float64), unit * image.astype(np.float64)
-                sums[0] += (weights * (a - b * np.log(np.maximum(a, 1e-30)))).sum()
-                sums[1] += (weights * (a - b) ** 2).sum()
-                dark = row < parameters.least_mean
-                row[...] = weights * image / np.where(dark, 1, row)
-                row[dark] = 0
-        return sums
+        return divide(mean, self._image, self._weights, parameters)
+
+    def _correct(self) -> None:
+        """Let what corrects the estimate be Aᵀ of the ratio."""
+        self._apply_adjoint(self._ratio, self._factors)
+        self._passes += 1
 
     def multiply(self) -> np.ndarray:
         """Multiply the estimate, and take it ahead; returns the sums of squares of the change and of the estimate."""
         parameters, dtype = self._parameters, self._here.dtype
-        self._apply_adjoint(self._ratio, self._factors)
-        self._passes += 1
+        self._correct()
         sums, unit, rate = np.zeros(2), parameters.unit, dtype.type(self.step["rate"])
         for planes in zip(self._here, self._factors, self.inverse_sensitivity, self.last, strict=True):
             for here, factors, inverse, last in zip(*planes, strict=True):
@@ -87,3 +82,21 @@ class VaryingRichardsonLucyWorkspace(RichardsonLucyWorkspace):
                 here[...] = (x + rate * (x - last)).clip(parameters.low, parameters.high)
                 last[...] = x
         return sums
+
+
+def divide(mean: np.ndarray, image: np.ndarray, weights: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Let `mean`, a blurred estimate, be the weighted ratio of the image to it.
+
+    Returns the sums of the likelihood and of the misfit.
+    """
+    sums, unit = np.zeros(2), parameters.unit
+    # Row by row in double precision: the sums take no memory to speak of, and their order is always the same.
+    for lines in zip(mean, image, weights, strict=True):
+        for row, pixels, weight in zip(*lines, strict=True):
+            a, b = unit * row.astype(np.float64), unit * pixels.astype(np.float64)
+            sums[0] += (weight * (a - b * np.log(np.maximum(a, 1e-30)))).sum()
+            sums[1] += (weight * (a - b) ** 2).sum()
+            dark = row < parameters.least_mean
+            row[...] = weight * pixels / np.where(dark, 1, row)
+            row[dark] = 0
+    return sums

@@ -1,0 +1,1 @@
+"""Several frames of one scene: one estimate for all."""

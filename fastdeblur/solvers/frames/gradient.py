@@ -1,0 +1,125 @@
+"""Smooth estimates of several frames, by preconditioned conjugate gradients on the normal equations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...kernels.cpu.sweeper import Sweeper
+from ...kernels.cpu.vectors import combine
+from ...kernels.runtime import threads
+from ...problem.options import Options
+from ...result import Result
+from ..common import bar, wants_stop
+from ..pcg.preconditioner import Applier, Preconditioner
+from .operators import Normal, dot
+
+
+class Equations:
+    """Normal equations with DᵀD, and a preconditioner for both, in one place."""
+
+    def __init__(self, normal: Normal):
+        blur, self._weight = normal.blur, normal.total_weight
+        self._sweeper = Sweeper(normal.right.dtype)
+        size = normal.right.size
+        self._sweeper.threads = threads.count(blur.workers, size // 4096 + 1, size * 20e-9)
+        self._preconditioner = Preconditioner(
+            normal.mean_psf(), blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines=False
+        )
+        self._applier = Applier(self._preconditioner, self._sweeper, len(normal.right))
+        self._corner, self._frame = blur.frame_corner, blur.image_shape
+
+    def precondition(self, source: np.ndarray, ridge: float) -> np.ndarray:
+        """About the solution for a right-hand side, times the sum of weights."""
+        solves = self._preconditioner.at(max(ridge / self._weight, self._preconditioner.least))
+        out = np.empty_like(source)
+        self._applier.apply(solves, source, out)
+        return out
+
+    def laplacian(self, planes: np.ndarray) -> np.ndarray:
+        """DᵀD of planes."""
+        out = np.zeros_like(planes)
+        self._sweeper.sweep(combine, [out, planes], (1.0,))
+        return out
+
+    def frame_of(self, planes: np.ndarray) -> np.ndarray:
+        """The part of planes of the estimate that the frames show."""
+        (top, left), (rows, cols) = self._corner, self._frame
+        return planes[:, top : top + rows, left : left + cols]
+
+
+class Progress:
+    """The history of a solve, and why it stops."""
+
+    def __init__(self, options: Options):
+        self._options = options
+        self.history: list[float] = []
+        self.optimality, self.stop_reason = math.nan, ""
+
+    def stops(self, objective: float, optimality: float, frame: np.ndarray) -> bool:
+        """Whether an iterate is the last one; shows it to the caller."""
+        options, iteration = self._options, len(self.history)
+        self.history.append(objective)
+        self.optimality = optimality
+        if not np.isfinite(optimality):
+            self.stop_reason = "diverged"
+        elif optimality <= options.tol and options.tol > 0:
+            self.stop_reason = "tolerance"
+        elif iteration == options.max_iter:
+            self.stop_reason = "max_iter"
+        elif options.callback and iteration and wants_stop(options.callback, iteration, objective, optimality, frame):
+            self.stop_reason = "callback"
+        return bool(self.stop_reason)
+
+    def result(self, normal: Normal, frame: np.ndarray, mu: float, misfit: float, noise: float) -> Result:
+        """The result for the last iterate."""
+        pixels = normal.total_weight * frame.size
+        return Result(
+            image=frame.copy(),
+            objective=self.history[-1],
+            history=np.array(self.history),
+            n_iter=len(self.history) - 1,
+            n_products=float(normal.applied),
+            stop_reason=self.stop_reason,
+            optimality=self.optimality,
+            mu=mu,
+            path=normal.blur.path,
+            device="cpu",
+            seconds=0.0,
+            noise=noise,
+            misfit=math.sqrt(misfit / pixels) / noise if noise > 0 else math.nan,
+        )
+
+
+def minimise_gradient(normal: Normal, options: Options, mu: float, noise: float) -> Result:
+    """Minimise ½ Σ w ‖A x − b‖² + ½ mu ‖Dx‖²; the result's image is planes."""
+    right, dtype, equations = normal.right, normal.right.dtype, Equations(normal)
+    x = equations.precondition(right, mu) / dtype.type(normal.total_weight)
+    product, smooth = np.empty_like(x), equations.laplacian(x)
+    normal.product(x, product)
+    progress = Progress(options)
+    direction, last = np.zeros_like(x), 0.0
+    with bar(options.progress, options.max_iter) as show:
+        while True:
+            data = product - right
+            gradient = data + dtype.type(mu) * smooth
+            parts = math.sqrt(dot(data, data)) + mu * math.sqrt(dot(smooth, smooth))
+            optimality = math.sqrt(dot(gradient, gradient)) / parts if parts > 0 else 0.0
+            misfit = normal.misfit(x, product)
+            show(len(progress.history))
+            if progress.stops(0.5 * misfit + 0.5 * mu * dot(x, smooth), optimality, equations.frame_of(x)):
+                break
+            fresh = equations.precondition(gradient, mu)
+            slope = dot(gradient, fresh)
+            direction *= dtype.type(slope / last if last > 0 else 0.0)
+            direction -= fresh
+            last = slope
+            moved, smoothed = np.empty_like(x), equations.laplacian(direction)
+            normal.product(direction, moved)
+            curvature = dot(direction, moved) + mu * dot(direction, smoothed)
+            length = dtype.type(-dot(gradient, direction) / curvature if curvature > 0 else 0.0)
+            x += length * direction
+            product += length * moved
+            smooth += length * smoothed
+    return progress.result(normal, equations.frame_of(x), mu, misfit, noise)

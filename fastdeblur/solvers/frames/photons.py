@@ -1,0 +1,84 @@
+"""Richardson-Lucy for several frames: each step goes through all of them, one after another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...problem.options import Options
+from ...result import Result
+from ..common import iterate, unit_of
+from ..richardson_lucy.solver import FLOOR, LEAST_SENSITIVITY, LEAST_START, Parameters
+from ..richardson_lucy.varying import VaryingRichardsonLucyWorkspace, divide
+from .operators import Normal
+from .source import FrameSource
+
+
+class FramesRichardsonLucyWorkspace(VaryingRichardsonLucyWorkspace):
+    """`RichardsonLucyWorkspace` for frames that are read again at each step; no more than one is kept."""
+
+    def __init__(self, normal: Normal, source: FrameSource):
+        super().__init__([normal.blur], len(normal.right))
+        self._normal, self._source = normal, source
+        inverse, back = self.inverse_sensitivity, np.empty_like(self._here)
+        for k, weight in enumerate(normal.weights):
+            normal.operators.run(k, self.ones, back, adjoint=True)
+            inverse += inverse.dtype.type(weight) * back
+        nothing = inverse <= LEAST_SENSITIVITY * float(inverse.max())
+        inverse[nothing] = np.inf
+        np.divide(1, inverse, out=inverse)
+        self._back = back
+
+    def ratio(self) -> np.ndarray:
+        """Divide the frames by the blurred estimate, and add up what goes back; returns the sums of `divide`."""
+        normal, sums = self._normal, np.zeros(2)
+        self._factors[...] = 0
+        for k, frame in enumerate(self._source):
+            normal.operators.run(k, self._here, self._ratio)
+            self._ratio += self._shift
+            weight = np.broadcast_to(self._ratio.dtype.type(normal.weights[k]), frame.shape)
+            sums += divide(self._ratio, frame, weight, self._parameters)
+            normal.operators.run(k, self._ratio, self._back, adjoint=True)
+            self._factors += self._back
+        self._passes += 2 * len(normal.operators)
+        return sums
+
+    def _correct(self) -> None:
+        """Nothing: `ratio` has done it."""
+
+
+def minimise_photons(normal: Normal, source: FrameSource, options: Options, noise_norm: float) -> Result:
+    """Maximise the likelihood of the photon counts of all frames; the result's image is planes.
+
+    Stops where the residual's norm, over all frames and weighted, is at most `noise_norm`.
+    """
+    work = FramesRichardsonLucyWorkspace(normal, source)
+    low, high = options.bounds or (0.0, math.inf)
+    pixels = normal.total_weight * math.prod(work.ones.shape)
+    darkest = LEAST_START * normal.total / pixels
+    work.estimate[...] = normal.right * work.inverse_sensitivity
+    work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
+    work.last[...] = work.estimate
+    unit = unit_of(normal.brightest)
+    work.set_shift(np.full((1, 1, 1), max(FLOOR * normal.brightest, 1e-37), work.ones.dtype))
+    allowed = (noise_norm * unit) ** 2
+    work.set_parameters(Parameters(unit, low, high, tol=options.tol, allowed_misfit=allowed, max_iter=options.max_iter))
+
+    def objective(likelihood: float) -> float:
+        return (likelihood + math.log(unit) * unit * normal.total) / unit
+
+    history, last = iterate(work, options.max_iter, options.callback, options.progress, objective)
+    return Result(
+        image=work.frame.copy(),
+        objective=history[-1],
+        history=np.array(history),
+        n_iter=len(history) - 1,
+        n_products=last.passes / 2,
+        stop_reason=last.stop_reason,
+        optimality=last.optimality,
+        mu=0.0,
+        path=normal.blur.path,
+        device="cpu",
+        seconds=0.0,
+    )
