@@ -198,21 +198,27 @@ def solve(
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
-        priors "gradient" and None, "poisson" with "tv" and None, "squares" with all.
-    prior : {"gradient", "tv", "sparse", None} or callable
+        priors "gradient" and None, "poisson" with "tv", "learned" and None, "squares" with all.
+    prior : {"gradient", "tv", "sparse", "learned", None} or callable
         What is expected of x, with D the forward differences along rows and columns.
 
         - "gradient": smoothness, ``R = ½ Σ |Dx|²``;
         - "tv": few edges, ``R = Σ |Dx|``, total variation [5]_, with all channels' differences in one length;
         - "sparse": fewer and sharper ones, ``R = Σ |Dx|^0.8 + ½ Σ |Hx|^0.8`` with H the second differences,
           after [6]_.  It is not convex: what is found depends on where it starts;
+        - "learned": responses to small filters as those of photographs, ``R = Σ_k Σ φ_k(f_k ∗ x)``, with filters f_k
+          and potentials φ_k that were trained on photographs, after [15]_, and follow the noise and the range of the
+          image.  Beyond its border x is taken for periodic with "wrap", else for reflected.  Channels are taken one by
+          one.  It is not convex either.  On the CPU only;
         - a denoiser ``f(image, sigma) -> image``, of the estimate with noise of standard deviation sigma [7]_;
         - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins, with the stop
           reason "noise".
     mu : float, at least 0, or "auto"
         Weight of the prior.  "auto" finds it from the image: by generalised cross-validation [4]_ for "gradient",
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
-        found.  For a denoiser it is the variance of the noise, of pixels of weight 1.
+        found.  For "learned", whose R follows the noise that is found, "auto" is 1, and a number makes R so much
+        stronger or weaker; for photons it is what they weigh.  For a denoiser it is the variance of the noise, of
+        pixels of weight 1.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing [8]_, [9]_: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
@@ -237,9 +243,9 @@ def solve(
         the sums of the objective run over all of them.
     solver : {"auto", "exact", "gd", "momentum", "nesterov", "adam", "adagrad"}
         "auto" takes what serves best: "exact" for the prior "gradient", which finds the minimiser by preconditioned
-        conjugate gradients [10]_, in some ten steps whatever the size; the alternating direction method for other
-        priors and for bounds; Richardson-Lucy [11]_, [12]_, accelerated [13]_, for "poisson" alone; "gd" for no
-        prior.  The other names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults
+        conjugate gradients [10]_, in some ten steps whatever the size; preconditioned quasi-Newton descent [16]_ for
+        "learned"; the alternating direction method for other priors and for bounds; Richardson-Lucy [11]_, [12]_,
+        accelerated [13]_, for "poisson" alone; "gd" for no prior.  The other names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults
         (momentum 0.9; "nesterov" [1]_, "adagrad" [2]_, "adam" [3]_).
     learning_rate : float above 0, or None
         Length of a gradient step, for those rules only.  None, with "gd", follows from the operator's norm
@@ -247,11 +253,12 @@ def solve(
         rounding.  None is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad",
         meant for images between 0 and 1.
     max_iter : int, at least 1, or None
-        Most iterations; None is 200 for "exact", 300 for other priors and bounds, 30 for denoisers, else 500.
+        Most iterations; None is 200 for "exact" and "learned", 300 for other priors and bounds, 30 for denoisers, else
+        500.
     tol : float, at least 0
         Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" the objective is then
-        above its minimum by about the square of `tol`, relatively; for "tv" by about `tol`.  "exact" also stops
-        where no more is left than what pixels are rounded by: in float32, 1e-4 or so for smooth images and large `mu`.
+        above its minimum by about the square of `tol`, relatively; for "tv" and "learned" by about `tol`.  "exact" also
+        stops where no more is left than what pixels are rounded by: in float32, 1e-4 or so for smooth images and large `mu`.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's
@@ -343,6 +350,10 @@ def solve(
        Optics 36, 1997.
     .. [14] D. L. Snyder, A. M. Hammoud and R. L. White, "Image recovery from data acquired with a charge-coupled-device
        camera", JOSA A 10, 1993.
+    .. [15] A. Goujon, S. Neumayer and M. Unser, "Learning weakly convex regularizers for convergent
+       image-reconstruction algorithms", SIAM Journal on Imaging Sciences 17, 2024.
+    .. [16] D. C. Liu and J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+       Programming 45, 1989.
 
     Examples
     --------
@@ -408,7 +419,13 @@ def warmup() -> None:
     kinds: list[dict[str, Any]] = [{"solver": rule} for rule in RULES]
     kinds += [{"solver": "gd", "path": path} for path in PATHS]
     kinds += [{"boundary": boundary} for boundary in ("constant", "reflect", "unknown")]
-    kinds += [{"prior": "tv"}, {"prior": "sparse"}, {"bounds": (0, 1)}, {"data": "poisson", "prior": None}]
+    kinds += [
+        {"prior": "tv"},
+        {"prior": "sparse"},
+        {"prior": "learned"},
+        {"bounds": (0, 1)},
+        {"data": "poisson", "prior": None},
+    ]
     for dtype in (np.float32, np.float64):
         image = np.eye(48, dtype=dtype)  # large enough for a preconditioner of several parts
         for path in PATHS:

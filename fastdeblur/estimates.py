@@ -26,6 +26,7 @@ IMAGES = {
     "adam": 6.2,
 }  # fmt: skip
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
+LEARNED_IMAGES = 21.0
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
@@ -160,6 +161,8 @@ def of_solve(
         total += smooth * (options.data == "root")
     elif options.method == "exact":
         total = smooth
+    elif options.method == "learned":
+        total = kept * LEARNED_IMAGES + weights
     elif options.method == "richardson_lucy":
         auto = options.tol > 0
         total = kept * IMAGES["richardson_lucy"] + 2 * weights + smooth * auto

@@ -37,7 +37,9 @@ class Result:
         hundred times what the objective may lack, relatively; that of a gradient descent says nothing there.
         For priors that keep edges, bounds and denoisers it is the larger of the primal and the dual
         residual of the splits, the one relative to what is split, the other to the forces (for "sparse",
-        whose forces fade, to the splits themselves).  For "poisson" alone it is by what share of it
+        whose forces fade, to the splits themselves).  For "learned" it is by what share of itself the next step of the
+        quasi-Newton method should lower the objective, of photons without what it is at least: ``−∇F·d / F`` for the
+        direction d, 0 where the gradient is.  For "poisson" alone it is by what share of it
         a step of Richardson-Lucy changes the estimate.
     mu : float
         The weight used (0 without a prior; for a denoiser the noise's variance).

@@ -21,6 +21,8 @@ from ..solvers.admm.host import AdmmWorkspace
 from ..solvers.admm.varying import VaryingAdmmWorkspace
 from ..solvers.gradient.host import GradientWorkspace
 from ..solvers.gradient.solver import GradientSteps
+from ..solvers.learned.host import LearnedWorkspace
+from ..solvers.learned.solver import PAIRS
 from ..solvers.pcg.host import PcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
 from ..solvers.richardson_lucy.host import RichardsonLucyWorkspace
@@ -84,6 +86,12 @@ class HostWorkspaces:
             return self._admm_workspace(self._domain, str(prior), pixels)
 
         with self._borrowed("admm", make) as work:
+            yield work
+
+    @contextmanager
+    def learned(self) -> Iterator[LearnedWorkspace]:
+        """For the learned prior."""
+        with self._borrowed("learned", lambda: LearnedWorkspace(self.blurs, self.planes, PAIRS)) as work:
             yield work
 
     @contextmanager

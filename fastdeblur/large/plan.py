@@ -304,7 +304,8 @@ def plan_of(
     if options.method not in ("exact", "admm", "richardson_lucy"):
         raise ValueError(
             "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
-            f"steps that stop early would stop elsewhere in each tile; got {values['prior']!r}"
+            "steps that stop early would stop elsewhere in each tile, and 'learned' follows each tile's own noise; "
+            f"got {values['prior']!r}"
         )
     varies = isinstance(psf, VaryingBlur)
     if isinstance(psf, Blur) and not varies:

@@ -14,13 +14,14 @@ from ..kernels.cpu.rules import RULES
 from ..operators.blur import DEVICES
 from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
+from .learned import Scale
 from .objective import DATA
 from .start import STARTS
 
-PRIORS = ("gradient", "tv", "sparse", None)
+PRIORS = ("gradient", "tv", "sparse", "learned", None)
 SOLVERS = ("auto", "exact", *RULES)
 # What each way to a solution needs at most, with some to spare.
-MOST_STEPS = {"exact": 200, "admm": 300, "denoiser": 30, "richardson_lucy": 500}
+MOST_STEPS = {"exact": 200, "admm": 300, "learned": 200, "denoiser": 30, "richardson_lucy": 500}
 DESCENT_STEPS = 500
 
 
@@ -60,7 +61,7 @@ ALL, NOT_IN_TILES = f"{SOLVE} {LARGE} {FLAG}", f"{SOLVE} {FLAG}"
 OPTIONS = {
     "data": Option("str | None", None, "how misfit is counted (default: root, or squares with a prior of its own)",
                    ALL, DATA, True),
-    "prior": Option("Any", "gradient", "what is expected of a sharp image; poisson goes with tv and none",
+    "prior": Option("Any", "gradient", "what is expected of a sharp image; poisson goes with tv, learned and none",
                     ALL, PRIORS, True),
     "mu": Option("Any", "auto", "weight of the prior; auto finds it", ALL, in_journal=True),
     "boundary": Option("str", "unknown", "what lies outside the frame", ALL, BOUNDARIES, True),
@@ -105,7 +106,7 @@ class Options:
     Attributes
     ----------
     data : {"root", "squares", "poisson"}
-    prior : {"gradient", "tv", "sparse", "denoiser", None}
+    prior : {"gradient", "tv", "sparse", "learned", "denoiser", None}
     denoiser : callable or None
         With the prior of that name.
     mu : float or None
@@ -117,7 +118,9 @@ class Options:
     patient : bool
         Whether a solve should settle: neither limit of iterations nor denoiser is the caller's.
     method : str
-        "exact", "admm" or "richardson_lucy", or a rule of gradient descent.
+        "exact", "admm", "learned" or "richardson_lucy", or a rule of gradient descent.
+    scale : Scale or None
+        What the learned prior follows; None is the image's own noise and range.
     """
 
     data: str
@@ -133,6 +136,7 @@ class Options:
     tol: float
     callback: Callable[[Any], Any] | None
     progress: bool
+    scale: Scale | None = None
 
     def check_psf(self, psf: np.ndarray) -> None:
         """Refuse a psf that does not go with the data."""
@@ -179,6 +183,10 @@ def checked(values: Mapping[str, Any]) -> Options:
     method = _method(data, prior, bounds, given["solver"])
     if method == "admm" and given["path"] not in ("auto", "fft"):
         raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {given['path']!r}")
+    if method == "learned" and given["device"] != "cpu":
+        raise ValueError(
+            f"device must be 'cpu' for prior='learned', which has no GPU version yet; got {given['device']!r}"
+        )
     if learning_rate is not None:
         learning_rate = validation.real("learning_rate", learning_rate, "above 0")
         if method not in RULES:
@@ -216,7 +224,7 @@ def called(name: str, value: Any) -> Any:
 
 
 def _check_pair(data: str, prior: str | None) -> None:
-    allowed = {"root": ("gradient", None), "squares": (*PRIORS, "denoiser"), "poisson": ("tv", None)}[data]
+    allowed = {"root": ("gradient", None), "squares": (*PRIORS, "denoiser"), "poisson": ("tv", "learned", None)}[data]
     if prior not in allowed:
         given = "a denoiser" if prior == "denoiser" else f"prior={prior!r}"
         default = ", the default" if prior == "gradient" else ""
@@ -229,9 +237,12 @@ def _listed(names: Any) -> str:
 
 
 def _name(method: str) -> str:
-    return {"exact": "the exact one", "admm": "this prior or bounds", "richardson_lucy": "data='poisson'"}.get(
-        method, method
-    )
+    return {
+        "exact": "the exact one",
+        "admm": "this prior or bounds",
+        "learned": "this prior",
+        "richardson_lucy": "data='poisson'",
+    }.get(method, method)
 
 
 def _method(data: str, prior: str | None, bounds: Any, solver: str) -> str:
@@ -248,6 +259,8 @@ def _method(data: str, prior: str | None, bounds: Any, solver: str) -> str:
                 f"got prior={prior!r}, data={data!r} (use solver='auto')"
             )
         return solver
+    if prior == "learned":
+        return "learned"
     if prior is None:
         return "richardson_lucy" if data == "poisson" else "gd"
     return "exact" if prior == "gradient" and bounds is None else "admm"

@@ -117,6 +117,8 @@ class WeightEstimate:
         noise = max(self._left, LEAST_NOISE * spread(self.planes), 1e-150)
         if prior == "denoiser":
             return noise**2 * self._typical_weight
+        if prior == "learned":  # it follows the noise by itself
+            return self._typical_weight * (self._curvature(shift) if data == "poisson" else 1.0)
         factor, power = RULES[prior]
         slope = factor * noise * (noise * self._used / max(self._steepness(), 1e-3 * noise)) ** power
         if data == "poisson":

@@ -13,14 +13,17 @@ from ..kernels.runtime.arrays import module_of, scaled_array
 from ..operators.blur import Blur
 from ..operators.varying import VaryingBlur
 from ..problem.image import Image
+from ..problem.learned import Scale
 from ..problem.options import Options
 from ..problem.regularization import WeightEstimate, estimate_of
+from ..problem.spectrum import spread
 from ..problem.start import Start
 from ..problem.verdict import judged
 from ..result import Result
 from .admm import solver as admm
 from .common import State, largest
 from .gradient import solver as gradient
+from .learned import solver as learned
 from .pcg import solver as pcg
 from .protocols import Workspaces
 from .richardson_lucy import solver as richardson_lucy
@@ -127,6 +130,8 @@ class Solve:
             return self._pcg(mu)
         if method == "admm":
             return self._admm(mu)
+        if method == "learned":
+            return self._learned(mu)
         if method == "richardson_lucy":
             return self._richardson_lucy()
         return self._gradient(mu)
@@ -197,6 +202,17 @@ class Solve:
             return admm.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
                 bounds=options.bounds, denoiser=self._denoiser, shift=self._image.shift, **self._common,
+            )  # fmt: skip
+
+    def _learned(self, mu: float | None) -> Result:
+        options, shift = self._options, self._image.shift
+        if mu is None:
+            mu = self._estimate().weight_of("learned", options.data, shift)
+        scale = options.scale or Scale(self._estimate().noise, spread(self._planes))
+        with self._workspaces.learned() as work:
+            return learned.minimise(
+                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, scale=scale,
+                bounds=options.bounds, shift=shift, **self._common,
             )  # fmt: skip
 
     def _richardson_lucy(self) -> Result:

@@ -28,6 +28,9 @@ class Workspaces(Protocol):
     def admm(self) -> AbstractContextManager[Any]:
         """Workspace of ADMM."""
 
+    def learned(self) -> AbstractContextManager[Any]:
+        """Workspace of quasi-Newton descent with the learned prior."""
+
     def richardson_lucy(self) -> AbstractContextManager[Any]:
         """Workspace of Richardson-Lucy."""
 

@@ -236,6 +236,23 @@ def store_tile(typingctx, tile, destination, pitch):
 
 
 @intrinsic
+def load_tile(typingctx, source, pitch):
+    """A register tile of ``source[r * pitch + c]``."""
+    tile, shape = _tile(source), _shape(source)
+
+    def codegen(context, builder, sig, args):
+        source_, pitch_ = args
+        vector = context.get_value_type(tile.dtype)
+        loaded = []
+        for r in range(shape.rows):
+            row = builder.gep(source_, [builder.mul(pitch_, ir.Constant(INDEX, r))])
+            loaded += [_load(builder, row, c, vector) for c in range(shape.columns)]
+        return context.make_tuple(builder, tile, loaded)
+
+    return tile(source, types.intp), codegen
+
+
+@intrinsic
 def real(typingctx, value, like):
     """A float64 `value` in the precision of the pixels behind `like`."""
 
@@ -253,6 +270,16 @@ def doubles(typingctx, address):
         return builder.inttoptr(args[0], context.get_value_type(types.CPointer(types.float64)))
 
     return types.CPointer(types.float64)(types.intp), codegen
+
+
+@intrinsic
+def doubles_at(typingctx, pixels):
+    """A pointer to pixels as one to float64."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], context.get_value_type(types.CPointer(types.float64)))
+
+    return types.CPointer(types.float64)(pixels), codegen
 
 
 @intrinsic
@@ -294,6 +321,26 @@ def from_bits(typingctx, bits):
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
+
+
+@intrinsic
+def bits_of_double(typingctx, value):
+    """The bits of a float64, as an integer."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], INDEX)
+
+    return types.int64(types.float64), codegen
+
+
+@intrinsic
+def double_from_bits(typingctx, bits):
+    """The float64 that has these bits."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
 
 
 @intrinsic

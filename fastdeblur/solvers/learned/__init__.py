@@ -1,0 +1,1 @@
+"""The learned prior: quasi-Newton descent."""

@@ -1,0 +1,331 @@
+"""Driver of the learned prior: preconditioned quasi-Newton descent, on all data terms and boundaries.
+
+The steps are those of the limited-memory BFGS method [1]_, whose first matrix is not a multiple of the identity but the
+inverse, in a Fourier basis, of ``AᵀA`` and a share of the largest curvature that the prior can have,
+``sum of c_k f_kᵀf_k`` with ``c_k = phi_k''(0)``: with all of that it would be the majoriser of half-quadratic
+minimisation [2]_, each of whose steps descends.  Steps that do not lower the objective enough are shortened, so that it
+never rises.  Within bounds, pixels that are at one and would leave it are held, and steps are projected [3]_.
+
+References
+----------
+.. [1] D. C. Liu and J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+   Programming 45, 1989.
+.. [2] D. Geman and C. Yang, "Nonlinear image recovery with half-quadratic regularization", IEEE Transactions on Image
+   Processing 4, 1995.
+.. [3] D. P. Bertsekas, "Projected Newton methods for optimization problems with simple constraints", SIAM Journal on
+   Control and Optimization 20, 1982.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...problem.learned import Scale, potentials
+from ...problem.start import spread_out
+from ...problem.weights import typical
+from ...result import Result
+from ..common import State, bar, largest, unit_of, wants_stop
+from ..richardson_lucy.solver import photons
+from .host import LearnedWorkspace, dot
+
+# How many steps are remembered.
+PAIRS = 4
+# The share of the descent that a gradient promises, which a step must bring, and how often one is shortened.
+ENOUGH, MOST_CUTS = 1e-4, 20
+# What rounding may add to an objective, relatively, in last digits.
+ROUNDED = 2.0
+# Steps whose gradient changed so little along them say nothing of curvature.
+LEAST_CURVATURE = 1e-8
+# Of photons: a blurred estimate that is less than this share of the brightest pixel has the cost that it has there, and
+# its slope.
+LEAST_MEAN = 1e-6
+
+
+def minimise(
+    work: LearnedWorkspace,
+    image: np.ndarray,
+    weights: np.ndarray | None,
+    start: Callable[[np.ndarray], None],
+    *,
+    data: str,
+    mu: float,
+    scale: Scale,
+    bounds: tuple[float, float] | None,
+    shift: np.ndarray | None = None,
+    max_iter: int,
+    tol: float,
+    callback: Callable[[State], Any] | None,
+    progress: bool,
+) -> Result:
+    """Minimise an objective over planes of pixels, in the memory of `work`.
+
+    `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an array;
+    `scale` is the noise and the range that the prior is for.  Everything else is as in `api.solve`, and has been
+    checked there; so is the result, but for its image, which is planes too.  `shift` is what photons were counted beside
+    the image.
+    """
+    entered = time.perf_counter()
+    descent = Descent(work, image, weights, start, data, mu, scale, bounds, shift)
+    history = [descent.objective]
+    stop_reason = ""
+    with bar(progress, max_iter) as show:
+        while True:
+            iteration = len(history) - 1
+            descent.direct()
+            show(iteration)
+            if not math.isfinite(history[-1]):
+                stop_reason = "diverged"
+            elif descent.optimality <= tol and tol > 0:
+                stop_reason = "tolerance"
+            elif iteration == max_iter:
+                stop_reason = "max_iter"
+            elif callback and iteration and wants_stop(
+                callback, iteration, history[-1], descent.optimality, descent.shown()
+            ):  # fmt: skip
+                stop_reason = "callback"
+            elif not descent.step():  # nothing is left but rounding
+                stop_reason = "tolerance"
+            if stop_reason:
+                break
+            history.append(descent.objective)
+    return Result(
+        image=descent.shown(),
+        objective=history[-1],
+        history=np.array(history),
+        n_iter=len(history) - 1,
+        n_products=work.applied / 2,
+        stop_reason=stop_reason,
+        optimality=descent.optimality,
+        mu=mu,
+        path=work.blur.path,
+        device=work.device,
+        seconds=time.perf_counter() - entered,
+    )
+
+
+class Descent:
+    """The current estimate, its objective and gradient, and the step to the next.
+
+    Attributes
+    ----------
+    objective : float
+        In the caller's units.
+    optimality : float
+        About by how much the next step would lower the objective, relative to it.
+    """
+
+    def __init__(
+        self,
+        work: LearnedWorkspace,
+        image: np.ndarray,
+        weights: np.ndarray | None,
+        start: Callable[[np.ndarray], None],
+        data: str,
+        mu: float,
+        scale: Scale,
+        bounds: tuple[float, float] | None,
+        shift: np.ndarray | None,
+    ):
+        self._work, self._weights, self._poisson = work, weights, data == "poisson"
+        work.applied = 0
+        start(work.frame)
+        brightest = max(largest(image), largest(work.frame))
+        if shift is not None:
+            brightest = max(brightest, float((image + shift).max()))
+        self._unit = unit = unit_of(brightest)
+        one = work.dtype.type(unit)
+        work.frame[...] *= one
+        np.multiply(image, one, out=work.image)
+        self._shift = None if shift is None else shift * one
+        if self._shift is not None:
+            work.image += self._shift
+            work.image.clip(0, out=work.image)
+        spread_out(work.x, work.blur.frame_corner, work.blur.image_shape)
+        self._bounds = None if bounds is None else self._in_units(bounds)
+        if self._bounds is not None:
+            work.x.clip(*self._bounds, out=work.x)
+        weight = typical(weights)
+        if self._poisson:  # the curvature of b log Ax
+            weight /= max(float(work.image.mean(dtype=np.float64)), LEAST_MEAN)
+        self._mu = mu / unit if self._poisson else mu
+        scale = Scale(scale.noise * unit, scale.spread * unit, scale.denoises)
+        work.set_prior(potentials(scale), self._mu, weight)
+        self._least = LEAST_MEAN * max(float(work.image.max()), LEAST_MEAN)
+        self._photons = photons(work.image, np.ones_like(work.image) if weights is None else weights)
+        self._exact = self._exact_fit()
+        self._pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
+        self._spare = list(zip(work.steps, work.changes, strict=True))
+        self._value = self._evaluate(work.x)
+        self._slope, self.optimality = 0.0, math.nan
+
+    def _in_units(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        """Bounds in the solve's units; one beyond all numbers of the image's dtype is none."""
+        most = float(np.finfo(self._work.dtype).max)
+        low, high = (
+            bound * self._unit if abs(bound * self._unit) <= most else math.copysign(math.inf, bound)
+            for bound in bounds
+        )
+        return low, high
+
+    @property
+    def objective(self) -> float:
+        """The current objective in the caller's units."""
+        unit = self._unit
+        if self._poisson:
+            return (self._value + self._exact + math.log(unit) * self._photons) / unit
+        return self._value / unit**2
+
+    def _exact_fit(self) -> float:
+        """The least that the data term of photons can be."""
+        if not self._poisson:
+            return 0.0
+        counts = self._work.image.astype(np.float64)
+        costs = counts - counts * np.log(np.where(counts > 0, counts, 1.0))
+        return float((costs if self._weights is None else costs * self._weights).sum())
+
+    def _evaluate(self, x: np.ndarray) -> float:
+        """The objective of an estimate, for photons less what it is at least; its gradient is left in the workspace."""
+        work = self._work
+        residual = work.blurred
+        work.apply_blur(x, residual)
+        if self._poisson:
+            value = self._likelihood(residual)
+        else:
+            residual -= work.image
+            if self._weights is None:
+                value = 0.5 * dot(residual, residual)
+            else:
+                value = 0.5 * float(
+                    np.einsum("ijk,ijk,ijk->ij", residual, residual, self._weights).sum(dtype=np.float64)
+                )
+                residual *= self._weights
+        work.apply_blur(residual, work.gradient, adjoint=True)
+        rough, slopes = work.prior(x)
+        slopes *= work.dtype.type(self._mu)
+        work.gradient += slopes
+        return value + self._mu * rough
+
+    def _likelihood(self, mean: np.ndarray) -> float:
+        """What photon counts cost, beyond the least; the blurred estimate becomes its gradient.
+
+        Below some mean, costs go on as a straight line.
+        """
+        counts = self._work.image
+        if self._shift is not None:
+            mean += self._shift
+        within = np.maximum(mean, mean.dtype.type(self._least))
+        below = mean - within
+        slope = 1 - counts / within
+        costs = within - counts * np.log(within) + slope * below
+        if self._weights is not None:
+            costs *= self._weights
+            slope *= self._weights
+        mean[...] = slope
+        return float(costs.sum(axis=2, dtype=np.float64).sum()) - self._exact
+
+    def direct(self) -> None:
+        """Find the direction of the next step, and how much it promises."""
+        self._slope = self._quasi_newton()
+        if not self._slope < 0 and self._pairs:
+            self._forget()
+            self._slope = self._quasi_newton()
+        promised = max(-self._slope, 0.0)
+        self.optimality = promised / abs(self._value) if promised > 0 and self._value != 0 else promised
+
+    def _quasi_newton(self) -> float:
+        """The direction, left where its step will be; returns the gradient's product with it."""
+        work, one = self._work, self._work.dtype.type
+        if not self._spare:
+            step, change, _ = self._pairs.pop(0)
+            self._spare.append((step, change))
+        direction = self._spare[0][0]
+        held = self._held()
+        np.negative(work.gradient, out=direction)
+        if held is not None:
+            direction[held] = 0
+        factors = []
+        for step, change, curvature in reversed(self._pairs):
+            factors.append(dot(step, direction) / curvature)
+            _add(direction, -one(factors[-1]), change, work.trial)
+        work.precondition(direction)
+        for (step, change, curvature), factor in zip(self._pairs, reversed(factors), strict=True):
+            _add(direction, one(factor - dot(change, direction) / curvature), step, work.trial)
+        if held is not None:
+            direction[held] = 0
+        return dot(work.gradient, direction)
+
+    def _held(self) -> np.ndarray | None:
+        """Pixels at a bound that a step against the gradient would leave."""
+        if self._bounds is None:
+            return None
+        x, gradient, (low, high) = self._work.x, self._work.gradient, self._bounds
+        held: np.ndarray = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+        return held
+
+    def _forget(self) -> None:
+        self._spare += [(step, change) for step, change, _ in self._pairs]
+        self._pairs = []
+
+    def step(self) -> bool:
+        """Go to the next estimate; tells whether there is one."""
+        if self._goes():
+            return True
+        if not self._pairs:
+            return False
+        self._forget()
+        self.direct()
+        return self._goes()
+
+    def _goes(self) -> bool:
+        """Go along the direction as far as the objective falls."""
+        work, one = self._work, self._work.dtype.type
+        if not self._slope < 0:
+            return False
+        step, change = self._spare[0]
+        np.negative(work.gradient, out=change)
+        slope, length = self._slope, 1.0
+        rounded = ROUNDED * float(np.finfo(work.dtype).eps) * abs(self._value)
+        for _ in range(MOST_CUTS):
+            np.multiply(step, one(length), out=work.trial)
+            work.trial += work.x
+            promised = length * slope
+            if self._bounds is not None:
+                work.trial.clip(*self._bounds, out=work.trial)
+                promised = -(dot(change, work.trial) - dot(change, work.x))
+            value = self._evaluate(work.trial)
+            if value <= self._value + ENOUGH * promised + rounded * (length < 1) and promised < 0:
+                break
+            # To the minimum of the parabola through both, within reason.
+            excess = value - self._value - promised
+            cut = -0.5 * promised / excess if excess > 0 and math.isfinite(excess) else 0.1
+            length *= min(max(cut, 0.1), 0.5)
+        else:
+            np.negative(change, out=work.gradient)
+            return False
+        np.subtract(work.trial, work.x, out=step)
+        work.x, work.trial = work.trial, work.x
+        self._value = value
+        change += work.gradient
+        curvature = dot(step, change)
+        if curvature > LEAST_CURVATURE * math.sqrt(dot(step, step) * dot(change, change)):
+            self._spare.pop(0)
+            self._pairs.append((step, change, curvature))
+        return True
+
+    def shown(self) -> np.ndarray:
+        """The frame of the estimate in the caller's units."""
+        frame: np.ndarray = self._work.frame / self._work.dtype.type(self._unit)
+        if self._bounds is not None:  # to the last bit
+            frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
+        return frame
+
+
+def _add(out: np.ndarray, factor: Any, planes: np.ndarray, scratch: np.ndarray) -> None:
+    """out += factor planes."""
+    np.multiply(planes, factor, out=scratch)
+    out += scratch

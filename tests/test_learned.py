@@ -1,0 +1,179 @@
+"""The learned prior: its filters and potentials, its descent, and what it promises."""
+
+from importlib import resources
+
+import naive
+import numpy as np
+import pytest
+from sweeps import sweep
+
+import fastdeblur as fd
+from fastdeblur.operators.boundary import BOUNDARIES
+from fastdeblur.problem import learned
+from fastdeblur.solvers.learned.host import PriorPass
+
+PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])
+SCALE = learned.Scale(0.05, 0.8)
+
+
+def prior(planes, boundary, scale=SCALE):
+    """Value and gradient for planes of an estimate, window by window, from the file of what was learned."""
+    with np.load(str(resources.files("fastdeblur.problem") / "learned_prior.npz")) as file:
+        weights = {name: file[name].astype(float) for name in file.files if file[name].dtype.kind == "f"}
+    share = scale.noise / scale.spread
+    level, factor = (share, 1.0) if scale.denoises else (share * learned.LEVEL, learned.WEIGHT / learned.LEVEL**2)
+    filters, knots = weights["filters"], np.log(weights["sigmas"])
+    size = filters.shape[-1]
+    before = size // 2
+    value, gradient = 0.0, np.zeros(planes.shape)
+    for plane, slopes in zip(planes, gradient, strict=True):
+        rows, cols = plane.shape
+        kind = "wrap" if boundary == "wrap" else "reflect"
+        down, across = ([naive.where(i - before, n, kind) for i in range(n + size - 1)] for n in plane.shape)
+        windows = np.lib.stride_tricks.sliding_window_view(plane[np.ix_(down, across)] / scale.spread, (size, size))
+        around = np.zeros((len(down), len(across)))
+        for k, taps in enumerate(filters):
+            z, force = np.einsum("ijuv,uv->ij", windows, taps), 0.0
+            for m in range(weights["log_alpha"].shape[2]):
+                alpha, gamma = (
+                    np.exp(np.interp(np.log(level), knots, weights[name][:, k, m]))
+                    for name in ("log_alpha", "log_gamma")
+                )
+                value += factor * scale.spread**2 * 0.5 * alpha * np.log1p((gamma * z) ** 2).sum()
+                force = force + factor * scale.spread * alpha * gamma**2 * z / (1 + (gamma * z) ** 2)
+            for u in range(size):
+                for v in range(size):
+                    around[u : u + rows, v : v + cols] += taps[u, v] * force
+        np.add.at(slopes, np.ix_(down, across), around)
+    return value, gradient
+
+
+@sweep(
+    dtype=[np.float32, np.float64],
+    boundary=["wrap", "unknown"],
+    shape=[(2, 13, 14), (1, 3, 2), (1, 64, 183), (1, 65, 190)],
+)
+def test_filters_and_potentials_are_those_of_plain_loops(dtype, boundary, shape, rng):
+    planes = rng.random(shape).astype(dtype)
+    compute = PriorPass(shape[0], shape[1:], dtype, boundary, 1)
+    compute.set(learned.potentials(SCALE))
+    value, gradient = compute(planes)
+    wanted, slopes = prior(planes.astype(float), boundary)
+    accuracy = 2e-6 if dtype == np.float32 else 1e-12
+    assert value == pytest.approx(wanted, rel=accuracy)
+    assert abs(gradient - slopes).max() < accuracy * abs(slopes).max()
+
+
+def test_potentials_of_huge_responses_are_finite():
+    planes = np.zeros((1, 13, 14), np.float32)
+    planes[0, 6, 7] = 1e17
+    compute = PriorPass(1, (13, 14), np.float32, "wrap", 1)
+    compute.set(learned.potentials(SCALE))
+    assert compute(planes)[0] == pytest.approx(prior(planes.astype(float), "wrap")[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [1e-9, 0.004, 0.1, 3.0])
+def test_numbers_follow_the_noise_and_the_range(level):
+    """An image times a number has the prior of the image, times that squared."""
+    one, other = (learned.potentials(learned.Scale(level * unit, unit, True)) for unit in (1.0, 8.0))
+    assert (one.numbers > 0).all()
+    np.testing.assert_allclose(other.numbers * [1, 64, 1 / 64], one.numbers, rtol=1e-12)
+    assert abs(one.filters.sum(axis=(1, 2))).max() < 1e-5
+
+
+def scene(shape, noise=0.02, seed=0, boundary="reflect"):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    sharp = 0.2 + 0.6 * ((x // 9 + y // 7) % 2) + 0.1 * np.sin(x / 5)
+    blurred = fd.convolve(sharp, PSF, boundary=boundary)
+    return sharp, blurred + noise * np.random.default_rng(seed).standard_normal(shape)
+
+
+@sweep(boundary=BOUNDARIES, data=["squares", "poisson"], bounds=[None, (0.1, 0.9)])
+def test_the_objective_falls_and_is_what_is_written(boundary, data, bounds):
+    _, image = scene((48, 45), boundary="reflect" if boundary == "unknown" else boundary)
+    image = np.maximum(image, 0)
+    weights = np.ones(image.shape)
+    weights[20:24, 30:33] = 0
+    result = fd.solve(
+        image, PSF, prior="learned", data=data, boundary=boundary, bounds=bounds, weights=weights, tol=1e-7, max_iter=60
+    )
+    assert (np.diff(result.history) <= 1e-12 * abs(result.history[:-1])).all()
+    if boundary == "unknown":
+        return
+    x = result.image
+    mean = np.array(naive.convolve(x.tolist(), PSF.tolist(), boundary))
+    if data == "squares":
+        misfit = 0.5 * (weights * (mean - image) ** 2).sum()
+    else:
+        misfit = (weights * (mean - np.where(image > 0, image * np.log(mean), 0)))[weights > 0].sum()
+    spread = np.quantile(np.where(weights > 0, image, image[weights > 0].mean()), [0.001, 0.999])
+    assert x.min() >= (bounds or (0 if data == "poisson" else -9,))[0]
+    rough = prior(x[None], boundary, learned.Scale(result.noise, np.ptp(spread)))[0]
+    # (The range of the image is that with its hole filled.)
+    assert result.objective == pytest.approx(misfit + result.mu * rough, rel=2e-3)
+
+
+@pytest.mark.parametrize("boundary", ["wrap", "unknown"])
+def test_the_gradient_vanishes_at_the_minimum(boundary, rng):
+    """No small change lowers the objective."""
+    _, image = scene((40, 41), boundary="wrap")
+    found = fd.solve(image, PSF, prior="learned", boundary=boundary, tol=1e-12, max_iter=400)
+    assert found.optimality < 1e-8
+    again = fd.solve(image, PSF, prior="learned", boundary=boundary, tol=1e-12, max_iter=5, init=found.image)
+    if boundary == "wrap":
+        assert again.history[0] == pytest.approx(found.objective, rel=1e-12)
+        assert abs(again.image - found.image).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_bits_for_any_number_of_threads(dtype):
+    _, image = scene((130, 200))
+    stack = np.stack([image, image[::-1]]).astype(dtype)
+    one, two = (
+        fd.solve(stack, PSF, prior="learned", channel_axis=0, max_iter=4, tol=0, workers=workers) for workers in (1, 2)
+    )
+    assert (one.image == two.image).all()
+    assert one.objective == two.objective
+    assert one.image.dtype == dtype
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**-40, 2.0**12])
+def test_brightness_changes_nothing(unit):
+    sharp, image = scene((64, 64), boundary="wrap")
+    one, other = (fd.solve(each, PSF, prior="learned", boundary="wrap") for each in (image, unit * image))
+    np.testing.assert_allclose(other.image, unit * one.image, rtol=1e-5 * unit, atol=1e-5 * unit)
+    assert other.mu == one.mu == 1.0
+    assert abs(one.image - sharp).mean() < 0.5 * abs(image - sharp).mean()
+
+
+def test_channels_are_taken_one_by_one_with_one_scale():
+    _, image = scene((48, 50))
+    both = fd.solve(np.stack([image, image], axis=-1), PSF, prior="learned", channel_axis=-1, tol=0, max_iter=5)
+    np.testing.assert_array_equal(both.image[..., 0], both.image[..., 1])
+    alone = fd.solve(image, PSF, prior="learned", tol=0, max_iter=5)
+    np.testing.assert_allclose(both.image[..., 0], alone.image, atol=0.02)
+
+
+def test_callback_and_kept_deblurrer():
+    _, image = scene((48, 50))
+    seen = []
+    deblurrer = fd.Deblurrer(PSF, image.shape, prior="learned")
+    stopped = deblurrer.solve(image, callback=lambda state: seen.append(state.objective) or len(seen) == 3)
+    assert stopped.stop_reason == "callback"
+    assert list(stopped.history[1:]) == seen
+    whole = deblurrer.solve(image)
+    np.testing.assert_array_equal(whole.image, fd.deblur(image, PSF, prior="learned"))
+    assert whole.stop_reason == "tolerance"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda"}, "device must be 'cpu' for prior='learned'"),
+        ({"data": "root"}, "data='root' goes with prior 'gradient' or None; got prior='learned'"),
+        ({"solver": "exact"}, "solver='exact' goes with prior='gradient'"),
+    ],
+)
+def test_what_it_does_not_take(options, message):
+    with pytest.raises(ValueError, match=message):
+        fd.Deblurrer(PSF, (16, 16), prior="learned", **options)
