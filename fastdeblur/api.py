@@ -245,8 +245,8 @@ def solve(
         "auto" takes what serves best: "exact" for the prior "gradient", which finds the minimiser by preconditioned
         conjugate gradients [10]_, in some ten steps whatever the size; preconditioned quasi-Newton descent [16]_ for
         "learned"; the alternating direction method for other priors and for bounds; Richardson-Lucy [11]_, [12]_,
-        accelerated [13]_, for "poisson" alone; "gd" for no prior.  The other names are rules of a gradient step for "gradient" or None, with TensorFlow 1's defaults
-        (momentum 0.9; "nesterov" [1]_, "adagrad" [2]_, "adam" [3]_).
+        accelerated [13]_, for "poisson" alone; "gd" for no prior.  The other names are rules of a gradient step for
+        "gradient" or None, with TensorFlow 1's defaults (momentum 0.9; "nesterov" [1]_, "adagrad" [2]_, "adam" [3]_).
     learning_rate : float above 0, or None
         Length of a gradient step, for those rules only.  None, with "gd", follows from the operator's norm
         and, for "root", the residual's, and is halved whenever the objective would rise by more than
@@ -258,7 +258,8 @@ def solve(
     tol : float, at least 0
         Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" the objective is then
         above its minimum by about the square of `tol`, relatively; for "tv" and "learned" by about `tol`.  "exact" also
-        stops where no more is left than what pixels are rounded by: in float32, 1e-4 or so for smooth images and large `mu`.
+        stops where no more is left than what pixels are rounded by: in float32, 1e-4 or so for smooth images and large
+        `mu`.
     init : {"image", "zeros", "normal"} or array_like of the image's shape
         Where to start: the blurred image, black, or the notebook's noise, which is
         ``numpy.random.RandomState(seed).randn(*image.shape) / 10``.  Beyond the frame the start's

@@ -64,7 +64,12 @@ SOLVE_OPTIONS = [
     *BLUR_OPTIONS,
     ("data", "counts", ValueError, "data must be one of 'root', 'squares', 'poisson', None; got 'counts'"),
     ("data", "poisson", ValueError, "data='poisson' goes with prior 'tv', 'learned' or None; got prior='gradient'"),
-    ("prior", "TV", ValueError, "prior must be 'gradient', 'tv', 'sparse' or None, or a denoiser .*; got 'TV'"),
+    (
+        "prior",
+        "TV",
+        ValueError,
+        "prior must be 'gradient', 'tv', 'sparse', 'learned' or None, or a denoiser .*; got 'TV'",
+    ),
     ("prior", 1, ValueError, "prior must be 'gradient'"),
     ("weights", IMAGE[1:], ValueError, r"weights must have the image's shape \(8, 9\); its shape is \(7, 9\)"),
     ("weights", -IMAGE, ValueError, r"weights must be finite and at least 0; at index \(0, 0\) it is -"),
@@ -118,7 +123,7 @@ SOLVE_OPTIONS = [
 PAIRS = [
     ({"data": "root", "prior": "tv"}, "data='root' goes with prior 'gradient' or None; got prior='tv'"),
     ({"data": "root", "prior": lambda image, sigma: image}, "data='root' goes with .*; got a denoiser"),
-    ({"data": "poisson", "prior": "sparse"}, "data='poisson' goes with prior 'tv', 'learned' or None; got prior='sparse'"),
+    ({"data": "poisson", "prior": "sparse"}, "data='poisson' goes with prior 'tv', 'learned' or None; got .*sparse'"),
     ({"prior": "tv", "solver": "exact"}, "solver='exact' goes with prior='gradient', without bounds; got prior='tv'"),
     ({"bounds": (0, 1), "solver": "exact"}, "solver='exact' goes with .*; got bounds"),
     ({"prior": "tv", "solver": "adam"}, "solver='adam' goes with prior='gradient' or None"),

@@ -66,8 +66,8 @@ def minimise(
 
     `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an array;
     `scale` is the noise and the range that the prior is for.  Everything else is as in `api.solve`, and has been
-    checked there; so is the result, but for its image, which is planes too.  `shift` is what photons were counted beside
-    the image.
+    checked there; so is the result, but for its image, which is planes too.  `shift` is what photons were counted
+    beside the image.
     """
     entered = time.perf_counter()
     descent = Descent(work, image, weights, start, data, mu, scale, bounds, shift)
