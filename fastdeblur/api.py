@@ -302,10 +302,10 @@ def solve(
         start, is returned and `Result.stop_reason` is "diverged"; a smaller `learning_rate` or a larger `mu` helps.
     UserWarning
         If the psf's sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  If the result should
-        not be trusted: the residual looks like the image, as with a wrong psf; or it is more than three
-        times what noise allows, or values are far beyond the image's on both sides, with a weight that was found;
-        or a solve whose `max_iter` is not yours ends at more than ten times `tol`.  Not of images with a
-        side of less than 48 pixels.
+        not be trusted: the residual looks like the image, or its spectrum like a turned or resized psf's, as with a
+        wrong psf; or the residual is more than three times what noise allows, or values are far beyond the image's on
+        both sides, with a weight that was found; or a solve whose `max_iter` is not yours ends at more than ten times
+        `tol`.  Not of images with a side of less than 48 pixels.
 
     Notes
     -----

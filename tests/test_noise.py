@@ -11,9 +11,11 @@ from skimage import color, data
 from sweeps import sweep
 
 import fastdeblur as fd
-from fastdeblur.problem import options
+from fastdeblur.problem import options, psf_likelihood
+from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
-from fastdeblur.problem.verdict import Details
+from fastdeblur.problem.spectrum import windowed_power
+from fastdeblur.problem.verdict import LIKELIER, Details
 from fastdeblur.problem.weights import weighed
 
 SIDE, MARGIN = 144, 24
@@ -185,6 +187,37 @@ def test_the_true_psf_is_not_doubted(scene, psf, rng):
     for noise in (0.004, 0.03):
         seen = WeightEstimate((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
         assert not Details(seen).resembles_image()
+        assert likelihood_gain(seen, SIDE) < LIKELIER / 2
+
+
+@pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (14.4, 30), (21.6, 30)])
+def test_a_wrong_psf_is_told_by_its_spectrum_where_there_are_hardly_any_details(wrong, rng):
+    true = fd.psf.motion(18, 30)
+    scene = color.rgb2gray(data.retina())[560:850, 560:850]
+    image = ndimage.convolve(scene, true, mode="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    image += 0.001 * rng.standard_normal(image.shape)
+    assert likelihood_gain(WeightEstimate(image[None], [true], None), SIDE) < 0
+    assert likelihood_gain(WeightEstimate(image[None], [fd.psf.motion(*wrong)], None), SIDE) > LIKELIER
+
+
+def test_the_power_of_a_psf_is_what_a_fading_window_shows_of_it():
+    psf, frame = fd.psf.motion(9, 20), (48, 40)
+    points = 240  # a multiple of both sides: the frame's frequencies are among them
+    power = psf_likelihood._power(psf, points, frame)
+    spectrum = np.abs(np.fft.rfft2(np.pad(psf, [(0, size - taps) for size, taps in zip(frame, psf.shape, strict=True)]))) ** 2
+    expected = windowed_power(spectrum, frame[1])
+    assert power[:: points // 48, : points // 2 + 1 : points // 40] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("bounds", [None, (0, 1)])
+def test_sparse_converges_in_a_few_dozen_steps_on_a_jpeg(bounds, rng):
+    """Its errors are more than the noise of its flat parts, and no reason to go slowly."""
+    sharp, image = blurred("disk")
+    image = jpeg(image, 90)
+    found = fd.solve(image, PSFS["disk"], prior="sparse", bounds=bounds)  # and no warning
+    assert found.stop_reason == "tolerance"
+    assert found.n_iter < 60
+    assert np.square(found.image - sharp).mean() < 0.4 * np.square(image - sharp).mean()
 
 
 def test_an_unsettled_solve_is_told(rng, monkeypatch):

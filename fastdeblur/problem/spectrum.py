@@ -376,10 +376,28 @@ def _sums_of_classes(index: np.ndarray, images: Iterable[np.ndarray], classes: i
 
 def spread(planes: np.ndarray) -> float:
     """Between which values nearly all pixels lie, from some of them."""
-    some = planes[:, :: max(planes.shape[1] // 256, 1), :: max(planes.shape[2] // 256, 1)]
-    some = on_host(some)
+    some = _some_pixels(planes)
     low, high = np.quantile(some, [0.001, 0.999])
     return max(float(high - low), 1e-3 * float(np.abs(some).max())) or 1.0
+
+
+def contrast_share(planes: np.ndarray) -> float:
+    """In which share of the pixels an image's contrast is, from some of them: 1 if all are as far from the median.
+
+    It is the participation ratio ``mean(|v|)² / mean(v²)`` of their distances v from the median.
+    """
+    some = _some_pixels(planes).astype(np.float64)
+    distances = np.abs(some - np.median(some, axis=(1, 2), keepdims=True))
+    largest = float(distances.max())
+    if largest == 0:
+        return 1.0
+    distances /= largest
+    return float(distances.mean() ** 2 / np.square(distances).mean())
+
+
+def _some_pixels(planes: np.ndarray) -> np.ndarray:
+    some: np.ndarray = on_host(planes[:, :: max(planes.shape[1] // 256, 1), :: max(planes.shape[2] // 256, 1)])
+    return some
 
 
 def laplacian(rows: int, cols: int) -> np.ndarray:
