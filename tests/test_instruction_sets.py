@@ -37,11 +37,16 @@ def environment(name, features):
 )
 def test_kernels_for(name, features, long):
     here = Path(__file__).parent
-    tests = [str(here / file) for file in ("test_blur.py", "test_boundaries.py")]
-    # The vectors of registers; transforms and what fills halos are the same everywhere, and compiling takes what time
-    # there is: both correlations and both dtypes, and always in the same sweep.
+    tests = [str(here / file) for file in ("test_blur.py", "test_boundaries.py", "test_fourier.py")]
+    # The vectors of registers; what fills halos is the same everywhere, and compiling takes what time there is: all
+    # correlations and both dtypes, and always in the same sweep.
     chosen = "test_forward_is_the_formula and not fft and (reflect or unknown)"
-    chosen = f"({chosen}) or (test_steps and root)" if long else f"{chosen} and not (separable and float64)"
+    every, some = "test_every_length", "test_every_length and float32"
+    chosen = (
+        f"({chosen}) or (test_steps and root) or {every}"
+        if long
+        else f"({chosen} and not (separable and float64)) or ({some})"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", chosen, "-c",
          str(here.parent / "pyproject.toml"), *tests],

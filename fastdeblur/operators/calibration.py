@@ -76,16 +76,17 @@ def fourier(dtype: str) -> Iterator[Case]:
             yield transformed(side, taps, 1 if side > 512 else 2, dtype)
         taps = int(OVERLAPS[0] * side)
         if side >= 96:
-            yield transformed(side, taps, LARGE // (side - taps + 1), dtype, numba.get_num_threads())
+            yield transformed(side, taps, max(LARGE // (2 * (side - taps + 1)), 1), dtype, numba.get_num_threads())
 
 
 def transformed(side: int, taps: int, tiles: int, dtype: str, threads: int = 1) -> Case:
-    """As many tiles down and across, each of a transform of `side`."""
-    shape = (tiles * (side - taps + 1),) * 2
-    filter_ = paths.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (side, side))
+    """As many tiles down and across, each of transforms of `side`, or of the next length that there are any of."""
+    rows, cols = (costs.at_least(side, lengths) for lengths in costs.transforms("fft", dtype))
+    filter_ = paths.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (rows, cols))
+    shape = tiles * filter_.most_rows, tiles * filter_.most_cols
     return Case(
-        f"{tiles}x{tiles} of {side}x{side}, {taps}x{taps} taps",
-        costs.fourier_counts(tiles**2, side, side, shape[0] * shape[1], dtype),
+        f"{tiles}x{tiles} of {rows}x{cols}, {taps}x{taps} taps",
+        costs.fourier_counts(tiles**2, rows, cols, shape[0] * shape[1], dtype),
         bare(filter_, shape, threads),
         threads,
     )

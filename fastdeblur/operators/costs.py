@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import tempfile
+from bisect import bisect_left
 from functools import lru_cache
 from importlib.resources import files
 from itertools import product
@@ -23,6 +24,7 @@ import numba
 import numpy as np
 from llvmlite import binding
 
+from ..kernels.cpu.fourier.plan import radices_across, radices_down
 from ..kernels.cpu.simd import register_shape
 
 # By bytes in a vector register, by dtype, by path: one constant for each of the path's counts.
@@ -32,22 +34,23 @@ PATHS = {"direct": 4, "separable": 5, "fft": 5}
 FILE = files(__package__) / "costs.json"
 # Up to so many, transforms do not pay on any machine, however small the image.
 FEW_TAPS = 25
-# Lengths whose transforms are fast: with small factors, and some of them 2 (625 took 1.1 times as
+# Lengths whose transforms by rocket-fft are fast: with small factors, and some of them 2 (625 took 1.1 times as
 # long a pixel as 640, 243 as 240).
-_GOOD: list[int] = sorted(
-    length
-    for a, b, c in product(range(18), range(11), range(8))
-    if (length := 2**a * 3**b * 5**c) <= 2**17 and (length < 64 or length % 8 == 0)
+_SMOOTH = sorted(
+    length for a, b, c in product(range(18), range(11), range(8)) if (length := 2**a * 3**b * 5**c) <= 2**17
 )
+_GOOD = [length for length in _SMOOTH if length < 64 or length % 8 == 0]
+# How many windows a tile has, one below the other.
+_WINDOWS = {"fft": 2, "windows": 1}
 # Rows of a tile, to which windows add theirs.
 WINDOW = 32
 # Bytes of a tile's pixels up to which its spectrum, the psf's and they themselves share the cache.
 CACHED = 2**18
 # Bytes of an image up to which it is in the last cache.
 HELD = 2**22
-# Longest transform, unless the psf asks for more.  One of 1125 was 7 % faster for 101 taps with two
-# threads, but what they all work on has to share the last cache.
-_LONGEST = 768
+# Longest transform, unless the psf asks for more: what all threads work on has to share the last cache.  By rocket-fft
+# one of 1125 was 7 % faster than 768 for 101 taps with two threads; of pairs of windows 320 to 640 take as long.
+_LONGEST = {"fft": 512, "windows": 768}
 # Threads among which tiles should go round, whatever the number of threads is.
 _CREW = 4
 
@@ -108,7 +111,9 @@ def _width(dtype: Any) -> str:
 
 
 OWN = read_user_table(user_file())
-NANOSECONDS: Table = OWN or json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
+# Beside the paths it has "windows", the FFT path of psfs that vary.
+_PACKAGE: Table = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
+NANOSECONDS: Table = OWN or _PACKAGE
 
 
 def _constants(path: str, dtype: Any) -> list[float]:
@@ -117,20 +122,26 @@ def _constants(path: str, dtype: Any) -> list[float]:
     A width that nobody has measured is taken for the widest that is.  (With 64 bytes, prototypes of
     the direct and the FFT path were both faster by a fifth than with 32, on another machine.)
     """
-    width = _width(dtype)
-    return NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][np.dtype(dtype).name][path]
+    width, name = _width(dtype), np.dtype(dtype).name
+    of = NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][name]
+    if path in of:
+        return of[path]
+    # Nobody measures psfs that vary on machines of their own: there they have the package's relation to one psf.
+    package = _PACKAGE[width if width in _PACKAGE else max(_PACKAGE, key=int)][name]
+    ratio = sum(of["fft"][:3]) / sum(package["fft"][:3])
+    return [ratio * each for each in package[path]]
 
 
 def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> tuple[float, ...]:
     """What the time of a path is linear in.
 
     direct: multiply-adds, pixels of windows, pixels from memory, images; separable: multiply-adds
-    down, across, and the same; fft: see `fourier_counts`.
+    down, across, and the same; fft and windows: see `fourier_counts`.
     """
     (rows, cols), (down, across) = shape, psf_shape
-    if path == "fft":
-        fft_rows, fft_cols = fourier_shape(psf_shape, shape, dtype)
-        tiles = -(-rows // (fft_rows - down + 1)) * -(-cols // (fft_cols - across + 1))
+    if path in _WINDOWS:
+        fft_rows, fft_cols = fourier_shape(path, psf_shape, shape, dtype)
+        tiles = -(-rows // (_WINDOWS[path] * (fft_rows - down + 1))) * -(-cols // (fft_cols - across + 1))
         return fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype)
     registers = register_shape(np.dtype(dtype))
     pixels = float(rows + rows % registers.rows) * -(-cols // registers.width) * registers.width
@@ -168,16 +179,19 @@ def cheapest(shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtyp
 
 def good_length(least: int) -> int:
     """The smallest length of fast transforms from `least` on."""
-    return next(length for length in _GOOD if length >= least)
+    return at_least(least, _GOOD)
 
 
 @lru_cache(maxsize=256)
-def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
+def fourier_shape(path: str, psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
     """Rows and columns of the transforms that should be fastest for an image of `shape`."""
-    constants = _constants("fft", dtype)
-    rows, cols = (_lengths(taps, size) for taps, size in zip(psf_shape, shape, strict=True))
+    constants, windows = _constants(path, dtype), (_WINDOWS[path], 1)
+    found = [
+        _lengths(taps, size, part, lengths, max(_LONGEST[path], 3 * taps))
+        for taps, size, part, lengths in zip(psf_shape, shape, windows, transforms(path, dtype), strict=True)
+    ]
 
-    def cost(choice: tuple[tuple[int, int], tuple[int, int]]) -> float:
+    def cost(choice: tuple[tuple[int, int], ...]) -> float:
         (down, fft_rows), (across, fft_cols) = choice
         tiles = down * across
         of = fourier_counts(tiles, fft_rows, fft_cols, shape[0] * shape[1], dtype)
@@ -185,18 +199,38 @@ def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any
         idle = -(-tiles // _CREW) * _CREW / tiles
         return sum(count * each for count, each in zip(of, constants, strict=True)) * (1 + idle)
 
-    (_, fft_rows), (_, fft_cols) = min(product(rows, cols), key=cost)
+    (_, fft_rows), (_, fft_cols) = min(product(*found), key=cost)
     return fft_rows, fft_cols
 
 
-def _lengths(taps: int, size: int) -> list[tuple[int, int]]:
-    """Numbers of equal parts of an axis, each with the length of transform that it needs."""
-    longest, whole = max(_LONGEST, 3 * taps), good_length(size + taps - 1)
-    lengths = [length for length in _GOOD if taps + min(taps, 32) // 2 <= length <= longest]
-    if whole <= longest:
-        lengths.append(whole)
-    parts = {-(-size // (length - taps + 1)) for length in lengths}
-    return [(count, good_length(-(-size // count) + taps - 1)) for count in sorted(parts)]
+@lru_cache
+def transforms(path: str, dtype: Any) -> tuple[list[int], list[int]]:
+    """Lengths of columns and of rows that a path has transforms for, in ascending order."""
+    if path == "windows":
+        return _GOOD, _GOOD
+    lanes = register_shape(np.dtype(dtype)).lanes
+    return (
+        [length for length in _SMOOTH if radices_down(length)],
+        [length for length in _SMOOTH if radices_across(length, lanes) is not None],
+    )
+
+
+def at_least(least: int, lengths: list[int]) -> int:
+    """The smallest length from `least` on."""
+    return lengths[bisect_left(lengths, least)]
+
+
+def _lengths(taps: int, size: int, windows: int, lengths: list[int], longest: int) -> list[tuple[int, int]]:
+    """Numbers of equal parts of an axis, of so many windows each, with the length of transform that they need."""
+
+    def needed(part: int) -> int:
+        return at_least(-(-part // windows) + taps - 1, lengths)
+
+    those = [length for length in lengths if taps + min(taps, 32) // 2 <= length <= longest]
+    if needed(size) <= longest:
+        those.append(needed(size))
+    parts = {-(-size // (windows * (length - taps + 1))) for length in those}
+    return [(count, needed(-(-size // count))) for count in sorted(parts)]
 
 
 def as_text(table: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ class HostOperator:
             scratch = None
         if scratch is None or scratch.threads != threads:
             scratch = self._scratch(threads)
-            scratch.job["path"] = self.filter.task.address(dtype)
+            scratch.job["path"] = self.filter.task.address(dtype) if self.filter.task else 0
             for name, value in self._fields.items():
                 scratch.job[name] = value
         job = scratch.job

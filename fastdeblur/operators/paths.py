@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels.cpu.direct import direct
 from ..kernels.cpu.fft import fft
+from ..kernels.cpu.fourier.plan import Plan
 from ..kernels.cpu.separable import separable
 from ..kernels.cpu.simd import RegisterShape, register_shape
 from ..kernels.cpu.tiles import FILTER
@@ -165,9 +166,55 @@ class Separable(RegisterTiles):
 
 
 class Fourier(Filter):
-    """Overlap-save: a window's Fourier transform times the weights'."""
+    """Overlap-save: transforms of two windows, one below the other, times the weights'."""
 
     task = fft
+    wide = True
+
+    def __init__(self, weights: np.ndarray, top: int, left: int, fft_shape: tuple[int, int]):
+        super().__init__(weights, top, left)
+        self._lanes = register_shape(weights.dtype).lanes
+        self.fft_rows, self.fft_cols = fft_shape
+        plan = Plan(*fft_shape, self._lanes, weights.itemsize)
+        with forks.unforked():
+            self.record["down"] = self._keep(plan.spectrum(weights), self.dtype)
+        self.record["fft_rows"], self.record["fft_cols"], self.record["strip"] = *fft_shape, plan.strip
+        # The kernel knows the radix of the first pass down, and of the last across.
+        down, across = [len(plan.down) - 2, *plan.down[1:]], [len(plan.across), *plan.across]
+        self.record["radices_down"], self.record["radices_across"] = (
+            self._keep(np.array(radices), np.intp) for radices in (down, across)
+        )
+        twiddles = plan.twiddles_down()
+        self.record["twiddles_down"], self.record["twiddles_down_end"] = self._keep(twiddles, self.dtype), twiddles.size
+        self.record["twiddles_across"] = self._keep(plan.twiddles_across(), self.dtype)
+        self.work = plan.size
+
+    @property
+    def most_rows(self) -> int:
+        return 2 * (self.fft_rows - self.taps_down + 1)
+
+    @property
+    def most_cols(self) -> int:
+        return self.fft_cols - self.taps_across + 1
+
+    def window_rows(self, rows: int) -> int:
+        return rows + self.taps_down - 1
+
+    def window_cols(self, cols: int) -> int:
+        # Whole vectors, for one column as for so many more: what is read must be filled, for transforms spread it.
+        return up(cols, self._lanes) + up(self.taps_across - 1, self._lanes)
+
+    def out_rows(self, rows: int) -> int:
+        return rows
+
+    def out_cols(self, cols: int) -> int:
+        return up(cols, self._lanes)
+
+
+class SingleWindow(Filter):
+    """Overlap-save where psfs vary: a window's transform by rocket-fft, with the weights' in its order."""
+
+    task = None  # a part of `kernels.cpu.varying`
     wide = True
 
     def __init__(self, weights: np.ndarray, top: int, left: int, fft_shape: tuple[int, int]):
@@ -221,11 +268,11 @@ def pair(path: str, psf: np.ndarray, shape: tuple[int, int], fold: bool) -> tupl
     """
     (taps_down, taps_across), (down, across) = psf.shape, (taps // 2 for taps in psf.shape)
     options: dict[str, Any] = {}
-    if path == "fft":
+    if path in ("fft", "windows"):
         halo = psf.shape if fold else (1, 1)
         total = tuple(size + taps - 1 for size, taps in zip(shape, halo, strict=True))
-        options["fft_shape"] = costs.fourier_shape(psf.shape, total, psf.dtype)
-    kind = PATHS[path]
+        options["fft_shape"] = costs.fourier_shape(path, psf.shape, total, psf.dtype)
+    kind = SingleWindow if path == "windows" else PATHS[path]
     return (
         kind(psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, **options),
         kind(psf, down, across, **options),

@@ -194,9 +194,10 @@ class VaryingBlur(Blur):
         if path == "auto":
             path = self._cheapest(taps)
         self.path = path
+        kind = "windows" if path == "fft" else path
         cells = self._cells(shape if path == "fft" else (1, 1))
         largest = max(int(np.diff(cells[0]).max()), 1), max(int(np.diff(cells[1]).max()), 1)
-        pairs = [pair(path, psf, largest, folds) for row in taps for psf in row]
+        pairs = [pair(kind, psf, largest, folds) for row in taps for psf in row]
         # Of one shape and path, so that windows and tiles are the same; a higher rank needs more scratch.
         self._pairs, self._tile_cells = pairs, cells
         forward, adjoint = max(pairs, key=lambda each: each[0].work)
@@ -210,8 +211,8 @@ class VaryingBlur(Blur):
 
     def _predicted(self, path: str, taps: tuple[int, ...], used: int) -> float:
         """Seconds on one thread: correlations once a psf of a cell, transforms less (see `kernels.cpu.varying`)."""
-        times: float = (1 + self._mixed) / 2 if path == "fft" else self._mixed
-        return times * costs.predicted(path, self.estimate_shape, taps, used, self.dtype)
+        kind, times = ("windows", (1 + self._mixed) / 2) if path == "fft" else (path, float(self._mixed))
+        return times * costs.predicted(kind, self.estimate_shape, taps, used, self.dtype)
 
     def _cheapest(self, taps: list[list[np.ndarray]]) -> str:
         shape, ranks = taps[0][0].shape, [rank(psf, MOST_RANK) for row in taps for psf in row]

@@ -1,48 +1,124 @@
-"""FFT correlation (CPU), one tile at a time: overlap-save.
+"""FFT correlation (CPU), one tile at a time: overlap-save, with transforms whose lanes are across lines.
 
-A window of the image goes to frequencies, is multiplied with the psf's spectrum and comes back;
-what is periodic in that is cut off.  A tile's cost hardly depends on the psf's size, and a window's
-spectrum stays in the second-level cache, where that of a whole image would not.
+A tile is two windows, one below the other: real and imaginary part of one complex image, which a correlation with
+real weights keeps apart.  Columns go to frequencies, in strips as wide as a vector; then rows, a few at a time, which
+come back at once, multiplied by the psf's spectrum; then the columns come back, and what is periodic in them is left
+out.
 """
 
-from numba import carray
-from rocket_fft import c2c, c2r, r2c
-
-from ..runtime.tasks import jit, task
-from .rows import multiply_row
-from .simd import complexes, integers, offset, pointer, real
+from ..runtime.tasks import task
+from .fourier.codelets import (
+    FIRST,
+    backward_pass,
+    filter_block,
+    first_pass_back,
+    forward_pass,
+    inlined,
+    last_pass,
+    load_pass,
+    store_pass,
+)
+from .simd import integers, lanes, offset, pointer
 from .tiles import correlation_signature, read_filter
 
+# Twiddles, numbers, of a butterfly of the first pass.
+FIRST_TWIDDLES = 2 * (FIRST - 1)
 
-@jit
-def correlate(source, pitch, spectrum, fft_rows, fft_cols, axes, out, out_pitch, rows, work, work_pitch):
-    """out[i, j] = sum over u, v of weights[u, v] * source[i + u, j + v], for all j below `fft_cols`.
 
-    The last columns of `out` are periodic in the window, hence wrong.  So are its last rows, which
-    are not computed: transforming each axis by itself, and fewer rows back, saves 3 to 8 % of one
-    two-dimensional transform.
-    """
-    one, half = real(1.0, source), fft_cols // 2 + 1
-    window = carray(source, (fft_rows, pitch))[:, :fft_cols]
-    coefficients = carray(complexes(work), (fft_rows, work_pitch))[:, :half]
-    down, across = carray(integers(axes), 1), carray(offset(integers(axes), 1), 1)
-    # One thread: rocket-fft's own change bits, and break under forks.
-    r2c(window, coefficients, across, True, one, 1)
-    c2c(coefficients, coefficients, down, True, one, 1)
-    for i in range(fft_rows):
-        multiply_row(
-            carray(offset(complexes(spectrum), i * work_pitch), half),
-            carray(offset(complexes(work), i * work_pitch), half),
-        )
-    c2c(coefficients, coefficients, down, False, one, 1)
-    c2r(coefficients[:rows], carray(out, (rows, out_pitch))[:, :fft_cols], across, False, one, 1)
+@inlined
+def columns_forward(strip, rows, radices, twiddles):
+    """The passes of a strip's columns after the first, one quarter after the other: each stays in the cache."""
+    width, passes, quarter = 2 * lanes(strip), radices[0], rows // FIRST
+    for part in range(FIRST):
+        here = offset(strip, part * quarter * width)
+        size, at = quarter, quarter * FIRST_TWIDDLES
+        for k in range(passes):
+            radix = radices[1 + k]
+            block, step = size, (radix - 1) * width
+            size //= radix
+            for row in range(0, quarter, block):
+                forward_pass(radix, offset(here, row * width), size * width, offset(twiddles, at), step, size)
+            at += size * step
+        last_pass(size, here, quarter // size)
+
+
+@inlined
+def columns_back(strip, rows, radices, twiddles, twiddles_end):
+    """The passes of a strip's columns back, all but the last."""
+    width, passes, quarter = 2 * lanes(strip), radices[0], rows // FIRST
+    last = radices[1 + passes]
+    for part in range(FIRST):
+        here = offset(strip, part * quarter * width)
+        first_pass_back(last, here, quarter // last)
+        size, at = last, twiddles_end
+        for k in range(passes):
+            radix = radices[passes - k]
+            block, step = size * radix, (radix - 1) * width
+            at -= size * step
+            for row in range(0, quarter, block):
+                backward_pass(radix, offset(here, row * width), size * width, offset(twiddles, at), step, size)
+            size = block
+
+
+@inlined
+def filter_rows(block, strip, strips, radices, twiddles, spectrum):
+    """As many rows as a vector has lanes: to frequencies, times the spectrum, and back."""
+    width, passes = lanes(block), radices[0]
+    size, at = strips, 0
+    for k in range(passes):
+        radix = radices[1 + k]
+        whole, step = size, (radix - 1) * 2 * width
+        size //= radix
+        for first in range(0, strips, whole):
+            for j in range(size):
+                forward_pass(
+                    radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, width
+                )
+        at += size * step
+    for j in range(strips):
+        filter_block(offset(block, j * strip), offset(spectrum, j * 2 * width * width))
+    for k in range(passes):
+        radix = radices[passes - k]
+        whole, step = size * radix, (radix - 1) * 2 * width
+        at -= size * step
+        for first in range(0, strips, whole):
+            for j in range(size):
+                backward_pass(
+                    radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, width
+                )
+        size = whole
 
 
 @task(correlation_signature)
 def fft(filter_, source, pitch, out, out_pitch, rows, cols, work):
-    """One tile by the FFT path; reads a whole window, writes whole rows of it."""
+    """One tile by the FFT path; reads and writes whole vectors of each row."""
     psf = read_filter(filter_)
-    correlate(
-        source, pitch, pointer(psf.down, source), psf.fft_rows, psf.fft_cols, psf.axes,
-        out, out_pitch, rows, work, psf.work_pitch,
-    )  # fmt: skip
+    width, step = lanes(source), psf.fft_rows // FIRST
+    down, across = integers(psf.radices_down), integers(psf.radices_across)
+    twiddles_down, twiddles_across = pointer(psf.twiddles_down, source), pointer(psf.twiddles_across, source)
+    spectrum = pointer(psf.down, source)
+    upper = (rows + 1) // 2
+    lower = rows - upper
+    upper_rows, lower_rows = upper + psf.taps_down - 1, lower + psf.taps_down - 1
+    used, strips = cols + psf.taps_across - 1, psf.fft_cols // width
+    for k in range(strips):
+        strip, column = offset(work, k * psf.strip), k * width
+        if column < used:
+            here = offset(source, column)
+            load_pass(
+                here, offset(here, upper * pitch), pitch, upper_rows, lower_rows if lower else 0, step, twiddles_down,
+                strip,
+            )  # fmt: skip
+            columns_forward(strip, psf.fft_rows, down, twiddles_down)
+        else:
+            for i in range(psf.fft_rows * 2 * width):
+                strip[i] = 0
+    for row in range(0, psf.fft_rows, width):
+        filter_rows(
+            offset(work, row * 2 * width), psf.strip, strips, across, twiddles_across,
+            offset(spectrum, row * 2 * psf.fft_cols),
+        )  # fmt: skip
+    for column in range(0, cols, width):
+        strip, here = offset(work, column // width * psf.strip), offset(out, column)
+        columns_back(strip, psf.fft_rows, down, twiddles_down, psf.twiddles_down_end)
+        store_pass(strip, step, twiddles_down, here, offset(here, upper * out_pitch), out_pitch, upper, lower)

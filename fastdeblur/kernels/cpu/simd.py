@@ -87,14 +87,16 @@ def _tile(pointer: types.CPointer) -> types.UniTuple:
     return types.UniTuple(Vector(pointer.dtype, shape.lanes), shape.rows * shape.columns)
 
 
-def _splat(builder, scalar, vector):
+def splat(builder, scalar, vector):
+    """A vector with `scalar` in each lane."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, lanes)
 
 
-def _multiply_add(builder, a, b, c):
+def multiply_add(builder, a, b, c):
+    """The vector a b + c."""
     # fmuladd, not fma: on a target without the instruction the latter is a library call a lane.
     element = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
     name = f"llvm.fmuladd.v{a.type.count}{element}"
@@ -184,12 +186,12 @@ def add_column_tap(typingctx, tile, source, weights, stride):
         taps = []
         for r in range(shape.rows):
             index = builder.mul(stride_, ir.Constant(INDEX, -r))
-            taps.append(_splat(builder, builder.load(builder.gep(weights_, [index])), vector))
+            taps.append(splat(builder, builder.load(builder.gep(weights_, [index])), vector))
         for c in range(shape.columns):
             pixels = _load(builder, source_, c, vector)
             for r in range(shape.rows):
                 k = r * shape.columns + c
-                sums[k] = _multiply_add(builder, taps[r], pixels, sums[k])
+                sums[k] = multiply_add(builder, taps[r], pixels, sums[k])
         return context.make_tuple(builder, tile, sums)
 
     return tile(tile, source, weights, types.intp), codegen
@@ -203,13 +205,13 @@ def add_row_tap(typingctx, tile, source, pitch, weight):
     def codegen(context, builder, sig, args):
         tile_, source_, pitch_, weight_ = args
         vector = context.get_value_type(tile.dtype)
-        tap = _splat(builder, builder.load(weight_), vector)
+        tap = splat(builder, builder.load(weight_), vector)
         sums = []
         for r in range(shape.rows):
             row = builder.gep(source_, [builder.mul(pitch_, ir.Constant(INDEX, r))])
             for c in range(shape.columns):
                 pixels = _load(builder, row, c, vector)
-                sums.append(_multiply_add(builder, tap, pixels, builder.extract_value(tile_, len(sums))))
+                sums.append(multiply_add(builder, tap, pixels, builder.extract_value(tile_, len(sums))))
         return context.make_tuple(builder, tile, sums)
 
     return tile(tile, source, types.intp, weight), codegen

@@ -28,7 +28,7 @@ from . import privates
 
 PACKAGE = Path(__file__).parents[2]
 # All compiled sources, and what they import of this package (tests/test_layers.py checks it).
-COMPILED = ("kernels/cpu/*.py", "kernels/runtime/*.py")
+COMPILED = ("kernels/cpu/*.py", "kernels/cpu/fourier/*.py", "kernels/runtime/*.py")
 # Beside them: the file that has the version.
 VERSION = "__init__.py"
 # Settings of Numba that change the machine code.

@@ -1,0 +1,1 @@
+"""Fourier transforms (CPU) with the lanes of vectors across lines: butterflies, passes, and plans by length."""

@@ -1,0 +1,97 @@
+"""Transforms whose lanes are across lines: every length that there is, against sums."""
+
+import ctypes
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fastdeblur.kernels.cpu.simd import register_shape
+from fastdeblur.operators import costs, paths
+
+SIZE, ADDRESS = ctypes.c_ssize_t, ctypes.c_void_p
+KERNEL = ctypes.CFUNCTYPE(None, SIZE, ADDRESS, SIZE, ADDRESS, SIZE, SIZE, SIZE, ADDRESS)
+DTYPES = ["float32", "float64"]
+UNTOUCHED = -7.0
+
+
+def correlate(filter_, image, rows, cols):
+    """One tile by the kernel, and what it left of the rows behind."""
+    out = np.full((rows + 2, filter_.out_cols(cols)), UNTOUCHED, image.dtype)
+    memory = np.zeros(filter_.work + 16, image.dtype)
+    start = -memory.ctypes.data % 64 // memory.itemsize
+    KERNEL(filter_.task.address(image.dtype))(
+        filter_.address, image.ctypes.data, image.shape[1], out.ctypes.data, out.shape[1], rows, cols,
+        memory[start:].ctypes.data,
+    )  # fmt: skip
+    return out[:rows, :cols], out[rows:]
+
+
+def sums(image, weights, rows, cols):
+    """out[i, j] = sum over u, v of weights[u, v] * image[i + u, j + v], in double precision."""
+    out = np.zeros((rows, cols))
+    for (u, v), weight in np.ndenumerate(weights.astype(np.float64)):
+        out += weight * image[u : u + rows, v : v + cols].astype(np.float64)
+    return out
+
+
+def error(length, axis, dtype, rng):
+    """Relative error (root mean square) of a tile with one long axis, by that which rounding grows with."""
+    smallest = [lengths[0] for lengths in costs.transforms("fft", np.dtype(dtype))]
+    shape = (length, smallest[1]) if axis == 0 else (smallest[0], length)
+    taps = tuple(int(rng.integers(1, min(size, 9))) for size in shape)
+    weights = (rng.random(taps) - 0.3).astype(dtype)
+    filter_ = paths.Fourier(weights, 0, 0, shape)
+    rows, cols = filter_.most_rows, filter_.most_cols
+    image = rng.standard_normal((filter_.window_rows(rows), filter_.window_cols(cols))).astype(dtype)
+    want = sums(image, weights, rows, cols)
+    got, _ = correlate(filter_, image, rows, cols)
+    return math.sqrt(np.mean((got - want) ** 2) / np.mean(want**2) / math.log2(shape[0] * shape[1]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [0, 1], ids=["columns", "rows"])
+def test_every_length_is_as_exact_as_sums(axis, dtype, rng):
+    """All up to 2048, and some larger ones: with each radix there is, at each place."""
+    lengths = costs.transforms("fft", np.dtype(dtype))[axis]
+    those = [length for length in lengths if length <= 2048]
+    assert len(those) > 20
+    those += rng.choice([length for length in lengths if 2048 < length < 2**14], 2, replace=False).tolist()
+    errors = {length: error(length, axis, dtype, rng) for length in those}
+    assert max(errors.values()) < (1e-7 if dtype == "float32" else 2e-16), max(errors, key=errors.get)
+
+
+def test_lengths_have_small_factors_and_are_near_each_other():
+    for dtype in DTYPES:
+        for lengths in costs.transforms("fft", np.dtype(dtype)):
+            assert all(60**17 % length == 0 for length in lengths)
+            wide = [(low, high) for low, high in itertools.pairwise(lengths) if low >= 64]
+            assert max(high / low for low, high in wide) < 1.7
+            assert lengths[-1] >= 2**16
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (2, 8), (7, 9), (31, 17)])
+def test_a_tile_may_be_smaller_and_nothing_else_is_read_or_written(rows, cols, rng):
+    """Rows and vectors behind those of the window may hold anything, as may the work's memory; odd rows, and one."""
+    weights = rng.random((6, 4))
+    filter_ = paths.Fourier(weights, 0, 0, (32, 48))
+    lanes = register_shape(np.dtype("float64")).lanes
+    image = np.full((filter_.window_rows(rows) + 40, 64), np.nan)
+    used = -(-(cols + 3) // lanes) * lanes
+    assert used <= filter_.window_cols(cols)
+    image[: rows + 5, :used] = rng.random((rows + 5, used))
+    got, behind = correlate(filter_, image, rows, cols)
+    np.testing.assert_allclose(got, sums(image, weights, rows, cols), rtol=1e-13)
+    assert (behind == UNTOUCHED).all()
+
+
+def test_windows_are_filled_as_far_as_whole_vectors_are_read():
+    """`apply` fills as many columns more than a block's as the window of one column has more."""
+    for dtype in DTYPES:
+        lanes, lengths = register_shape(np.dtype(dtype)).lanes, costs.transforms("fft", np.dtype(dtype))[1]
+        for taps in range(1, 40):
+            filter_ = paths.Fourier(np.ones((3, taps), dtype), 0, 0, (16, costs.at_least(64, lengths)))
+            for cols in range(1, filter_.most_cols + 1):
+                read = -(-(cols + taps - 1) // lanes) * lanes
+                assert read <= min(cols + filter_.window_cols(1) - 1, filter_.window_cols(cols))
