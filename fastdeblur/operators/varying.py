@@ -313,7 +313,9 @@ def memory_of(field: PsfField, path: str, shape: tuple[int, int], threads: int) 
     taps = field.psfs.shape[2:]
     if path != "fft":
         return int(2 * nodes * math.prod(taps) * itemsize * DIRECT_COPIES)
-    down, across = costs.fourier_shape(taps, (cells[0] + taps[0] - 1, cells[1] + taps[1] - 1), field.psfs.dtype)
+    down, across = costs.fourier_shape(
+        "windows", taps, (cells[0] + taps[0] - 1, cells[1] + taps[1] - 1), field.psfs.dtype
+    )
     window, spectrum = down * across * itemsize, 2 * down * (across // 2 + 1) * itemsize
     return int(2 * (nodes * spectrum + threads * (4 * window + 3 * spectrum)))
 
