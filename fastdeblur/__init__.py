@@ -3,7 +3,7 @@
 import sys
 
 from . import notebook, psf, transfer
-from .api import convolve, deblur, solve, warmup
+from .api import convolve, deblur, denoise, solve, warmup
 from .deblurrer import Deblurrer
 from .estimates import estimate_memory
 from .io import denoisers
@@ -23,6 +23,7 @@ __all__ = [
     "convolve",
     "deblur",
     "deblur_large",
+    "denoise",
     "denoisers",
     "estimate_memory",
     "notebook",

@@ -19,7 +19,8 @@ from .operators.blur import Blur
 from .operators.varying import VaryingBlur
 from .problem.background import checked_background, without_background
 from .problem.image import Image
-from .problem.options import SOLVE, called, checked, options_in, options_of
+from .problem.learned import Scale
+from .problem.options import SOLVE, Options, called, checked, options_in, options_of
 from .problem.start import starter
 from .problem.weights import checked_weights, weighed
 from .result import Result
@@ -112,6 +113,13 @@ class Deblurrer:
         deblurrer = cls.__new__(cls)
         deblurrer._build(psf, shape, {name: option.default for name, option in options_of(SOLVE).items()} | options)
         return deblurrer
+
+    _options: Options
+
+    def _following(self, scale: Scale) -> Deblurrer:
+        """This one, with a learned prior for another noise and range than those of each image."""
+        self._options = replace(self._options, scale=scale)
+        return self
 
     def _build(self, psf: Any, shape: Any, options: dict[str, Any]) -> None:
         self._options = checked(options)

@@ -173,6 +173,7 @@ def admm():
     kinds = [
         {"prior": "tv"}, {"prior": "sparse"}, {"data": "poisson", "prior": None}, {"bounds": (0, 1)},
         {"data": "poisson", "prior": "tv"}, {"solver": "gd", "bounds": (0, 1)}, {"prior": lambda image, sigma: image},
+        {"prior": "learned"},
     ]  # fmt: skip
     cases = half(itertools.product(SPLIT_SHAPES, kinds, ["float32", "float64"]))
     cycles = map(itertools.cycle, (PSFS, BOUNDARIES[:6], [True, False, False]))

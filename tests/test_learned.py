@@ -20,8 +20,7 @@ def prior(planes, boundary, scale=SCALE):
     """Value and gradient for planes of an estimate, window by window, from the file of what was learned."""
     with np.load(str(resources.files("fastdeblur.problem") / "learned_prior.npz")) as file:
         weights = {name: file[name].astype(float) for name in file.files if file[name].dtype.kind == "f"}
-    share = scale.noise / scale.spread
-    level, factor = (share, 1.0) if scale.denoises else (share * learned.LEVEL, learned.WEIGHT / learned.LEVEL**2)
+    level, factor = learned.level_of(scale)
     filters, knots = weights["filters"], np.log(weights["sigmas"])
     size = filters.shape[-1]
     before = size // 2
@@ -177,3 +176,50 @@ def test_callback_and_kept_deblurrer():
 def test_what_it_does_not_take(options, message):
     with pytest.raises(ValueError, match=message):
         fd.Deblurrer(PSF, (16, 16), prior="learned", **options)
+
+
+def noisy(shape, sigma, seed=0):
+    sharp, _ = scene(shape)
+    return sharp, sharp + sigma * np.random.default_rng(seed).standard_normal(shape)
+
+
+def test_denoising_is_the_minimiser_for_that_noise():
+    sharp, image = noisy((40, 42), 0.1)
+    denoised = fd.denoise(image, 0.1, tol=1e-9, max_iter=400)
+    spread = np.ptp(np.quantile(image, [0.001, 0.999]))
+    scale = learned.Scale(0.1, spread, True)
+    gradient = denoised - image + prior(denoised[None], "reflect", scale)[1][0]
+    assert abs(gradient).max() < 1e-3 * abs(denoised - image).max()
+    assert abs(denoised - sharp).mean() < 0.6 * abs(image - sharp).mean()
+
+
+def test_noise_of_an_image_is_found_and_holes_are_filled():
+    sharp, image = noisy((96, 90), 0.1)
+    found, given = fd.denoise(image.astype(np.float32)), fd.denoise(image.astype(np.float32), 0.1)
+    assert found.dtype == np.float32
+    assert abs(found - given).mean() < 0.02
+    image[30:33, 40:44] = np.nan
+    filled = fd.denoise(image, 0.1, bounds=(0, 1))
+    assert 0 <= filled.min() <= filled.max() <= 1
+    assert abs(filled - sharp)[30:33, 40:44].mean() < 0.2
+
+
+def test_denoising_takes_channels_with_one_sigma():
+    _, image = noisy((32, 30), 0.1)
+    both = fd.denoise(np.stack([image, image]), 0.1, channel_axis=0)
+    np.testing.assert_array_equal(both[0], both[1])
+    for wrong in (0, -1, np.nan, "x"):
+        with pytest.raises((TypeError, ValueError), match="sigma must be"):
+            fd.denoise(image, wrong)
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "wrap"])
+def test_tiles_are_the_whole(boundary):
+    """All follow one noise, one range and one weight; they stop a little before their minima."""
+    _, image = scene((100, 110), boundary="wrap")
+    image = image.astype(np.float32)
+    whole = fd.solve(image, PSF, prior="learned", boundary=boundary)
+    tiles = fd.deblur_large(image, PSF, prior="learned", boundary=boundary, tile=(50, 60))
+    difference = abs(tiles - whole.image) / np.ptp(whole.image)
+    assert np.quantile(difference, 0.99) < 0.03
+    assert np.mean(difference) < 5e-3

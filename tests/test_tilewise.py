@@ -187,7 +187,7 @@ def test_json_has_the_figures_of_tiles(tmp_path, capsys):
         (["--weights", "c.npy", "--saturated", "0.5"], "weights must have the image's shape (200, 210)"),
         (
             ["--prior", "none", "--max-memory", "700kB"],
-            "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson'",
+            "prior must be 'gradient', 'tv', 'sparse', 'learned', a denoiser, or None with data='poisson'",
         ),
         (["--max-memory", "400kB"], "max_memory must be at least "),
         (["-o", "a.npy"], "out must not be the source"),

@@ -267,7 +267,7 @@ class Plan:
         given = {**self.given, "mu": parameters.mu}
         if parameters.max_iter is not None:
             given |= {"max_iter": parameters.max_iter, "tol": 0.0}
-        return TileSolver(self.blurs, self.boundary, parameters.level, given, capacity)
+        return TileSolver(self.blurs, self.boundary, parameters.level, given, capacity, parameters.scale)
 
     def tile_parameters(
         self, sample: list[np.ndarray], weights: list[np.ndarray] | None, squares: Any, around: Any
@@ -301,11 +301,10 @@ def plan_of(
 ) -> Plan:
     """The plan for a source of that shape and dtype; `values` are those of all options of `deblur_large`."""
     options = checked(values)
-    if options.method not in ("exact", "admm", "richardson_lucy"):
+    if options.method not in ("exact", "admm", "learned", "richardson_lucy"):
         raise ValueError(
-            "prior must be 'gradient', 'tv', 'sparse', a denoiser, or None with data='poisson', for a large image: "
-            "steps that stop early would stop elsewhere in each tile, and 'learned' follows each tile's own noise; "
-            f"got {values['prior']!r}"
+            "prior must be 'gradient', 'tv', 'sparse', 'learned', a denoiser, or None with data='poisson', for a large "
+            f"image: steps that stop early would stop elsewhere in each tile; got {values['prior']!r}"
         )
     varies = isinstance(psf, VaryingBlur)
     if isinstance(psf, Blur) and not varies:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..deblurrer import Deblurrer
+from ..problem.learned import Scale
 from ..problem.options import Options
 from ..problem.regularization import root_weights
-from ..problem.spectrum import RIDGES, Periodogram
+from ..problem.spectrum import RIDGES, Periodogram, spread
 from ..problem.weights import typical, weighed
 from ..solvers.units import check_unscaled
 from .blurs import FieldOfPsfs, OnePsf
@@ -50,12 +51,15 @@ class TileParameters:
         That of the gradient prior, for the halo: relative to a pixel's weight.
     level : float
         The image's mean, for tiles without pixels.
+    scale : Scale or None
+        What the learned prior follows.
     """
 
     mu: float
     max_iter: int | None
     ridge: float
     level: float
+    scale: Scale | None = None
 
 
 def crops(shape: tuple[int, int]) -> list[Place]:
@@ -174,10 +178,10 @@ def tile_parameters(
     """
     psfs = blurs.psfs
     usable = [k for k, crop in enumerate(sample) if counts(crop, None if weights is None else weights[k])]
-    if not usable and (options.mu is None or options.method == "richardson_lucy"):
+    if not usable and (options.mu is None or options.method in ("learned", "richardson_lucy")):
         raise ValueError(
             "source has no pixels where it is sampled for its weight: all are NaN or have weight 0"
-            + ("" if options.method == "richardson_lucy" else " (give mu)")
+            + ("" if options.method in ("learned", "richardson_lucy") else " (give mu)")
         )
     if not usable:
         given_mu = float(options.mu or 0.0)
@@ -210,7 +214,8 @@ def tile_parameters(
     elif mu is None:
         mu = estimate.weight_of(str(options.prior), options.data, shift) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
-    return TileParameters(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level)
+    scale = Scale(estimate.noise, spread(filled)) if options.prior == "learned" else None
+    return TileParameters(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level, scale)
 
 
 def _steps(

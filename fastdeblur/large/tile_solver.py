@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..deblurrer import Deblurrer
+from ..problem.learned import Scale
 from ..result import Result
 from .blurs import FieldOfPsfs, OnePsf
 from .windows import Window
@@ -43,12 +44,20 @@ class TileSolver:
         For a Deblurrer, without weights and boundary; `channel_axis` is 0.
     capacity : int
         For how many shapes of windows there is memory.
+    scale : Scale or None
+        What a learned prior follows.
     """
 
     def __init__(
-        self, blurs: OnePsf | FieldOfPsfs, boundary: str, level: float, options: dict[str, Any], capacity: int
+        self,
+        blurs: OnePsf | FieldOfPsfs,
+        boundary: str,
+        level: float,
+        options: dict[str, Any],
+        capacity: int,
+        scale: Scale | None = None,
     ):
-        self._capacity = capacity
+        self._capacity, self._scale = capacity, scale
         self._blurs, self._boundary, self._level, self._options = blurs, boundary, level, options
         self._deblurrers: dict[Any, Deblurrer] = {}
         self._lock = threading.Lock()
@@ -83,5 +92,7 @@ class TileSolver:
                     del self._deblurrers[next(iter(self._deblurrers))]
                 psf = self._blurs.at(window, boundary, self._options["workers"])
                 deblurrer = Deblurrer._silent(psf, shape, boundary=boundary, **self._options)
+                if self._scale is not None:
+                    deblurrer = deblurrer._following(self._scale)
             self._deblurrers[key] = deblurrer  # the last one used comes last
         return deblurrer

@@ -15,36 +15,45 @@ References
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 
 WEIGHTS = "learned_prior.npz"
-# For deblurring, the level of the prior in those of the noise, and its weight.  (Its slopes near 0 are less steep at a
-# higher level: what is left of ringing is higher than what is left of noise.)
-LEVEL, WEIGHT = 5.0, 0.7
+# For deblurring, the prior's level in those of the noise, and its weight: the first number times the power of that
+# ratio, which falls where the highest level that was learned would be passed.  (What ringing is left of is larger than
+# what noise is, so that slopes near 0 are to be less steep.  Nine cases, three validation photographs' corners of
+# 256 x 256 and three measured psfs, wrap, noise of 2.55 and 7.65 of 255: gains over "sparse" in dB, at ratios and
+# weights of 2, 0.5: 0.41 and -; 3, 0.5: - and 0.56; 4, 0.6: - and 0.53; 5, 0.7: 0.67 and -; 6, 1: - and 0.43; 8, 0.8:
+# 0.66 and -.)
+LEVEL, WEIGHT, POWER = 5.0, 0.32, 0.47
 # Least noise to reckon with, in shares of the range.
 LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a prior's numbers follow, where it is not the image's own.
+    """What the prior's numbers follow.
 
     Attributes
     ----------
     noise : float
-        Standard deviation.
+        Standard deviation; NaN is to be found.
     spread : float
-        Range of the image.
+        Range of the image; NaN is to be found.
     denoises : bool
         Whether there is no blur.
     """
 
-    noise: float
-    spread: float
+    noise: float = math.nan
+    spread: float = math.nan
     denoises: bool = False
+
+    def times(self, factor: float) -> Scale:
+        """The same for an image that is so many times as bright."""
+        return Scale(self.noise * factor, self.spread * factor, self.denoises)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,12 @@ class Potentials:
         return curvatures
 
 
+def gain_of(psfs: list[np.ndarray]) -> float:
+    """What the psfs make of a constant, by which the estimate is darker than the image."""
+    sums = [abs(float(psf.sum(dtype=np.float64))) for psf in psfs]
+    return max(sums) or max(float(np.abs(psf).sum(dtype=np.float64)) for psf in psfs) or 1.0
+
+
 @functools.lru_cache(1)
 def _weights() -> dict[str, np.ndarray]:
     """What was learned, read once."""
@@ -87,11 +102,19 @@ def terms() -> tuple[int, int, int]:
     return int(count), int(size), int(_weights()["log_alpha"].shape[2])
 
 
+def level_of(scale: Scale) -> tuple[float, float]:
+    """The level, in shares of the range, whose potentials to take, and by what to multiply them."""
+    noise, most = max(scale.noise / scale.spread, LEAST_NOISE), float(_weights()["sigmas"][-1])
+    if scale.denoises:
+        return noise, max(noise / most, 1.0) ** 2
+    level = max(min(noise * LEVEL, most), noise)
+    return level, WEIGHT * (level / noise) ** (POWER - 2) * max(level / most, 1.0) ** 2
+
+
 def potentials(scale: Scale) -> Potentials:
     """The prior for images of that noise and range."""
     weights = _weights()
-    noise = max(scale.noise / scale.spread, LEAST_NOISE)
-    level, weight = (noise, 1.0) if scale.denoises else (noise * LEVEL, WEIGHT / LEVEL**2)
+    level, weight = level_of(scale)
     knots = np.log(weights["sigmas"])
     place = float(np.clip(np.interp(np.log(level), knots, np.arange(len(knots))), 0, len(knots) - 1))
     below = min(int(place), max(len(knots) - 2, 0))

@@ -119,8 +119,8 @@ class Options:
         Whether a solve should settle: neither limit of iterations nor denoiser is the caller's.
     method : str
         "exact", "admm", "learned" or "richardson_lucy", or a rule of gradient descent.
-    scale : Scale or None
-        What the learned prior follows; None is the image's own noise and range.
+    scale : Scale
+        What the learned prior follows.
     """
 
     data: str
@@ -136,7 +136,7 @@ class Options:
     tol: float
     callback: Callable[[Any], Any] | None
     progress: bool
-    scale: Scale | None = None
+    scale: Scale = Scale()  # noqa: RUF009 (frozen)
 
     def check_psf(self, psf: np.ndarray) -> None:
         """Refuse a psf that does not go with the data."""

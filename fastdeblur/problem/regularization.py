@@ -20,6 +20,7 @@ from ..operators.blur import Blur
 from ..operators.boundary import reduced
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur
+from .learned import gain_of
 from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, spread
 from .weights import typical
 
@@ -118,7 +119,8 @@ class WeightEstimate:
         if prior == "denoiser":
             return noise**2 * self._typical_weight
         if prior == "learned":  # it follows the noise by itself
-            return self._typical_weight * (self._curvature(shift) if data == "poisson" else 1.0)
+            weight = self._typical_weight * gain_of(self.psfs) ** 2
+            return weight * (self._curvature(shift) if data == "poisson" else 1.0)
         factor, power = RULES[prior]
         slope = factor * noise * (noise * self._used / max(self._steepness(), 1e-3 * noise)) ** power
         if data == "poisson":

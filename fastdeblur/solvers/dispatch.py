@@ -13,7 +13,7 @@ from ..kernels.runtime.arrays import module_of, scaled_array
 from ..operators.blur import Blur
 from ..operators.varying import VaryingBlur
 from ..problem.image import Image
-from ..problem.learned import Scale
+from ..problem.learned import gain_of
 from ..problem.options import Options
 from ..problem.regularization import WeightEstimate, estimate_of
 from ..problem.spectrum import spread
@@ -205,10 +205,14 @@ class Solve:
             )  # fmt: skip
 
     def _learned(self, mu: float | None) -> Result:
-        options, shift = self._options, self._image.shift
+        options, shift, scale = self._options, self._image.shift, self._options.scale
         if mu is None:
             mu = self._estimate().weight_of("learned", options.data, shift)
-        scale = options.scale or Scale(self._estimate().noise, spread(self._planes))
+        if math.isnan(scale.noise):
+            scale = replace(scale, noise=self._estimate().noise)
+        if math.isnan(scale.spread):
+            scale = replace(scale, spread=spread(self._planes))
+        scale = scale.times(1 / gain_of([blur.psf for blur in self._workspaces.blurs]))
         with self._workspaces.learned() as work:
             return learned.minimise(
                 work, self._planes, self._weights, self._begin, data=options.data, mu=mu, scale=scale,

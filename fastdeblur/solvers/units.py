@@ -105,7 +105,8 @@ class Units:
             low, high = (scaled(bound, self.estimate) for bound in bounds)
             # Beyond the largest number there is nothing.
             bounds = (min(low, most) if low >= -most else -math.inf, max(high, -most) if high <= most else math.inf)
-        return replace(options, mu=mu, bounds=bounds)
+        noise_and_range = options.scale.times(scaled(1.0, self.image)) if self.image else options.scale
+        return replace(options, mu=mu, bounds=bounds, scale=noise_and_range)
 
     def scaled(self, image: Image) -> Image:
         """The caller's image in these units."""

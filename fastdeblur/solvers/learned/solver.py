@@ -153,8 +153,7 @@ class Descent:
         if self._poisson:  # the curvature of b log Ax
             weight /= max(float(work.image.mean(dtype=np.float64)), LEAST_MEAN)
         self._mu = mu / unit if self._poisson else mu
-        scale = Scale(scale.noise * unit, scale.spread * unit, scale.denoises)
-        work.set_prior(potentials(scale), self._mu, weight)
+        work.set_prior(potentials(scale.times(unit)), self._mu, weight)
         self._least = LEAST_MEAN * max(float(work.image.max()), LEAST_MEAN)
         self._photons = photons(work.image, np.ones_like(work.image) if weights is None else weights)
         self._exact = self._exact_fit()
