@@ -81,7 +81,7 @@ def _power(psf: np.ndarray, points: int, frame: tuple[int, ...]) -> np.ndarray:
             lag = fft.fftfreq(points, 1 / points) / size
             correlation *= np.expand_dims((4 + 2 * np.cos(2 * np.pi * lag)) / 6, 1 - axis)
         power: np.ndarray = fft.fft2(correlation).real
-    return np.maximum(power, 0)
+    return np.asarray(power.clip(min=0))
 
 
 def _interpolated(power: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
