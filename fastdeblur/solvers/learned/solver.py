@@ -33,8 +33,9 @@ from ..common import State, bar, largest, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
 from .host import LearnedWorkspace, dot
 
-# How many steps are remembered.
-PAIRS = 4
+# How many steps are remembered.  (Two photographs of 256 x 256, noise of 2.55 and 7.65 of 255, "wrap": 33 and 31 steps
+# to 1e-4, with four 39 and 40.)
+PAIRS = 3
 # The share of the descent that a gradient promises, which a step must bring, and how often one is shortened.
 ENOUGH, MOST_CUTS = 1e-4, 20
 # What rounding may add to an objective, relatively, in last digits.
