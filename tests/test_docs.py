@@ -8,6 +8,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastdeblur
@@ -56,11 +57,19 @@ def test_no_example_is_left_out():
 def test_readme_and_guide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # for the files that they write
     names = {}
-    for file, count in (("README.md", 4), (".github/GUIDE.md", 1)):
+    for file, count in (("README.md", 4), (".github/GUIDE.md", 4)):
         blocks = re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.DOTALL)
         assert len(blocks) == count
         for block in blocks:
             exec(block, names)
+    scene, stars = names["scene"], names["sky"]
+    for sharper, before, sharp in (
+        ("restored_photograph", "photograph", scene), ("sharper", "exposure", stars), ("together", None, scene)
+    ):  # fmt: skip
+        image = getattr(names[sharper], "image", names[sharper])
+        blurred = names["burst"][0] if before is None else names[before]
+        inner = np.s_[8:-8, 8:-8]
+        assert ((image - sharp)[inner] ** 2).mean() < 0.9 * ((blurred - sharp)[inner] ** 2).mean()
     assert names["result"].stop_reason in ("tolerance", "max_iter")
     assert names["losses"].shape == (501,)
 

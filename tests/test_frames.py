@@ -72,6 +72,17 @@ def test_shifts_are_found_and_used():
     assert error(fd.solve(images, [point] * 3, mu=1e-3).image, x[8:-8, 8:-8]) > 0.03
 
 
+def test_moved_frames_whose_surroundings_are_unknown_converge():
+    x, moves = scene(), np.array([(0, 0), (2, -3), (-1, 4)])
+    images = [np.roll(image, move, (0, 1)) for image, move in zip(frames_of(x), moves, strict=True)]
+    result = fd.solve(images, PSFS, moves)
+    assert result.stop_reason == "tolerance"
+    assert result.objective < result.history[0] < 20 * result.objective
+    inner = np.s_[6:-6, 6:-6]
+    alone = fd.deblur(images[0], PSFS[0])
+    assert error(result.image[inner], x[inner]) < 0.8 * error(alone[inner], x[inner])
+
+
 def test_frames_with_fields():
     x = scene()
     fields = [

@@ -64,9 +64,8 @@ def minimise_edges(normal: Normal, options: Options, mu: float, ridge: float, no
             left = data + force + smooth
             squares = np.array([rho, pixels]) ** 2
             optimality = max(
-                _ratio(lacking.sum(), max(of_x.sum(), of_u.sum())), _ratio(squares @ moving, squares @ forces),
-                math.sqrt(dot(left, left)) / max(math.sqrt(dot(data, data)) + math.sqrt(dot(force, force)), 1e-300),
-            )  # fmt: skip
+                _ratio(lacking.sum(), max(of_x.sum(), of_u.sum())), _ratio(squares @ moving, squares @ forces)
+            )
             misfit = normal.misfit(x, product)
             rough = np.sqrt((slopes.astype(np.float64) ** 2).sum(axis=(0, 1))).sum() if tv else 0.5 * _square(slopes)
             show(iteration)

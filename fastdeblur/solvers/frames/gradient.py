@@ -15,6 +15,9 @@ from ..common import bar, wants_stop
 from ..pcg.preconditioner import Applier, Preconditioner
 from .operators import Normal, dot
 
+# Least share of the whole coverage of a pixel to reckon with.
+LEAST_COVERAGE = 0.15
+
 
 class Equations:
     """Normal equations with DᵀD, and a preconditioner for both, in one place."""
@@ -24,9 +27,20 @@ class Equations:
         self._sweeper = Sweeper(normal.right.dtype)
         size = normal.right.size
         self._sweeper.threads = threads.count(blur.workers, size // 4096 + 1, size * 20e-9)
+        # What is beyond the frame each frame shows otherwise, and no psf for all as they do: the preconditioner takes
+        # the estimate for periodic, and those pixels for ones of less weight.  (Three motions of 7 pixels, 144 x 192,
+        # moved by up to 4: 170 steps of conjugate gradients, without such weights more than 200, and with the boundary
+        # correction of a mean psf an optimality of 0.1 after 200.)
+        boundary, shape = blur.boundary, blur.image_shape
+        if boundary == "unknown":
+            boundary, shape = "wrap", blur.estimate_shape
         self._preconditioner = Preconditioner(
-            normal.mean_psf(), blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines=False
+            normal.mean_psf(), boundary, shape, blur.estimate_shape, blur.workers, by_cosines=False
         )
+        self._roots: np.ndarray | None = None
+        if blur.boundary == "unknown":
+            coverage = normal.coverage()
+            self._roots = np.sqrt(np.maximum(coverage / coverage.max(), LEAST_COVERAGE)).astype(normal.right.dtype)
         self._applier = Applier(self._preconditioner, self._sweeper, len(normal.right))
         self._corner, self._frame = blur.frame_corner, blur.image_shape
 
@@ -34,7 +48,11 @@ class Equations:
         """About the solution for a right-hand side, times the sum of weights."""
         solves = self._preconditioner.at(max(ridge / self._weight, self._preconditioner.least))
         out = np.empty_like(source)
-        self._applier.apply(solves, source, out)
+        if self._roots is None:
+            self._applier.apply(solves, source, out)
+            return out
+        self._applier.apply(solves, source / self._roots, out)
+        out /= self._roots
         return out
 
     def laplacian(self, planes: np.ndarray) -> np.ndarray:

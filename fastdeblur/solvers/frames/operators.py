@@ -192,6 +192,14 @@ class Normal:
             out += out.dtype.type(self.weights[k]) * self._back
         self.applied += self._count
 
+    def coverage(self) -> np.ndarray:
+        """The sum of w Aᵀ 1: how much of each pixel the frames show."""
+        total, ones = np.zeros_like(self.right), np.ones_like(self._image)
+        for k in range(self._count):
+            self.operators.run(k, ones, self._back, adjoint=True)
+            total += total.dtype.type(self.weights[k]) * self._back
+        return total
+
     def misfit(self, x: np.ndarray, product: np.ndarray) -> float:
         """The sum of w ‖A x − b‖², from the product with x."""
         return max(dot(x, product) - 2 * dot(x, self.right) + self.squares, 0.0)
