@@ -403,7 +403,7 @@ def denoise(
 ) -> np.ndarray:
     """Remove white noise from an image that is not blurred.
 
-    Minimises ``½ Σ w (x − image)² + R(x)`` over images x, with the prior "learned" of `solve` for R, as it was trained:
+    Minimises ``½ Σ w (x − image)² + R(x)`` over images x, with the prior "learned" [1]_ of `solve` for R, as trained:
     for noise of that standard deviation.
 
     Parameters
