@@ -27,6 +27,10 @@ IMAGES = {
 }  # fmt: skip
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
 LEARNED_IMAGES = 19.3
+LEARNED_IMAGES = 21.0
+# Where steps of conjugate gradients take the place of transforms, beside the ends of their preconditioner; what a split
+# of the blurred estimate takes more there, and weights, as planes of theirs.
+ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
@@ -145,19 +149,24 @@ def of_solve(
     weights = planes * math.prod(frame) * size * weighted
     cosines = not weighted and len(psfs) == 1 and varying is None and applies(psfs[0], boundary)
     smooth = kept * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
-    if not cosines:
+    ends = 0.0
+    if not cosines or options.method == "admm":
         ends = sum(2 * size * ENDS * memory_of_corrections(psf.shape, boundary, frame, own) for psf in psfs)
+    if not cosines:
         heavy = options.data == "root" and options.mu is not None and options.mu >= HEAVY
         smooth += max(ends, CONSTANT * planes * math.prod(own) * heavy)
     # The weight that is looked for, and the smooth image on the way to some, with its memory kept.
     auto = options.mu is None
     if options.method == "admm":
-        # The estimate itself is split off for bounds, and boundaries that tie its surroundings.
-        again = options.bounds is not None or boundary not in ("unknown", "wrap")
-        total = (
-            planes * math.prod(grown) * size * (ADMM_IMAGES[str(options.prior)] + TWICE * again)
-            + (2 + UNOBSERVED) * weights
-        )
+        bounded, tied = options.bounds is not None, boundary not in ("unknown", "wrap")
+        split_weights = 2 + UNOBSERVED
+        if tied and options.prior in ("tv", "gradient"):
+            images = ITERATIVE_IMAGES + TWICE * bounded + SPLIT_DATA * (weighted or options.data == "poisson")
+            total, split_weights = kept * images + ends, split_weights + SPLIT_WEIGHTS
+        else:  # boundaries that tie what is around the frame split the estimate itself, as bounds do
+            images = ADMM_IMAGES[str(options.prior)] + TWICE * (bounded or tied)
+            total = planes * math.prod(grown) * size * images
+        total += split_weights * weights
         total += smooth * (options.data == "root")
     elif options.method == "exact":
         total = smooth

@@ -44,7 +44,8 @@ class Result:
     mu : float
         The weight used (0 without a prior; for a denoiser the noise's variance).
     path : str
-        How the blur was computed; "fft" for priors that keep edges, bounds and denoisers.
+        How the blur was computed; "fft" for priors that keep edges, bounds and denoisers where a transform of the
+        whole image solves for the estimate.
     device : {"cpu", "cuda"}
         Where it was computed.
     seconds : float

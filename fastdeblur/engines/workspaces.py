@@ -16,8 +16,9 @@ from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
 from ..operators.varying import VaryingBlur
 from ..problem.options import Options
-from ..solvers.admm.domain import Domain
+from ..solvers.admm.domain import Domain, is_tied
 from ..solvers.admm.host import AdmmWorkspace
+from ..solvers.admm.iterative import IterativeAdmmWorkspace
 from ..solvers.admm.varying import VaryingAdmmWorkspace
 from ..solvers.gradient.host import GradientWorkspace
 from ..solvers.gradient.solver import GradientSteps
@@ -42,6 +43,8 @@ class HostWorkspaces:
 
     #: Whether there is an exact solver by cosines.
     _has_cosines = True
+    #: Whether there are steps of conjugate gradients for the x-update of ADMM.
+    _has_iterative_admm = True
     #: The class of the steps of preconditioned conjugate gradients; None for the host's.
     pcg_descent: Any = None
 
@@ -60,30 +63,37 @@ class HostWorkspaces:
         by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1 and not self._varying
 
         def make() -> PcgWorkspace:
-            if by_cosines not in self._preconditioners:
-                self._preconditioners[by_cosines] = [
-                    Preconditioner(
-                        blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines
-                    )
-                    for blur in self.blurs
-                ]
-            return self._pcg_workspace(self._preconditioners[by_cosines])
+            return self._pcg_workspace(self._preconditioners_for(by_cosines))
 
         with self._borrowed(("pcg", by_cosines), make) as work:
             yield work
+
+    def _preconditioners_for(self, by_cosines: bool) -> list[Preconditioner]:
+        if by_cosines not in self._preconditioners:
+            self._preconditioners[by_cosines] = [
+                Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines)
+                for blur in self.blurs
+            ]
+        return self._preconditioners[by_cosines]
 
     @contextmanager
     def admm(self) -> Iterator[AdmmWorkspace]:
         """For priors that keep edges, bounds and denoisers."""
 
         def make() -> AdmmWorkspace:
+            prior = str(self.options.prior)
+            bounded = self.options.bounds is not None
+            if self._steps_admm(prior):
+                return IterativeAdmmWorkspace(
+                    Domain(self.blurs, padded=False), self.blurs, self.planes, prior, bounded,
+                    self._preconditioners_for(False),
+                )  # fmt: skip
             if self._domain is None:
                 self._domain = Domain(self.blurs)
-            prior = self.options.prior
-            pixels = self._domain.tied or self.options.bounds is not None or prior == "denoiser"
+            pixels = self._domain.tied or bounded or prior == "denoiser"
             # A copy of the estimate keeps the brightness that nothing else determines.
             pixels = pixels or self._domain.loses_constants
-            return self._admm_workspace(self._domain, str(prior), pixels)
+            return self._admm_workspace(self._domain, prior, pixels)
 
         with self._borrowed("admm", make) as work:
             yield work
@@ -118,6 +128,10 @@ class HostWorkspaces:
     @property
     def _varying(self) -> bool:
         return isinstance(self.blurs[0], VaryingBlur)
+
+    def _steps_admm(self, prior: str) -> bool:
+        """Whether the x-update of ADMM is a step of conjugate gradients, see `solvers.admm.iterative`."""
+        return self._has_iterative_admm and prior in ("tv", "gradient") and is_tied(self.blurs[0])
 
     def _admm_workspace(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
         kind = VaryingAdmmWorkspace if self._varying else AdmmWorkspace

@@ -18,7 +18,7 @@ from .workspaces import HostWorkspaces
 class CudaWorkspaces(HostWorkspaces):
     """Operators and memory on the device."""
 
-    _has_cosines = False
+    _has_cosines, _has_iterative_admm = False, False
     pcg_descent = CudaDescent
 
     def _where(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from numba import carray
 from rocket_fft import r2c
 
 from ..runtime.tasks import jit, task
-from .rows import clear_row, copy_row
+from .rows import clear_row, copy_row, multiply_row
 from .shrink import COSTS, SHARES, call_shrink
 from .simd import complexes, doubles, integers, offset, pointer, real
 from .tiles import reader, task_signature
@@ -28,8 +28,10 @@ from .z_update_rows import (
     likelihood,
     masked_row,
     mixed_row,
+    pixels_gradient,
     reflect_row,
     relax_row,
+    subtract_from_row,
     twice_row,
 )
 
@@ -48,6 +50,7 @@ MISFIT, ROUGHNESS = 2 * SUMS_OF_SPLIT, 2 * SUMS_OF_SPLIT + 1
 # difference.  `groups` holds the first difference of each group that is shrunk together, `masks` a
 # line for each kind of column (see `column_mask`).  `observed` has a mask of the
 # estimate's pixels within the psf's reach of data, or is 0 if all are.  `shrink` is the address of the proximal map.
+# `residual` and `gradient` are those of `z_update_gradient`, else 0.
 ADMM = np.dtype(
     [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
     + [(name, np.intp) for name in ("frequencies", "coefficient_pitch", "coefficient_plane")]
@@ -57,7 +60,7 @@ ADMM = np.dtype(
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
     + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
     + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "observed", "shrink")]
-    + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences")]
+    + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences", "residual", "gradient")]
     + [(name, np.float64) for name in ("relax", "unit", "factor")]
     + [(name, np.float64) for name in ("data_rho", "data_rho_before", "data_keep")]
     + [(name, np.float64) for name in ("rho", "second_rho", "keep", "pixels_rho")]
@@ -210,6 +213,9 @@ def all_differences(job, i, pixels, changes, scratch):
         for k in range(job.differences):
             out = offset(changes, (plane * DIFFERENCES + k) * length)
             difference(k, pixels, offset(pixels, length), offset(pixels, 2 * length), cols, out)
+            if job.gradient:
+                mask = offset(pointer(job.masks, scratch), mask_of(k, i, job.estimate_rows) * job.pitch)
+                multiply_row(carray(mask, cols), carray(out, cols))
 
 
 @jit
@@ -254,6 +260,8 @@ def update_differences(
                     carray(offset(splits, at), cols), carray(offset(lasts, at), cols), taken, carray(mask, cols),
                     carray(offset(changes, at), cols), unit, carray(out, cols),
                 )  # fmt: skip
+                if job.gradient:
+                    subtract_from_row(carray(offset(changes, at), cols), carray(out, cols))
                 close(out, cols)
                 if own:
                     sums[5] += a
@@ -295,7 +303,11 @@ def adjoint_row(job, i, plane, above, here, below, out, scratch):
             offset(pointer(job.pixels, scratch), start),
             offset(pointer(job.pixels_prox, scratch), start),
         )
-        add_pixels(carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
+        if job.gradient:
+            x = carray(offset(pointer(job.x, scratch), start), cols)
+            pixels_gradient(x, carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
+        else:
+            add_pixels(carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
 
 
 @task(task_signature)

@@ -156,3 +156,28 @@ def add_pixels(split, reflected, rho, out):
     two = out.dtype.type(2)
     for j in range(out.size):
         out[j] += rho * (two * reflected[j] - split[j])
+
+
+@jit
+def subtract_from_row(source, out):
+    """What is left of a row if `out` is taken from it."""
+    restrict()
+    for j in range(out.size):
+        out[j] = source[j] - out[j]
+
+
+@jit
+def pixels_gradient(x, split, reflected, rho, out):
+    """Add rho times the difference between the estimate and the reflected split variable of its copy."""
+    restrict()
+    two = out.dtype.type(2)
+    for j in range(out.size):
+        out[j] += rho * (x[j] - (two * reflected[j] - split[j]))
+
+
+@jit
+def scale_and_add(gradient, prior, rho):
+    """Make a row of ``Aᵀ (A x - y)`` one of the whole gradient."""
+    restrict()
+    for j in range(prior.size):
+        gradient[j] = rho * gradient[j] + prior[j]

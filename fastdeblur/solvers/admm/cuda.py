@@ -30,7 +30,8 @@ class CudaAdmmWorkspace:
 
     #: Sums are looked at where they change something.
     device, look_every = "cuda", LOOK
-    most_relax = 2.0
+    most_relax, inexact, quadratic = 2.0, False, False
+    products_beside, path = -0.5, "fft"
 
     def __init__(self, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain = domain = Domain(blurs)
@@ -94,6 +95,9 @@ class CudaAdmmWorkspace:
         stands = [view(table) for at, size in zip(standing, sizes, strict=True) for table in places(at, size)]
         tables = [view(device.put(at.astype(np.int32))) for at in standing]
         return tables, stands, device.put(np.outer(*counts).astype(self.dtype))
+
+    def keep_quadratic(self, quadratic: bool) -> None:
+        """Whether the data are quadratic, without weights; the blurred estimate is split all the same."""
 
     def shift(self, shift: Any) -> None:
         """Set what the poisson mean has beside the blurred estimate; see `AdmmWorkspace.shift`."""

@@ -25,6 +25,11 @@ from ...operators.varying import VaryingBlur
 FREE = -2
 
 
+def is_tied(blur: Blur) -> bool:
+    """Whether the boundary ties what is around the estimate to it; a varying blur knows that itself (see `varying`)."""
+    return blur.boundary not in ("unknown", "wrap") and not isinstance(blur, VaryingBlur)
+
+
 class Domain:
     """Shapes, spectra of the psfs, and which pixels of the estimate its halo repeats.
 
@@ -36,14 +41,14 @@ class Domain:
     psfs : list of ndarray
     """
 
-    def __init__(self, blurs: list[Blur]):
+    def __init__(self, blurs: list[Blur], padded: bool = True):
+        """For these psfs; not `padded`, the domain is the estimate, and nothing is said of a periodic blur."""
         blur = blurs[0]
         self.boundary, self.estimate_shape, self.dtype = blur.boundary, blur.estimate_shape, blur.dtype
         self.psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
         taps = self.psfs[0].shape
-        # A varying blur knows its boundary itself (see `varying`).
-        self.tied = self.boundary not in ("unknown", "wrap") and not isinstance(blur, VaryingBlur)
-        if self.boundary == "wrap":
+        self.tied = padded and is_tied(blur)
+        if self.boundary == "wrap" or not padded:
             self.shape = self.estimate_shape
         else:
             # For "unknown" the estimate alone would do; with some space between its ends, the free

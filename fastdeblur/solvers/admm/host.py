@@ -54,31 +54,30 @@ class AdmmWorkspace:
     device, look_every = "cpu", 1
     #: The largest over-relaxation that the x-update bears.
     most_relax = 2.0
+    #: Whether the x-update only approaches the minimum.
+    inexact = False
+    #: Whether the x-update takes the data as they are: the blurred estimate is not split then.
+    quadratic = False
+    #: Applications of A and Aᵀ at the start less those that the last step does without, halved; how they are computed.
+    products_beside, path = -0.5, "fft"
 
     def __init__(self, domain: Domain, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain, self.blurs, self.planes, self.kind = domain, blurs, planes, kind
         self.blur = blur = blurs[0]
         self.dtype = dtype = blur.dtype
         rows, cols = domain.shape
-        self._pitch = pitch = up(cols, 16) + 16
+        self._pitch = pitch = self._pitch_of(cols)
         shrink, groups = KINDS[kind]
         self.differences, self.has_pixels = groups[-1], pixels
         self._tile_rows = max(ROWS // planes, LEAST_ROWS)
         self._tiles = -(-rows // self._tile_rows)
         whole, frame = planes * rows * pitch, (planes, *blur.image_shape)
-        spectrum = 2 * planes * rows * domain.coefficient_pitch
-        counts = {
-            "x": whole,
-            "blurred": whole,
-            "data": whole,
-            "data_coefficients": spectrum,
-            "rhs_coefficients": spectrum,
-        }
+        counts = self._counts(whole, math.prod(frame))
         counts |= {"split": self.differences * whole, "split_next": self.differences * whole}
         counts |= {"image": math.prod(frame), "weights": math.prod(frame)}
         if pixels:
             counts |= {"pixels": whole, "pixels_prox": whole}
-        self._memory = {name: memory.zeros(count, dtype) for name, count in counts.items()}
+        self._memory = {name: self._allocated(name, count) for name, count in counts.items()}
         self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
         self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
         self._step_sums = np.zeros((1, 2, SUMS))
@@ -90,12 +89,13 @@ class AdmmWorkspace:
         masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
         starts = memory.zeros(DIFFERENCES + 1, np.intp)
         starts[: len(groups)] = groups
-        tables = {"masks": masks, "groups": starts, "psf": domain.spectra, "axis": self._axes, "sums": self.sums}
+        tables = {"masks": masks, "groups": starts, "axis": self._axes, "sums": self.sums}
         tables |= {
             "axis_down": self._axes[1:],
             "eigenvalues_down": eigenvalues[0],
             "eigenvalues_across": eigenvalues[1],
         }
+        tables |= self._spectra()
         self._tables = tables
         # Which pixels of the estimate are observed, if not all: planes x rows x cols of it, and masks of the domain.
         self._observed: np.ndarray | None = None
@@ -112,13 +112,33 @@ class AdmmWorkspace:
             domain.coefficient_pitch,
             rows * domain.coefficient_pitch,
         )
-        job["psf_plane"] = rows * domain.coefficient_pitch if len(domain.spectra) > 1 else 0
+        job["psf_plane"] = rows * domain.coefficient_pitch if len(self.blurs) > 1 else 0
         job["estimate_rows"] = domain.estimate_shape[0]
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
         self.shift(None)
         self._sweeper = Sweeper(dtype)
-        lines = 3 + 6 * planes * DIFFERENCES + 3
+        lines = 3 + 6 * planes * DIFFERENCES + 4
         self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
+
+    @staticmethod
+    def _pitch_of(cols: int) -> int:
+        """Elements from a row of the domain to the next."""
+        return up(cols, 16) + 16
+
+    def _counts(self, whole: int, frame: int) -> dict[str, int]:
+        """Elements of each array, by its name in the record, for planes of the domain and of the frame."""
+        spectrum = 2 * self.planes * self.domain.shape[0] * self.domain.coefficient_pitch
+        counts = dict.fromkeys(("x", "blurred", "data"), whole)
+        return counts | dict.fromkeys(("data_coefficients", "rhs_coefficients"), spectrum)
+
+    def _allocated(self, name: str, count: int) -> np.ndarray:
+        return memory.zeros(count, self.dtype)
+
+    def _spectra(self) -> dict[str, np.ndarray]:
+        return {"psf": self.domain.spectra}
+
+    def keep_quadratic(self, quadratic: bool) -> None:
+        """Whether the data are quadratic, without weights, so that an x-update that can may take them as they are."""
 
     def shift(self, shift: np.ndarray | None) -> None:
         """Set what is added to the blurred estimate for poisson: one or all planes and rows, all columns; None is 0."""

@@ -18,6 +18,7 @@ import scipy.fft
 from ...kernels.cpu.x_update import COLUMNS, inverse_rows, x_update
 from ...kernels.runtime import forks, memory
 from ...operators.varying import VaryingBlur
+from ..pcg.subspace import quadratic_step
 from .host import AdmmWorkspace
 
 
@@ -87,7 +88,8 @@ class VaryingAdmmWorkspace(AdmmWorkspace):
         gram = np.zeros((2, 2))
         for i, j in ((0, 0), (0, 1), (1, 1)):
             gram[i, j] = gram[j, i] = rho * _dot(images[i], images[j]) + _dot(directions[i], regular[j])
-        factors = [self.dtype.type(each) for each in minimiser(gram, [_dot(each, residual) for each in directions])]
+        slopes = [_dot(each, residual) for each in directions]
+        factors = [self.dtype.type(each) for each in quadratic_step(gram, slopes)]
         for new, last in (directions, images):
             last *= factors[1]
             last += factors[0] * new
@@ -146,12 +148,3 @@ def _laplacian(x: np.ndarray) -> np.ndarray:
 def _dot(first: np.ndarray, second: np.ndarray) -> float:
     # Row by row, in double precision across rows; not by BLAS, whose bits depend on threads.
     return float(np.einsum("ijk,ijk->ij", first, second).sum(dtype=np.float64))
-
-
-def minimiser(gram: np.ndarray, slopes: list[float]) -> tuple[float, float]:
-    """Factors of two directions at the minimum of a quadratic; the second is 0 where it adds nothing."""
-    (a, b), (_, c) = gram
-    determinant = a * c - b * b
-    if determinant > 1e-6 * a * c:
-        return (c * slopes[0] - b * slopes[1]) / determinant, (a * slopes[1] - b * slopes[0]) / determinant
-    return (slopes[0] / a if a > 0 else 0.0), 0.0

@@ -118,6 +118,12 @@ class PcgWorkspace:
         self.without_lost(self.x)
         return unit
 
+    def prepare(self) -> None:
+        """Get ready to apply blur and preconditioner, without an image and weights."""
+        self.sweeper.threads = threads.count(self.blur.workers, self._tiles, self._seconds)
+        self._shares, self._missing, self._typical_weight = None, None, 1.0
+        self._lost = [k for k in range(self.planes) if self._loses_constants(k)]
+
     def enter(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and the start's frame; returns their unit."""
         if weights is not None or self._shares is not None:

@@ -74,3 +74,12 @@ class Span:
             t -= min(max(error / slope, -3.0), 3.0)
             t = min(max(t, -80.0), 80.0)
         return best
+
+
+def quadratic_step(gram: np.ndarray, slopes: list[float]) -> tuple[float, float]:
+    """Factors of two directions at the minimum of a quadratic; the second is 0 where it adds nothing."""
+    (a, b), (_, c) = gram
+    determinant = a * c - b * b
+    if determinant > 1e-6 * a * c:
+        return (c * slopes[0] - b * slopes[1]) / determinant, (a * slopes[1] - b * slopes[0]) / determinant
+    return (slopes[0] / a if a > 0 else 0.0), 0.0
