@@ -27,7 +27,6 @@ IMAGES = {
 }  # fmt: skip
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
 LEARNED_IMAGES = 19.3
-LEARNED_IMAGES = 21.0
 # Where steps of conjugate gradients take the place of transforms, beside the ends of their preconditioner; what a split
 # of the blurred estimate takes more there, and weights, as planes of theirs.
 ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
@@ -160,7 +159,7 @@ def of_solve(
     if options.method == "admm":
         bounded, tied = options.bounds is not None, boundary not in ("unknown", "wrap")
         split_weights = 2 + UNOBSERVED
-        if tied and options.prior in ("tv", "gradient"):
+        if tied and varying is None and options.prior in ("tv", "gradient"):
             images = ITERATIVE_IMAGES + TWICE * bounded + SPLIT_DATA * (weighted or options.data == "poisson")
             total, split_weights = kept * images + ends, split_weights + SPLIT_WEIGHTS
         else:  # boundaries that tie what is around the frame split the estimate itself, as bounds do

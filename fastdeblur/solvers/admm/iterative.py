@@ -57,7 +57,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         self.path = blurs[0].path
         super().__init__(domain, blurs, planes, kind, pixels)
         self._solves: list[Solves] = []
-        self._steps = 0
+        self._steps = 0  # since the start
         # Squares of the norms of the residual, of A x, and of how it changed in the last step.
         self._squares = {"residual": 0.0, "blurred": 0.0, "step": 0.0}
 
@@ -89,7 +89,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         pcg.prepare()
         pcg.direction[...] = 0
         pcg.blurred_direction[...] = 0
-        self._steps = 0
+        self._solves, self._steps = [], 0
         pcg.apply_blur(pcg.x, self._blurred())
         self._memory["data"][...] = self._memory["blurred"]
 

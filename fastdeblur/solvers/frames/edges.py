@@ -16,8 +16,8 @@ import numpy as np
 from ...problem.options import Options
 from ...result import Result
 from ..admm.solver import LOOK, MOST_CHANGE, REASON, SETTLED, THRESHOLD
-from ..admm.varying import minimiser
 from ..common import bar
+from ..pcg.subspace import quadratic_step
 from .gradient import Equations, Progress
 from .operators import Normal, dot
 
@@ -81,7 +81,7 @@ def minimise_edges(normal: Normal, options: Options, mu: float, ridge: float, no
                 for product_, along in ((blurred, fresh), (moved, step))
             ]
             gram = np.array([[dot(a, b) for b in whole] for a in (fresh, step)])
-            factors = [dtype.type(each) for each in minimiser(gram, [dot(fresh, residual), dot(step, residual)])]
+            factors = [dtype.type(each) for each in quadratic_step(gram, [dot(fresh, residual), dot(step, residual)])]
             for new, last in ((fresh, step), (blurred, moved)):
                 last *= factors[1]
                 last += factors[0] * new
