@@ -67,9 +67,9 @@ TIGHTER_FREE, SLOWER_FREE = 6.0, 1.1
 # Roots: how often the ridge follows the estimate, once the residuals are below the second number.
 RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 # An x-update that is not exact may not bear over-relaxation: where the residuals are above the last number, and have
-# not fallen below that share in so many steps, there is none from then on.  (Tv, 128 x 128, motion of 31 pixels: with it
-# more than 400 steps for three of four boundaries, 180 to 257 without.  Motion of 15 pixels: 112 to 116 with it, 140 to
-# 144 without.)
+# not fallen below that share in so many steps, there is none from then on.  (Tv, 128 x 128, motion of 31 pixels: with
+# it more than 400 steps for three of four boundaries, 180 to 257 without.  Motion of 15 pixels: 112 to 116 with it, 140
+# to 144 without.)
 CALM_LOOK, CALM, CALM_LEAST = 30, 0.6, 1e-3
 # The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
 # are looked at, too.
