@@ -18,7 +18,7 @@ from fastdeblur.large import plan
 
 PSF = fd.psf.gaussian(9, 1.5)
 WORDS = ["--psf", "gaussian:9:1.5", "--mu", "1e-3", "--data", "squares", "--max-iter", "12"]
-TILED = ["--max-memory", "6MB", "--boundary", "reflect"]
+TILED = ["--max-memory", "7.5MB", "--boundary", "reflect"]
 HOW = pytest.mark.parametrize("how", [[], TILED], ids=["whole", "tiles"])
 CODECS = importlib.util.find_spec("imagecodecs") is not None
 

@@ -152,7 +152,7 @@ def test_all_options_reach_the_tiles(tmp_path, capsys):
     np.save(tmp_path / "a.npy", image)
     words = ["--boundary", "reflect", "--bounds", "0.3", "0.6", "--path", "fft", "--workers", "1", "--data", "squares"]
     figures = run(capsys, tmp_path / "a.npy", tmp_path / "out.npy", *words)
-    expected = wanted(image, figures["tile"], boundary="reflect", bounds=(0.3, 0.6))
+    expected = wanted(image, figures["tile"], boundary="reflect", bounds=(0.3, 0.6), path="fft")
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
     assert (expected.min(), expected.max()) == (np.float32(0.3), np.float32(0.6))
 
