@@ -26,9 +26,9 @@ WEIGHTS = "learned_prior.npz"
 # ratio, which falls where the highest level that was learned would be passed.  (What ringing is left of is larger than
 # what noise is, so that slopes near 0 are to be less steep.  Three validation photographs' corners, 256 x 256, and four
 # measured psfs, wrap: gains over "sparse" in dB at ratios and weights of 5, 0.68: 0.79 with noise of 2.55 of 255, and
-# -0.01 with 7.65; 4, 0.9: 0.75 and 0.62; 5, 1: 0.76 and 0.60, at least 0.33 and 0.22, and in the fewest iterations; 2,
+# -0.01 with 7.65; 4, 0.9: 0.75 and 0.62, at least 0.29 and 0.19; 5, 1: 0.76 and 0.60, in a seventh less iterations; 2,
 # 0.6: 0.59 with 7.65; 5, 1.2: 0.50.)
-LEVEL, WEIGHT, POWER = 5.0, 0.47, 0.47
+LEVEL, WEIGHT, POWER = 4.0, 0.47, 0.47
 # Least noise to reckon with, in shares of the range.
 LEAST_NOISE = 1e-4
 
