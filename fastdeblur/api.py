@@ -216,7 +216,7 @@ def solve(
         - None: nothing, whatever `mu` says.  Stop early then; "poisson" stops where the noise begins, with the stop
           reason "noise".
     mu : float, at least 0, or "auto"
-        Weight of the prior.  "auto" finds it from the image: by generalised cross-validation [4]_ for "gradient",
+        Weight of the prior.  "auto" finds it from the image: from the spectra of signal and noise [4]_ for "gradient",
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
         found.  For "learned", whose R follows the noise that is found, "auto" is 1, and a number makes R so much
         stronger or weaker; for photons it is what they weigh.  For a denoiser it is the variance of the noise, of
@@ -333,8 +333,7 @@ def solve(
     .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
        stochastic optimization", JMLR 12, 2011.
     .. [3] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
-    .. [4] G. H. Golub, M. Heath and G. Wahba, "Generalized cross-validation as a method for choosing
-       a good ridge parameter", Technometrics 21, 1979.
+    .. [4] P. Whittle, "Estimation and information in stationary time series", Arkiv för Matematik 2, 1953.
     .. [5] L. I. Rudin, S. Osher and E. Fatemi, "Nonlinear total variation based noise removal algorithms",
        Physica D 60, 1992.
     .. [6] D. Krishnan and R. Fergus, "Fast image deconvolution using hyper-Laplacian priors", NIPS 2009.

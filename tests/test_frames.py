@@ -143,7 +143,7 @@ def test_a_frame_that_comes_twice_is_that_frame(options, tolerance):
 
 
 def test_edges_and_photons_of_many_frames_are_better_than_of_one():
-    x = 500 * scene()
+    x = 100 * scene()
     counts = [np.random.default_rng(k).poisson(image) for k, image in enumerate(frames_of(x, noise=0))]
     for options in ({"prior": "tv"}, {"data": "poisson", "prior": None}):
         together = fd.solve(counts, PSFS, boundary="reflect", **options)

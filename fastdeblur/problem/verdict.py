@@ -93,7 +93,7 @@ def judged(
     # more than noise there is nothing to look like.
     missing_share = 0.0 if weights is None else float((weights[part] == 0).mean())
     one_psf = blurred is None and missing_share <= FEW_MISSING
-    if options.data != "poisson" and one_psf and _doubts_psf(details, estimate):
+    if options.data != "poisson" and one_psf and doubts_psf(details, estimate):
         doubts.append(PSF)
     if options.mu is None:
         if misfit > DOUBTED and (options.patient or result.stop_reason != "max_iter"):
@@ -108,7 +108,7 @@ def judged(
     return estimate.noise, misfit, doubts
 
 
-def _doubts_psf(details: Details, estimate: WeightEstimate) -> bool:
+def doubts_psf(details: Details, estimate: WeightEstimate) -> bool:
     """Whether a psf that is turned or resized explains the image better, or the residual looks like the image.
 
     The former needs more of a residual than measured psfs leave; the latter, that the image's spectrum does not fit its

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.runtime.arrays import module_of
+from ..result import Result
 from .protocols import IterativeWorkspace, Progress
 
 # Longest time, in seconds, without a look at callbacks, interrupts and the progress bar.
@@ -68,6 +69,13 @@ def unit_of(brightest: float) -> float:
     return 2.0 ** -min(max(math.frexp(brightest)[1], -120), 120)
 
 
+def in_units(bounds: tuple[float, float], unit: float, dtype: Any) -> tuple[float, float]:
+    """Bounds of an image that is so many times as bright; one beyond all numbers of its dtype is none."""
+    most = float(np.finfo(dtype).max)
+    low, high = (each * unit if abs(each * unit) <= most else math.copysign(math.inf, each) for each in bounds)
+    return low, high
+
+
 def log_ratio(first: float, second: float, whole: float) -> float:
     """The logarithm of ``first second / whole``, which itself may be too small, or too large, for a number."""
     ratio = first * second / whole
@@ -120,3 +128,22 @@ def iterate(
                 return history, reached
             if stopped:
                 return history, replace(reached, stop_reason="callback")
+
+
+def result_of(
+    work: IterativeWorkspace, history: list[float], last: Progress, mu: float, path: str, device: str, entered: float
+) -> Result:
+    """The result of `iterate`, in planes, that began at some time of the performance counter."""
+    return Result(
+        image=work.frame.copy(),
+        objective=history[-1],
+        history=np.array(history),
+        n_iter=len(history) - 1,
+        n_products=last.passes / 2,
+        stop_reason=last.stop_reason,
+        optimality=last.optimality,
+        mu=mu,
+        path=path,
+        device=device,
+        seconds=time.perf_counter() - entered,
+    )

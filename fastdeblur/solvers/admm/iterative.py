@@ -16,8 +16,6 @@ preconditioners.  (256 x 256, motion of 15 pixels, psf of 51 x 51: 41 and 42 ste
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ...kernels.cpu.vectors import difference_products, move, move_residual, products
@@ -137,8 +135,6 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         data_rho, rho, pixels_rho = (float(job[name]) for name in ("data_rho", "rho", "pixels_rho"))
         fresh, direction = pcg.fresh, pcg.direction
         pcg.precondition(self._solves_for(rho / data_rho), pcg.gradient, fresh)
-        if math.prod(self.domain.shape) == 1:  # where the psf sums to nothing there is nothing to divide by
-            np.nan_to_num(fresh, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         pcg.apply_blur(fresh, pcg.blurred_fresh)
         frames = [pcg.blurred_fresh, pcg.blurred_direction, pcg.residual, pcg.image]
         p = sweep(products, frames)

@@ -31,7 +31,7 @@ from ...problem.objective import SECONDS
 from ...problem.spectrum import contrast_share, spread
 from ...problem.weights import typical
 from ...result import Result
-from ..common import State, bar, noise_of, unit_of, wants_stop
+from ..common import State, bar, in_units, noise_of, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
 from .continuation import continue_planes
 from .host import AdmmWorkspace
@@ -231,10 +231,7 @@ class Solve:
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
         self._scaled_mu = mu if data == "poisson" else mu * unit ** (2 - exponent)
-        # A bound beyond all numbers of the image's dtype is none.
-        most = float(np.finfo(image.dtype).max)
-        ours = [bound * unit if abs(bound * unit) <= most else math.copysign(math.inf, bound) for bound in (low, high)]
-        self._bounds = None if bounds is None else (ours[0], ours[1])
+        self._bounds = None if bounds is None else in_units(bounds, unit, image.dtype)
         if kind == "denoiser":
             self._scaled_mu = max(mu * unit * unit, (LEAST_NOISE * self._spread) ** 2)
         typical_weight = self._typical_weight = typical(weights)

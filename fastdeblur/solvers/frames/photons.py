@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 
 from ...problem.options import Options
 from ...result import Result
-from ..common import iterate, unit_of
+from ..common import iterate, result_of, unit_of
 from ..richardson_lucy.solver import FLOOR, LEAST_SENSITIVITY, LEAST_START, Parameters
 from ..richardson_lucy.varying import VaryingRichardsonLucyWorkspace, divide
 from .operators import Normal
@@ -53,6 +54,7 @@ def minimise_photons(normal: Normal, source: FrameSource, options: Options, nois
 
     Stops where the residual's norm, over all frames and weighted, is at most `noise_norm`.
     """
+    entered = time.perf_counter()
     work = FramesRichardsonLucyWorkspace(normal, source)
     low, high = options.bounds or (0.0, math.inf)
     pixels = normal.total_weight * math.prod(work.ones.shape)
@@ -69,16 +71,4 @@ def minimise_photons(normal: Normal, source: FrameSource, options: Options, nois
         return (likelihood + math.log(unit) * unit * normal.total) / unit
 
     history, last = iterate(work, options.max_iter, options.callback, options.progress, objective)
-    return Result(
-        image=work.frame.copy(),
-        objective=history[-1],
-        history=np.array(history),
-        n_iter=len(history) - 1,
-        n_products=last.passes / 2,
-        stop_reason=last.stop_reason,
-        optimality=last.optimality,
-        mu=0.0,
-        path=normal.blur.path,
-        device="cpu",
-        seconds=0.0,
-    )
+    return result_of(work, history, last, 0.0, normal.blur.path, "cpu", entered)

@@ -20,7 +20,7 @@ from ...kernels.cpu.descent_loop import DIVERGED, MAX_ITER, RUNNING, TOLERANCE
 from ...kernels.cpu.objective import value
 from ...operators.blur import Blur
 from ...result import Result
-from ..common import State, iterate, largest, unit_of
+from ..common import State, iterate, largest, result_of, unit_of
 from ..protocols import IterativeWorkspace
 
 # The notebook's rates, for rules whose steps do not follow from the operator's norm.
@@ -142,16 +142,4 @@ def minimise(
     work.set_parameters(parameters)
     history, last = iterate(work, max_iter, callback, progress)
     history = history or [last.objective]
-    return Result(
-        image=work.frame.copy(),
-        objective=history[-1],
-        history=np.array(history),
-        n_iter=len(history) - 1,
-        n_products=last.passes / 2,
-        stop_reason=last.stop_reason,
-        optimality=last.optimality,
-        mu=mu,
-        path=blur.path,
-        device=work.device,
-        seconds=time.perf_counter() - entered,
-    )
+    return result_of(work, history, last, mu, blur.path, work.device, entered)

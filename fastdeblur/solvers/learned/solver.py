@@ -29,7 +29,7 @@ from ...problem.learned import Scale, potentials
 from ...problem.start import spread_out
 from ...problem.weights import typical
 from ...result import Result
-from ..common import State, bar, largest, unit_of, wants_stop
+from ..common import State, bar, in_units, largest, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
 from .host import LearnedWorkspace, dot
 
@@ -147,7 +147,7 @@ class Descent:
             work.image += self._shift
             work.image.clip(0, out=work.image)
         spread_out(work.x, work.blur.frame_corner, work.blur.image_shape)
-        self._bounds = None if bounds is None else self._in_units(bounds)
+        self._bounds = None if bounds is None else in_units(bounds, unit, work.dtype)
         if self._bounds is not None:
             work.x.clip(*self._bounds, out=work.x)
         weight = typical(weights)
@@ -162,15 +162,6 @@ class Descent:
         self._spare = list(zip(work.steps, work.changes, strict=True))
         self._value = self._evaluate(work.x)
         self._slope, self.optimality = 0.0, math.nan
-
-    def _in_units(self, bounds: tuple[float, float]) -> tuple[float, float]:
-        """Bounds in the solve's units; one beyond all numbers of the image's dtype is none."""
-        most = float(np.finfo(self._work.dtype).max)
-        low, high = (
-            bound * self._unit if abs(bound * self._unit) <= most else math.copysign(math.inf, bound)
-            for bound in bounds
-        )
-        return low, high
 
     @property
     def objective(self) -> float:

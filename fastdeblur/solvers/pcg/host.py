@@ -165,7 +165,10 @@ class PcgWorkspace:
     def without_lost(self, images: Any) -> None:
         """Take their means from planes in which A loses constants: what rounding makes of those would grow."""
         for plane in self._lost:
-            images[plane] -= self.blur.dtype.type(float(images[plane].mean(dtype=np.float64)))
+            if images[plane].size == 1:  # all of it is lost, and what was divided by nothing has no mean
+                images[plane] = 0
+            else:
+                images[plane] -= self.blur.dtype.type(float(images[plane].mean(dtype=np.float64)))
 
     def _look_for_missing(self, weights: np.ndarray) -> None:
         """Let the preconditioner know where pixels are missing; overwrites what `begin` has not begun."""

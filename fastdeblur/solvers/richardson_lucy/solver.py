@@ -28,7 +28,7 @@ from ...kernels.runtime.arrays import module_of
 from ...operators.blur import Blur
 from ...problem.start import spread_out
 from ...result import Result
-from ..common import State, iterate, noise_of, unit_of
+from ..common import State, iterate, noise_of, result_of, unit_of
 from ..protocols import IterativeWorkspace
 
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
@@ -185,19 +185,7 @@ def minimise(
 
     history, last = iterate(work, max_iter, callback, progress, objective)
     history[-1] = work.misfit(image, weights, shift)
-    return Result(
-        image=work.frame.copy(),
-        objective=history[-1],
-        history=np.array(history),
-        n_iter=len(history) - 1,
-        n_products=last.passes / 2,
-        stop_reason=last.stop_reason,
-        optimality=last.optimality,
-        mu=0.0,
-        path=work.blur.path,
-        device=work.device,
-        seconds=time.perf_counter() - entered,
-    )
+    return result_of(work, history, last, 0.0, work.blur.path, work.device, entered)
 
 
 def plain_steps(work: RichardsonLucySteps, image: np.ndarray, num_iter: int, least_mean: float) -> np.ndarray:
