@@ -45,6 +45,32 @@ def test_as_scikit_image_does_it(clip, epsilon, taps, dtype, rng):
     assert np.abs(found - expected).max() < (2e-4 if dtype == np.float32 else 1e-10) * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float32", 3e-7), ("float64", 1e-11)])
+@pytest.mark.parametrize("options", [{"prior": None}, {"prior": "tv", "mu": 0.01}], ids=["lucy", "tv"])
+def test_objectives_are_the_likelihoods_to_the_last_digits(dtype, accuracy, options, rng):
+    """Of a start of many magnitudes, to which a prior adds its part."""
+    image = rng.poisson(200 * rng.random(SHAPE)).astype(dtype)
+    assert (image == 0).any()
+    weights, start = rng.random(SHAPE).astype(dtype), (200 * rng.random(SHAPE) ** 8 + 2).astype(dtype)
+    matrix = np.array(naive.matrix(SHAPE, PSF.astype(dtype).tolist(), "wrap"))
+    expected = likelihood(matrix, image.astype(float), weights.astype(float), start.astype(float).ravel())[0]
+    if options["prior"]:
+        steps = [np.diff(start.astype(float), axis=axis, append=np.take(start, [-1], axis)) for axis in (0, 1)]
+        expected += options["mu"] * np.hypot(*steps).sum()
+    found = fd.solve(image, PSF, data="poisson", boundary="wrap", weights=weights, init=start, max_iter=1, **options)
+    assert found.history[0] == pytest.approx(expected, rel=accuracy)
+
+
+@pytest.mark.parametrize("boundary", ["constant", "wrap"])
+def test_a_mean_of_nothing_costs_what_one_of_1e_30_costs(boundary, rng):
+    image = rng.random(SHAPE)
+    image[3, 4] = 0.75  # near 1, as the floor is of solves
+    found = fd.solve(
+        image, PSF, data="poisson", prior="tv", mu=0.01, init="zeros", bounds=(0, 0), boundary=boundary, max_iter=1
+    )
+    assert found.history == pytest.approx(-np.log(1e-30) * image.sum())
+
+
 @sweep(boundary=BOUNDARIES, weighted=[False, True])
 def test_the_likelihood_is_maximal(boundary, weighted, rng):
     image = counts(boundary, rng)

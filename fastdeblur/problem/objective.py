@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.cpu.likelihood import LEAST_MEAN
 from ..kernels.cpu.shrink import POWER
 
 DATA = ("root", "squares", "poisson")
@@ -85,6 +86,11 @@ def misfit(data: str, blurred: np.ndarray, image: np.ndarray, weights: np.ndarra
                 continue
             if shift is not None:
                 mean += np.broadcast_to(shift, image.shape)[k, here]
-            log = np.log(np.where(b > 0, np.maximum(mean, np.finfo(np.float64).tiny), 1.0))
-            total += float((w * (mean - b * log)).sum())
+            total += float((w * photon_costs(mean, b)).sum())
     return total
+
+
+def photon_costs(mean: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """What photon counts of these means cost: ``mean - b log mean``, see `kernels.cpu.likelihood`."""
+    costs: np.ndarray = mean - counts * np.log(np.maximum(mean, mean.dtype.type(LEAST_MEAN)))
+    return costs

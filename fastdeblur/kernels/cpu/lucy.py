@@ -7,18 +7,15 @@
 They work on the buffers of gradient descent, see `passes`.
 """
 
-import numpy as np
 from numba import carray
 
 from ..runtime.tasks import jit, task
 from .halo import read_halo, spread
+from .likelihood import likelihood_row
 from .passes import correlate_estimate, correlate_residual, read_step
 from .rows import restrict
-from .shrink import log2
 from .simd import offset, pointer, real
 from .tiles import locate, sums_of, task_signature
-
-LOG_2 = float(np.log(2.0))
 
 
 @jit
@@ -29,19 +26,6 @@ def ratio_row(blurred, shift, image, weights, least, out):
     for j in range(out.size):
         mean = blurred[j] + shift[j]
         out[j] = zero if mean < least else weights[j] * image[j] / mean
-
-
-@jit
-def likelihood_row(blurred, shift, image, weights, unit):
-    """Sums of w (A y - b log A y) and of w (A y - b)^2, in units; the logarithm is good to about 1e-6."""
-    like, misfit = np.float32(0), np.float32(0)
-    log_2 = np.float32(LOG_2)
-    for j in range(blurred.size):
-        mean, b, w = unit * (blurred[j] + shift[j]), unit * image[j], weights[j]
-        single = np.float32(mean)
-        like += np.float32(w) * (single - np.float32(b) * log_2 * log2(max(single, np.float32(1e-30))))
-        misfit += np.float32(w * (mean - b) * (mean - b))
-    return float(like), float(misfit)
 
 
 @task(task_signature)

@@ -22,10 +22,10 @@ from .rows import clear_row, copy_row, multiply_row, restrict
 from .simd import (
     add_column_tap,
     add_row_tap,
-    bits_of_double,
-    double_from_bits,
+    bits_of,
     doubles,
     doubles_at,
+    from_bits,
     load_tile,
     offset,
     pointer,
@@ -111,9 +111,9 @@ def take_exponents(products):
     """Bring products between 1 and 2; returns the sum of the exponents that were taken out."""
     total = np.int64(0)
     for j in range(products.size):
-        bits = bits_of_double(products[j])
+        bits = bits_of(products[j])
         total += (bits >> np.int64(EXPONENT)) - np.int64(BIAS)
-        products[j] = double_from_bits((bits & np.int64(DIGITS)) | np.int64(BIAS << EXPONENT))
+        products[j] = from_bits((bits & np.int64(DIGITS)) | np.int64(BIAS << EXPONENT), products[j])
     return float(total)
 
 

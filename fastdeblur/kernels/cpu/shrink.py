@@ -119,7 +119,7 @@ def linear(what, squares, out, cols, threshold):
 def log2(value):
     """Logarithm of a positive float32, to about 1e-6, by a polynomial that vector code can go through."""
     bits = bits_of(value)
-    m = from_bits((bits & MANTISSA) | ONE) - np.float32(1)
+    m = from_bits((bits & MANTISSA) | ONE, value) - np.float32(1)
     log = (((((LOG[6] * m + LOG[5]) * m + LOG[4]) * m + LOG[3]) * m + LOG[2]) * m + LOG[1]) * m + LOG[0]
     return np.float32((bits >> EXPONENT) - BIAS) + log
 
@@ -131,7 +131,7 @@ def exp2(value):
     whole = np.floor(value)
     f = value - whole
     exp = ((((EXP[5] * f + EXP[4]) * f + EXP[3]) * f + EXP[2]) * f + EXP[1]) * f + EXP[0]
-    return exp * from_bits((np.int32(whole) + BIAS) << EXPONENT)
+    return exp * from_bits((np.int32(whole) + BIAS) << EXPONENT, f)
 
 
 @jit

@@ -305,44 +305,66 @@ def complexes(typingctx, pixels):
     return types.CPointer(number)(pixels), codegen
 
 
+# The integer that has the bits of a number; how many bits those are and how many of them digits, and those of 1 and
+# root ½.
+_INTEGERS = {types.float32: types.int32, types.float64: types.int64}
+_FORMATS = {
+    number: (width, digits, *(int(np.asarray(each, f"f{width // 8}").view(f"i{width // 8}")) for each in (1, 0.5**0.5)))
+    for number, width, digits in ((types.float32, 32, 23), (types.float64, 64, 52))
+}
+
+
 @intrinsic
 def bits_of(typingctx, value):
-    """The bits of a float32, as an integer."""
+    """The bits of a number, as an integer."""
 
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.IntType(32))
+        return builder.bitcast(args[0], ir.IntType(sig.return_type.bitwidth))
 
-    return types.int32(types.float32), codegen
+    return _INTEGERS[value](value), codegen
 
 
 @intrinsic
-def from_bits(typingctx, bits):
-    """The float32 that has these bits."""
+def from_bits(typingctx, bits, like):
+    """The number that has these bits, of the type of `like`."""
 
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.FloatType())
+        return builder.bitcast(args[0], args[1].type)
 
-    return types.float32(types.int32), codegen
+    return like(_INTEGERS[like], like), codegen
+
+
+def _above_half(builder, value, number):
+    """The bits of a positive number, less those of root ½ and with those of 1."""
+    width, _, one, half = _FORMATS[number]
+    return builder.add(builder.bitcast(value, ir.IntType(width)), ir.IntType(width)(one - half))
 
 
 @intrinsic
-def bits_of_double(typingctx, value):
-    """The bits of a float64, as an integer."""
+def significand(typingctx, value):
+    """A positive number divided by a power of two: what is left is between root ½ and root 2."""
 
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], INDEX)
+        width, digits, _, half = _FORMATS[value]
+        integer = ir.IntType(width)
+        bits = builder.and_(_above_half(builder, args[0], value), integer((1 << digits) - 1))
+        return builder.bitcast(builder.add(bits, integer(half)), args[0].type)
 
-    return types.int64(types.float64), codegen
+    return value(value), codegen
 
 
 @intrinsic
-def double_from_bits(typingctx, bits):
-    """The float64 that has these bits."""
+def exponent(typingctx, value):
+    """The exponent of the power of two that `significand` divides by."""
 
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.DoubleType())
+        width, digits, one, _ = _FORMATS[value]
+        whole = builder.lshr(_above_half(builder, args[0], value), ir.IntType(width)(digits))
+        if width > 32:  # vectors of 32 bits become float64 at once
+            whole = builder.trunc(whole, ir.IntType(32))
+        return builder.sitofp(builder.sub(whole, ir.IntType(32)(one >> digits)), args[0].type)
 
-    return types.float64(types.int64), codegen
+    return value(value), codegen
 
 
 @intrinsic

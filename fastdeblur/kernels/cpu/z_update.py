@@ -13,6 +13,7 @@ from numba import carray
 from rocket_fft import r2c
 
 from ..runtime.tasks import jit, task
+from .likelihood import likelihood_row
 from .rows import clear_row, copy_row, multiply_row
 from .shrink import COSTS, SHARES, call_shrink
 from .simd import complexes, doubles, integers, offset, pointer, real
@@ -25,7 +26,6 @@ from .z_update_rows import (
     data_row,
     down_row,
     free_row,
-    likelihood,
     masked_row,
     mixed_row,
     pixels_gradient,
@@ -174,9 +174,10 @@ def update_data(job, plane, i, out, sums, scratch):
         real(job.unit, scratch), job.poisson, carray(offset(out, left), width),
     )  # fmt: skip
     if job.poisson:
-        misfit = likelihood(
-            carray(offset(here, left), width), carray(shift, width), carray(image, width), carray(weights, width)
-        )
+        misfit, _ = likelihood_row(
+            carray(offset(here, left), width), carray(shift, width), carray(image, width), carray(weights, width),
+            real(1.0, scratch),
+        )  # fmt: skip
     sums[0] += a
     sums[1] += b
     sums[2] += c

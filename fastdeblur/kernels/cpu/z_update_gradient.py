@@ -9,6 +9,7 @@ differences beyond its last row and column.
 from numba import carray
 
 from ..runtime.tasks import jit, task
+from .likelihood import likelihood_row
 from .simd import doubles, offset, pointer, real
 from .tiles import task_signature
 from .z_update import (
@@ -23,7 +24,7 @@ from .z_update import (
     read_admm,
     update_differences,
 )
-from .z_update_rows import data_row, likelihood, scale_and_add, subtract_from_row
+from .z_update_rows import data_row, scale_and_add, subtract_from_row
 
 
 @jit
@@ -54,7 +55,7 @@ def split_data(address, scratch, tile):
                 real(job.relax, scratch), real(job.unit, scratch), job.poisson, out,
             )  # fmt: skip
             if job.poisson:
-                misfit = likelihood(here, carray(shift, width), image, weights)
+                misfit, _ = likelihood_row(here, carray(shift, width), image, weights, real(1.0, scratch))
             subtract_from_row(here, out)
             sums[0] += a
             sums[1] += b

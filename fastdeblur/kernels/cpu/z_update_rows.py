@@ -122,16 +122,6 @@ def free_row(split, blurred, relax, out):
 
 
 @jit
-def likelihood(blurred, shift, image, weights):
-    """Sum of w (Ax - b log Ax), Ax shifted; Ax counts as at least 1e-9, about what rounding leaves of 0."""
-    total = 0.0
-    for j in range(blurred.size):
-        mean, b = max(float(blurred[j]) + float(shift[j]), 1e-9), float(image[j])
-        total += float(weights[j]) * (mean - (b * math.log(mean) if b > 0.0 else 0.0))
-    return total
-
-
-@jit
 def adjoint_firsts(above, here, left, across, rho, out):
     """rho times the adjoint of the first differences."""
     restrict()

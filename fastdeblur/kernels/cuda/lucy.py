@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from ..cpu.likelihood import LEAST_MEAN
 from .shapes import THREADS, device, kernel
 from .sums import add_up, make
 
@@ -26,7 +27,6 @@ PARAMETERS = 9
 RUNNING, TOLERANCE, NOISE, STEPS = range(4)
 # How many likelihoods are stored: the host reads them before they are overwritten.
 HISTORY = 1024
-TINY = float(np.finfo(np.float64).tiny)
 
 _pair_sums = make(THREADS, 2)
 
@@ -44,6 +44,22 @@ def shared(image, plane, i, j):
     return image[min(plane, image.shape[0] - 1), min(i, image.shape[1] - 1), j]
 
 
+@functools.cache
+def cost_of(dtype: Any) -> Any:
+    """The function that makes of a mean and a photon count what they cost; see `kernels.cpu.likelihood`."""
+    real = np.dtype(dtype).type
+    least = real(LEAST_MEAN)
+
+    @device
+    def cost(mean, count):
+        return mean - count * real(math.log(max(mean, least)))
+
+    return cost
+
+
+cost = cost_of(np.float64)
+
+
 @kernel
 def misfit(blurred, shift, image, weights, poisson, run, partials):
     """The data part of the objective, in double precision; see `objective.misfit`."""
@@ -57,7 +73,7 @@ def misfit(blurred, shift, image, weights, poisson, run, partials):
                 sums[0] += 0.5 * w * (mean - b) * (mean - b)
             else:
                 mean += float(shared(shift, plane, i, j))
-                sums[0] += w * (mean - (b * math.log(max(mean, TINY)) if b > 0.0 else 0.0))
+                sums[0] += w * cost(mean, b)
     leave(sums, 1, partials)
 
 
@@ -65,7 +81,7 @@ def misfit(blurred, shift, image, weights, poisson, run, partials):
 def lucy(dtype: Any) -> SimpleNamespace:
     """The kernels `ratio` and `multiply`."""
     real = np.dtype(dtype).type
-    zero, least_log = real(0), real(1e-30)
+    zero, cost = real(0), cost_of(real)
 
     @kernel
     def ratio(blurred, shift, image, weights, parameters, run, partials):
@@ -81,7 +97,7 @@ def lucy(dtype: Any) -> SimpleNamespace:
             mean = blurred[plane, i, j] + shared(shift, plane, i, j)
             if parameters[MEASURED] != 0.0:
                 high, observed = unit * mean, unit * b
-                likelihood += w * (high - observed * real(math.log(max(high, least_log))))
+                likelihood += w * cost(high, observed)
                 squares += w * (high - observed) * (high - observed)
             blurred[plane, i, j] = zero if mean < least else w * b / mean
         sums[0], sums[1] = likelihood, squares

@@ -20,6 +20,7 @@ from numba import cuda
 from ..cpu.halo import OUTSIDE
 from ..cpu.shrink import LARGEST, POWER, TAKEN
 from ..cpu.z_update import DIFFERENCES, FIRSTS, MISFIT, ROUGHNESS, SUMS_OF_SPLIT
+from .lucy import cost as cost_of_photons
 from .lucy import shared
 from .shapes import SIMULATED, THREADS, device, kernel
 from .sums import make
@@ -265,9 +266,7 @@ def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
                     v, u = update_data(acc, v, here, s, b, w, scalars)
                     rhs[1, plane, i, j] = two * u - v
                     if scalars[POISSON] != 0.0:
-                        # Below what rounding leaves of nothing, it counts as that.
-                        mean = max(float(here) + float(s), 1e-9)
-                        likelihood += float(w) * (mean - (float(b) * math.log(mean) if b > zero else 0.0))
+                        likelihood += float(w) * cost_of_photons(float(here) + float(s), float(b))
                 else:  # where there are no data it may be anything
                     v = v + relax * (here - v)
                     rhs[1, plane, i, j] = v

@@ -10,7 +10,7 @@ import numpy as np
 from ...problem.options import Options
 from ...result import Result
 from ..common import iterate, result_of, unit_of
-from ..richardson_lucy.solver import FLOOR, LEAST_SENSITIVITY, LEAST_START, Parameters
+from ..richardson_lucy.solver import ADDED, LEAST_SENSITIVITY, LEAST_START, Parameters
 from ..richardson_lucy.varying import VaryingRichardsonLucyWorkspace, divide
 from .operators import Normal
 from .source import FrameSource
@@ -63,7 +63,7 @@ def minimise_photons(normal: Normal, source: FrameSource, options: Options, nois
     work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
     work.last[...] = work.estimate
     unit = unit_of(normal.brightest)
-    work.set_shift(np.full((1, 1, 1), max(FLOOR * normal.brightest, 1e-37), work.ones.dtype))
+    work.set_shift(np.full((1, 1, 1), max(ADDED * normal.brightest, 1e-37), work.ones.dtype))
     allowed = (noise_norm * unit) ** 2
     work.set_parameters(Parameters(unit, low, high, tol=options.tol, allowed_misfit=allowed, max_iter=options.max_iter))
 

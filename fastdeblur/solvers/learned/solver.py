@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...problem.learned import Scale, potentials
+from ...problem.objective import photon_costs
 from ...problem.start import spread_out
 from ...problem.weights import typical
 from ...result import Result
@@ -42,9 +43,9 @@ ENOUGH, MOST_CUTS = 1e-4, 20
 ROUNDED = 2.0
 # Steps whose gradient changed so little along them say nothing of curvature.
 LEAST_CURVATURE = 1e-8
-# Of photons: a blurred estimate that is less than this share of the brightest pixel has the cost that it has there, and
-# its slope.
-LEAST_MEAN = 1e-6
+# Of photons: below this share of the brightest pixel the cost of a blurred estimate is a straight line, which goes on
+# from there.
+STRAIGHT_BELOW = 1e-6
 
 
 def minimise(
@@ -152,10 +153,10 @@ class Descent:
             work.x.clip(*self._bounds, out=work.x)
         weight = typical(weights)
         if self._poisson:  # the curvature of b log Ax
-            weight /= max(float(work.image.mean(dtype=np.float64)), LEAST_MEAN)
+            weight /= max(float(work.image.mean(dtype=np.float64)), STRAIGHT_BELOW)
         self._mu = mu / unit if self._poisson else mu
         work.set_prior(potentials(scale.times(unit)), self._mu, weight)
-        self._least = LEAST_MEAN * max(float(work.image.max()), LEAST_MEAN)
+        self._least = STRAIGHT_BELOW * max(float(work.image.max()), STRAIGHT_BELOW)
         self._photons = photons(work.image, np.ones_like(work.image) if weights is None else weights)
         self._exact = self._exact_fit()
         self._pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -176,7 +177,7 @@ class Descent:
         if not self._poisson:
             return 0.0
         counts = self._work.image.astype(np.float64)
-        costs = counts - counts * np.log(np.where(counts > 0, counts, 1.0))
+        costs = photon_costs(counts, counts)
         return float((costs if self._weights is None else costs * self._weights).sum())
 
     def _evaluate(self, x: np.ndarray) -> float:
@@ -212,7 +213,7 @@ class Descent:
         within = np.maximum(mean, mean.dtype.type(self._least))
         below = mean - within
         slope = 1 - counts / within
-        costs = within - counts * np.log(within) + slope * below
+        costs = photon_costs(within, counts) + slope * below
         if self._weights is not None:
             costs *= self._weights
             slope *= self._weights

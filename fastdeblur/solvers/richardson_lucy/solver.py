@@ -34,7 +34,7 @@ from ..protocols import IterativeWorkspace
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
 LEAST_START = 1e-2
 # Added to the blurred estimate, in shares of the brightest pixel; scikit-image's, for an image up to 1.
-FLOOR = 1e-12
+ADDED = 1e-12
 # What rounding may take off the likelihood, relatively.
 ROUNDING = 3e-7
 # A sensitivity below this share of the largest is none.
@@ -172,7 +172,7 @@ def minimise(
     work.last[...] = work.estimate
     brightest = float(image.max())
     unit = unit_of(brightest)
-    floor = max(FLOOR * brightest, 1e-37)
+    floor = max(ADDED * brightest, 1e-37)
     work.set_shift(floor + (module_of(image).zeros_like(image[:1, :1]) if shift is None else shift))
     allowed = (noise_norm * unit) ** 2
     if shift is not None and noise_norm > 0:  # an estimate without negative pixels follows no noise of a dark ground
@@ -196,7 +196,7 @@ def plain_steps(work: RichardsonLucySteps, image: np.ndarray, num_iter: int, lea
     work.inverse_sensitivity[...] = 1
     work.begin(lambda out: out.fill(0.5))
     work.set_image(image, work.ones)
-    work.set_shift(np.full_like(image[:1, :1], FLOOR))
+    work.set_shift(np.full_like(image[:1, :1], ADDED))
     work.set_parameters(Parameters(1.0, -math.inf, math.inf, least_mean, measured=False))
     with np.errstate(over="ignore"):  # of sums that are not used
         for _ in range(num_iter):

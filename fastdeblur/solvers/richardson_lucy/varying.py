@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...operators.blur import Blur
+from ...problem.objective import photon_costs
 from ...problem.start import spread_out
 from .host import RichardsonLucyWorkspace
 from .solver import Parameters
@@ -94,7 +95,7 @@ def divide(mean: np.ndarray, image: np.ndarray, weights: np.ndarray, parameters:
     for lines in zip(mean, image, weights, strict=True):
         for row, pixels, weight in zip(*lines, strict=True):
             a, b = unit * row.astype(np.float64), unit * pixels.astype(np.float64)
-            sums[0] += (weight * (a - b * np.log(np.maximum(a, 1e-30)))).sum()
+            sums[0] += (weight * photon_costs(a, b)).sum()
             sums[1] += (weight * (a - b) ** 2).sum()
             dark = row < parameters.least_mean
             row[...] = weight * pixels / np.where(dark, 1, row)
