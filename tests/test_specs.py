@@ -1,5 +1,7 @@
 """Psfs in words and in files."""
 
+import json
+
 import numpy as np
 import pytest
 from samples import noise
@@ -8,6 +10,7 @@ import fastdeblur as fd
 from fastdeblur.cli import main as cli
 from fastdeblur.cli import psf_spec
 from fastdeblur.io import files
+from fastdeblur.large import plan
 
 
 @pytest.mark.parametrize(
@@ -109,19 +112,33 @@ def test_files_that_are_no_psf(tmp_path, values):
 
 
 @pytest.mark.parametrize("level", [0.02, 0.2])
-def test_a_picture_of_a_bead_is_a_psf_without_its_background(tmp_path, level):
+@pytest.mark.parametrize("how", ["whole", "tiles"])
+def test_a_picture_of_a_bead_is_a_psf_without_its_background(tmp_path, capsys, monkeypatch, level, how):
     bead = fd.psf.gaussian(25, (2, 2.5))
     picture = np.full((49, 49), level, np.float32)
     picture[18:43, 16:41] += bead / bead.max()  # 6 rows and 4 columns off the middle
     np.save(tmp_path / "bead.npy", picture)
     sharp = np.zeros((60, 70), np.float32)
     sharp[20:40, 25:45] = 1
+    sharp = np.tile(sharp, (1, 1) if how == "whole" else (3, 3))
     blurred = fd.convolve(sharp, bead, boundary="nearest")
     np.save(tmp_path / "image.npy", blurred)
-    argv = ["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out.npy"), "--mu", "0.01"]
+    argv = ["deblur", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out.npy"), "--mu", "0.01", "--json"]
+    if how == "tiles":
+        monkeypatch.setattr(plan, "CODE", 0)
+        argv += ["--max-memory", "6MB", "--data", "squares"]
     assert cli.main([*argv, "--psf-from", str(tmp_path / "bead.npy")]) == 0
-    expected = fd.deblur(blurred, bead.astype(np.float32), mu=0.01)
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=2e-4)
+    figures, kernel = json.loads(capsys.readouterr().out), bead.astype(np.float32)
+    if how == "tiles":
+        assert figures["tiles"] > 1
+        expected = fd.deblur_large(blurred, kernel, mu=0.01, data="squares", tile=figures["tile"])
+        by_itself = fd.deblur_large(blurred, fd.psf.from_image(picture), mu=0.01, data="squares", tile=figures["tile"])
+    else:
+        expected = fd.deblur(blurred, kernel, mu=0.01)
+        by_itself = fd.deblur(blurred, fd.psf.from_image(picture), mu=0.01)
+    for found in (np.load(tmp_path / "out.npy"), by_itself):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+    assert ((found - sharp) ** 2).mean() < 0.7 * ((blurred - sharp) ** 2).mean()
 
 
 def test_a_bead_given_as_a_psf_is_warned_of(tmp_path, capsys):
