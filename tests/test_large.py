@@ -110,6 +110,42 @@ def test_weights_and_missing_pixels(rng, boundary):
         assert differences(image, SMALL, 75, tol=1e-5, **options)[0] < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["array", "mapped", "large chunks", "one value"])
+def test_masked_pixels_are_missing_ones_tile_by_tile(tmp_path, kind):
+    """What is below a mask is never looked at, parts of both are read, and a file that is read is not written."""
+    image, mask = blurred((520, 64), SMALL), np.zeros((520, 64), bool)
+    mask[30:70, 20:50], options = kind != "one value", {"mu": 0.1, "data": "squares", "tile": 130}
+    below = np.where(mask, np.float32(np.inf), image)
+    given = np.ma.MaskedArray(below, mask if mask.any() else np.ma.nomask)
+    if kind != "array":
+        for name, array in (("image", below), ("mask", mask)):
+            np.save(tmp_path / f"{name}.npy", array)
+        mapped, flags = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("image", "mask"))
+        given = Under(mapped, False if kind == "one value" else flags, (520, 32) if kind == "large chunks" else None)
+    wanted = fd.deblur_large(np.where(mask, np.float32(np.nan), image), SMALL, **options)
+    np.testing.assert_array_equal(fd.deblur_large(given, SMALL, tmp_path / "out.npy", **options), wanted)
+    if kind == "mapped":
+        masked = np.ma.MaskedArray(mapped, flags)
+        np.testing.assert_array_equal(fd.deblur_large(masked, SMALL, **options), wanted)
+        for name in ("image", "mask"):
+            with pytest.raises(ValueError, match=f"out must not be the source, .*{name}.npy is read"):
+                fd.deblur_large(masked, SMALL, tmp_path / f"{name}.npy", **options)
+
+
+class Under:
+    """Slices with a mask, of which the whole is never made."""
+
+    def __init__(self, pixels, mask, chunks):
+        self.pixels, self.mask, self.chunks, self.shape, self.dtype = pixels, mask, chunks, pixels.shape, pixels.dtype
+
+    def __getitem__(self, part):
+        assert self.chunks or part[0].stop - part[0].start < 520
+        return self.pixels[part]
+
+    def __array__(self, *_, **__):
+        raise AssertionError
+
+
 def test_weights_of_one_channel_are_those_of_all(rng):
     image, weights = blurred((64, 60, 3), SMALL), rng.uniform(0.5, 2, (64, 60))
     options = {"data": "squares", "mu": 0.02, "channel_axis": -1}

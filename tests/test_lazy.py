@@ -182,7 +182,6 @@ def test_worker_processes_of_distributed_give_the_same_bits():
         ({"out": "out.npy"}, ValueError, "out must be None for a Dask array: nothing is computed yet"),
         ({"progress": True}, ValueError, "progress must be False for a Dask array"),
         ({"source": da.zeros((150, 170), dtype=complex)}, TypeError, "source must hold real numbers.*complex128"),
-        ({"source": da.ma.masked_array(IMAGE)}, TypeError, "source must not be a masked array: fill .* pass weights"),
         ({"weights": da.ma.masked_array(IMAGE)}, TypeError, "weights must not be a masked array"),
         ({"background": da.ma.masked_array(IMAGE)}, TypeError, "background must not be a masked array"),
         ({"weights": np.ma.masked_array(IMAGE)}, TypeError, "weights must not be a masked array"),
@@ -205,6 +204,16 @@ def test_what_is_wrong_is_said_at_once(arguments, error, message):
     given = {"source": da.from_array(IMAGE, chunks=60), "psf": PSF, **QUICK, **arguments}
     with pytest.raises(error, match=message):
         fd.deblur_large(**given)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "u1"])
+def test_masked_pixels_are_missing_ones(dtype):
+    image, mask = (IMAGE.clip(0, 1) * (1 if dtype == "f4" else 200)).astype(dtype), IMAGE > 0.9
+    masked = da.ma.masked_array(da.from_array(image, chunks=60), da.from_array(mask, chunks=60))
+    missing = da.from_array(np.where(mask, np.nan, image).astype("f4"), chunks=60)
+    found = fd.deblur_large(masked, PSF, **QUICK)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.compute(), fd.deblur_large(missing, PSF, **QUICK).compute())
 
 
 @pytest.mark.parametrize("chunks", [60, 200])

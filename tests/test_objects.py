@@ -176,7 +176,7 @@ TAKERS = {
     "weights ": lambda array: fd.deblur_large(SMALL, PSF, mu=0.1, max_iter=2, weights=array),
     "prior's result": lambda array: fd.solve(SMALL, PSF, mu=0.1, max_iter=2, prior=lambda *_: array, boundary="wrap"),
 }  # fmt: skip
-MASKABLE = ("image", " image")  # those of a solve
+MASKABLE = ("image", " image", "source")  # those of a solve
 TAKEN = [name for name in TAKERS if name != "array"]  # which must show a star
 
 
@@ -207,26 +207,43 @@ def test_other_things_called_mask_are_not_masks(argument):
 MASKED = [np.ma.masked_array, Masked, attributed, astropys, astropys_plain, astropys_masked]
 
 
+def lazily_masked(array, mask):
+    """Slices that have masks of their own, as the object has."""
+    lazy = Masked(array, mask)
+    lazy.__class__ = type(
+        "Lazy", (Masked,), {"__getitem__": lambda self, part: np.ma.array(array[part], mask=mask[part])}
+    )
+    return lazy
+
+
+def numbers(argument, given):
+    """Numbers of what is restored from what was given."""
+    found = TAKERS[argument](given)
+    found = getattr(found, "image", found)
+    return np.asarray(found.data if hasattr(found, "wcs") else found)
+
+
 @pytest.mark.parametrize("argument", MASKABLE)
-@pytest.mark.parametrize("masked", MASKED, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("masked", [*MASKED, lazily_masked], ids=lambda f: f.__name__)
 def test_masked_pixels_of_an_image_are_missing_ones(masked, argument):
     mask, hidden = SMALL < 0.1, SMALL.copy()
     hidden[mask] = np.inf  # what is below a mask is never looked at
-    given = masked(hidden, mask)
-    found = np.asarray(getattr(TAKERS[argument](given).image, "data", None))
-    np.testing.assert_array_equal(found, TAKERS[argument](np.where(mask, np.nan, SMALL)).image)
+    np.testing.assert_array_equal(
+        numbers(argument, masked(hidden, mask)), numbers(argument, np.where(mask, np.nan, SMALL))
+    )
     assert np.isinf(hidden[mask]).all()
     counts = np.arange(56).reshape(7, 8).astype(np.uint8)
-    found = np.asarray(getattr(TAKERS[argument](masked(counts, mask)).image, "data", None))
+    found = numbers(argument, masked(counts, mask))
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, TAKERS[argument](np.where(mask, np.nan, counts.astype(np.float32))).image)
+    np.testing.assert_array_equal(found, numbers(argument, np.where(mask, np.nan, counts.astype(np.float32))))
 
 
 def test_a_mask_of_another_shape_is_refused():
-    with pytest.raises(
-        ValueError, match=r"image must have a mask of its own shape \(7, 8\); its mask's shape is \(7,\)"
-    ):
-        fd.solve(Masked(SMALL, np.ones(7, bool)), PSF)
+    for call, name in ((fd.solve, "image"), (fd.deblur_large, "source")):
+        with pytest.raises(
+            ValueError, match=rf"{name} must have a mask of its own shape \(7, 8\); its mask's shape is \(7,\)"
+        ):
+            call(Masked(SMALL, np.ones(7, bool)), PSF)
 
 
 def test_results_have_the_image_s_unit_mask_coordinates_and_metadata():
@@ -251,9 +268,16 @@ def test_results_have_the_image_s_unit_mask_coordinates_and_metadata():
     assert quantity.unit == units.Jy
     assert quantity.dtype == np.float32
     np.testing.assert_array_equal(quantity.value, wanted)
-    both = fd.deblur(astropys_masked(single * units.Jy, mask), PSF, mu=0.1)
-    assert type(both) is units.Quantity
-    assert both.unit == units.Jy
+    for restore in (fd.deblur, fd.deblur_large):
+        both = restore(astropys_masked(single * units.Jy, mask), PSF, mu=0.1)
+        assert type(both) is units.Quantity
+        assert both.unit == units.Jy
+    large = fd.deblur_large(given, PSF, mu=0.1)
+    assert type(large) is nddata.CCDData
+    assert (large.unit, dict(large.meta), large.mask) == (units.electron, given.meta, None)
+    np.testing.assert_array_equal(large.data, wanted)
+    with pytest.raises(TypeError, match="source must be plain numbers, without a unit, where out is given"):
+        fd.deblur_large(given, PSF, np.empty_like(single))
 
 
 @pytest.mark.parametrize("argument", [name for name in TAKERS if name not in MASKABLE])

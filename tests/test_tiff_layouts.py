@@ -364,6 +364,8 @@ def test_the_library_knows_what_is_missing_in_a_geotiff(tmp_path, kind):
     np.testing.assert_array_equal(
         fd.deblur_large(tmp_path / "a.tif", PSF, **options), fd.deblur_large(real, PSF, **options)
     )
+    with pytest.raises(ValueError, match=r"out must not be the source, .*a.tif is read"):
+        fd.deblur_large(tmp_path / "a.tif", PSF, tmp_path / "a.tif", **options)
 
 
 def slide(path, *sizes, tiled=True, shape=(96, 128)):

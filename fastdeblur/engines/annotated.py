@@ -23,20 +23,28 @@ def numbers(name: str, image: Any) -> tuple[Any, Wrap]:
 
     Of any other image, itself, and what hands results on as they are.
     """
+    plain, mask, wrap = apart(image)
+    plain = plain if plain is image else np.asarray(plain)
+    return plain if mask is None else _missing(name, plain, mask), wrap
+
+
+def apart(image: Any) -> tuple[Any, Any, Wrap]:
+    """The numbers of an image, its mask or None, and what gives a result the image's kind and unit; nothing is copied.
+
+    Of any other image, itself, None, and what hands results on as they are.
+    """
     if type(image) is np.ndarray or on_gpu(image):
-        return image, _as_it_is
+        return image, None, _as_it_is
     masked, unit = validation.is_masked(image), validation.unit_of(image)
     container = _is_nddata(image)
     if not (masked or unit or container):
-        return image, _as_it_is
-    plain = _data(image)
-    if masked:
-        plain = _missing(name, plain, image.mask)
+        return image, None, _as_it_is
+    plain, mask = _data(image), image.mask if masked else None
     if container:
-        return plain, lambda restored: _like_nddata(restored, image)
+        return plain, mask, lambda restored: _like_nddata(restored, image)
     if unit:
-        return plain, lambda restored: _quantity(restored, image)
-    return plain, _as_it_is
+        return plain, mask, lambda restored: _quantity(restored, image)
+    return plain, mask, _as_it_is
 
 
 def _as_it_is(restored: np.ndarray) -> np.ndarray:
@@ -49,24 +57,50 @@ def _is_nddata(image: Any) -> bool:
     return not isinstance(image, np.ndarray) and all(hasattr(type(image), kind) for kind in kinds)
 
 
-def _data(image: Any) -> np.ndarray:
-    """The numbers of an image, those below its mask too."""
+def _data(image: Any) -> Any:
+    """The numbers of an image, those below its mask too: an array, or what has slices."""
     if hasattr(image, "unmasked"):  # astropy's Masked
         image = image.unmasked
     own = getattr(image, "data", None)
-    return own if isinstance(own, np.ndarray) else np.asarray(image)
+    if isinstance(own, np.ndarray) or (_is_nddata(image) and _has_slices(own)):
+        return own
+    return np.asarray(image) if isinstance(image, np.ndarray) or not _has_slices(image) else _Below(image)
+
+
+def _has_slices(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__")) and isinstance(value.dtype, np.dtype)
+
+
+class _Below:
+    """The numbers below the mask of an object with slices, each of which may have a mask of its own."""
+
+    def __init__(self, image: Any):
+        self._image, self.shape, self.dtype = image, tuple(image.shape), image.dtype
+        self.chunks = getattr(image, "chunks", None)
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        pixels = self._image[part]
+        return np.asarray(_data(pixels) if validation.is_masked(pixels) else pixels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._image, dtype)
 
 
 def _missing(name: str, array: np.ndarray, mask: Any) -> np.ndarray:
     """A copy of an image that is NaN where its mask is True."""
     mask = np.asarray(mask)
-    if mask.shape not in ((), array.shape):
-        raise ValueError(f"{name} must have a mask of its own shape {array.shape}; its mask's shape is {mask.shape}")
+    check_mask(name, mask.shape, array.shape)
     validation.real_kind(name, array)
     with np.errstate(over="ignore"):  # found as infinity
         copied = array.astype(validation.working_dtype(array))
     copied[np.broadcast_to(mask.astype(bool), array.shape)] = np.nan
     return copied
+
+
+def check_mask(name: str, mask: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Refuse a mask, by its shape, that is none of an image of that shape."""
+    if mask not in ((), shape):
+        raise ValueError(f"{name} must have a mask of its own shape {shape}; its mask's shape is {mask}")
 
 
 def _like_nddata(restored: np.ndarray, image: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
+from ..engines import annotated
 from ..kernels.runtime.arrays import on_gpu
 from . import sampling
 from .plan import Plan, check_pixels, check_weights, half_of, plan_of
@@ -33,9 +34,12 @@ def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
         raise ValueError("progress must be False for a Dask array: nothing is computed yet (see dask.diagnostics)")
     if np.isnan(np.sum(source.shape)):
         raise ValueError(f"source must have a known shape; its shape is {source.shape}")
+    masked = validation.is_masked(source._meta)
+    if masked:
+        source = source.map_blocks(_unmasked, dtype=validation.working_dtype(source._meta), meta=np.empty(0))
     _check_chunks("source", source)
     weights, background = options["weights"], options["background"]
-    plan = plan_of(source.shape, source.dtype, psf, options, weights is not None, background)
+    plan = plan_of(source.shape, source.dtype, psf, options, weights is not None or masked, background)
     source, level, around = _without(source, background, plan)
     chunks = [each for at, each in enumerate(source.chunks) if at != plan.axis]
     tile = plan.tile or plan.tile_of_chunks((chunks[0][0], chunks[1][0]))
@@ -55,6 +59,11 @@ def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
     solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level, names=tuple(others))
     meta = np.empty((0,) * source.ndim, plan.working)
     return da.map_blocks(solve, *windows, parameters, chunks=source.chunks, dtype=plan.working, meta=meta)
+
+
+def _unmasked(block: Any) -> np.ndarray:
+    """The numbers of a chunk, NaN where its mask says so."""
+    return annotated.numbers("source", block)[0]  # type: ignore[no-any-return]
 
 
 def _check_chunks(name: str, array: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
+from ..engines import annotated
 from ..problem.options import LARGE, options_in, options_of
 from ..result import Result
 from ..solvers.common import bar
@@ -57,9 +58,9 @@ def deblur_large(
     ----------
     source : array, path, or dask.array.Array; shape (rows, cols), or with a channel axis
         The blurred image: a ``numpy.memmap``, a Zarr array, or anything with `shape`, `dtype` and slices; or the
-        path of a .npy, .zarr (OME-Zarr too), TIFF or FITS file, tiled, compressed or plain (FITS only plain;
-        ``image.fits[1]`` is an HDU).  A Dask array gives a
-        Dask array, of which nothing is computed yet.
+        path of a .npy, .zarr (OME-Zarr too), TIFF or FITS file, tiled, compressed or plain (``image.fits[1]`` is an
+        HDU).  A Dask array gives a Dask array, of which nothing is computed yet.  Pixels that are NaN, below the
+        mask of an object, or missing by what a file says, are ignored: they have weight 0.
     psf : array_like or VaryingBlur
         As for `solve`, but no other `Blur`.  A `VaryingBlur` is one for the whole image's rows and columns: each tile
         gets its part of the field, and sees as far beyond itself as the widest psf needs.
@@ -100,7 +101,8 @@ def deblur_large(
     Returns
     -------
     array
-        `out`, or what is at its path, mapped; a new array if `out` is None; a Dask array if `source` is one.
+        `out`, or what is at its path, mapped; a Dask array if `source` is one; if `out` is None a new array, or what
+        `solve` gives for an image of that kind: with the unit, mask, coordinates and metadata of astropy's.
 
     Raises
     ------
@@ -149,8 +151,14 @@ def deblur_large(
         from . import dask as lazy
 
         return lazy.deblur(source, psf, out, options)
+    plain, mask, like = annotated.apart(source)
+    if out is not None and (unit := validation.unit_of(source)):
+        raise TypeError(
+            f"source must be plain numbers, without a unit, where out is given, which has no place for one; got one in "
+            f"{unit} (pass its value, or leave out out)"
+        )
     with ExitStack() as stack:
-        readable = stack.enter_context(readers.opened(source))
+        readable = stack.enter_context(readers.opened(plain, mask=mask))
         weighed = None if weights is None else stack.enter_context(readers.opened(weights, "weights"))
         sources = [readable] if weighed is None else [readable, weighed]
         if readers.is_image(background):
@@ -160,7 +168,8 @@ def deblur_large(
         stack.callback(job.close)
         shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
         writers.check(out, sources, shape, dtype, axis)
-        return job.run(lambda *job: writers.opened(out, shape, dtype, axis, *job))[0]
+        restored = job.run(lambda *job: writers.opened(out, shape, dtype, axis, *job))[0]
+        return like(restored) if out is None else restored
 
 
 # The share of tiles from which on their doubts are told.

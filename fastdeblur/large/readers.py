@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from .. import validation
+from ..engines import annotated
 from ..io import chunks as chunked
 from ..io import files, fits, npy, tiff, zarr_reading
 from ..io.chunks import give_back
@@ -202,25 +203,38 @@ def runs(part: Part, shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[An
         yield index, first + sum(at * stride for at, stride in zip(index, strides, strict=False))
 
 
-def place_of(array: Any) -> tuple[Path, int] | None:
-    """File and first byte of a mapped array that is in C order and is what the file of that name holds; else None."""
-    if not isinstance(array, np.memmap) or array.filename is None or not isinstance(array.filename, (str, os.PathLike)):
+def place_of(array: Any, mapped: np.memmap | None = None) -> tuple[Path, int] | None:
+    """File and first byte of a mapped array that is in C order and is what the file of that name holds; else None.
+
+    `mapped` is the map of which it is a view, if it is none itself.
+    """
+    mapped = array if mapped is None and isinstance(array, np.memmap) else mapped
+    if mapped is None or mapped.filename is None or not isinstance(mapped.filename, (str, os.PathLike)):
         return None
-    if not array.flags.c_contiguous or array.mode == "c" or array.size == 0:
+    if not array.flags.c_contiguous or mapped.mode == "c" or array.size == 0:
         return None
-    mapped = array._mmap  # type: ignore[attr-defined]
-    if mapped is None:
+    memory = mapped._mmap  # type: ignore[attr-defined]
+    if memory is None:
         return None
-    begin = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
-    first: int = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    begin = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+    first: int = mapped.offset - mapped.offset % mmap.ALLOCATIONGRANULARITY
     first += array.__array_interface__["data"][0] - begin
-    path = Path(array.filename)
-    if mapped.size() < first + array.nbytes:
+    path = Path(mapped.filename)
+    if memory.size() < first + array.nbytes:
         raise ValueError(f"the file of a mapped array has become shorter than that: {path}")
     return (path, first) if _holds(path, first, array) else None
 
 
-def _holds(path: Path, first: int, array: np.memmap) -> bool:
+def _map_of(array: Any) -> np.memmap | None:
+    """The map in which an array lies, which may be behind views of it, as those of masked arrays are."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array._mmap is not None:  # type: ignore[attr-defined]
+            return array
+        array = array.base
+    return None
+
+
+def _holds(path: Path, first: int, array: np.ndarray) -> bool:
     """Whether a file has what is mapped, to judge by both ends: another may have taken its place and name."""
     if not path.is_file() or path.stat().st_size < first + array.nbytes:
         return False
@@ -244,9 +258,10 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     if not in_parts(array):
         array = validation.real_array(name, array)
     validation.real_kind(name, array)
-    if isinstance(array, np.memmap) and array.mode in ("r+", "w+"):
-        array.flush()
-    place = place_of(array)
+    mapped = _map_of(array)
+    if mapped is not None and mapped.mode in ("r+", "w+"):
+        mapped.flush()
+    place = None if mapped is None else place_of(array, mapped)
     if place is not None:
         return InFile(place[0], place[1], tuple(array.shape), array.dtype, name)
     return Sliced(array, name, path or zarr_reading.folder_of(array))
@@ -267,34 +282,82 @@ def in_parts(array: Any) -> bool:
 
 
 class Present:
-    """The pixels of a file of which some are missing: real numbers, NaN where they are."""
+    """The pixels of which some are missing: real numbers, NaN where they are.
+
+    Parameters
+    ----------
+    stored : Readable
+    missing : Missing
+        By values, or by what belongs to a file.
+    mask : Readable or None
+        True where pixels are missing, of the shape of `stored`.
+    """
 
     place: tuple[Path, int] | None = None
 
-    def __init__(self, stored: Readable, missing: Missing):
-        self._stored, self.missing = stored, missing
+    def __init__(self, stored: Readable, missing: Missing, mask: Readable | None = None):
+        self._stored, self.missing, self._mask = stored, missing, mask
         self.shape, self.chunks, self.takes = stored.shape, stored.chunks, stored.takes
+        if mask is not None:
+            self.chunks, self.takes = stored.chunks or mask.chunks, stored.takes + mask.takes
         self.dtype = validation.working_dtype(np.empty(0, stored.dtype))
-        self.path = getattr(stored, "path", None)
+        #: What it reads.
+        self.origins = [stored, *([] if mask is None else [mask])]
 
     @property
     def identity(self) -> dict[str, Any]:
-        return self._stored.identity | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
+        identity = self._stored.identity | {"missing": [*map(repr, self.missing.values), *self.missing.identity]}
+        return identity if self._mask is None else identity | {"mask": self._mask.identity}
 
     def read(self, part: Part) -> np.ndarray:
         stored = self._stored.read(part)
-        return hidden(stored.astype(self.dtype), mask_of(self.missing, stored, False, (part[0], part[1])))
+        with np.errstate(over="ignore"):  # found as infinity
+            real = stored.astype(self.dtype)
+        if self._mask is not None:
+            return hidden(real, self._mask.read(part).astype(bool))
+        return hidden(real, mask_of(self.missing, stored, False, (part[0], part[1])))
+
+
+class _All:
+    """A mask that has one value for all pixels."""
+
+    place: tuple[Path, int] | None = None
+    chunks: tuple[int, ...] | None = None
+    dtype = np.dtype(bool)
+    takes = 0
+
+    def __init__(self, shape: tuple[int, ...], value: bool):
+        self.shape, self._value, self.identity = shape, value, {"all": value}
+
+    def read(self, part: Part) -> np.ndarray:
+        return np.full([each.stop - each.start for each in part], self._value)
+
+
+def masked(pixels: Any, mask: Any, name: str = "source") -> Readable:
+    """A reader of numbers of which some are below a mask: an array, something with slices, or one value for all."""
+    stored = of_array(pixels, name)
+    mask = mask if in_parts(mask) else np.asarray(mask)
+    annotated.check_mask(name, tuple(mask.shape), stored.shape)
+    below = of_array(mask, f"the mask of {name}") if tuple(mask.shape) else _All(stored.shape, bool(mask))
+    return Present(stored, Missing(), below)
+
+
+def origins(readable: Readable) -> list[Readable]:
+    """The readers of arrays and files from which another one computes what it gives."""
+    return [each for own in getattr(readable, "origins", []) for each in origins(own)] or [readable]
 
 
 @contextmanager
-def opened(value: Any, name: str = "source") -> Iterator[Readable]:
-    """A reader of a caller's array, or of an image file: .npy, .zarr, TIFF or FITS."""
+def opened(value: Any, name: str = "source", mask: Any = None) -> Iterator[Readable]:
+    """A reader of a caller's array, a pair of an array and its mask, or an image file: .npy, .zarr, TIFF or FITS."""
     with ExitStack() as stack:
-        readable = (
-            _of_path(Path(value), stack, name) if isinstance(value, (str, os.PathLike)) else of_array(value, name)
-        )
-        if isinstance(readable, InFile):
-            stack.callback(readable.close)
+        if isinstance(value, (str, os.PathLike)):
+            readable = _of_path(Path(value), stack, name)
+        else:
+            readable = of_array(value, name) if mask is None else masked(value, mask, name)
+        for each in origins(readable):
+            if isinstance(each, InFile):
+                stack.callback(each.close)
         yield readable
 
 
@@ -329,8 +392,4 @@ def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
     readable = of_array(array, name, path)
-    if missing is None:
-        return readable
-    if isinstance(readable, InFile):
-        stack.callback(readable.close)
-    return Present(readable, missing)
+    return readable if missing is None else Present(readable, missing)

@@ -26,7 +26,7 @@ from ..io.chunks import give_back
 from ..io.metadata import Metadata
 from ..kernels.runtime.arrays import on_gpu
 from .journal import Journal
-from .readers import Part, Readable, fill, place_of, runs
+from .readers import Part, Readable, fill, origins, place_of, runs
 
 # Largest side of a chunk in a new Zarr array.
 CHUNK = 1024
@@ -385,6 +385,7 @@ def check(
     out: Any, sources: Sequence[Readable], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None
 ) -> None:
     """Refuse an `out` that has no room for the result, or is one of the sources, before anything is read."""
+    sources = [each for source in sources for each in origins(source)]
     if isinstance(out, (str, os.PathLike)):
         _check_path(Path(out), sources, shape, axis)
     elif out is not None:
