@@ -78,8 +78,9 @@ def descent():
     # Half of the shapes at either end.
     dtypes = ["float32", "float64"]
     cases = list(itertools.product(dtypes, PATHS, SHAPES[POSITION == "end" :: 2]))
-    if not ALL:  # every other dtype: three paths, so that each shape and each path has both
+    if not ALL:  # every other dtype: three paths, so that each shape and each path has both; at one end, half of these
         cases = [(dtypes[k % 2], *more) for k, (_, *more) in enumerate(cases[: len(cases) // 2])]
+        cases = cases if POSITION == "end" else cases[::2]
     cycles = map(itertools.cycle, (PSFS, RULES, BOUNDARIES))
     for (dtype, path, shape), psf_shape, rule, boundary in zip(cases, *cycles, strict=False):
         KEEP.clear()
@@ -100,7 +101,8 @@ def descent():
 
 def half(cases):
     """Of cases in pairs that differ by dtype, those of this position: with the other go the others of each pair."""
-    return [case for number, case in enumerate(cases) if (number + number // 2) % 2 == (POSITION == "end")]
+    own = [case for number, case in enumerate(cases) if (number + number // 2) % 2 == (POSITION == "end")]
+    return own if ALL or POSITION == "end" else own[::2]
 
 
 def alone(number):

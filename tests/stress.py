@@ -39,15 +39,15 @@ INSIDE += [embeddings.interrupt]
 # These import a lot or start processes: the quick version runs them on the default layer alone, and
 # there nothing else, as that layer is one of the others.
 OUTSIDE = [
-    embeddings.spawn,
     embeddings.forkserver,
     embeddings.dask_threads,
     embeddings.dask_worker,
     embeddings.joblib_threads,
     embeddings.joblib_loky,
 ]
-# Slower still: only in the long version.
+# Slower still, or (as for spawned processes) another test's: only in the long version.
 SLOW = [
+    embeddings.spawn,
     embeddings.interrupt_loading,
     embeddings.dask_processes,
     embeddings.dask_nanny,
@@ -58,7 +58,7 @@ SLOW = [
 CASES = {case.__name__.replace("_", "-"): case for case in [*FIRST, *INSIDE, *OUTSIDE, *SLOW]}
 # What these try of threads and forks has little to do with the layer: the suite's quick run has them on one of them.
 LAYERLESS = [embeddings.workers, embeddings.fork_transforms, embeddings.fork_threads, embeddings.fork_pools]
-LAYERLESS += [embeddings.interrupt]
+LAYERLESS += [embeddings.interrupt, embeddings.callback, embeddings.fork_callback, embeddings.fork_after]
 QUICK_CASES = {
     layer: [name for name, case in CASES.items() if case in (OUTSIDE if layer == "default" else FIRST + INSIDE)]
     for layer in LAYERS

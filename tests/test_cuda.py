@@ -151,7 +151,11 @@ def test_callbacks_see_each_iterate(solver, rng):
 
 
 @pytest.mark.parametrize(
-    ("boundary", "kind"), [*((boundary, "root") for boundary in BOUNDARIES), ("unknown", "squares")]
+    ("boundary", "kind"),
+    few(
+        [*((boundary, "root") for boundary in BOUNDARIES), ("unknown", "squares")],
+        [("unknown", "root"), ("unknown", "squares"), ("wrap", "root"), ("nearest", "root"), ("constant", "root")],
+    ),
 )
 def test_the_exact_minimum(boundary, kind, rng, monkeypatch):
     # Transforms, ends and corners, as for large images.

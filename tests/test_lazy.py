@@ -81,9 +81,9 @@ def test_the_halo_is_what_the_weight_needs_not_what_was_read(boundary):
 @pytest.mark.parametrize("tile", [60, (50, 200), (200, 57), 30])
 def test_boundaries_and_tiles(boundary, tile, long):
     image = blurred((95, 110), PSF)
-    # Each halo with each tile and each boundary.
+    # Each tile with two halos, and each boundary with all.
     turn = [60, (50, 200), (200, 57), 30].index(tile) + (boundary == "wrap")
-    for halo in [halo for k, halo in enumerate(("auto", 13, 29)) if long or (k + turn) % 2]:
+    for halo in [halo for k, halo in enumerate(("auto", 13, 29)) if long or (k + turn) % 3 == 0]:
         options = {**QUICK, "boundary": boundary, "halo": halo, "tile": tile}
         wanted = fd.deblur_large(image, PSF, **options)
         lazy = fd.deblur_large(da.from_array(image, chunks=(40, 70)), PSF, **options)
@@ -167,12 +167,12 @@ def test_worker_processes_of_distributed_give_the_same_bits():
     with (
         warnings.catch_warnings(action="ignore"),  # of what forks and sockets leave
         dask.config.set(config),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
         lazy = fd.deblur_large(da.from_array(IMAGE, chunks=60), PSF, **options)
         found = client.compute(lazy).result(timeout=100)
-        assert len(client.scheduler_info()["workers"]) == 2
+        assert len(client.scheduler_info()["workers"]) == 1
     np.testing.assert_array_equal(found, wanted)
 
 

@@ -22,11 +22,13 @@ def test_every_buffer_against_a_protected_page(run, position, long):
     done = run(position, "descent", "admm", "exact", *(["all"] if long else []))
     assert done.returncode == 0, done.stderr
     descent, admm, exact = done.stdout.splitlines()
-    assert int(descent.split()[0]) >= (150 if long else 75)
-    assert int(admm.split()[0]) >= (80 if long else 40)
+    # What is before a buffer is reached only by what goes below its first element, for which fewer cases will do.
+    share = 4 if long else 2 if position == "end" else 1
+    assert int(descent.split()[0]) >= 37 * share
+    assert int(admm.split()[0]) >= 20 * share
     counts = {kind: int(count) for count, kind in (part.split(maxsplit=1) for part in exact.split(", "))}
     assert counts.keys() == {"one block", "ends", "cosines"}
-    assert min(counts.values()) >= (10 if long else 5)
+    assert min(counts.values()) >= (10 if long else 5 if position == "end" else 2)
 
 
 @pytest.mark.parametrize("position", ["end", "start"])
