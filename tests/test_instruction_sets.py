@@ -42,11 +42,7 @@ def test_kernels_for(name, features, long):
     # correlations in float32, and always in the same sweep.
     chosen = "test_forward_is_the_formula and not fft and (reflect or unknown)"
     every, some = "test_every_length", "test_every_length and float32"
-    chosen = (
-        f"({chosen}) or (test_steps and root) or {every}"
-        if long
-        else f"({chosen} and float32) or ({some})"
-    )
+    chosen = f"({chosen}) or (test_steps and root) or {every}" if long else f"({chosen} and float32) or ({some})"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", chosen, "-c",
          str(here.parent / "pyproject.toml"), *tests],
@@ -71,7 +67,9 @@ def test_register_shapes(python):
     assert python(SCRIPT, **environment("generic", None)).strip() == "2 5 4 2 5 2"
 
 
-COMPILED = SCRIPT + """
+COMPILED = (
+    SCRIPT
+    + """
 from numba import types
 from numba.core.ccallback import CFunc
 from fastdeblur.kernels.cpu.direct import direct
@@ -81,6 +79,7 @@ direct.address(np.dtype("float32"))
 for line in direct._compiled[np.dtype("float32")]._library.get_asm_str().splitlines():
     print(line.strip())
 """
+)
 
 
 @x86

@@ -278,7 +278,7 @@ class Normal:
         matrix, right = self.matrix, self.right
         if without is not None:
             matrix, right = matrix - self.parts[without][0], right - self.parts[without][1]
-        # Positive definite.  (A banded Cholesky factor, of such small blocks, keeps all threads of OpenBLAS busy: on two
+        # Positive definite.  (A banded Cholesky factor keeps all threads of OpenBLAS busy with its small blocks: on two
         # cores with other work eleven times the processor time of this, in one thread half of it.)
         symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
         found = scipy.sparse.linalg.splu((matrix + self.penalty / tau**2).tocsc(), **symmetric).solve(right)
