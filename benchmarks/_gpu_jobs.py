@@ -24,7 +24,7 @@ from fastdeblur.kernels.cuda.shapes import SIMULATED
 from fastdeblur.operators.separable import factors
 from fastdeblur.solvers.common import largest, unit_of
 from fastdeblur.solvers.gradient.cuda import CudaGradientWorkspace
-from fastdeblur.solvers.gradient.solver import Parameters
+from fastdeblur.solvers.gradient.solver import DescentParameters
 
 from ._jobs import MU, NOTEBOOK_SIDE, RATE, Problem
 
@@ -224,7 +224,7 @@ class Descent:
         self._work.set_image(device.put(of.image)[None], None)
         brightest = max(largest(of.image), largest(of.start))
         self._work.set_parameters(
-            Parameters(
+            DescentParameters(
                 root=True, mu=of.mu, tol=0.0, max_iter=sys.maxsize, learning_rate=of.rate, follow=False,
                 data_norm=0.0, prior_norm=0.0, black=math.sqrt(0.5 * of.image.size) * brightest, rounding=0.0,
                 unit=unit_of(brightest), brightness=1.0, bounds=None,

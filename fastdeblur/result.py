@@ -36,8 +36,8 @@ class Result:
         ``Ax = b`` or ``Dx = 0``, the exact solver takes the best subgradient instead, and also counts a
         hundred times what the objective may lack, relatively; that of a gradient descent says nothing there.
         For priors that keep edges, bounds and denoisers it is the larger of the primal and the dual
-        residual of the splits, the one relative to what is split, the other to the forces (for "sparse",
-        whose forces fade, to the splits themselves).  For "learned" it is by what share of itself the next step of the
+        residual of the split variables, the one relative to what is split, the other to the forces (for "sparse",
+        whose forces fade, to those themselves).  For "learned" it is by what share of itself the next step of the
         quasi-Newton method should lower the objective, of photons without what it is at least: ``−∇F·d / F`` for the
         direction d, 0 where the gradient is.  For "poisson" alone it is by what share of it
         a step of Richardson-Lucy changes the estimate.

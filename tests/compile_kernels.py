@@ -58,7 +58,7 @@ def of_exact(dtype, a, c):
 
 def of_priors(dtype, a, c):
     scalars = types.UniTuple(F8, len(z_update.NAMES))
-    for kind in z_update.KINDS:
+    for kind in z_update.DIFFERENCES_OF:
         for pixels in (False, True):
             each = z_update.kernels_of(kind, pixels, dtype)
             if kind != "denoiser":

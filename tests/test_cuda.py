@@ -326,7 +326,7 @@ def test_deblurrers_keep_their_buffers(solver, rng):
         assert result.image is out
         np.testing.assert_allclose(out, fd.solve(frame, psf, **asked).image, atol=1e-4)
     (workspaces,) = deblurrer._workspaces.values()
-    (spare,) = workspaces._spare.values()
+    (spare,) = workspaces._spares._lists.values()
     assert len(spare) == 1
 
 

@@ -3,7 +3,7 @@
 import naive
 import numpy as np
 import pytest
-from twins import PSF, SHAPE, SMALL, both
+from twins import PSF, SHAPE, SMALL, both, problem_of
 
 import fastdeblur as fd
 from fastdeblur.kernels.cuda import device
@@ -58,18 +58,18 @@ def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
     assert gpu.optimality == pytest.approx(cpu.optimality, rel=1e-3)
 
 
-def ascents(image, psf=SMALL, boundary="wrap", **options):
+def ascents(image, noise_norm, max_iter, tol, psf=SMALL, boundary="wrap"):
     """The results of the CPU and of the device."""
     for where, make in WORKSPACES:
         work = make([fd.Blur(psf, image.shape[1:], boundary=boundary, dtype=image.dtype, device=where)], len(image))
         planes = device.put(image) if where == "cuda" else image
-        yield richardson_lucy.minimise(work, planes, None, None, bounds=None, progress=False, **options)
+        yield richardson_lucy.minimise(work, problem_of(planes, max_iter=max_iter, tol=tol), noise_norm, by_step=True)
 
 
 def test_it_returns_where_the_likelihood_falls(monkeypatch):
     monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = np.eye(4)[None] + 0.01
-    cpu, gpu = ascents(image, fd.psf.box((3, 3)), "constant", noise_norm=0.0, tol=0, max_iter=8, callback=None)
+    cpu, gpu = ascents(image, 0.0, max_iter=8, tol=0, psf=fd.psf.box((3, 3)), boundary="constant")
     assert cpu.n_products == gpu.n_products == 9  # half of one more than it takes to go on
     assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
     assert gpu.history == pytest.approx(cpu.history, rel=1e-5)
@@ -81,7 +81,7 @@ def test_where_an_ascent_stops(stop, rng, monkeypatch):
     """At the same step as on the CPU, however far the host looks ahead."""
     monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = rng.random((1, *SHAPE)) + 0.1
-    cpu, gpu = ascents(image, max_iter=30, callback=None, **stop)
+    cpu, gpu = ascents(image, max_iter=30, **stop)
     assert cpu.stop_reason == gpu.stop_reason == ("noise" if stop["noise_norm"] else "tolerance")
     assert 1 < cpu.n_iter == gpu.n_iter
     assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)

@@ -5,7 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
-from twins import PSF, SHAPE, SMALL, both
+from twins import PSF, SHAPE, SMALL, both, problem_of
 
 import fastdeblur as fd
 from fastdeblur.engines.workspaces import HostWorkspaces
@@ -299,10 +299,8 @@ def test_roots_within_bounds(rng):
             else AdmmWorkspace(Domain(blurs), blurs, 1, "gradient", True)
         )
         start = device.put(image) if cuda else image
-        result = admm.minimise(
-            work, start, None, lambda out, start=start: out.__setitem__(Ellipsis, start), data="root", mu=0.5,
-            ridge=0.3, bounds=(0.3, 0.8), denoiser=None, max_iter=11, tol=0, callback=None, progress=False,
-        )  # fmt: skip
+        problem = problem_of(start, data="root", mu=0.5, bounds=(0.3, 0.8), max_iter=11)
+        result = admm.minimise(work, problem, ridge=0.3, denoiser=None)
         found.append((device.to_host(result.image), result.history, result.optimality))
     for one, other in zip(*found, strict=True):
         assert other == pytest.approx(one, rel=1e-9)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
 from .. import validation
 from ..kernels.runtime import threads
+from ..kernels.runtime.memory import Spares
 from ..operators.blur import Blur
 from ..operators.boundary import BOUNDARIES
 from ..operators.paths import PATHS
@@ -46,7 +47,7 @@ class HostWorkspaces:
     #: Whether there are steps of conjugate gradients for the x-update of ADMM.
     _has_iterative_admm = True
     #: The class of the steps of preconditioned conjugate gradients; None for the host's.
-    pcg_descent: Any = None
+    pcg_steps: Any = None
 
     def __init__(self, psf: Any, planes: np.ndarray, options: Options, operation: Any):
         #: Exponent of the power of two by which the operators' psfs are larger than the caller's.
@@ -55,7 +56,7 @@ class HostWorkspaces:
         self.planes, self.options = len(planes), options
         self._preconditioners: dict[bool, list[Preconditioner]] = {}
         self._domain: Domain | None = None
-        self._spare: dict[Any, list[Any]] = {}
+        self._spares = Spares()
 
     @contextmanager
     def pcg(self, weighted: bool) -> Iterator[PcgWorkspace]:
@@ -144,16 +145,8 @@ class HostWorkspaces:
     def _gradient_workspace(self, passes: int) -> GradientSteps:
         return GradientWorkspace(self.blurs, self.planes, self.options.method, passes)
 
-    @contextmanager
-    def _borrowed(self, kind: Any, make: Callable[[], Any]) -> Iterator[Any]:
-        """Memory that nobody else uses; lists are safe among threads."""
-        spare = self._spare.setdefault((kind, self._where()), [])
-        try:
-            work = spare.pop()
-        except IndexError:
-            work = make()
-        yield work
-        spare.append(work)
+    def _borrowed(self, kind: Any, make: Callable[[], Any]) -> AbstractContextManager[Any]:
+        return self._spares.borrowed((kind, self._where()), make)
 
     def _where(self) -> Any:
         """What memory is for, beside its kind."""

@@ -10,7 +10,7 @@ from ..kernels.cuda import device
 from ..solvers.admm.domain import Domain
 from ..solvers.gradient.cuda import CudaGradientWorkspace
 from ..solvers.gradient.solver import GradientSteps
-from ..solvers.pcg.cuda import CudaDescent, CudaPcgWorkspace
+from ..solvers.pcg.cuda import CudaConjugateGradients, CudaPcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
 from .workspaces import HostWorkspaces
 
@@ -19,7 +19,7 @@ class CudaWorkspaces(HostWorkspaces):
     """Operators and memory on the device."""
 
     _has_cosines, _has_iterative_admm = False, False
-    pcg_descent = CudaDescent
+    pcg_steps = CudaConjugateGradients
 
     def _where(self) -> tuple[int, int]:
         return device.place()

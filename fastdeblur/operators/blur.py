@@ -12,7 +12,7 @@ import numpy as np
 from .. import validation
 from ..kernels.runtime import threads
 from ..kernels.runtime.arrays import on_gpu
-from ..kernels.runtime.memory import row_pitch
+from ..kernels.runtime.memory import Spares, row_pitch
 from . import costs
 from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, pixel_at, reduced
 from .host import HostOperator
@@ -124,7 +124,7 @@ class Blur:
         self.workers = validation.workers(workers)
         self.device: str = validation.choice("device", device, DEVICES)
         self._norm: float | None = None
-        self._operators: dict[Any, list[Any]] = {}  # on the GPU, that nobody uses
+        self._operators = Spares()  # on the GPU
         if self.device == "cuda":
             from . import cuda as operator
 
@@ -356,13 +356,8 @@ class Blur:
             if source.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
             result = device.zeros((1, *out_shape), self.dtype)
-            spare = self._operators.setdefault(device.place(), [])  # lists are safe among threads
-            try:
-                operator = spare.pop()
-            except IndexError:
-                operator = self.operator_with([self])
-            (operator.adjoint if adjoint else operator.forward)(source[None], result)
-            spare.append(operator)
+            with self._operators.borrowed(device.place(), lambda: self.operator_with([self])) as operator:
+                (operator.adjoint if adjoint else operator.forward)(source[None], result)
             if not device.is_finite(result):
                 validation.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning)
             if out is None:
@@ -377,6 +372,12 @@ def _check_out(out: Any, shape: tuple[int, int], dtype: Any) -> None:
         raise ValueError(f"out must have shape {shape}; its shape is {out.shape}")
     if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError("out must be writeable")
+
+
+def apply_to_planes(blurs: list[Blur], planes: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
+    """A, or its adjoint, for planes that kernels can use as they are; `blurs` are one for all, or one each."""
+    for k, (pixels, result) in enumerate(zip(planes, out, strict=True)):
+        blurs[k % len(blurs)].run(pixels, result, adjoint)
 
 
 def convolved(image: np.ndarray, blur: Blur) -> np.ndarray:

@@ -7,6 +7,8 @@ that pixel (fold it back).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..kernels.cpu.halo import OUTSIDE
@@ -85,3 +87,9 @@ def frame_corner(psf_shape: tuple[int, ...], boundary: str) -> tuple[int, int]:
         return 0, 0
     down, across = (taps - 1 - taps // 2 for taps in psf_shape)
     return down, across
+
+
+def frame_of(planes: Any, blur: Any) -> Any:
+    """The part of planes of a blur's estimate that the image shows."""
+    (top, left), (height, width) = blur.frame_corner, blur.image_shape
+    return planes[..., top : top + height, left : left + width]

@@ -61,7 +61,7 @@ class HostOperator:
         self.filter = filter_
         self.grid = grid or Grid.of(1, out_shape, filter_, halo)
         self._pieces = halo.pieces(self.grid, filter_)
-        self._spare: list[ApplyScratch] = []
+        self._spares = memory.Spares()
 
         tile_rows, tile_cols = self.grid.tile_rows, self.grid.tile_cols
         if filter_.wide:
@@ -97,10 +97,7 @@ class HostOperator:
     def run(self, source: np.ndarray, out: np.ndarray, threads: int) -> bool:
         """Apply to `source`, whose rows kernels can read; tells whether source and result are finite."""
         dtype = self.filter.dtype
-        try:
-            scratch = self._spare.pop()  # lists are safe among threads
-        except IndexError:
-            scratch = None
+        scratch = self._spares.take()
         if scratch is None or scratch.threads != threads:
             scratch = self._scratch(threads)
             scratch.job["path"] = self.filter.task.address(dtype) if self.filter.task else 0
@@ -113,8 +110,8 @@ class HostOperator:
         job["streams"] = out.nbytes >= STREAMED and target % out.itemsize == 0
         scratch.share()
         tasks.launch(single_pass.address(), scratch.crew_address, threads)
-        finite = scratch.is_finite()
-        self._spare.append(scratch)
+        finite: bool = scratch.is_finite()
+        self._spares.put(scratch)
         return finite
 
     def _scratch(self, threads: int) -> ApplyScratch:

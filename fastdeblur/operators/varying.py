@@ -134,7 +134,7 @@ class VaryingBlur(Blur):
         self.estimate_shape = estimate_shape(self.image_shape, self.psf.shape, self.boundary)
         self.frame_corner = frame_corner(self.psf.shape, self.boundary)
         self._norm: float | None = None
-        self._operators: dict[Any, list[Any]] = {}
+        self._operators = memory.Spares()
         self._prepare(path)
 
     def within(self, shape: tuple[int, int], corner: tuple[int, int], boundary: str) -> VaryingBlur:

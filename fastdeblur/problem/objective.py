@@ -19,7 +19,7 @@ from ..kernels.cpu.shrink import POWER
 
 DATA = ("root", "squares", "poisson")
 # What second differences weigh in the sparse prior, beside the first.
-SECONDS = 0.5
+SECOND_WEIGHT = 0.5
 # Rows at a time.
 BAND = 64
 
@@ -39,7 +39,7 @@ def penalty(prior: str, x: np.ndarray, observed: np.ndarray | None = None) -> fl
             total += float(np.sqrt(squares).sum())
         else:
             total += float((squares ** (POWER / 2)).sum())
-            total += SECONDS * float((_second_squares(lines, own_observed)[own] ** (POWER / 2)).sum())
+            total += SECOND_WEIGHT * float((_second_squares(lines, own_observed)[own] ** (POWER / 2)).sum())
     return total
 
 

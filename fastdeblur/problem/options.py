@@ -116,7 +116,7 @@ class Options:
     read_noise : float
         Standard deviation.
     patient : bool
-        Whether a solve should settle: neither limit of iterations nor denoiser is the caller's.
+        Whether a solve should converge: neither limit of iterations nor denoiser is the caller's.
     method : str
         "exact", "admm", "learned" or "richardson_lucy", or a rule of gradient descent.
     scale : Scale

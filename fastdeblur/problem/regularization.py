@@ -38,7 +38,7 @@ GRID, NARROW = 32, 32
 REGION, MOST_REGIONS = 512, 4
 # For each prior c and a of the weight ``c noise (noise d / g)^a``.  (Fitted to six photographs, three psfs and
 # noise of 0.3, 1 and 3 %: they lose 0.03 and 0.06 dB to the best weight, at most 0.2 and 0.3.)
-RULES = {"tv": (1.9, 1.04), "sparse": (2.1, 1.35)}
+MU_RULES = {"tv": (1.9, 1.04), "sparse": (2.1, 1.35)}
 
 
 def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:
@@ -112,7 +112,7 @@ class WeightEstimate:
         """The weight of another prior; `shift` is what photons were counted beside the image.
 
         Were differences d distributed as ``exp(-|d|/s)``, total variation's weight would be noise²/s; s is their mean
-        in the ridge solution, for as many of them as the image determines.  (See RULES for how far that holds.)
+        in the ridge solution, for as many of them as the image determines.  (See MU_RULES for how far that holds.)
         """
         # (Of an image far darker than its bounds, next to nothing is left.)
         noise = max(self._left, LEAST_NOISE * spread(self.planes), 1e-150)
@@ -121,7 +121,7 @@ class WeightEstimate:
         if prior == "learned":  # it follows the noise by itself
             weight = self._typical_weight * gain_of(self.psfs) ** 2
             return weight * (self._curvature(shift) if data == "poisson" else 1.0)
-        factor, power = RULES[prior]
+        factor, power = MU_RULES[prior]
         slope = factor * noise * (noise * self._used / max(self._steepness(), 1e-3 * noise)) ** power
         if data == "poisson":
             slope *= self._curvature(shift)

@@ -1,4 +1,4 @@
-"""What solvers share: callbacks, the progress bar, the loop over launches, the unit of brightness."""
+"""What solvers share: the problem, callbacks, the progress bar, the loop over launches, the unit of brightness."""
 
 from __future__ import annotations
 
@@ -36,6 +36,42 @@ class State:
     objective: float
     optimality: float
     estimate: np.ndarray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a driver minimises, and until when.
+
+    Everything is as in `api.solve`, and has been checked there, but that images are planes.
+
+    Attributes
+    ----------
+    image : ndarray, planes x rows x cols
+    weights : ndarray of its shape, or None
+    start : callable
+        Writes the frame of the first estimate into planes.
+    data : {"root", "squares", "poisson"}
+    mu : float
+    bounds : (float, float) or None
+    shift : ndarray or None
+        What was counted beside an image of photons.
+    max_iter : int
+    tol : float
+    callback : callable or None
+    progress : bool
+    """
+
+    image: np.ndarray
+    weights: np.ndarray | None
+    start: Callable[[np.ndarray], None]
+    data: str
+    mu: float
+    bounds: tuple[float, float] | None
+    shift: np.ndarray | None
+    max_iter: int
+    tol: float
+    callback: Callable[[State], Any] | None
+    progress: bool
 
 
 def wants_stop(
@@ -134,14 +170,31 @@ def result_of(
     work: IterativeWorkspace, history: list[float], last: Progress, mu: float, path: str, device: str, entered: float
 ) -> Result:
     """The result of `iterate`, in planes, that began at some time of the performance counter."""
+    return finished(
+        work.frame.copy(), history, last.passes / 2, last.stop_reason, last.optimality, mu, path, device, entered
+    )
+
+
+def finished(
+    image: np.ndarray,
+    history: list[float],
+    products: float,
+    stop_reason: str,
+    optimality: float,
+    mu: float,
+    path: str,
+    device: str,
+    entered: float,
+) -> Result:
+    """The result, in planes, of a solve that began at some time of the performance counter."""
     return Result(
-        image=work.frame.copy(),
+        image=image,
         objective=history[-1],
         history=np.array(history),
         n_iter=len(history) - 1,
-        n_products=last.passes / 2,
-        stop_reason=last.stop_reason,
-        optimality=last.optimality,
+        n_products=products,
+        stop_reason=stop_reason,
+        optimality=optimality,
         mu=mu,
         path=path,
         device=device,

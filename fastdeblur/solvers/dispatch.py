@@ -21,7 +21,7 @@ from ..problem.start import Start
 from ..problem.verdict import judged
 from ..result import Result
 from .admm import solver as admm
-from .common import State, largest
+from .common import Problem, State, largest
 from .gradient import solver as gradient
 from .learned import solver as learned
 from .pcg import solver as pcg
@@ -118,11 +118,19 @@ class Solve:
         self._workspaces, self._options, self._image, self._denoiser = workspaces, options, image, denoiser
         self._planes, self._weights = image.planes, image.weights
         self.weight_estimate: WeightEstimate | None = None
-        self._begin = lambda out: image.start.write(image.planes, out)
-        self._common: dict[str, Any] = {
-            "max_iter": self._options.max_iter, "tol": self._options.tol,
-            "callback": callback, "progress": self._options.progress,
-        }  # fmt: skip
+        self._problem = Problem(
+            image=image.planes,
+            weights=image.weights,
+            start=lambda out: image.start.write(image.planes, out),
+            data=options.data,
+            mu=math.nan,  # to be known
+            bounds=options.bounds,
+            shift=image.shift,
+            max_iter=options.max_iter,
+            tol=options.tol,
+            callback=callback,
+            progress=options.progress,
+        )
 
     def __call__(self, mu: float | None) -> Result:
         method = self._options.method
@@ -149,11 +157,8 @@ class Solve:
     def _pcg(self, mu: float | None) -> Result:
         with self._workspaces.pcg(self._weights is not None) as work:
             # Roots get the mu whose minimiser has the estimated ridge; that takes a solve to know.
-            return pcg.minimise(
-                work, self._planes, self._weights, self._begin, root=self._options.data == "root",
-                mu=self._estimate().ridge if mu is None else mu, given=mu is not None,
-                kind=self._workspaces.pcg_descent, **self._common,
-            )  # fmt: skip
+            problem = replace(self._problem, mu=self._estimate().ridge if mu is None else mu)
+            return pcg.minimise(work, problem, given=mu is not None, kind=self._workspaces.pcg_steps)
 
     def _gradient(self, mu: float | None) -> Result:
         options = self._options
@@ -161,11 +166,8 @@ class Solve:
             mu = self._root_mu() if options.data == "root" else self._estimate().ridge
         # A launch goes through many passes, so that images of 60x60 are worth some threads; but
         # through one step's if a callback is to be called after each iteration.
-        with self._workspaces.gradient(passes=100 if self._common["callback"] is None else 2) as work:
-            return gradient.minimise(
-                work, self._planes, self._weights, self._begin, rule=options.method, root=options.data == "root",
-                mu=mu, bounds=options.bounds, learning_rate=options.learning_rate, **self._common,
-            )  # fmt: skip
+        with self._workspaces.gradient(passes=100 if self._problem.callback is None else 2) as work:
+            return gradient.minimise(work, replace(self._problem, mu=mu), options.method, options.learning_rate)
 
     def _root_mu(self) -> float:
         """The mu of the root objective whose minimiser has the estimated ridge."""
@@ -176,12 +178,13 @@ class Solve:
 
         If `mu` is not `given`, it is a ridge; with roots, the result's mu is the one that leads to it.
         """
+        problem = replace(
+            self._problem, start=lambda out: Start("image").write(self._planes, out),
+            data="root" if root else "squares",
+            mu=mu, max_iter=50, tol=1e-3, callback=None, progress=False,
+        )  # fmt: skip
         with self._workspaces.pcg(self._weights is not None) as work:
-            result = pcg.minimise(
-                work, self._planes, self._weights, lambda out: Start("image").write(self._planes, out), root=root,
-                mu=mu, given=given, max_iter=50, tol=1e-3, callback=None, progress=False,
-                kind=self._workspaces.pcg_descent,
-            )  # fmt: skip
+            result = pcg.minimise(work, problem, given, self._workspaces.pcg_steps)
             return result, work.norms
 
     def _admm(self, mu: float | None) -> Result:
@@ -199,10 +202,7 @@ class Solve:
             if options.prior != "gradient":
                 mu = estimate.weight_of(str(options.prior), options.data, self._image.shift)
         with self._workspaces.admm() as work:
-            return admm.minimise(
-                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, ridge=ridge,
-                bounds=options.bounds, denoiser=self._denoiser, shift=self._image.shift, **self._common,
-            )  # fmt: skip
+            return admm.minimise(work, replace(self._problem, mu=mu), ridge, self._denoiser)
 
     def _learned(self, mu: float | None) -> Result:
         options, shift, scale = self._options, self._image.shift, self._options.scale
@@ -214,10 +214,7 @@ class Solve:
             scale = replace(scale, spread=spread(self._planes))
         scale = scale.times(1 / gain_of([blur.psf for blur in self._workspaces.blurs]))
         with self._workspaces.learned() as work:
-            return learned.minimise(
-                work, self._planes, self._weights, self._begin, data=options.data, mu=mu, scale=scale,
-                bounds=options.bounds, shift=shift, **self._common,
-            )  # fmt: skip
+            return learned.minimise(work, replace(self._problem, mu=mu), scale)
 
     def _richardson_lucy(self) -> Result:
         noise_norm = 0.0
@@ -225,7 +222,5 @@ class Solve:
             # As much as the best smooth image leaves: less than the noise, of which any good one takes up a part.
             noise_norm = self._minimise_roughly(self._estimate().ridge, root=False)[1][0]
         with self._workspaces.richardson_lucy() as work:
-            return richardson_lucy.minimise(
-                work, self._planes, self._weights, None if self._image.start.kind == "image" else self._begin,
-                noise_norm=noise_norm, shift=self._image.shift, bounds=self._options.bounds, **self._common,
-            )  # fmt: skip
+            by_step = self._image.start.kind == "image"
+            return richardson_lucy.minimise(work, replace(self._problem, mu=0.0), noise_norm, by_step)

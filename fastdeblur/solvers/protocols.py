@@ -20,7 +20,7 @@ class Workspaces(Protocol):
     exponent: int
     blurs: list[Blur]
     #: The class whose instances take the steps of preconditioned conjugate gradients; None for the host's.
-    pcg_descent: Any
+    pcg_steps: Any
 
     def pcg(self, weighted: bool) -> AbstractContextManager[Any]:
         """Workspace of preconditioned conjugate gradients, with weights of pixels or without."""

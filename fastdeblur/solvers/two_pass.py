@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.cpu.passes import STEP
 from ..kernels.runtime.memory import row_pitch, zeros
 from ..operators.blur import Blur
+from ..operators.boundary import frame_of
 from ..operators.buffers import Buffer, Scratch
 from ..operators.tiling import Grid, Halo
 
@@ -59,9 +60,8 @@ class TwoPassWorkspace:
     @property
     def frame(self) -> np.ndarray:
         """The part of the current estimate that the image shows, planes x rows x cols."""
-        pixels = self._current().pixels
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        return pixels[:, top : top + height, left : left + width]
+        frame: np.ndarray = frame_of(self._current().pixels, self.blur)
+        return frame
 
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
         """Let `start` write the frame of the first estimate; beyond it the frame's nearest pixels are repeated."""

@@ -1,9 +1,9 @@
-"""The preconditioner's passes: an image to frequencies along one axis, line by line solves, and back.
+"""Passes of the circulant preconditioner (CPU): a transform along one axis, line by line solves, and back.
 
 Along one axis (`real` lines below) the problem is taken for periodic, so that a transform parts it
 into independent one-dimensional problems along the other axis (`full` lines).  Each of those is
-a circulant but for its ends, and is solved as one, then corrected for what the ends change (see
-`preconditioner`).  Which axis is which is a matter of strides.
+a circulant but near the border, and is solved as one, then corrected by a matrix of low rank (see
+`solvers/pcg/boundary_correction.py`).  Which axis is which is a matter of strides.
 """
 
 import math
@@ -24,18 +24,16 @@ LINES = 16
 # The spectrum has `fulls` rows of `pitch` complex numbers, of which `frequencies` are used.  The lines'
 # lengths are `reals` and `fulls`, those of their transforms `real_length` and `full_length`.
 # `psf_power` is |psf|^2, a row of `full_length` a frequency; `eigenvalues_*` are the Laplacian's.
-# `ends` are the positions of `end_count` pixels along a full line, `corrections` the matrices there, one
-# for some frequencies: `correction_of` tells which is next below a frequency, `mix` how near the one above is.  If
-# there are `roots`, they are that many rows W that stand for W'W.  For the tables of weights see `weigh_row`.
+# `border` are the positions of the `border_count` pixels of a full line that are corrected, `corrections` the matrices
+# there, one for some frequencies: `correction_of` tells which is next below a frequency, `mix` how near the one above
+# is.  If there are `roots`, they are that many rows W of a matrix W'W.  For the tables of weights see `weigh_row`.
 LINE_JOB = np.dtype(
     [(name, np.intp) for name in ("source", "out", "step_full", "step_real", "planes", "source_plane", "out_plane")]
     + [(name, np.intp) for name in ("spectrum", "pitch", "spectrum_plane", "frequencies", "reals", "fulls")]
     + [(name, np.intp) for name in ("real_length", "full_length", "real_pitch", "full_pitch", "second", "axis")]
     + [(name, np.intp) for name in ("psf_power", "eigenvalues_full", "eigenvalues_across")]
-    + [
-        (name, np.intp)
-        for name in ("ends", "end_count", "corrections", "correction_of", "mix", "roots", "weighted", "base", "adds")
-    ]
+    + [(name, np.intp) for name in ("border", "border_count", "corrections", "correction_of", "mix", "roots")]
+    + [(name, np.intp) for name in ("weighted", "base", "adds")]
     + [(name, np.intp) for name in ("near_full", "near_real", "share_full", "share_real")]
     + [(name, np.float64) for name in ("ridge", "floor")],
     align=True,
@@ -131,13 +129,13 @@ def dot(first, second):
 
 
 @jit
-def add_square(root, factor, rows, size, seen, ends, line):
-    """Add `factor` times W'W `seen` to the pixels of a line at the `ends`."""
+def add_square(root, factor, rows, size, values, border, line):
+    """Add `factor` times W'W `values` to the pixels of a line at the `border`."""
     for i in range(rows):
         row = carray(offset(root, i * size), size)
-        share = factor * dot(row, carray(seen, size))
+        share = factor * dot(row, carray(values, size))
         for a in range(size):
-            line[ends[a]] += row[a].conjugate() * share
+            line[border[a]] += row[a].conjugate() * share
 
 
 @jit
@@ -150,10 +148,10 @@ def add_scaled(other, factor, row):
 
 @task(task_signature)
 def solve(address, scratch, tile):
-    """Some full lines: the circulant's solution, corrected for the ends."""
+    """Some full lines: the circulant's solution, with the boundary correction."""
     job = read_lines(address)
     plane, first, count = lines_of(tile, job.frequencies, job.planes)
-    n, pitch, size, one = job.full_length, job.full_pitch, job.end_count, real(1.0, scratch)
+    n, pitch, size, one = job.full_length, job.full_pitch, job.border_count, real(1.0, scratch)
     spectrum = offset(complexes(pointer(job.spectrum, scratch)), plane * job.spectrum_plane + first)
     second = offset(scratch, job.second)
     here, there = complexes(scratch), complexes(second)
@@ -168,25 +166,25 @@ def solve(address, scratch, tile):
         divide(job, first + k, offset(scratch, 2 * k * pitch))
     back = carray(there, (count, pitch))[:, :n]
     c2c(ahead, back, axis, False, real(1.0 / n, scratch), 1)
-    ends, correction_of = integers(job.ends), integers(job.correction_of)
-    corrections, seen = complexes(pointer(job.corrections, scratch)), offset(there, LINES * pitch)
+    border, correction_of = integers(job.border), integers(job.correction_of)
+    corrections, values = complexes(pointer(job.corrections, scratch)), offset(there, LINES * pitch)
     for k in range(count):
         line = offset(there, k * pitch)
         for a in range(size):
-            seen[a] = line[ends[a]]
+            values[a] = line[border[a]]
         clear_row(carray(offset(second, 2 * k * pitch), 2 * n))
-        # Between two frequencies at which they are known, matrices are mixed.
+        # Between two frequencies that have matrices, those are interpolated.
         each = size * (job.roots if job.roots > 0 else size)
         correction, mix = offset(corrections, correction_of[first + k] * each), pointer(job.mix, scratch)[first + k]
         above = offset(correction, each)
         if job.roots > 0:
-            add_square(correction, one - mix, job.roots, size, seen, ends, line)
-            add_square(above, mix, job.roots, size, seen, ends, line)
+            add_square(correction, one - mix, job.roots, size, values, border, line)
+            add_square(above, mix, job.roots, size, values, border, line)
         else:
             for a in range(size):
-                force = (one - mix) * dot(carray(offset(correction, a * size), size), carray(seen, size))
-                force += mix * dot(carray(offset(above, a * size), size), carray(seen, size))
-                line[ends[a]] = force
+                force = (one - mix) * dot(carray(offset(correction, a * size), size), carray(values, size))
+                force += mix * dot(carray(offset(above, a * size), size), carray(values, size))
+                line[border[a]] = force
     c2c(back, back, axis, True, one, 1)
     base = real(float(job.base), scratch)
     for k in range(count):

@@ -35,9 +35,8 @@ from .z_update_rows import (
     twice_row,
 )
 
-# The differences, in this order: down, across, down twice, across twice, down and across.
-FIRSTS, SECONDS = 2, 3
-DIFFERENCES = FIRSTS + SECONDS
+# The differences, in this order: down, across, down twice, across twice, down and across.  So many are first ones; all.
+FIRSTS, DIFFERENCES = 2, 5
 # Elements around a line, which differences at its ends need, in whole vectors.
 MARGIN = 16
 # Sums of squares for the blurred estimate and for the differences (see `reflect_row`), then the two
@@ -221,7 +220,7 @@ def all_differences(job, i, pixels, changes, scratch):
 
 @jit
 def update_differences(
-    job, i, own, pixels, changes, splits, lasts, reflected, magnitudes, shares, combined, sums, scratch
+    job, i, own, pixels, changes, split_rows, last_rows, reflected, magnitudes, shares, combined, sums, scratch
 ):
     """One row of the z-update of all differences; ``2 u - v`` goes to lines of `reflected`."""
     cols, length, planes = job.cols, line_pitch(job), job.planes
@@ -248,9 +247,9 @@ def update_differences(
                 relax_row(
                     carray(offset(old, plane * next_plane + k * next_difference), cols), taken, carray(mask, cols),
                     carray(offset(changes, at), cols), keep, relax,
-                    carray(offset(splits, at), cols), carray(offset(lasts, at), cols),
+                    carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols),
                 )  # fmt: skip
-        group_squares(job, i, first, end, splits, lines, length, combined, squares, scratch)
+        group_squares(job, i, first, end, split_rows, lines, length, combined, squares, scratch)
         call_shrink(job.shrink, SHARES, magnitudes, shares, cols, threshold)
         for plane in range(planes):
             for k in range(first, end):
@@ -258,8 +257,8 @@ def update_differences(
                 at = plane * lines + k * length
                 out = offset(reflected, at)
                 a, b, c, d, e = reflect_row(
-                    carray(offset(splits, at), cols), carray(offset(lasts, at), cols), taken, carray(mask, cols),
-                    carray(offset(changes, at), cols), unit, carray(out, cols),
+                    carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols), taken,
+                    carray(mask, cols), carray(offset(changes, at), cols), unit, carray(out, cols),
                 )  # fmt: skip
                 if job.gradient:
                     subtract_from_row(carray(offset(changes, at), cols), carray(out, cols))
@@ -271,7 +270,7 @@ def update_differences(
                     sums[8] += d
                     sums[9] += e
                     line = offset(new, plane * next_plane + k * next_difference)
-                    copy_row(carray(offset(splits, at), cols), carray(line, cols))
+                    copy_row(carray(offset(split_rows, at), cols), carray(line, cols))
         if own:
             group_squares(job, i, first, end, changes, lines, length, combined, squares, scratch)
             cost = call_shrink(job.shrink, COSTS, magnitudes, shares, cols, threshold)
@@ -322,8 +321,8 @@ def z_update(address, scratch, tile):
     sums[:] = 0.0
     each = planes * DIFFERENCES * length
     pixels = offset(scratch, MARGIN)
-    changes, splits = offset(pixels, 3 * length), offset(pixels, 3 * length + each)
-    lasts, ring = offset(splits, each), offset(splits, 2 * each)
+    changes, split_rows = offset(pixels, 3 * length), offset(pixels, 3 * length + each)
+    last_rows, ring = offset(split_rows, each), offset(split_rows, 2 * each)
     magnitudes = offset(ring, 3 * each)
     shares = offset(magnitudes, length)
     combined = offset(shares, length)
@@ -334,8 +333,8 @@ def z_update(address, scratch, tile):
         k = i - first + 1
         reflected = offset(ring, k % 3 * each)
         update_differences(
-            job, i % job.rows, 0 < k <= rows, pixels, changes, splits, lasts, reflected, magnitudes, shares, combined,
-            sums, scratch,
+            job, i % job.rows, 0 < k <= rows, pixels, changes, split_rows, last_rows, reflected, magnitudes, shares,
+            combined, sums, scratch,
         )  # fmt: skip
         if k >= 2:
             for plane in range(planes):

@@ -77,8 +77,8 @@ def split_differences(address, scratch, tile):
     sums[ROUGHNESS] = 0.0
     each = planes * DIFFERENCES * length
     pixels = offset(scratch, MARGIN)
-    changes, splits = offset(pixels, 3 * length), offset(pixels, 3 * length + each)
-    lasts, ring = offset(splits, each), offset(splits, 2 * each)
+    changes, split_rows = offset(pixels, 3 * length), offset(pixels, 3 * length + each)
+    last_rows, ring = offset(split_rows, each), offset(split_rows, 2 * each)
     magnitudes = offset(ring, 3 * each)
     shares, combined = offset(magnitudes, length), offset(magnitudes, 2 * length)
     prior = offset(magnitudes, 3 * length)
@@ -87,8 +87,8 @@ def split_differences(address, scratch, tile):
         k = i - first + 1
         there = offset(ring, k % 3 * each)
         update_differences(
-            job, i % job.rows, 0 < k <= rows, pixels, changes, splits, lasts, there, magnitudes, shares, combined, sums,
-            scratch,
+            job, i % job.rows, 0 < k <= rows, pixels, changes, split_rows, last_rows, there, magnitudes, shares,
+            combined, sums, scratch,
         )  # fmt: skip
         if k >= 2:
             for plane in range(planes):

@@ -1,4 +1,4 @@
-"""Pointwise kernels of the preconditioner, in frequencies; see `kernels.cpu.lines`."""
+"""Pointwise kernels of the circulant preconditioner (GPU), in frequencies; see `kernels.cpu.lines`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def divide(coefficients, psf_power, eigenvalues_down, eigenvalues_across, ridge,
 
 @kernel
 def mix_corrections(coefficients, matrices, matrix_of, mix, out):
-    """A matrix at the ends of an axis times the coefficients there, for each frequency.
+    """The boundary correction of an axis: a matrix times the coefficients of its border pixels, for each frequency.
 
-    Between two frequencies at which they are known, matrices are mixed.
+    Between two frequencies that have matrices, those are interpolated.
     """
     a, plane, real = cuda.blockIdx.x, cuda.blockIdx.z, mix.dtype.type
     for j in range(cuda.threadIdx.x, coefficients.shape[2], LINE):

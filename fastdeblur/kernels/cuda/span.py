@@ -1,4 +1,4 @@
-"""The exact solver's scalars on the device: what `solvers.exact` and `solvers.subspace` do with inner products.
+"""Scalars of preconditioned conjugate gradients (GPU): the twin of `solvers.pcg.solver` and `solvers.pcg.subspace`.
 
 The host launches some iterations ahead.  Where the solver needs more than the usual step (the tolerance is met, the
 iterate is near a kink, the residual has to be computed anew, the preconditioner no longer fits), it pauses:
@@ -17,7 +17,7 @@ from .sums import add_up
 
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
-    DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, SETTLED, UNSETTLED,
+    DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, STEADY, MOVING_RIDGE,
     ROUNDED, FARTHEST, LEAST_STEP, UNTOLD, NOUGHT, LEAST_SEEN, AMPLIFIED,
 ) = range(33)  # fmt: skip
 SCALARS = 33
@@ -197,10 +197,10 @@ def arrive(partials, blocks, scalars, totals, log):
     if near or scalars[ITERATION] >= scalars[LAST_ITERATION]:
         scalars[PAUSED] = ARRIVED
         return
-    known = max(ridge, scalars[LEAST])
-    steady = max(known, scalars[LAST_RIDGE]) < scalars[SETTLED] * min(known, scalars[LAST_RIDGE])
-    stay = scalars[STAY] if steady else scalars[UNSETTLED]
-    if not scalars[MADE_FOR] / stay < known < scalars[MADE_FOR] * stay:
+    wanted = max(ridge, scalars[LEAST])
+    steady = max(wanted, scalars[LAST_RIDGE]) < scalars[STEADY] * min(wanted, scalars[LAST_RIDGE])
+    stay = scalars[STAY] if steady else scalars[MOVING_RIDGE]
+    if not scalars[MADE_FOR] / stay < wanted < scalars[MADE_FOR] * stay:
         scalars[PAUSED] = RIDGE_LEFT
     else:
-        scalars[LAST_RIDGE] = known
+        scalars[LAST_RIDGE] = wanted

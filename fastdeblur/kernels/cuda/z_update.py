@@ -39,7 +39,7 @@ SPLIT_SUMS, PIXEL_SUMS = ROUGHNESS + 1, SUMS_OF_SPLIT
 # Where the differences' sums begin.
 OWN = SUMS_OF_SPLIT
 # How many differences are split.
-KINDS = {"gradient": FIRSTS, "tv": FIRSTS, "sparse": DIFFERENCES, "denoiser": 0}
+DIFFERENCES_OF = {"gradient": FIRSTS, "tv": FIRSTS, "sparse": DIFFERENCES, "denoiser": 0}
 # Pixels a thread goes down at most, and threads there should at least be before it goes down several.
 RUN, MANY = (32, 1) if SIMULATED else (16, 1 << 18)
 
@@ -126,12 +126,12 @@ def _proximal(kind: str, real: Any) -> tuple[Any, Any]:
 
 @functools.cache
 def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
-    """The kernels for a kind of prior, one of KINDS."""
+    """The kernels for a kind of prior, one of DIFFERENCES_OF."""
     real = np.dtype(dtype).type
     share, cost = _proximal(kind, real)
     zero, half, one, two, four = map(real, (0, 0.5, 1, 2, 4))
     root, least = real(math.sqrt(2)), real(1e-30)
-    firsts, seconds = KINDS[kind] > 0, KINDS[kind] > FIRSTS
+    firsts, seconds = DIFFERENCES_OF[kind] > 0, DIFFERENCES_OF[kind] > FIRSTS
 
     @device
     def difference(k, x, plane, i, j):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,3 +52,30 @@ def row_pitch(array: np.ndarray, dtype: Any) -> int | None:
         return int(cols)
     pitch, rest = divmod(down, itemsize)
     return int(pitch) if rest == 0 and pitch >= cols else None
+
+
+class Spares:
+    """Workspaces that nobody uses, by what they are for; safe among threads, as lists are."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Any, list[Any]] = {}
+
+    def take(self, purpose: Any = None) -> Any:
+        """A spare workspace, or None."""
+        try:
+            return self._lists[purpose].pop()
+        except (KeyError, IndexError):
+            return None
+
+    def put(self, workspace: Any, purpose: Any = None) -> None:
+        """Keep a workspace for who needs one next."""
+        self._lists.setdefault(purpose, []).append(workspace)
+
+    @contextmanager
+    def borrowed(self, purpose: Any, make: Callable[[], Any]) -> Iterator[Any]:
+        """A workspace that nobody else uses; one that an error left as it was is not kept."""
+        workspace = self.take(purpose)
+        if workspace is None:
+            workspace = make()
+        yield workspace
+        self.put(workspace, purpose)

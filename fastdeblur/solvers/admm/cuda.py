@@ -16,10 +16,11 @@ from ...kernels.cuda.device import launch, rows_of, view
 from ...kernels.cuda.passes import fold
 from ...kernels.cuda.shapes import ADDERS
 from ...kernels.cuda.sums import SUMS, total
-from ...kernels.cuda.z_update import KINDS, NAMES, PIXEL_SUMS, SPLIT_SUMS, kernels_of, runs
+from ...kernels.cuda.z_update import DIFFERENCES_OF, NAMES, PIXEL_SUMS, SPLIT_SUMS, kernels_of, runs
 from ...operators.blur import Blur
+from ...operators.boundary import frame_of
 from ...operators.cuda import places
-from ...problem.objective import SECONDS
+from ...problem.objective import SECOND_WEIGHT
 from ...problem.start import spread_out
 from .domain import Domain
 from .solver import LOOK
@@ -36,7 +37,7 @@ class CudaAdmmWorkspace:
     def __init__(self, blurs: list[Blur], planes: int, kind: str, pixels: bool):
         self.domain = domain = Domain(blurs)
         self.blurs, self.planes, self.kind, self.has_pixels = blurs, planes, kind, pixels
-        self.blur, self.differences = blurs[0], KINDS[kind]
+        self.blur, self.differences = blurs[0], DIFFERENCES_OF[kind]
         self.dtype = dtype = blurs[0].dtype
         self.job: dict[str, float] = dict.fromkeys(NAMES, 0.0)
         self._kernels = kernels_of(kind, pixels, dtype)
@@ -50,14 +51,14 @@ class CudaAdmmWorkspace:
         self._rhs = device.zeros((2, *whole), dtype)
         self._set_estimates(device.zeros((2, *whole), dtype))
         self._data = device.zeros(whole, dtype)
-        splits = (self.differences, *whole) if self.differences else (1, 1, 1, 1)
+        split = (self.differences, *whole) if self.differences else (1, 1, 1, 1)
         self._pixels, self._copied = (device.zeros(whole, dtype) if pixels else none for _ in range(2))
         self._near = device.zeros((planes, *domain.estimate_shape), dtype) if pixels else none
         self._spectra = self._find_spectra()
         self._views = {
             "image": view(self.image), "weights": view(self.weights), "rhs": view(self._rhs),
-            "data": view(self._data), "split": view(device.zeros(splits, dtype)),
-            "reflected": view(device.zeros(splits, dtype)), "pixels": view(self._pixels),
+            "data": view(self._data), "split": view(device.zeros(split, dtype)),
+            "reflected": view(device.zeros(split, dtype)), "pixels": view(self._pixels),
             "copied": view(self._copied), "near": view(self._near), "spectra": view(self._spectra),
         }  # fmt: skip
         self._eigenvalues = [
@@ -90,11 +91,11 @@ class CudaAdmmWorkspace:
     def _find_tables(self) -> tuple[list[Any], list[Any], Any]:
         """The pixel at each place of the domain, the places of each pixel, and how many they are."""
         sizes = self.domain.estimate_shape
-        standing = [self.domain.standing(axis) for axis in (0, 1)]
-        counts = [np.bincount(at[at >= 0], minlength=size) for at, size in zip(standing, sizes, strict=True)]
-        stands = [view(table) for at, size in zip(standing, sizes, strict=True) for table in places(at, size)]
-        tables = [view(device.put(at.astype(np.int32))) for at in standing]
-        return tables, stands, device.put(np.outer(*counts).astype(self.dtype))
+        pixels = [self.domain.pixels_at(axis) for axis in (0, 1)]
+        counts = [np.bincount(at[at >= 0], minlength=size) for at, size in zip(pixels, sizes, strict=True)]
+        places_of = [view(table) for at, size in zip(pixels, sizes, strict=True) for table in places(at, size)]
+        tables = [view(device.put(at.astype(np.int32))) for at in pixels]
+        return tables, places_of, device.put(np.outer(*counts).astype(self.dtype))
 
     def keep_quadratic(self, quadratic: bool) -> None:
         """Whether the data are quadratic, without weights; the blurred estimate is split all the same."""
@@ -121,17 +122,12 @@ class CudaAdmmWorkspace:
         """The copy of the estimate, if there is one, else the estimate."""
         return self.domain.estimate(self._copied if self.has_pixels else self._estimates[0])
 
-    def frame_of(self, estimate: Any) -> Any:
-        """The part of an estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        return estimate[:, top : top + height, left : left + width]
-
     def begin(self, start: Callable[[Any], None]) -> None:
         """Let `start` write the frame of the first estimate; the split variables start from it."""
         self._steps = 0
         x, fft = self._estimates[0], device.transforms()
         estimate = self.domain.estimate(x)
-        start(self.frame_of(estimate))
+        start(frame_of(estimate, self.blur))
         spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
         self._extend(x)
         if self.has_pixels:
@@ -232,8 +228,8 @@ class CudaAdmmWorkspace:
         self._add_up(self._frame_blocks, 1, self._totals[0][0])
         blocks, threads, run = self._sweep
         estimate = views["copied"] if self.has_pixels else view(self._estimates[0])
-        launch(self._kernels.measure, blocks, threads, estimate, views["observed"], SECONDS,
+        launch(self._kernels.measure, blocks, threads, estimate, views["observed"], SECOND_WEIGHT,
                *self.domain.estimate_shape, run, self._partials)  # fmt: skip
         self._add_up(self._blocks, 1, self._totals[0][1])
-        found = device.to_host(self._history[0, :, 0])
-        return float(found[0]), float(found[1])
+        misfit, rough = device.to_host(self._history[0, :, 0])
+        return float(misfit), float(rough)

@@ -1,8 +1,8 @@
-"""Periodic domain around the image, where the blur is diagonal in Fourier coefficients.
+"""Periodic domain around the image, where Fourier coefficients diagonalise the blur.
 
 The estimate lies at the domain's corner; what a boundary says of positions before it is at the domain's
 far end.  Only pixels of the frame are compared with the image, and there the periodic blur is the
-true one, if what stands around the estimate is what the boundary says (see `Domain.spread` and `gather`).
+true one, if the pixels around the estimate are those that the boundary has there (see `Domain.spread`, `gather`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Domain:
         if self.boundary == "wrap" or not padded:
             self.shape = self.estimate_shape
         else:
-            # For "unknown" the estimate alone would do; with some space between its ends, the free
+            # For "unknown" the estimate alone would do; with some space between its borders, the free
             # values there converge in fewer steps.
             rows, cols = (good_length(n + m - 1) for n, m in zip(self.estimate_shape, taps, strict=True))
             self.shape = rows, cols
@@ -90,15 +90,15 @@ class Domain:
         padded[: taps[0], : taps[1]] = psf
         return xp.roll(padded, tuple(-(count // 2) for count in taps), (0, 1))
 
-    def standing(self, axis: int) -> np.ndarray:
-        """Which of the estimate's pixels is at each place along an axis, or OUTSIDE, or FREE."""
+    def pixels_at(self, axis: int) -> np.ndarray:
+        """Which of the estimate's pixels lies at each place along an axis, or OUTSIDE, or FREE."""
         size, length = self.estimate_shape[axis], self.shape[axis]
-        found = np.full(length, FREE)
-        found[:size] = np.arange(size)
+        table = np.full(length, FREE)
+        table[:size] = np.arange(size)
         if self.tied:
             places, pixels = self._halos[axis]
-            found[places] = pixels
-        return found
+            table[places] = pixels
+        return table
 
     def observed(self, present: Any) -> Any:
         """Planes of the estimate: which pixels are within the psf's reach of pixels of the frame that are `present`."""
@@ -108,8 +108,8 @@ class Domain:
             size, before, after = len(lines), taps - 1 - taps // 2, taps // 2
             counts = xp.zeros((size + 1, *lines.shape[1:]), np.int32)
             counts[1:] = xp.cumsum(lines, axis=0, dtype=np.int32)
-            ends = xp.arange(size + taps - 1)
-            reached = counts[xp.minimum(ends + 1, size)] > counts[xp.maximum(ends - taps + 1, 0)]
+            last = xp.arange(size + taps - 1)
+            reached = counts[xp.minimum(last + 1, size)] > counts[xp.maximum(last - taps + 1, 0)]
             if self.boundary != "unknown":
                 # The boundary's halo repeats pixels of the frame.
                 pixels, own = pixel_at(self.boundary, size, before, after), reached[before : before + size].copy()

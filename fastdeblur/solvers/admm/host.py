@@ -1,4 +1,4 @@
-"""ADMM state and update passes (CPU)."""
+"""ADMM workspace (CPU): state and update passes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ...kernels.cpu.x_update import COLUMNS, inverse_rows, x_update
 from ...kernels.cpu.z_update import ADMM, DIFFERENCES, FIRSTS, MARGIN, SUMS, SUMS_OF_SPLIT, z_update
 from ...kernels.runtime import memory, threads
 from ...kernels.runtime.memory import up
-from ...operators.blur import Blur
+from ...operators.blur import Blur, apply_to_planes
+from ...operators.boundary import frame_of
 from ...problem.objective import misfit, penalty
 from ...problem.start import spread_out
 from .domain import Domain
@@ -22,7 +23,7 @@ from .domain import Domain
 # Rows a tile, of all planes together, and the least of each.
 ROWS, LEAST_ROWS = 16, 4
 # Of each prior the proximal map, and the first difference of each group that it shrinks together.
-KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
+PROXIMAL_MAPS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "gradient": (linear, (0, FIRSTS)),
     "tv": (soft, (0, FIRSTS)),
     "sparse": (power, (0, FIRSTS, DIFFERENCES)),
@@ -30,7 +31,7 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 MASKS = 4
 # Seconds that a pixel takes one thread in one of a step's three launches, to decide whether threads are worth it.
-SECONDS = 13e-9
+PIXEL_SECONDS = 13e-9
 
 
 class AdmmWorkspace:
@@ -45,7 +46,7 @@ class AdmmWorkspace:
         One for all planes, or one each.
     planes : int
     kind : str
-        One of KINDS.
+        One of PROXIMAL_MAPS.
     pixels : bool
         Whether the estimate itself is split, too.
     """
@@ -67,7 +68,7 @@ class AdmmWorkspace:
         self.dtype = dtype = blur.dtype
         rows, cols = domain.shape
         self._pitch = pitch = self._pitch_of(cols)
-        shrink, groups = KINDS[kind]
+        shrink, groups = PROXIMAL_MAPS[kind]
         self.differences, self.has_pixels = groups[-1], pixels
         self._tile_rows = max(ROWS // planes, LEAST_ROWS)
         self._tiles = -(-rows // self._tile_rows)
@@ -167,17 +168,12 @@ class AdmmWorkspace:
         """The copy of the estimate, if there is one, else the estimate."""
         return self.domain.estimate(self.planes_of("pixels_prox" if self.has_pixels else "x"))
 
-    def frame_of(self, estimate: np.ndarray) -> np.ndarray:
-        """The part of an estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        return estimate[:, top : top + height, left : left + width]
-
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
         """Let `start` write the frame of the first estimate; the split variables start from it."""
         pixels = self.planes * math.prod(self.domain.shape)
-        self._sweeper.threads = threads.count(self.blur.workers, self._tiles, pixels * SECONDS)
+        self._sweeper.threads = threads.count(self.blur.workers, self._tiles, pixels * PIXEL_SECONDS)
         x, estimate = self.planes_of("x"), self.domain.estimate(self.planes_of("x"))
-        start(self.frame_of(estimate))
+        start(frame_of(estimate, self.blur))
         spread_out(estimate, self.blur.frame_corner, self.blur.image_shape)
         self.domain.extend(x)
         self._begin_blurred()
@@ -193,18 +189,18 @@ class AdmmWorkspace:
 
     def _begin_differences(self, x: np.ndarray) -> None:
         rows, cols = self.domain.shape
-        splits = self._memory["split"].reshape(self.differences, self.planes, rows, self._pitch)[..., :cols]
+        split = self._memory["split"].reshape(self.differences, self.planes, rows, self._pitch)[..., :cols]
         if self.differences:
-            _ahead(x, 1, splits[0])
-            _ahead(x, 2, splits[1])
+            _ahead(x, 1, split[0])
+            _ahead(x, 2, split[1])
         if self.differences > FIRSTS:
             # A second difference at a pixel is the first one there less the one before it.
-            for axis, first, second in ((1, splits[0], splits[2]), (2, splits[1], splits[3])):
+            for axis, first, second in ((1, split[0], split[2]), (2, split[1], split[3])):
                 lines, out = np.moveaxis(first, axis, 0), np.moveaxis(second, axis, 0)
                 np.subtract(lines[1:], lines[:-1], out=out[1:])
                 np.subtract(lines[0], lines[-1], out=out[0])
-            _ahead(splits[1], 1, splits[4])
-            splits[4] *= self.dtype.type(math.sqrt(2))
+            _ahead(split[1], 1, split[4])
+            split[4] *= self.dtype.type(math.sqrt(2))
         self.job["split"], self.job["split_next"] = (self._memory[n].ctypes.data for n in ("split", "split_next"))
 
     def update_z(self) -> None:
@@ -252,8 +248,7 @@ class AdmmWorkspace:
         """The two parts of the estimate's objective: the data's, and the prior's without its weight."""
         estimate = np.ascontiguousarray(self.estimate)
         blurred = np.empty_like(self.image)
-        for k in range(self.planes):
-            self.blurs[k % len(self.blurs)].run(estimate[k], blurred[k])
+        apply_to_planes(self.blurs, estimate, blurred)
         rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate, self._observed)
         return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights, self._shift), rough
 

@@ -5,7 +5,7 @@ differences are split then, if nothing else has to be: the data stay quadratic, 
 of its objective in the plane that the preconditioned gradient and the last step span.  A x is carried along, so that
 an x-update costs one application of A, one of Aᵀ and one of the exact solver's preconditioner.  (128 x 128 and
 256 x 256, motion, disk and Gaussian, tv, 1 % noise: two such steps an x-update need about as many iterations; a copy of
-the estimate, split with what stands around it, did not converge in 300.)
+the estimate, split with the pixels around it, did not converge in 300.)
 
 With weights or photons the blurred estimate is split, too, and with bounds the estimate.
 
@@ -23,7 +23,7 @@ from ...kernels.cpu.z_update import MISFIT, SUMS_OF_SPLIT
 from ...kernels.cpu.z_update_gradient import split_data, split_differences
 from ...operators.blur import Blur
 from ..pcg.host import PcgWorkspace
-from ..pcg.preconditioner import Preconditioner, Solves
+from ..pcg.preconditioner import Preconditioner, RidgePreconditioner
 from ..pcg.subspace import quadratic_step
 from .domain import Domain
 from .host import AdmmWorkspace
@@ -56,7 +56,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         self._pcg = PcgWorkspace(blurs, planes, preconditioners)
         self.path = blurs[0].path
         super().__init__(domain, blurs, planes, kind, pixels)
-        self._solves: list[Solves] = []
+        self._current: list[RidgePreconditioner] = []
         self._steps = 0  # since the start
         # Squares of the norms of the residual, of A x, and of how it changed in the last step.
         self._squares = {"residual": 0.0, "blurred": 0.0, "step": 0.0}
@@ -89,7 +89,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         pcg.prepare()
         pcg.direction[...] = 0
         pcg.blurred_direction[...] = 0
-        self._solves, self._steps = [], 0
+        self._current, self._steps = [], 0
         pcg.apply_blur(pcg.x, self._blurred())
         self._memory["data"][...] = self._memory["blurred"]
 
@@ -97,8 +97,8 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         super()._begin_differences(x)
         # Beyond the last row, and the last column, there are none.
         rows, cols = self.domain.shape
-        splits = self._memory["split"].reshape(self.differences, self.planes, rows, cols)
-        splits[0, :, -1], splits[1, :, :, -1] = 0, 0
+        split = self._memory["split"].reshape(self.differences, self.planes, rows, cols)
+        split[0, :, -1], split[1, :, :, -1] = 0, 0
 
     def update_z(self) -> None:
         job, pcg = self.job, self._pcg
@@ -134,7 +134,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         sweep, quadratic = pcg.sweeper.sweep, self.quadratic
         data_rho, rho, pixels_rho = (float(job[name]) for name in ("data_rho", "rho", "pixels_rho"))
         fresh, direction = pcg.fresh, pcg.direction
-        pcg.precondition(self._solves_for(rho / data_rho), pcg.gradient, fresh)
+        pcg.precondition(self._preconditioners_for(rho / data_rho), pcg.gradient, fresh)
         pcg.apply_blur(fresh, pcg.blurred_fresh)
         frames = [pcg.blurred_fresh, pcg.blurred_direction, pcg.residual, pcg.image]
         p = sweep(products, frames)
@@ -156,9 +156,9 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
             sweep(move, [pcg.blurred_fresh, pcg.blurred_direction, self._blurred()], factors)
         self._steps += 1
 
-    def _solves_for(self, ridge: float) -> list[Solves]:
+    def _preconditioners_for(self, ridge: float) -> list[RidgePreconditioner]:
         """Preconditioners for about that ridge: the last ones as long as they will do."""
         ridge = max(ridge, self._pcg.least)
-        if not self._solves or not self._solves[0].ridge / STAY < ridge < self._solves[0].ridge * STAY:
-            self._solves = self._pcg.solves(ridge)
-        return self._solves
+        if not self._current or not self._current[0].ridge / STAY < ridge < self._current[0].ridge * STAY:
+            self._current = self._pcg.preconditioners_at(ridge)
+        return self._current

@@ -27,11 +27,12 @@ import numpy as np
 
 from ...kernels.cpu.shrink import POWER
 from ...kernels.cpu.z_update import MISFIT, ROUGHNESS, SUMS_OF_SPLIT
-from ...problem.objective import SECONDS
+from ...operators.boundary import frame_of
+from ...problem.objective import SECOND_WEIGHT
 from ...problem.spectrum import contrast_share, spread
 from ...problem.weights import typical
 from ...result import Result
-from ..common import State, bar, in_units, noise_of, unit_of, wants_stop
+from ..common import Problem, State, bar, finished, in_units, noise_of, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
 from .continuation import continue_planes
 from .host import AdmmWorkspace
@@ -48,12 +49,13 @@ THRESHOLD = 0.03
 STEADY, GROWTH, GROWN = 18, 1.6, 1.6**25
 # What is steady: at most so much change in a step, or so many steps.
 STEADY_CHANGE, MOST_STEADY = 0.15, 200
-# Splits are loose where the estimate is further from its copy than so many times what is left of the image (squared),
-# or its blur from that's split than so many times the noise, of which an image has at least some share of its range.
-# Loose penalties are made this many times larger, wait, and grow slower.  (Stars on a dark ground: penalties that grew
-# at once froze them at up to a hundred times the least objective; with 0.1 % of noise their copies are 9 to 230 times
-# as far, and blurs by disks 80 to 280 noises.  Copies of photographs are at most 2.4 times as far, blurs 5.6 noises,
-# with JPEG's errors and 8 bits, too, and penalties that grow at once take 40 steps, not 300, and give 0.3 dB more.)
+# Split variables are loose where the estimate is further from its copy than so many times what is left of the image
+# (squared), or its blur from the split variable of that than so many times the noise, of which an image has at least
+# some share of its range.  Loose penalties are made this many times larger, wait, and grow slower.  (Stars on a dark
+# ground: penalties that grew at once froze them at up to a hundred times the least objective; with 0.1 % of noise their
+# copies are 9 to 230 times as far, and blurs by disks 80 to 280 noises.  Copies of photographs are at most 2.4 times as
+# far, blurs 5.6 noises, with JPEG's errors and 8 bits, too, and penalties that grow at once take 40 steps, not 300, and
+# give 0.3 dB more.)
 LOOSE_COPY, TIGHT_COPY, LOOSE_BLUR, TIGHT_BLUR, LEAST_SEEN = 5.0, 0.01, 20.0, 0.1, 1e-3
 # Where the contrast is in a share of the pixels below the first number, as in a field of stars, these are the limits
 # in shares of what is left; the last counts where that is so many times the noise.  (Fields of 20 to 200 stars: 0.02 to
@@ -65,7 +67,7 @@ TIGHTER, SLOWER = 10.0, 1.25
 # 3.0, 0.8 and 3.9.)
 TIGHTER_FREE, SLOWER_FREE = 6.0, 1.1
 # Roots: how often the ridge follows the estimate, once the residuals are below the second number.
-RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
+RIDGE_LOOK, RIDGE_RESIDUAL = 10, 0.02
 # An x-update that is not exact may not bear over-relaxation: where the residuals are above the last number, and have
 # not fallen below that share in so many steps, there is none from then on.  (Tv, 128 x 128, motion of 31 pixels: with
 # it more than 400 steps for three of four boundaries, 180 to 257 without.  Motion of 15 pixels: 112 to 116 with it, 140
@@ -73,14 +75,14 @@ RIDGE_LOOK, RIDGE_SETTLED = 10, 0.02
 CALM_LOOK, CALM, CALM_LEAST = 30, 0.6, 1e-3
 # The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
 # are looked at, too.
-LOOK, SETTLED, MOST_CHANGE = 5, 100, 2.0
+LOOK, LAST_LOOK, MOST_CHANGE = 5, 100, 2.0
 # Sigmas of a denoiser: the first in shares of the image's range, the last in noises, and how many.
 FIRST_SIGMA, LAST_SIGMA, SIGMAS = 0.1, 4.0, 20
 # Least and largest weight that penalties follow, for data and an image of the usual weight and range.
 REASON = 1e-7, 1e3
 # Least range of an image to reckon with, where its start is near 1.
 LEAST_SPREAD = 1e-12
-# Least noise that a denoiser is asked to remove, in shares of the image's range.
+# Least noise that a denoiser is told to remove, in shares of the image's range.
 LEAST_NOISE = 1e-6
 
 
@@ -111,7 +113,7 @@ class Penalties:
         job, second = self._job, self._work.kind == "sparse"
         job["data_rho"], job["pixels_rho"] = self.data, self.pixels
         job["rho"] = self.rho if self._work.differences else 0.0
-        job["second_rho"] = SECONDS * self.rho if second else 0.0
+        job["second_rho"] = SECOND_WEIGHT * self.rho if second else 0.0
         if self._exponent < 2:
             threshold = (self.mu / self.rho) ** (1 / (2 - self._exponent))
         else:
@@ -141,35 +143,22 @@ class Penalties:
 
 def minimise(
     work: AdmmWorkspace,
-    image: np.ndarray,
-    weights: np.ndarray | None,
-    start: Callable[[np.ndarray], None],
-    *,
-    data: str,
-    mu: float,
+    problem: Problem,
     ridge: float | None,
-    bounds: tuple[float, float] | None,
     denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
-    shift: np.ndarray | None = None,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
 ) -> Result:
-    """Minimise an objective over planes of pixels, in the memory of `work`, which may be on a GPU.
+    """Minimise an objective in the memory of `work`, which may be on a GPU; the result's image is planes.
 
-    `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an
-    array; `ridge` is about that of roots; `denoiser` takes and returns planes of the estimate.  Everything
-    else is as in `api.solve`, and has been checked there; so is the result, but for its image, which is
-    planes too.  `shift` is as in `poisson.minimise`.
+    `ridge` is about that of roots; `denoiser` takes and returns planes of the estimate.
     """
     entered = time.perf_counter()
-    solve = Solve(work, image, weights, start, data, mu, ridge, bounds, denoiser, shift)
+    max_iter, tol, callback = problem.max_iter, problem.tol, problem.callback
+    solve = AdmmIteration(work, problem, ridge, denoiser)
     history: list[float] = []
     stop_reason, iteration = "", 0
     # To look at sums is to wait for them: what they decide is decided then.
     every = 1 if callback else work.look_every
-    with bar(progress, max_iter) as show:
+    with bar(problem.progress, max_iter) as show:
         while True:
             looks = iteration % every == 0 or iteration == max_iter
             solve.update_z(iteration)
@@ -191,42 +180,28 @@ def minimise(
             iteration += 1
     if work.has_pixels and not callback:  # the copy's objective, not the estimate's
         history[-1] = solve.final_objective()
-    return Result(
-        image=solve.shown(),
-        objective=history[-1],
-        history=np.array(history),
-        n_iter=len(history) - 1,
-        n_products=len(history) + work.products_beside + 0.5 * work.has_pixels,
-        stop_reason=stop_reason,
-        optimality=solve.optimality,
-        mu=mu,
-        path=work.path,
-        device=work.device,
-        seconds=time.perf_counter() - entered,
+    products = len(history) + work.products_beside + 0.5 * work.has_pixels
+    return finished(
+        solve.shown(), history, products, stop_reason, solve.optimality, problem.mu, work.path, work.device, entered
     )
 
 
-class Solve:
+class AdmmIteration:
     """Scalars of a solve, and the work between its passes: sums, penalties, stopping."""
 
     def __init__(
         self,
         work: AdmmWorkspace,
-        image: np.ndarray,
-        weights: np.ndarray | None,
-        start: Callable[[np.ndarray], None],
-        data: str,
-        mu: float,
+        problem: Problem,
         ridge: float | None,
-        bounds: tuple[float, float] | None,
         denoiser: Callable[[np.ndarray, float], np.ndarray] | None,
-        shift: np.ndarray | None,
     ):
+        image, weights, data, mu, bounds = problem.image, problem.weights, problem.data, problem.mu, problem.bounds
         self._work, self._data, self._mu, self._denoiser = work, data, mu, denoiser
         low, high = bounds or (-math.inf, math.inf)
         # How far bounds keep the estimate away from an image, all of which is beyond them.
         forced = max(low - float(image.max()), float(image.min()) - high, 0.0)
-        self._begin(image, weights, start, forced, shift)
+        self._begin(problem, forced)
         work.keep_quadratic(data != "poisson" and weights is None)
         unit, kind = self._unit, work.kind
         exponent = EXPONENTS[kind]
@@ -238,7 +213,7 @@ class Solve:
         if data == "poisson":  # the curvature of b log Ax
             typical_weight /= max(float(work.image.mean(dtype=np.float64)), 1e-6)
         job = work.job
-        job["poisson"], job["unit"], job["factor"] = data == "poisson", 1.0, SECONDS
+        job["poisson"], job["unit"], job["factor"] = data == "poisson", 1.0, SECOND_WEIGHT
         job["relax"] = self._relax = min(RELAX[kind], work.most_relax)
         prior_mu = 0.0 if kind == "denoiser" else self._scaled_mu
         self._penalties = Penalties(work, prior_mu if ridge is None else ridge, self._spread, typical_weight)
@@ -248,25 +223,18 @@ class Solve:
             self._penalties.change(1.0, 1.0)
             self._penalties.hold()
         self._sums = np.zeros(3 * SUMS_OF_SPLIT)
-        self._pixels_keep, self._grown, self._settled = 1.0, 1.0, 1.0
-        # Penalties that grow settle anything: where they had to while the splits were loose, this is what was left.
-        self._unsettled = 0.0
+        self._pixels_keep, self._grown, self._residual = 1.0, 1.0, 1.0
+        # Where penalties had to grow while split variables were loose, the residual that was left: growth hides it.
+        self._residual_before_growth = 0.0
         self._tightened, self._misfit = False, 0.0
         self._noise = self._energy_of_noise()
         self._sparse_image = contrast_share(work.image) < SPARSE_SHARE
         self._norms = 0.0, 0.0
-        self._settled_before = math.inf
+        self._residual_before = math.inf
         self.objective, self.optimality = math.nan, 1.0
 
-    def _begin(
-        self,
-        image: np.ndarray,
-        weights: np.ndarray | None,
-        start: Callable[[np.ndarray], None],
-        forced: float,
-        shift: np.ndarray | None,
-    ) -> None:
-        work = self._work
+    def _begin(self, problem: Problem, forced: float) -> None:
+        work, image, weights, shift = self._work, problem.image, problem.weights, problem.shift
         work.image[...] = image
         work.weights[...] = 1 if weights is None else weights
         brightest = max(float(work.image.max()), -float(work.image.min()))
@@ -274,7 +242,7 @@ class Solve:
             brightest = max(brightest, float((work.image + shift).max()))
 
         def scaled(out: np.ndarray) -> None:
-            start(out)
+            problem.start(out)
             self._unit = unit_of(max(brightest, float(out.max()), -float(out.min()), forced))
             out *= work.dtype.type(self._unit)
 
@@ -320,7 +288,7 @@ class Solve:
 
     def look(self) -> list[float]:
         """The objectives of the steps since the last look; sets objective and optimality to the last one's."""
-        found = []
+        objectives = []
         for sums, of_pixels in self._work.look():
             self._sums[: 2 * SUMS_OF_SPLIT], self._sums[2 * SUMS_OF_SPLIT :] = (
                 sums[: 2 * SUMS_OF_SPLIT],
@@ -331,14 +299,14 @@ class Solve:
                 self._norms = math.sqrt(2 * half), math.sqrt(2 * rough)
             self._misfit = 0.0 if self._data == "poisson" else float(sums[MISFIT])
             self.objective = self._value(float(sums[MISFIT]) if self._data == "poisson" else half, rough)
-            found.append(self.objective)
-        self._settled = self._residual()
-        self.optimality = max(self._settled, self._unsettled)
+            objectives.append(self.objective)
+        self._residual = self._relative_residual()
+        self.optimality = max(self._residual, self._residual_before_growth)
         if self._data == "root" and self._mu > 0:  # the ridge must be the estimate's own, too
             self.optimality = max(
                 self.optimality, min(0.1 * abs(math.log(self._own_ridge() / self._penalties.mu)), 1.0)
             )
-        return found
+        return objectives
 
     def _projection(self, iteration: int) -> Callable[[np.ndarray], np.ndarray]:
         """The proximal map of the copy of the estimate: the denoiser, then the bounds."""
@@ -372,7 +340,7 @@ class Solve:
             return (whole + math.log(unit) * self._counts) / unit
         return whole / unit**2
 
-    def _residual(self) -> float:
+    def _relative_residual(self) -> float:
         """The larger of the primal and the dual residual, each relative to what it is a difference of."""
         primal, dual, of_x, of_u, force = self._sums.reshape(3, SUMS_OF_SPLIT).T
         penalties = self._penalties
@@ -399,14 +367,14 @@ class Solve:
             self._tightened = True
             tighter = TIGHTER
             if kind == "sparse" and self._bounds is None:  # it ends above what tv finds: that is not "tolerance"
-                tighter, self._unsettled = TIGHTER_FREE, self._settled
+                tighter, self._residual_before_growth = TIGHTER_FREE, self._residual
             penalties.pixels *= tighter
             self._pixels_keep = 1 / tighter
             penalties.change(tighter, 1.0)
         elif kind == "sparse":
             if self._grown < GROWN and (self._grown > 1 or (looked and self._is_steady(iteration))):
                 if self._grown == 1 and self._is_loose():
-                    self._unsettled = self._settled
+                    self._residual_before_growth = self._residual
                 growth = GROWTH
                 if self._tightened:
                     growth = SLOWER_FREE if self._bounds is None else SLOWER
@@ -414,14 +382,14 @@ class Solve:
                 penalties.pixels *= growth
                 self._pixels_keep = 1 / growth
                 penalties.change(math.sqrt(growth), growth)
-        elif looked and iteration and iteration % LOOK == 0 and iteration <= SETTLED:
+        elif looked and iteration and iteration % LOOK == 0 and iteration <= LAST_LOOK:
             self._balance()
         if looked and self._work.inexact and iteration and iteration % CALM_LOOK == 0:
-            if self._settled > max(CALM * self._settled_before, CALM_LEAST):
+            if self._residual > max(CALM * self._residual_before, CALM_LEAST):
                 self._relax = self._work.job["relax"] = 1.0
-            self._settled_before = self._settled
+            self._residual_before = self._residual
         follows = looked and self._data == "root" and self._mu > 0
-        if follows and iteration % RIDGE_LOOK == 0 and self._settled < RIDGE_SETTLED:
+        if follows and iteration % RIDGE_LOOK == 0 and self._residual < RIDGE_RESIDUAL:
             # Half the way, for the estimate of this ridge is not there yet.
             penalties.reweigh(penalties.mu * math.sqrt(min(max(self._own_ridge() / penalties.mu, 0.1), 10.0)))
 
@@ -429,10 +397,10 @@ class Solve:
         """Whether the sparse prior's split variables have nearly converged."""
         if iteration >= MOST_STEADY:
             return True
-        return iteration >= STEADY and self._settled < STEADY_CHANGE and not self._is_loose()
+        return iteration >= STEADY and self._residual < STEADY_CHANGE and not self._is_loose()
 
     def _is_loose(self) -> bool:
-        """Whether the splits are further from the estimate than the noise, or what a large weight leaves, excuses."""
+        """Whether split variables differ from the estimate by more than the noise, or a large weight, explains."""
         blur, copy = (float(self._sums[k]) * self._typical_weight for k in (0, 2 * SUMS_OF_SPLIT))
         left = max(self._misfit, self._noise)
         if self._tightened:
@@ -474,9 +442,9 @@ class Solve:
 
     def shown(self) -> np.ndarray:
         """The frame of the estimate in the caller's units."""
-        frame: np.ndarray = self._work.frame_of(self._work.estimate) / self._work.dtype.type(self._unit)
+        frame: np.ndarray = frame_of(self._work.estimate, self._work.blur) / self._work.dtype.type(self._unit)
         if self._observed is not None:
-            continue_planes(frame, self._work.frame_of(self._observed))
+            continue_planes(frame, frame_of(self._observed, self._work.blur))
         if self._bounds is not None:  # to the last bit
             frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame

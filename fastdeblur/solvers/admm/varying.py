@@ -17,6 +17,7 @@ import scipy.fft
 
 from ...kernels.cpu.x_update import COLUMNS, inverse_rows, x_update
 from ...kernels.runtime import forks, memory
+from ...operators.boundary import frame_of
 from ...operators.varying import VaryingBlur
 from ..pcg.subspace import quadratic_step
 from .host import AdmmWorkspace
@@ -59,7 +60,7 @@ class VaryingAdmmWorkspace(AdmmWorkspace):
 
     def _image_part(self, planes: np.ndarray) -> np.ndarray:
         """The part of planes of the domain that the operator's result is."""
-        part: np.ndarray = planes if self._periodic else self.frame_of(planes)
+        part: np.ndarray = planes if self._periodic else frame_of(planes, self.blur)
         return part
 
     def _estimate_part(self, planes: np.ndarray) -> np.ndarray:

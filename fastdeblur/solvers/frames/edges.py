@@ -15,7 +15,7 @@ import numpy as np
 
 from ...problem.options import Options
 from ...result import Result
-from ..admm.solver import LOOK, MOST_CHANGE, REASON, SETTLED, THRESHOLD
+from ..admm.solver import LAST_LOOK, LOOK, MOST_CHANGE, REASON, THRESHOLD
 from ..common import bar
 from ..pcg.subspace import quadratic_step
 from .gradient import Equations, Progress
@@ -87,7 +87,7 @@ def minimise_edges(normal: Normal, options: Options, mu: float, ridge: float, no
                 last += factors[0] * new
             x += step
             product += moved
-            if tv and iteration and iteration % LOOK == 0 and iteration <= SETTLED:
+            if tv and iteration and iteration % LOOK == 0 and iteration <= LAST_LOOK:
                 # Residual balancing, as of `admm.solver`.
                 primal, dual = _ratio(lacking[0], max(of_x[0], of_u[0])), _ratio(moving[0], forces[0])
                 factor = math.sqrt(primal / dual) if primal > 0 and dual > 0 else 1.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import validation
 from ...problem.options import MOST_STEPS, OPTIONS, Options, checked
-from ...problem.regularization import RULES, estimate_of
+from ...problem.regularization import MU_RULES, estimate_of
 from ...problem.spectrum import spread
 from ...result import Result
 from .edges import minimise_edges
@@ -92,7 +92,7 @@ def _ridge_of(estimate: Any, normal: Normal) -> float:
 
 def _tv_weight(estimate: Any, normal: Normal) -> float:
     """The same of "tv", whose rule has a power of the noise."""
-    return float(estimate.weight_of("tv", "squares") * normal.total_weight ** (0.5 - 0.5 * RULES["tv"][1]))
+    return float(estimate.weight_of("tv", "squares") * normal.total_weight ** (0.5 - 0.5 * MU_RULES["tv"][1]))
 
 
 def _checked(options: dict[str, Any]) -> Options:

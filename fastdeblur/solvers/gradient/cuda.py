@@ -18,9 +18,10 @@ from ...kernels.cuda.passes import passes
 from ...kernels.cuda.shapes import ADDERS
 from ...kernels.cuda.sums import SUMS
 from ...operators.blur import Blur
+from ...operators.boundary import frame_of
 from ...problem.start import spread_out
 from ..protocols import Progress
-from .solver import STOP_REASONS, Parameters
+from .solver import STOP_REASONS, DescentParameters
 
 
 class CudaGradientWorkspace:
@@ -61,12 +62,7 @@ class CudaGradientWorkspace:
     @property
     def frame(self) -> Any:
         """The part of the last reported estimate that the image shows, planes x rows x cols."""
-        return self.frame_of(self._version)
-
-    def frame_of(self, version: int) -> Any:
-        """The frame of one of both estimates."""
-        (top, left), (height, width) = self.operator.frame_corner, self.operator.image_shape
-        return self.x[version, :, top : top + height, left : left + width]
+        return frame_of(self.x[self._version], self.operator)
 
     def begin(self, start: Callable[[Any], None]) -> None:
         """Begin with the estimate whose frame `start` writes, and the optimiser's first state."""
@@ -82,7 +78,7 @@ class CudaGradientWorkspace:
         self._image = view(image)
         self._weights = self._none if weights is None else view(weights)
 
-    def set_parameters(self, parameters: Parameters) -> None:
+    def set_parameters(self, parameters: DescentParameters) -> None:
         """Enter what the steps depend on, and let the iteration begin anew."""
         dtype, values = self.operator.dtype, np.zeros(loop.PARAMETERS)
         values[loop.ROOT], values[loop.MU] = parameters.root, parameters.mu

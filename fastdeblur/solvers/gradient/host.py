@@ -14,7 +14,7 @@ from ...kernels.runtime import tasks
 from ...operators.blur import Blur
 from ..protocols import Progress
 from ..two_pass import TwoPassWorkspace
-from .solver import STOP_REASONS, Parameters
+from .solver import STOP_REASONS, DescentParameters
 
 
 class GradientWorkspace(TwoPassWorkspace):
@@ -43,7 +43,7 @@ class GradientWorkspace(TwoPassWorkspace):
         self.state[:] = self._first_state
         super().begin(start)
 
-    def set_parameters(self, parameters: Parameters) -> None:
+    def set_parameters(self, parameters: DescentParameters) -> None:
         """Enter what the steps depend on, and let the iteration begin anew."""
         step, loop = self.step, self._loop
         step["bounded"] = parameters.bounds is not None

@@ -20,7 +20,7 @@ from ...kernels.cpu.descent_loop import DIVERGED, MAX_ITER, RUNNING, TOLERANCE
 from ...kernels.cpu.objective import value
 from ...operators.blur import Blur
 from ...result import Result
-from ..common import State, iterate, largest, result_of, unit_of
+from ..common import Problem, iterate, largest, result_of, unit_of
 from ..protocols import IterativeWorkspace
 
 # The notebook's rates, for rules whose steps do not follow from the operator's norm.
@@ -34,7 +34,7 @@ STOP_REASONS = {RUNNING: "", TOLERANCE: "tolerance", MAX_ITER: "max_iter", DIVER
 
 
 @dataclass(frozen=True)
-class Parameters:
+class DescentParameters:
     """What the steps of a descent depend on, beside the image and its weights.
 
     Attributes
@@ -84,50 +84,34 @@ class GradientSteps(IterativeWorkspace, Protocol):
     def set_image(self, image: Any, weights: Any) -> None:
         """Enter planes of the image, and weights of its pixels or None."""
 
-    def set_parameters(self, parameters: Parameters) -> None:
+    def set_parameters(self, parameters: DescentParameters) -> None:
         """Enter what the steps depend on, and let the iteration begin anew."""
 
 
-def minimise(
-    work: GradientSteps,
-    image: np.ndarray,
-    weights: np.ndarray | None,
-    start: Callable[[np.ndarray], None],
-    *,
-    rule: str,
-    root: bool,
-    mu: float,
-    bounds: tuple[float, float] | None,
-    learning_rate: float | None,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
-) -> Result:
-    """Minimise an objective over planes of pixels, in a workspace for that rule.
+def minimise(work: GradientSteps, problem: Problem, rule: str, learning_rate: float | None) -> Result:
+    """Minimise an objective with the gradient prior, or none, by a rule; the result's image is planes.
 
-    `image` and `weights`, which are at most 1, hold planes x rows x cols in the operator's dtype; `start`
-    writes the first estimate's frame into such an array.  Everything else is as in `api.solve`, and has been
-    checked there; so is the result, but for its image, which is planes too.
+    Weights are at most 1, and `work` is a workspace for that rule.
     """
-    entered, blur = time.perf_counter(), work.blurs[0]
+    entered, blur, image, bounds = time.perf_counter(), work.blurs[0], problem.image, problem.bounds
+    mu, root = problem.mu, problem.data == "root"
 
     def begin(out: np.ndarray) -> None:
-        start(out)
+        problem.start(out)
         if bounds is not None:
             out.clip(*bounds, out=out)
 
     work.begin(begin)
-    work.set_image(image, weights)
+    work.set_image(image, problem.weights)
     brightest = max(largest(image), largest(work.frame))
     unit, follow = unit_of(brightest), rule == "gd" and learning_rate is None
     full = float(brightest * math.sqrt(image.size))
     black = float(value.py_func(root, mu, full, 0.0))  # (Compiled, it would be so in each process.)
-    parameters = Parameters(
+    parameters = DescentParameters(
         root=root,
         mu=mu,
-        tol=tol,
-        max_iter=max_iter,
+        tol=problem.tol,
+        max_iter=problem.max_iter,
         learning_rate=learning_rate or LEARNING_RATES.get(rule, RELAXATION),
         follow=follow,
         data_norm=max(each.norm() for each in work.blurs) ** 2 if follow else 0.0,
@@ -140,6 +124,6 @@ def minimise(
         bounds=bounds,
     )
     work.set_parameters(parameters)
-    history, last = iterate(work, max_iter, callback, progress)
+    history, last = iterate(work, problem.max_iter, problem.callback, problem.progress)
     history = history or [last.objective]
     return result_of(work, history, last, mu, blur.path, work.device, entered)

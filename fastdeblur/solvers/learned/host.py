@@ -13,14 +13,14 @@ from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import forks, memory, threads
 from ...kernels.runtime.memory import up
-from ...operators.blur import Blur
-from ...operators.boundary import pixel_at, reduced
+from ...operators.blur import Blur, apply_to_planes
+from ...operators.boundary import frame_of, pixel_at, reduced
 from ...problem.learned import Potentials, terms
 
 # Rows of a tile, and about its columns.
 TILE_ROWS, TILE_COLS = 64, 192
 # Seconds that a tap takes one thread, to decide whether threads are worth it.
-SECONDS = 5e-11
+TERM_SECONDS = 5e-11
 # The share of the potentials' largest curvatures that the preconditioner has: less, and more steps are too long.  (The
 # same photographs: 39 steps with 0.6, 33 and 31 with 0.4, 30 and 31 with 0.25.)
 SHARE = 0.3
@@ -58,7 +58,7 @@ class PriorPass:
         self._flipped = memory.zeros(filters * size * size, dtype).reshape(filters, size, size)
         self._numbers = memory.zeros(filters * term_count * NUMBERS, dtype).reshape(filters, term_count, NUMBERS)
         self._tiles = planes * -(-rows // TILE_ROWS) * -(-cols // tile_cols)
-        self._seconds = planes * rows * cols * filters * size * size * SECONDS
+        self._seconds = planes * rows * cols * filters * size * size * TERM_SECONDS
         self._sums = memory.zeros(self._tiles, np.float64)
         self._job = job = np.zeros((), RESPONSES)
         job["source"], job["out"] = (each.ctypes.data for each in self._memory)
@@ -160,18 +160,12 @@ class LearnedWorkspace:
     @property
     def frame(self) -> np.ndarray:
         """The part of the estimate that the image shows."""
-        return self.frame_of(self.x)
-
-    def frame_of(self, planes: np.ndarray) -> np.ndarray:
-        """The part of planes of the estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        view: np.ndarray = planes[:, top : top + height, left : left + width]
-        return view
+        frame: np.ndarray = frame_of(self.x, self.blur)
+        return frame
 
     def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """out = A source, or A^T source."""
-        for k, (pixels, result) in enumerate(zip(source, out, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint)
+        apply_to_planes(self.blurs, source, out, adjoint)
         self.applied += 1
 
     def set_prior(self, potentials: Potentials, mu: float, data: float) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from ...problem.objective import photon_costs
 from ...problem.start import spread_out
 from ...problem.weights import typical
 from ...result import Result
-from ..common import State, bar, in_units, largest, unit_of, wants_stop
+from ..common import Problem, bar, finished, in_units, largest, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
 from .host import LearnedWorkspace, dot
 
@@ -48,34 +47,17 @@ LEAST_CURVATURE = 1e-8
 STRAIGHT_BELOW = 1e-6
 
 
-def minimise(
-    work: LearnedWorkspace,
-    image: np.ndarray,
-    weights: np.ndarray | None,
-    start: Callable[[np.ndarray], None],
-    *,
-    data: str,
-    mu: float,
-    scale: Scale,
-    bounds: tuple[float, float] | None,
-    shift: np.ndarray | None = None,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
-) -> Result:
-    """Minimise an objective over planes of pixels, in the memory of `work`.
+def minimise(work: LearnedWorkspace, problem: Problem, scale: Scale) -> Result:
+    """Minimise an objective with the learned prior, in the memory of `work`; the result's image is planes.
 
-    `image` and `weights` hold planes x rows x cols; `start` writes the first estimate's frame into such an array;
-    `scale` is the noise and the range that the prior is for.  Everything else is as in `api.solve`, and has been
-    checked there; so is the result, but for its image, which is planes too.  `shift` is what photons were counted
-    beside the image.
+    `scale` is the noise and the range that the prior is for.
     """
     entered = time.perf_counter()
-    descent = Descent(work, image, weights, start, data, mu, scale, bounds, shift)
+    max_iter, tol, callback = problem.max_iter, problem.tol, problem.callback
+    descent = QuasiNewton(work, problem, scale)
     history = [descent.objective]
     stop_reason = ""
-    with bar(progress, max_iter) as show:
+    with bar(problem.progress, max_iter) as show:
         while True:
             iteration = len(history) - 1
             descent.direct()
@@ -95,22 +77,13 @@ def minimise(
             if stop_reason:
                 break
             history.append(descent.objective)
-    return Result(
-        image=descent.shown(),
-        objective=history[-1],
-        history=np.array(history),
-        n_iter=len(history) - 1,
-        n_products=work.applied / 2,
-        stop_reason=stop_reason,
-        optimality=descent.optimality,
-        mu=mu,
-        path=work.blur.path,
-        device=work.device,
-        seconds=time.perf_counter() - entered,
-    )
+    return finished(
+        descent.shown(), history, work.applied / 2, stop_reason, descent.optimality, problem.mu, work.blur.path,
+        work.device, entered,
+    )  # fmt: skip
 
 
-class Descent:
+class QuasiNewton:
     """The current estimate, its objective and gradient, and the step to the next.
 
     Attributes
@@ -121,21 +94,13 @@ class Descent:
         About by how much the next step would lower the objective, relative to it.
     """
 
-    def __init__(
-        self,
-        work: LearnedWorkspace,
-        image: np.ndarray,
-        weights: np.ndarray | None,
-        start: Callable[[np.ndarray], None],
-        data: str,
-        mu: float,
-        scale: Scale,
-        bounds: tuple[float, float] | None,
-        shift: np.ndarray | None,
-    ):
-        self._work, self._weights, self._poisson = work, weights, data == "poisson"
+    def __init__(self, work: LearnedWorkspace, problem: Problem, scale: Scale):
+        image, weights, shift, mu, bounds = (
+            problem.image, problem.weights, problem.shift, problem.mu, problem.bounds,
+        )  # fmt: skip
+        self._work, self._weights, self._poisson = work, weights, problem.data == "poisson"
         work.applied = 0
-        start(work.frame)
+        problem.start(work.frame)
         brightest = max(largest(image), largest(work.frame))
         if shift is not None:
             brightest = max(brightest, float((image + shift).max()))

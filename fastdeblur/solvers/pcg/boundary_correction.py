@@ -1,9 +1,8 @@
-"""What the ends of an axis change about a circulant: a few rows, known exactly.
+"""Low-rank (Woodbury) boundary correction of the circulant preconditioner.
 
-Along one axis, with the other one taken for periodic, the matrix of the normal equations is a
-circulant on a ring of `length` pixels but near the ends of the axis.  Its difference from the
-circulant lives on few pixels; with the matrix inversion lemma the exact inverse follows from the
-circulant's [1]_.
+Along one axis, with the other one taken for periodic, the matrix of the normal equations is a circulant on a ring of
+`length` pixels but near the border.  The difference from the circulant is on few pixels; by the Sherman-Morrison-
+Woodbury formula (the matrix inversion lemma) the exact inverse follows from the circulant's [1]_.
 
 References
 ----------
@@ -24,7 +23,7 @@ from ...operators.boundary import pixel_at
 
 
 class BoundaryCorrection:
-    """The ends of one axis.
+    """The correction along one axis, at both borders.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class BoundaryCorrection:
     pixels : ndarray of int
         Positions on the ring where the two matrices differ, in order.
     takes_only : bool
-        Whether the ends only take rows away from the circulant; `taken` are how many of A.
+        Whether the border only takes rows away from the circulant; `taken` is how many of A.
     """
 
     def __init__(self, boundary: str, taps: int, frame: int, size: int, length: int):
@@ -51,24 +50,24 @@ class BoundaryCorrection:
         raw = rows[:, None] + np.arange(taps)[None, :] - before + shift
         table = pixel_at(boundary, size, before, taps)
         inside = rows < frame
-        seen = np.full(raw.shape, OUTSIDE)
-        seen[inside] = table[raw[inside] + before]
+        pixel = np.full(raw.shape, OUTSIDE)
+        pixel[inside] = table[raw[inside] + before]
         ring = raw % length
-        changed = (seen != ring).any(axis=1)
-        self._seen, self._ring = seen[changed], ring[changed]
-        spare = np.arange(size, length)
-        touched = [self._seen[self._seen != OUTSIDE], self._ring.ravel(), spare, [0, size - 1]]
+        changed = (pixel != ring).any(axis=1)
+        self._exact, self._ring = pixel[changed], ring[changed]
+        beyond = np.arange(size, length)
+        touched = [self._exact[self._exact != OUTSIDE], self._ring.ravel(), beyond, [0, size - 1]]
         self.pixels = np.unique(np.concatenate(touched))
         self.taken = int(changed.sum())
         self.takes_only = boundary == "unknown" or (boundary == "wrap" and size == length)
-        # Differences of the ring that do not exist: between the ends, and to pixels that are not there.  Where
-        # nothing may be added, those hang on one end, which is as if the estimate went on.
+        # Differences that the ring has and the estimate has not: from its last pixel to the first, and to pixels beyond
+        # it.  Where nothing may be added, those hang on one border, which is as if the estimate went on.
         self._laplacian = np.zeros((len(self.pixels), len(self.pixels)))
         for i in {size - 1, *([] if self.takes_only else [length - 1])}:
             pair = np.searchsorted(self.pixels, [i, (i + 1) % length])
             for sign, (a, b) in ((-1, (0, 0)), (-1, (1, 1)), (1, (0, 1)), (1, (1, 0))):
                 self._laplacian[pair[a], pair[b]] += sign
-        self._spare = np.searchsorted(self.pixels, spare)
+        self._beyond = np.searchsorted(self.pixels, beyond)
         self._cut = np.searchsorted(self.pixels, [size - 1, size % length])
 
     def change(self, kernels: np.ndarray, workers: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +78,7 @@ class BoundaryCorrection:
         count = len(self.pixels)
         kernels = np.ascontiguousarray(kernels, complex)
         change = np.zeros((len(kernels), count, count), complex)
-        exact = np.ascontiguousarray(np.where(self._seen == OUTSIDE, -1, np.searchsorted(self.pixels, self._seen)))
+        exact = np.ascontiguousarray(np.where(self._exact == OUTSIDE, -1, np.searchsorted(self.pixels, self._exact)))
         ring = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))
         job = np.zeros((), CORRECTION)
         for name, table in {"kernels": kernels, "exact": exact, "ring": ring, "change": change}.items():
@@ -88,14 +87,14 @@ class BoundaryCorrection:
         sweeper = Sweeper(np.float64)
         sweeper.threads = threads.count(workers, len(kernels), len(kernels) * len(exact) * self.taps**2 * 4e-9)
         sweeper.run(gram_change, job, len(kernels))
-        if self._spare.size and not self.takes_only:  # on their own, they need something to hold them
-            change[:, self._spare, self._spare] += np.abs(kernels).sum(axis=1).max() ** 2
+        if self._beyond.size and not self.takes_only:  # on their own, they need something to hold them
+            change[:, self._beyond, self._beyond] += np.abs(kernels).sum(axis=1).max() ** 2
         return change, self._laplacian
 
     def corrections(
         self, change: np.ndarray, laplacian: np.ndarray, inverse: np.ndarray, workers: int | None
     ) -> np.ndarray:
-        """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from what the ends change and a column of C^-1 a frequency."""
+        """F of ``P^-1 = C^-1 + C^-1 E' F E C^-1``, from the border's changes and a column of C^-1 a frequency."""
         count = len(self.pixels)
         change, inverse = (np.ascontiguousarray(each, complex) for each in (change, inverse))
         laplacian = np.ascontiguousarray(laplacian)
@@ -113,18 +112,18 @@ class BoundaryCorrection:
         return out
 
     def roots(self, kernels: np.ndarray, ridge: float, inverse: np.ndarray, workers: int | None) -> np.ndarray:
-        """W with ``F = W'W``, where the ends only take rows away.
+        """W with ``F = W'W``, where the border only takes rows away.
 
         As F itself they would have to be kept in higher precision: where the circulant's inverse is large, what is
         rounded of the whole is more than what is left.
         """
         rows, count = self.taken, len(self.pixels)
-        found = np.zeros((len(kernels), rows + 1, count), complex)
+        roots = np.zeros((len(kernels), rows + 1, count), complex)
         kernels, inverse = (np.ascontiguousarray(each, complex) for each in (kernels, inverse))
         at = np.ascontiguousarray(np.searchsorted(self.pixels, self._ring))
         job = np.zeros((), ROOTS)
         for name, table in {
-            "kernels": kernels, "columns": inverse, "at": at, "pixels": self.pixels, "out": found,
+            "kernels": kernels, "columns": inverse, "at": at, "pixels": self.pixels, "out": roots,
         }.items():  # fmt: skip
             job[name] = table.ctypes.data
         job["taps"], job["length"], job["rows"], job["count"] = self.taps, inverse.shape[1], rows, count
@@ -133,24 +132,28 @@ class BoundaryCorrection:
         sweeper.reserve(room(rows, count))
         sweeper.threads = threads.count(workers, len(kernels), len(kernels) * (rows + 1) * count**2 * 2e-9)
         sweeper.run(root, job, len(kernels))
-        return found
+        return roots
 
 
 def sampled(frequencies: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies at which to know the ends; for each frequency the one of them below, and how near the next is.
+    """Frequencies to compute corrections for; for each frequency the one of them below, and how near the next is.
 
-    What the ends change varies as slowly with frequency as the psf is short; only near zero, where
-    differences fade, all are taken.  About `rate` of them, and at most about `most`.
+    Corrections vary as slowly with frequency as the psf is short; only near zero, where differences fade, all are
+    chosen.  About `rate` of them, and at most about `most`.
     """
     step = max(length / rate, frequencies / most)
     at, samples = 0.0, [0]
     while samples[-1] < frequencies - 1:
         at = min(max(at + min(step, at / 4), samples[-1] + 1.0), frequencies - 1.0)
         samples.append(int(at))
-    known = np.array(samples)
-    below = np.minimum(np.searchsorted(known, np.arange(frequencies), side="right") - 1, max(len(known) - 2, 0))
-    above = np.minimum(below + 1, len(known) - 1)
-    return known, below, (np.arange(frequencies) - known[below]) / np.maximum(known[above] - known[below], 1)
+    chosen = np.array(samples)
+    below = np.minimum(np.searchsorted(chosen, np.arange(frequencies), side="right") - 1, max(len(chosen) - 2, 0))
+    above = np.minimum(below + 1, len(chosen) - 1)
+    return (
+        chosen,
+        below,
+        (np.arange(frequencies) - chosen[below]) / np.maximum(chosen[above] - chosen[below], 1),
+    )
 
 
 def block_matrices(
@@ -171,10 +174,10 @@ def block_matrices(
         before = taps - 1 - taps // 2
         first = 0 if boundary == "unknown" else -before
         table = pixel_at(boundary, n, before, taps)
-        seen = table[np.arange(shown)[:, None] + np.arange(taps)[None, :] + first + before]
-        seen = np.where(seen == OUTSIDE, -1, seen - (n - b) if end else seen)
-        seen = seen[((seen >= 0) & (seen < b)).any(axis=1)]
-        maps.append((seen[:, :, None] == np.arange(b)).astype(psf.dtype))
+        pixel = table[np.arange(shown)[:, None] + np.arange(taps)[None, :] + first + before]
+        pixel = np.where(pixel == OUTSIDE, -1, pixel - (n - b) if end else pixel)
+        pixel = pixel[((pixel >= 0) & (pixel < b)).any(axis=1)]
+        maps.append((pixel[:, :, None] == np.arange(b)).astype(psf.dtype))
         degree = np.full(b, 2.0)
         degree[-1 if end else 0] -= 1
         if b == n:

@@ -1,4 +1,4 @@
-"""The exact solver's memory on the GPU, what it applies, and its steps ahead of the host."""
+"""Workspace and steps of preconditioned conjugate gradients (GPU); some steps go ahead of the host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ...operators.blur import Blur
 from ...problem.start import spread_out
 from .host import PcgWorkspace
 from .multigrid import ArrayMultigrid
-from .preconditioner import Preconditioner, Solves
+from .preconditioner import Preconditioner, RidgePreconditioner
 from .preconditioner_cuda import CudaApplier
-from .solver import AMPLIFIED, FARTHEST, FORGOTTEN, KINK, SETTLED, STAY, UNSETTLED, Descent
+from .solver import AMPLIFIED, FARTHEST, FORGOTTEN, KINK, MOVING, STAY, STEADY, ConjugateGradients
 
 # Iterations between two looks.
 LOOK = 4
@@ -124,15 +124,15 @@ class CudaPcgWorkspace(PcgWorkspace):
     def _multigrid(self, coverage: Any) -> Any:
         return ArrayMultigrid(coverage)
 
-    def ahead(self, solves: list[Solves]) -> None:
+    def ahead(self, current: list[RidgePreconditioner]) -> None:
         """Launch one iteration."""
         run, scalars, totals = self.sweeper.run, self._scalars, self.sweeper.totals_view
-        self.precondition(solves, self.gradient, self.fresh)
+        self.precondition(current, self.gradient, self.fresh)
         self.apply_blur(self.fresh, self.blurred_fresh)
         frames = [self.blurred_fresh, self.blurred_direction, self.residual, self.image]
         images = [self.fresh, self.direction, self.x]
-        found = *run("products", frames), *run("difference_products", images)
-        launch(span.choose, 1, ADDERS, *found, scalars, totals)
+        sums = *run("products", frames), *run("difference_products", images)
+        launch(span.choose, 1, ADDERS, *sums, scalars, totals)
         run("move", images)
         self.without_lost(self.x)
         launch(span.moved, 1, ADDERS, *run("move_residual", frames), scalars, totals)
@@ -142,18 +142,18 @@ class CudaPcgWorkspace(PcgWorkspace):
         launch(span.arrive, 1, ADDERS, *run("combine", both), scalars, totals, self._log)
 
 
-class CudaDescent(Descent):
+class CudaConjugateGradients(ConjugateGradients):
     """The exact solver's descent, some iterations of which the device makes alone."""
 
     work: CudaPcgWorkspace
-    # Whether the preconditioner is known to be the right one.
+    # Whether the preconditioner still is the right one.
     _fits = False
 
     def go_on(self, most: int) -> list[tuple[float, float]]:
         if most == 1 or self._search is not None:
             return super().go_on(most)
         work, steps = self.work, min(most, LOOK)
-        solves = self._solves if self._fits else self._solves_now()
+        current = self._current if self._fits else self._preconditioners_now()
         scalars = np.zeros(span.SCALARS)
         scalars[span.RIDGE], scalars[span.MISFIT], scalars[span.LOOKED_AT] = self._ridge, self._misfit, self._looked_at
         scalars[span.MU], scalars[span.ROOT], scalars[span.TOL] = self._mu, self._root, self._tol
@@ -167,11 +167,11 @@ class CudaDescent(Descent):
         scalars[span.OPTIMALITY], scalars[span.LEAST_SEEN], scalars[span.AMPLIFIED] = (
             self.optimality, self.least_seen, AMPLIFIED
         )  # fmt: skip
-        scalars[span.STAY], scalars[span.SETTLED], scalars[span.UNSETTLED] = STAY, SETTLED, UNSETTLED
+        scalars[span.STAY], scalars[span.STEADY], scalars[span.MOVING_RIDGE] = STAY, STEADY, MOVING
         work.scalars[...] = device.put(scalars)
         applied = work.applied
         for _ in range(steps):
-            work.ahead(solves)
+            work.ahead(current)
         scalars, log = device.to_host(work.scalars), device.to_host(work.log)
         done = int(scalars[span.ITERATION])
         work.applied = applied + 2 * done
@@ -180,14 +180,14 @@ class CudaDescent(Descent):
         special = scalars[span.PAUSED] == span.SPECIAL
         self.diverged = bool(scalars[span.PAUSED] == span.LOST)
         self._fits = scalars[span.PAUSED] == span.ARRIVED
-        found = [(float(f), float(g)) for f, g, *_ in log[1 : done + 1 - special]]
-        if found:
-            self.norms = found[-1]
-            self.optimality, self.rounding = map(float, log[len(found), 2:])
+        norms = [(float(f), float(g)) for f, g, *_ in log[1 : done + 1 - special]]
+        if norms:
+            self.norms = norms[-1]
+            self.optimality, self.rounding = map(float, log[len(norms), 2:])
         if special:  # what the usual step does not do
             work.applied -= 1
             if self._misfit < FORGOTTEN * self._looked_at or abs(scalars[span.C] - 1) > AMPLIFIED:
                 self._misfit = self._looked_at = work.look()
             self.measure()
-            found.append(self.norms)
-        return found
+            norms.append(self.norms)
+        return norms

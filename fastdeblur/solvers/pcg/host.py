@@ -1,4 +1,4 @@
-"""The memory of the exact solver, and what it applies: blur, weights, preconditioner."""
+"""Workspace of preconditioned conjugate gradients (CPU), and what it applies: blur, weights, preconditioner."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.cpu.vectors import products
 from ...kernels.runtime import memory, threads
-from ...operators.blur import Blur
+from ...operators.blur import Blur, apply_to_planes
+from ...operators.boundary import frame_of
 from ...problem.start import spread_out
 from ...problem.weights import typical
 from ..common import largest, unit_of
 from .multigrid import ENOUGH, Multigrid, coverage_of
-from .preconditioner import Applier, Preconditioner, Solves
+from .preconditioner import Applier, Preconditioner, RidgePreconditioner
 
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
@@ -62,9 +63,8 @@ class PcgWorkspace:
     @property
     def frame(self) -> np.ndarray:
         """The part of the estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        view: np.ndarray = self.x[:, top : top + height, left : left + width]
-        return view
+        frame: np.ndarray = frame_of(self.x, self.blur)
+        return frame
 
     @property
     def typical(self) -> float:
@@ -72,13 +72,12 @@ class PcgWorkspace:
         return self._typical_weight
 
     def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
-        """out = A source, or A^T source; with weights w, A stands for sqrt(w) times it throughout."""
+        """out = A source, or A^T source; with weights w, A is sqrt(w) times the blur throughout."""
         if adjoint and self._shares is not None:
             if self._weighed is None:
                 self._weighed = np.empty_like(source)
             source = np.multiply(source, self._shares, out=self._weighed)
-        for k, (pixels, result) in enumerate(zip(source, out, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint)
+        apply_to_planes(self.blurs, source, out, adjoint)
         if not adjoint and self._shares is not None:
             out *= self._shares
         self.applied += 1
@@ -92,22 +91,22 @@ class PcgWorkspace:
         response: np.ndarray = self._response
         return response
 
-    def solves(self, ridge: float) -> list[Solves]:
+    def preconditioners_at(self, ridge: float) -> list[RidgePreconditioner]:
         """The preconditioners for about that ridge."""
         return [
             each.at(min(max(ridge / self._typical_weight, each.least), MOST_RIDGE * each.largest))
             for each in self._preconditioners
         ]
 
-    def precondition(self, solves: list[Solves], source: np.ndarray, out: np.ndarray) -> None:
+    def precondition(self, current: list[RidgePreconditioner], source: np.ndarray, out: np.ndarray) -> None:
         """out = P source."""
-        if len(solves) == 1:
-            self._appliers[0].apply(solves[0], source, out)
+        if len(current) == 1:
+            self._appliers[0].apply(current[0], source, out)
         else:
-            for k, (applier, each) in enumerate(zip(self._appliers, solves, strict=True)):
+            for k, (applier, each) in enumerate(zip(self._appliers, current, strict=True)):
                 applier.apply(each, source[k : k + 1], out[k : k + 1])
         if self._missing is not None:
-            self._missing.add(solves[0].ridge, source, out)
+            self._missing.add(current[0].ridge, source, out)
         self.without_lost(out)
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:

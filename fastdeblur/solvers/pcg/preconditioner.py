@@ -1,11 +1,11 @@
-"""An approximate inverse of the normal equations, AᵀA + ridge·DᵀD, that knows the border.
+"""Preconditioner: an approximate inverse of the normal equations, AᵀA + ridge·DᵀD, that is good at the border, too.
 
 The blur is nearly periodic: away from the border, a Fourier transform solves the equations, and a
 circulant preconditioner is one that does so everywhere [1]_.  What makes it poor is the border.  Here
 
 - for each axis there is a solve that is exact at the two borders across it, while the other axis
-  is periodic: a circulant in one axis' frequencies, corrected at its ends (`ends`);
-- at each corner, where both borders meet, there is the inverse of a small block;
+  is periodic: a circulant in one axis' frequencies, with a boundary correction (`boundary_correction`);
+- at each corner, where two borders come together, there is the inverse of a small block;
 - a partition of unity puts them together: ``P = sum of w S w`` with ``sum of w^2 = 1``, as in an
   additive Schwarz method [2]_.  Each solve counts where it is good.
 
@@ -55,22 +55,22 @@ ADDED = ("unknown", "wrap")
 STEP = 2
 # Side of a corner's block, in sides of the psf.
 BLOCK = 1.25
-# Frequencies at which ends are known, relative to those at which the psf is.
+# Frequencies that have corrections, relative to those that determine the psf.
 RATE = 24
 # Largest side of a corner's block: its matrix has the fourth power of that many entries.
 MOST_BLOCK = 28
 # Estimates of no more pixels are one block: the preconditioner is the inverse.
 WHOLE = 1600
-# Most pixels whose ends are corrected.
+# Most pixels of an axis that are corrected.
 MOST_CORRECTED = 400
-# Frequencies whose ends are made at once.
+# Frequencies whose corrections are computed at once.
 AT_ONCE = 32
 # What is added to the diagonal of a matrix that may be singular, in shares of its mean; the pivot that says so, in
 # shares of the largest element.
 ADDED_TO_SINGULAR, LEAST_PIVOT = 1e-12, 1e-14
 # A constant keeps no more of its square than this times the last digit's, relative to the taps': it is lost.
 LOST = 64.0
-# Most complex multiplications, about, for the ends of an axis.
+# Most complex multiplications, about, for the corrections of an axis.
 MOST_WORK = 1e9
 
 
@@ -81,7 +81,7 @@ class Axis:
         self, psf: np.ndarray, boundary: str, frame: tuple[int, int], size: tuple[int, int], workers: int | None
     ):
         dtype = psf.dtype
-        # No transform gets faster than a short length's, and a ring without spare pixels has fewer ends.
+        # No transform gets faster than a short length's, and a ring without spare pixels has fewer to correct.
         self.length, self.across = (_length(n) for n in size)
         self.size, self.frequencies = size, self.across // 2 + 1
         with forks.unforked():
@@ -90,17 +90,17 @@ class Axis:
         self.eigenvalues = _eigenvalues(self.length, np.arange(self.length))
         self.eigenvalues_across = _eigenvalues(self.across, np.arange(self.frequencies))
         self.correction = BoundaryCorrection(boundary, psf.shape[0], frame[0], size[0], self.length)
-        # Of a psf about as long as the image all pixels are ends: the circulant alone is what can be afforded.
-        self.known = len(self.correction.pixels) <= MOST_CORRECTED
+        # Of a psf about as long as the image all pixels are corrected: the circulant alone is what can be afforded.
+        self.is_corrected = len(self.correction.pixels) <= MOST_CORRECTED
         # Rounded themselves, matrices would no longer be positive where the circulant's inverse is large: in
         # float32 and with small ridges, steps went nowhere (optimality 0.9 after 200; with roots 1e-4 after 16).
         self.rooted = self.correction.takes_only
-        self.positions = self.correction.pixels if self.known else self.correction.pixels[:0]
+        self.positions = self.correction.pixels if self.is_corrected else self.correction.pixels[:0]
         samples, self.correction_of, self.mix = _samples(
             len(self.positions), self.frequencies, psf.shape[1], self.across
         )
         self.samples, self._kernels = samples, kernels[samples]
-        if self.known and not self.rooted:
+        if self.is_corrected and not self.rooted:
             self.change, self.laplacian_change = self.correction.change(self._kernels, workers)
 
     def _psf_power(self, kernels: np.ndarray, dtype: Any) -> None:
@@ -123,9 +123,9 @@ class Axis:
     def corrections(self, ridge: float, workers: int | None) -> np.ndarray:
         """Matrices of `BoundaryCorrection`, or their roots, and the last ones once more to be mixed with."""
         kind = np.result_type(self.psf_power.dtype, np.complex64)
-        if not self.known:
+        if not self.is_corrected:
             return np.zeros((len(self.samples) + 1, 0, 0), kind)
-        found = []
+        parts = []
         for first in range(0, len(self.samples), AT_ONCE):
             some = slice(first, first + AT_ONCE)
             circulant = _power(self._kernels[some], self.length) + ridge * (
@@ -139,12 +139,12 @@ class Axis:
                 corrections = self.correction.corrections(
                     self.change[some], ridge * self.laplacian_change, inverse, workers
                 )
-            found.append(corrections.astype(kind))
-        return np.concatenate([*found, found[-1][-1:]])
+            parts.append(corrections.astype(kind))
+        return np.concatenate([*parts, parts[-1][-1:]])
 
 
 def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int, int], size: tuple[int, int]) -> int:
-    """Complex numbers that are kept for the ends of both axes of a problem, for one ridge."""
+    """Complex numbers of the corrections along both axes of a problem, for one ridge."""
     total = 0
     for axis in range(2):
         other, length = 1 - axis, _length(size[axis])
@@ -159,16 +159,16 @@ def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int
     return total
 
 
-def _samples(ends: int, frequencies: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies at which the ends are known, see `sampled`."""
-    most = max(int(MOST_WORK / max(ends, 1) ** 3), 12)
+def _samples(pixels: int, frequencies: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies that have corrections, see `sampled`."""
+    most = max(int(MOST_WORK / max(pixels, 1) ** 3), 12)
     return sampled(frequencies, RATE * taps, across, most)
 
 
 class Preconditioner:
     """Approximate inverses for one blur, any ridge.
 
-    Everything that does not depend on the image; `Solves` are what it makes for one ridge, and
+    Everything that does not depend on the image; `RidgePreconditioner` is what it makes for one ridge, and
     `apply` works in memory of the caller's.
     """
 
@@ -192,7 +192,7 @@ class Preconditioner:
         self.whole = self.cosines is not None or math.prod(estimate_shape) <= WHOLE
         self.weighted = self.whole or boundary not in ADDED
         self.axes: tuple[Axis, ...] = ()
-        self.block, ends = estimate_shape, [(False, False)]
+        self.block, borders = estimate_shape, [(False, False)]
         if not self.whole:
             self.axes = (
                 Axis(psf, boundary, image_shape, estimate_shape, workers),
@@ -202,20 +202,20 @@ class Preconditioner:
                 max(min(math.ceil(BLOCK * taps), MOST_BLOCK, size // 2), 1)
                 for taps, size in zip(psf.shape, estimate_shape, strict=True)
             )
-            self.block, ends = (rows, cols), [(down, across) for down in (False, True) for across in (False, True)]
+            self.block, borders = (rows, cols), [(down, across) for down in (False, True) for across in (False, True)]
         self.corners: list[tuple[np.ndarray, np.ndarray]] = []
         self.flips: list[tuple[int, tuple[int, ...]]] = []
         if self.weighted and self.cosines is None:
-            known: dict[tuple[bool, bool], int] = {}
-            for end in ends:
-                other, flip = _alike(psf, end)
-                if other not in known:
-                    known[other] = len(known)
+            computed: dict[tuple[bool, bool], int] = {}
+            for border in borders:
+                other, flip = _alike(psf, border)
+                if other not in computed:
+                    computed[other] = len(computed)
                     blurred, eigenvalues = block_matrices(psf, boundary, image_shape, estimate_shape, self.block, other)
                     self.corners.append((self._psf_power(blurred), eigenvalues))
-                self.flips.append((known[other], flip))
+                self.flips.append((computed[other], flip))
         self._weights()
-        self._known: dict[int, Solves] = {}
+        self._at: dict[int, RidgePreconditioner] = {}
 
     def _psf_power(self, blurred: np.ndarray) -> np.ndarray:
         """AᵀA of a block; the whole of it takes constants for ordinary images where the psf loses them.
@@ -240,21 +240,21 @@ class Preconditioner:
             self.near.append(_table(near, self.dtype))
             self.share.append(_table(distance, self.dtype))
 
-    def at(self, ridge: float) -> Solves:
-        """The solves for about that ridge: it is rounded, so that few have to be made."""
+    def at(self, ridge: float) -> RidgePreconditioner:
+        """The preconditioner for about that ridge: it is rounded, so that few have to be made."""
         step = round(math.log2(ridge) / STEP)
-        known = self._known.get(step)
-        if known is None:
-            known = Solves(self, 2.0 ** (STEP * step))
-            if len(self._known) > 7:
-                oldest, *_ = list(self._known)  # a list at once: another thread may add one meanwhile
-                self._known.pop(oldest, None)
-            self._known[step] = known
-        return known
+        made = self._at.get(step)
+        if made is None:
+            made = RidgePreconditioner(self, 2.0 ** (STEP * step))
+            if len(self._at) > 7:
+                oldest, *_ = list(self._at)  # a list at once: another thread may add one meanwhile
+                self._at.pop(oldest, None)
+            self._at[step] = made
+        return made
 
 
-class Solves:
-    """What depends on the ridge."""
+class RidgePreconditioner:
+    """The preconditioner for one ridge: its boundary corrections and inverses of corners' blocks."""
 
     def __init__(self, whole: Preconditioner, ridge: float):
         self.ridge = ridge
@@ -262,9 +262,9 @@ class Solves:
         self.inverses = np.zeros((0,), whole.dtype)
         if whole.corners:
             blocks = np.stack([psf_power + ridge * eigenvalues for psf_power, eigenvalues in whole.corners])
-            found = _inverse(blocks[0], whole.workers) if whole.whole else _inverses(blocks, whole.workers)
-            found = found.reshape(-1, *whole.block, *whole.block)
-            each = [np.flip(found[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
+            inverses = _inverse(blocks[0], whole.workers) if whole.whole else _inverses(blocks, whole.workers)
+            inverses = inverses.reshape(-1, *whole.block, *whole.block)
+            each = [np.flip(inverses[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
             self.inverses = np.ascontiguousarray(each, whole.dtype)
 
 
@@ -298,7 +298,7 @@ class Applier:
                 "psf_power": axis.psf_power,
                 "eigenvalues_full": _table(axis.eigenvalues, dtype),
                 "eigenvalues_across": _table(axis.eigenvalues_across, dtype),
-                "ends": _integers(axis.positions),
+                "border": _integers(axis.positions),
                 "correction_of": _integers(axis.correction_of),
                 "mix": _table(axis.mix, dtype),
                 "near_full": whole.near[k],
@@ -309,7 +309,7 @@ class Applier:
             for name, table in tables.items():
                 job[name] = table.ctypes.data
             self._kept.append(tables)
-            job["end_count"] = len(axis.positions)
+            job["border_count"] = len(axis.positions)
             job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or k == 0, k
             sweeper.reserve(max(LINES * int(job["real_pitch"]), 2 * int(job["second"]) + 2 * axis.length))
             self._jobs.append(job)
@@ -321,13 +321,13 @@ class Applier:
         if whole.corners:
             sweeper.reserve(whole.block[0] * whole.block[1])
 
-    def apply(self, solves: Solves, source: np.ndarray, out: np.ndarray) -> None:
+    def apply(self, current: RidgePreconditioner, source: np.ndarray, out: np.ndarray) -> None:
         """out = P source."""
         whole, sweeper = self._whole, self._sweeper
-        for axis, job, corrections in zip(whole.axes, self._jobs, solves.corrections, strict=True):
+        for axis, job, corrections in zip(whole.axes, self._jobs, current.corrections, strict=True):
             job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, corrections.ctypes.data
             job["roots"] = corrections.shape[1] if axis.rooted else 0
-            job["ridge"], job["floor"] = solves.ridge, axis.floor(solves.ridge)
+            job["ridge"], job["floor"] = current.ridge, axis.floor(current.ridge)
             lines = -(-axis.size[0] // LINES) * self._planes
             sweeper.run(analyse, job, lines)
             sweeper.run(solve, job, -(-axis.frequencies // LINES) * self._planes)
@@ -337,7 +337,7 @@ class Applier:
         if whole.corners:
             job = self._corner
             job["source"], job["out"] = source.ctypes.data, out.ctypes.data
-            job["inverses"] = solves.inverses.ctypes.data
+            job["inverses"] = current.inverses.ctypes.data
             for corner in range(len(whole.flips)):  # blocks may overlap in images of a few pixels
                 job["corner"] = corner
                 sweeper.run(corners, job, self._planes)

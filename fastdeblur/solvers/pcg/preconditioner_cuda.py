@@ -1,7 +1,7 @@
 """The preconditioner on the GPU: the same inverse as `preconditioner.Applier` has, by transforms of whole images.
 
 With C the circulant on a ring of pixels, the solve along an axis is ``S = C⁻¹ − C⁻¹ E'KE C⁻¹``, where E picks the
-pixels at the axis' ends: a strip, whose transform along the other axis K takes frequency by frequency.
+pixels at the axis' borders: a strip, whose transform along the other axis K takes frequency by frequency.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from ...kernels.cuda import device
 from ...kernels.cuda.circulant import divide, mix_corrections
 from ...kernels.cuda.device import launch, view
-from .preconditioner import Preconditioner, Solves
+from .preconditioner import Preconditioner, RidgePreconditioner
 
 
 class CudaApplier:
@@ -22,14 +22,14 @@ class CudaApplier:
     def __init__(self, whole: Preconditioner, planes: int):
         self._whole, self._planes = whole, planes
         xp, dtype = device.arrays(), whole.dtype
-        self._solves: tuple[Solves, Any] | None = None
+        self._at: tuple[RidgePreconditioner, Any] | None = None
         if not whole.whole:
             down = whole.axes[0]
             self._ring = down.length, down.across
             self._psf_power = view(xp.ascontiguousarray(device.put(down.psf_power).T))
             eigenvalues = (down.eigenvalues, down.eigenvalues_across)
             self._eigenvalues = [view(device.put(table.astype(dtype))) for table in eigenvalues]
-            self._ends = [device.put(np.asarray(axis.positions)) for axis in whole.axes]
+            self._borders = [device.put(np.asarray(axis.positions)) for axis in whole.axes]
             mixing = [(axis.correction_of, np.asarray(axis.mix, dtype)) for axis in whole.axes]
             self._mixing = [[view(device.put(np.asarray(table))) for table in tables] for tables in mixing]
             self._padded = device.zeros((planes, *self._ring), dtype)
@@ -43,39 +43,39 @@ class CudaApplier:
                 xp.sqrt(rest * (share[1][None, :] / sum_of_both)), xp.sqrt(rest * (share[0][:, None] / sum_of_both))
             ]  # fmt: skip
 
-    def apply(self, solves: Solves, source: Any, out: Any) -> None:
+    def apply(self, current: RidgePreconditioner, source: Any, out: Any) -> None:
         """out = P source."""
         whole = self._whole
-        corrections, inverses = self._tables(solves)
+        corrections, inverses = self._tables(current)
         rows, cols = whole.shape
         if whole.whole:
             out[...] = 0
         elif whole.weighted:
             for k, weights in enumerate(self._weights):
                 self._padded[:, :rows, :cols] = source * weights
-                part = self._solve(solves, corrections, (k,))[:, :rows, :cols] * weights
+                part = self._solve(current, corrections, (k,))[:, :rows, :cols] * weights
                 if k:
                     out += part
                 else:
                     out[...] = part
         else:
             self._padded[:, :rows, :cols] = source
-            out[...] = self._solve(solves, corrections, (0, 1))[:, :rows, :cols]
+            out[...] = self._solve(current, corrections, (0, 1))[:, :rows, :cols]
         if whole.corners:
             self._add_corners(inverses, source, out)
 
-    def _solve(self, solves: Solves, corrections: list[Any], axes: tuple[int, ...]) -> Any:
-        """What is padded, solved; with the ends of some axes corrected."""
+    def _solve(self, current: RidgePreconditioner, corrections: list[Any], axes: tuple[int, ...]) -> Any:
+        """The solution for the padded image, with the boundary corrections of some axes."""
         fft, ring = device.transforms(), self._ring
-        solution = self._divided(solves, self._padded)
+        solution = self._divided(current, self._padded)
         strips = self._strips
         strips[...] = 0
         for k in axes:
-            ends = self._ends[k]
-            if not ends.size:
+            border = self._borders[k]
+            if not border.size:
                 continue
             along = 2 - k  # the axis of the strip
-            strip = solution[:, ends] if k == 0 else device.arrays().moveaxis(solution[:, :, ends], 2, 1)
+            strip = solution[:, border] if k == 0 else device.arrays().moveaxis(solution[:, :, border], 2, 1)
             coefficients = fft.rfft(strip, axis=2)
             for matrices in corrections[k]:
                 forces = device.arrays().empty(
@@ -92,24 +92,24 @@ class CudaApplier:
                 coefficients = forces
             back = fft.irfft(coefficients, ring[along - 1], axis=2, overwrite_x=True)
             if k == 0:
-                strips[:, ends] += back
+                strips[:, border] += back
             else:
-                strips[:, :, ends] += device.arrays().moveaxis(back, 1, 2)
-        solution += self._divided(solves, strips)
+                strips[:, :, border] += device.arrays().moveaxis(back, 1, 2)
+        solution += self._divided(current, strips)
         return solution
 
-    def _divided(self, solves: Solves, image: Any) -> Any:
+    def _divided(self, current: RidgePreconditioner, image: Any) -> Any:
         """The circulant's solution for an image on the ring."""
         fft = device.transforms()
         coefficients = fft.rfft2(image)
-        floor = self._whole.axes[0].floor(solves.ridge)
+        floor = self._whole.axes[0].floor(current.ridge)
         launch(
             divide,
             *device.rows_of(*coefficients.shape),
             view(coefficients),
             self._psf_power,
             *self._eigenvalues,
-            solves.ridge,
+            current.ridge,
             floor,
         )
         return fft.irfft2(coefficients, self._ring, overwrite_x=True)
@@ -121,23 +121,23 @@ class CudaApplier:
             i0, j0 = (rows - height) * (corner // 2), (cols - width) * (corner % 2)
             block = slice(i0, i0 + height), slice(j0, j0 + width)
             share = self._corner[block]
-            seen = (source[(slice(None), *block)] * share).reshape(self._planes, -1)
-            found = (seen @ inverse.T).reshape(self._planes, height, width)
-            out[(slice(None), *block)] += found * share
+            weighed = (source[(slice(None), *block)] * share).reshape(self._planes, -1)
+            solution = (weighed @ inverse.T).reshape(self._planes, height, width)
+            out[(slice(None), *block)] += solution * share
 
-    def _tables(self, solves: Solves) -> tuple[list[Any], Any]:
+    def _tables(self, current: RidgePreconditioner) -> tuple[list[Any], Any]:
         """The tables for a ridge on the device; those of the last one are kept."""
-        if self._solves is None or self._solves[0] is not solves:
+        if self._at is None or self._at[0] is not current:
             corrections = [
                 [
                     view(device.put(matrices))
                     for matrices in ((correction, _adjoints(correction)) if axis.rooted else (correction,))
                 ]
-                for axis, correction in zip(self._whole.axes, solves.corrections, strict=True)
+                for axis, correction in zip(self._whole.axes, current.corrections, strict=True)
             ]
             n = self._whole.block[0] * self._whole.block[1]
-            self._solves = solves, (corrections, device.put(solves.inverses.reshape(-1, n, n)))
-        corrections, inverses = self._solves[1]
+            self._at = current, (corrections, device.put(current.inverses.reshape(-1, n, n)))
+        corrections, inverses = self._at[1]
         return corrections, inverses
 
 

@@ -1,10 +1,10 @@
-"""The minimiser itself, in a few dozen products whatever the size.
+"""Preconditioned conjugate gradients (the exact solver): the driver, for both devices.
 
-The minimiser of ``sqrt(½‖Ax−b‖²) + mu·sqrt(½‖Dx‖²)`` is also that of ``½‖Ax−b‖² + ½ridge·‖Dx‖²``
-with ``ridge = mu‖Ax−b‖/‖Dx‖``.  Ridge and estimate are improved together: each step takes the
-gradient for the current ridge, preconditions it (see `preconditioner`), and finds the minimum of
-the objective itself in the span of that, of the last step and of the estimate [1]_.  For a ridge
-that stays, as with squares, these are the steps of preconditioned conjugate gradients.
+The minimiser is found in a few dozen products whatever the size.  That of ``sqrt(½‖Ax−b‖²) + mu·sqrt(½‖Dx‖²)`` is also
+that of ``½‖Ax−b‖² + ½ridge·‖Dx‖²`` with ``ridge = mu‖Ax−b‖/‖Dx‖``.  Ridge and estimate are improved together: each step
+takes the gradient for the current ridge, preconditions it (see `preconditioner`), and finds the minimum of the
+objective itself in the span of that, of the last step and of the estimate [1]_.  For a ridge that stays, as with
+squares, these are the steps of preconditioned conjugate gradients.
 
 References
 ----------
@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -28,16 +26,17 @@ from ...kernels.runtime import forks
 from ...kernels.runtime.arrays import on_host
 from ...problem.regularization import ridge_of_root
 from ...result import Result
-from ..common import State, bar, wants_stop
+from ..common import Problem, bar, finished, wants_stop
 from .host import PcgWorkspace
-from .preconditioner import Solves
+from .preconditioner import RidgePreconditioner
 from .ridge import RidgeSearch
 from .subspace import Span
 
 # A ridge as many times larger or smaller than the preconditioner's needs another.
 STAY = 2.5
-# One that changed by more than this is still on its way, and may be that far from the preconditioner's.
-SETTLED, UNSETTLED = 1.5, 8.0
+# A ridge that changed by more than the first factor in a step is still moving, and may be the second one from the
+# preconditioner's.
+STEADY, MOVING = 1.5, 8.0
 # What the objective may lack at a kink, relative to it, times this is compared with the tolerance: elsewhere it
 # lacks about the square of it.
 LACKING = 100.0
@@ -62,41 +61,26 @@ KINK = 1e-3
 
 
 def minimise(
-    work: PcgWorkspace,
-    image: np.ndarray,
-    weights: np.ndarray | None,
-    start: Callable[[np.ndarray], None],
-    *,
-    root: bool,
-    mu: float,
-    given: bool = True,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
-    kind: type[Descent] | None = None,
+    work: PcgWorkspace, problem: Problem, given: bool = True, kind: type[ConjugateGradients] | None = None
 ) -> Result:
-    """Minimise an objective over planes of pixels.
+    """Minimise an objective with the gradient prior, or none, without bounds; the result's image is planes.
 
-    `image` holds planes x rows x cols; `start` writes the first estimate's frame into such an array.
-    If the weight is not `given`, `mu` is a ridge, and roots get the weight whose minimiser has it.
-    Everything else is as in `api.solve`, and has been checked there; so is the result, but for its
-    image, which is planes too.
+    If the weight is not `given`, the problem's mu is a ridge, and roots get the weight whose minimiser has it.
     """
-    entered, blur = time.perf_counter(), work.blur
-    unit = work.begin(image, weights, start)
-    steers = root and given
-    descent = (kind or Descent)(work, image, steers, mu, tol)
+    entered, blur, mu, root = time.perf_counter(), work.blur, problem.mu, problem.data == "root"
+    max_iter, tol, callback = problem.max_iter, problem.tol, problem.callback
+    unit = work.begin(problem.image, problem.weights, problem.start)
+    descent = (kind or ConjugateGradients)(work, problem.image, root and given, mu, tol)
     done = descent.solved_at_once()
     norms: list[tuple[float, float]] = []
     stop_reason = ""
 
     def objective(at: int) -> float:
         f, g = norms[at]
-        weight = mu if given or not root else descent.root_weight(*norms[-1])
-        return float(value.py_func(root, weight, float(f), float(g))) / (unit if root else unit * unit)
+        own_mu = mu if given or not root else descent.root_weight(*norms[-1])
+        return float(value.py_func(root, own_mu, float(f), float(g))) / (unit if root else unit * unit)
 
-    with bar(progress, max_iter) as show:
+    with bar(problem.progress, max_iter) as show:
         while True:
             if norms:
                 norms += descent.go_on(1 if callback else max_iter + 1 - len(norms))
@@ -119,23 +103,15 @@ def minimise(
             if stop_reason:
                 break
     work.norms = norms[-1][0] / unit, norms[-1][1] / unit
-    history = np.array([objective(at) for at in range(len(norms))])
-    return Result(
-        image=work.frame / blur.dtype.type(unit),
-        objective=float(history[-1]),
-        history=history,
-        n_iter=len(norms) - 1,
-        n_products=work.applied / 2,
-        stop_reason=stop_reason,
-        optimality=descent.optimality,
-        mu=mu if given or not root else descent.root_weight(*norms[-1]),
-        path=blur.path,
-        device=blur.device,
-        seconds=time.perf_counter() - entered,
+    history = [objective(at) for at in range(len(norms))]
+    own_mu = mu if given or not root else descent.root_weight(*norms[-1])
+    image = work.frame / blur.dtype.type(unit)
+    return finished(
+        image, history, work.applied / 2, stop_reason, descent.optimality, own_mu, blur.path, blur.device, entered
     )
 
 
-class Descent:
+class ConjugateGradients:
     """The current iterate's scalars, and the step to the next."""
 
     def __init__(self, work: PcgWorkspace, image: np.ndarray, root: bool, mu: float, tol: float):
@@ -163,7 +139,7 @@ class Descent:
         # With less, a step would follow what rounding makes of images that the blur loses, as far as it takes.
         self.least_ridge = float(np.finfo(work.blur.dtype).eps) ** ROUNDED_RIDGE * work.largest
         self.least_seen = (SEEN * float(np.finfo(work.blur.dtype).eps)) ** 2
-        self._solves: list[Solves] = []
+        self._current: list[RidgePreconditioner] = []
         self._last_ridge = self._made_for = math.inf
         self._search: RidgeSearch | None = None
         self._guess = ridge_of_root(image, [blur.psf for blur in work.blurs], mu) if root and mu > 0 else 0.0
@@ -290,14 +266,14 @@ class Descent:
             return largest
         return max(self._mu * f / g, 1e-5 * largest)
 
-    def _solves_now(self) -> list[Solves]:
+    def _preconditioners_now(self) -> list[RidgePreconditioner]:
         """The preconditioners for about the current ridge, the last ones as long as they will do."""
         ridge = max(self._ridge, self.work.least)
-        settled, self._last_ridge = max(ridge, self._last_ridge) < SETTLED * min(ridge, self._last_ridge), ridge
-        stay = STAY if settled else UNSETTLED
-        if not self._solves or not self._made_for / stay < ridge < self._made_for * stay:
-            self._solves, self._made_for = self.work.solves(ridge), ridge
-        return self._solves
+        steady, self._last_ridge = max(ridge, self._last_ridge) < STEADY * min(ridge, self._last_ridge), ridge
+        stay = STAY if steady else MOVING
+        if not self._current or not self._made_for / stay < ridge < self._made_for * stay:
+            self._current, self._made_for = self.work.preconditioners_at(ridge), ridge
+        return self._current
 
     def go_on(self, most: int) -> list[tuple[float, float]]:
         """Go to the next iterate, or to a few, at most `most`; returns their norms."""
@@ -312,7 +288,7 @@ class Descent:
         work, sweep = self.work, self.work.sweeper.sweep
         if self.optimality == 0:  # nothing is left, and nobody stopped for that
             return
-        work.precondition(self._solves_now(), work.gradient, work.fresh)
+        work.precondition(self._preconditioners_now(), work.gradient, work.fresh)
         work.apply_blur(work.fresh, work.blurred_fresh)
         frames = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
         p = sweep(products, frames)

@@ -17,6 +17,7 @@ from ...kernels.cuda.shapes import ADDERS
 from ...kernels.cuda.sums import SUMS, total
 from ...kernels.cuda.z_update import runs
 from ...operators.blur import Blur
+from ...operators.boundary import frame_of
 from ...problem.start import spread_out
 from ..protocols import Progress
 from .solver import LEAST_SENSITIVITY, ROUNDING, Parameters
@@ -55,8 +56,7 @@ class CudaRichardsonLucyWorkspace:
     @property
     def frame(self) -> Any:
         """The part of the current estimate that the image shows, planes x rows x cols."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        return self.estimate[:, top : top + height, left : left + width]
+        return frame_of(self.estimate, self.blur)
 
     def begin(self, start: Callable[[Any], None]) -> None:
         """Let `start` write the frame of the first estimate; beyond it the frame's nearest pixels are repeated."""

@@ -10,7 +10,7 @@ from ...kernels.cpu.lucy import multiply, ratio
 from ...kernels.cpu.tiles import SINGLE_PASS, single_pass
 from ...kernels.runtime import tasks
 from ...kernels.runtime.tasks import Task
-from ...operators.blur import Blur
+from ...operators.blur import Blur, apply_to_planes
 from ...problem.objective import misfit
 from ..protocols import Progress
 from ..two_pass import TwoPassWorkspace
@@ -109,8 +109,7 @@ class RichardsonLucyWorkspace(TwoPassWorkspace):
     def misfit(self, image: np.ndarray, weights: np.ndarray, shift: np.ndarray | None) -> float:
         """The objective of the current estimate, in double precision."""
         blurred = np.empty_like(self.ones)
-        for k, (pixels, result) in enumerate(zip(np.ascontiguousarray(self.estimate), blurred, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result)
+        apply_to_planes(self.blurs, np.ascontiguousarray(self.estimate), blurred)
         return misfit("poisson", blurred, image, weights, shift)
 
     def _pass(self, task: Task) -> np.ndarray:
@@ -128,5 +127,4 @@ class RichardsonLucyWorkspace(TwoPassWorkspace):
         self.fill_halo()
 
     def _apply_adjoint(self, planes: np.ndarray, out: np.ndarray) -> None:
-        for k, (pixels, result) in enumerate(zip(planes, out, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result, adjoint=True)
+        apply_to_planes(self.blurs, planes, out, adjoint=True)

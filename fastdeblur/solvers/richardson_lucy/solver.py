@@ -26,9 +26,10 @@ import numpy as np
 
 from ...kernels.runtime.arrays import module_of
 from ...operators.blur import Blur
+from ...operators.boundary import frame_of
 from ...problem.start import spread_out
 from ...result import Result
-from ..common import State, iterate, noise_of, result_of, unit_of
+from ..common import Problem, iterate, noise_of, result_of, unit_of
 from ..protocols import IterativeWorkspace
 
 # The least a start may have, in shares of the image's mean: a pixel of 0 stays one.
@@ -127,41 +128,26 @@ def photons(image: np.ndarray, weights: np.ndarray) -> float:
     return float((image * weights).sum(dtype=np.float64))
 
 
-def minimise(
-    work: RichardsonLucySteps,
-    image: np.ndarray,
-    weights: np.ndarray | None,
-    start: Callable[[np.ndarray], None] | None,
-    *,
-    noise_norm: float,
-    shift: np.ndarray | None = None,
-    bounds: tuple[float, float] | None,
-    max_iter: int,
-    tol: float,
-    callback: Callable[[State], Any] | None,
-    progress: bool,
-) -> Result:
-    """Maximise the likelihood of photon counts over planes of pixels.
+def minimise(work: RichardsonLucySteps, problem: Problem, noise_norm: float, by_step: bool) -> Result:
+    """Maximise the likelihood of photon counts; the result's image is planes.
 
-    A `shift` was subtracted from the image, and is added to it and to the blurred estimate again; it has all columns,
-    and one or as many planes and rows as the image.
-    Without a `start` the first estimate is what a step makes of an even one: noise of a start would stay.
-    Stops too when the residual's norm, weighted, is at most `noise_norm`.  Everything else is as in `api.solve`,
-    and has been checked there; so is the result, but for its image, which is planes too.
+    The problem's shift was subtracted from its image, and is added to it and to the blurred estimate again; it has all
+    columns, and one or as many planes and rows as the image.
+    With `by_step` the first estimate is not the problem's start, whose noise would stay, but what a step makes of an
+    even one.  Stops too when the residual's norm, weighted, is at most `noise_norm`.
     """
-    entered = time.perf_counter()
-    weights = work.set_weights(weights)
-    low, high = bounds or (0.0, math.inf)
+    entered, image, shift = time.perf_counter(), problem.image, problem.shift
+    weights = work.set_weights(problem.weights)
+    low, high = problem.bounds or (0.0, math.inf)
     darkest = LEAST_START * float((image if shift is None else image.clip(0)).mean(dtype=np.float64))
-    if start is not None:
-        work.begin(start)
+    if not by_step:
+        work.begin(problem.start)
     else:
         work.begin_with_step(weights * image)
         invisible = work.inverse_sensitivity == 0
         if invisible.any():  # no step changes them: they continue their surroundings, as the filled image does
             filled = module_of(image).zeros_like(work.inverse_sensitivity)
-            (top, left), (height, width) = work.blur.frame_corner, work.blur.image_shape
-            filled[:, top : top + height, left : left + width] = image
+            frame_of(filled, work.blur)[...] = image
             spread_out(filled, work.blur.frame_corner, work.blur.image_shape)
             work.estimate[invisible] = filled[invisible]
     work.estimate.clip(max(low, min(darkest, high)), high, out=work.estimate)
@@ -177,13 +163,13 @@ def minimise(
     allowed = (noise_norm * unit) ** 2
     if shift is not None and noise_norm > 0:  # an estimate without negative pixels follows no noise of a dark ground
         allowed = max(allowed, (noise_of(image) * unit) ** 2 * float(weights.sum(dtype=np.float64)))
-    work.set_parameters(Parameters(unit, low, high, tol=tol, allowed_misfit=allowed, max_iter=max_iter))
+    work.set_parameters(Parameters(unit, low, high, tol=problem.tol, allowed_misfit=allowed, max_iter=problem.max_iter))
     counts = photons(image, weights)
 
     def objective(likelihood: float) -> float:
         return (likelihood + math.log(unit) * unit * counts) / unit
 
-    history, last = iterate(work, max_iter, callback, progress, objective)
+    history, last = iterate(work, problem.max_iter, problem.callback, problem.progress, objective)
     history[-1] = work.misfit(image, weights, shift)
     return result_of(work, history, last, 0.0, work.blur.path, work.device, entered)
 

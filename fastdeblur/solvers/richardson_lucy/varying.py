@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...operators.blur import Blur
+from ...operators.blur import Blur, apply_to_planes
+from ...operators.boundary import frame_of
 from ...problem.objective import photon_costs
 from ...problem.start import spread_out
 from .host import RichardsonLucyWorkspace
@@ -32,8 +33,8 @@ class VaryingRichardsonLucyWorkspace(RichardsonLucyWorkspace):
     @property
     def frame(self) -> np.ndarray:
         """The part of the current estimate that the image shows."""
-        (top, left), (height, width) = self.blur.frame_corner, self.blur.image_shape
-        return self._here[:, top : top + height, left : left + width]
+        frame: np.ndarray = frame_of(self._here, self.blur)
+        return frame
 
     def begin(self, start: Callable[[np.ndarray], None]) -> None:
         """Let `start` write the frame of the first estimate; beyond it the frame's nearest pixels are repeated."""
@@ -59,8 +60,7 @@ class VaryingRichardsonLucyWorkspace(RichardsonLucyWorkspace):
     def ratio(self) -> np.ndarray:
         """Divide the image by the blurred estimate; returns the sums of the likelihood and of the misfit."""
         mean, parameters = self._ratio, self._parameters
-        for k, (pixels, result) in enumerate(zip(self._here, mean, strict=True)):
-            self.blurs[k % len(self.blurs)].run(pixels, result)
+        apply_to_planes(self.blurs, self._here, mean)
         mean += self._shift
         self._passes += 1
         return divide(mean, self._image, self._weights, parameters)
