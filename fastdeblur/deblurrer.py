@@ -24,7 +24,7 @@ from .problem.options import SOLVE, Options, called, checked, options_in, option
 from .problem.start import starter
 from .problem.weights import checked_weights, weighed
 from .result import Result
-from .solvers.dispatch import restore
+from .solvers.dispatch import solve_and_judge
 
 
 class Deblurrer:
@@ -228,7 +228,7 @@ class Deblurrer:
             image = self._ready(image, init, weights, background)
             if out is not None:
                 engine.check_out(out, self.shape, image.planes.dtype)
-            result, doubts = restore(
+            result, doubts = solve_and_judge(
                 self._workspaces_for(image.planes),
                 image,
                 engine.shown_to(callback or self._options.callback, image),

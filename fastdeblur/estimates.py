@@ -27,17 +27,17 @@ IMAGES = {
 }  # fmt: skip
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
 LEARNED_IMAGES = 19.3
-# Where steps of conjugate gradients take the place of transforms, beside the ends of their preconditioner; what a split
-# of the blurred estimate takes more there, and weights, as planes of theirs.
+# Where steps of conjugate gradients take the place of transforms, beside the boundary corrections of their
+# preconditioner; what a split variable of the blurred estimate takes more there, and weights, as planes of theirs.
 ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
 # result; with admm where its domain is blurred as a whole.
 VARYING, VARYING_PERIODIC = 4.2, 9.2
-# Copies of what is kept for the ends, while it is made.
-ENDS = 1.4
-# Beside those, for splits that need the estimate a second time.
+# Copies of the boundary corrections, while they are computed.
+CORRECTIONS = 1.4
+# Beside those, for split variables that need the estimate a second time.
 TWICE = 2.3
 # Beside weights, what admm takes for unobserved pixels: masks and the continuation, where there are many.
 UNOBSERVED = 2.0
@@ -143,25 +143,27 @@ def of_solve(
     taps = (max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs))
     grown = frame[0] + taps[0] - 1, frame[1] + taps[1] - 1
     own = grown if boundary == "unknown" else frame
-    kept, size = planes * math.prod(own) * dtype.itemsize, dtype.itemsize
+    estimate, size = planes * math.prod(own) * dtype.itemsize, dtype.itemsize
     looked = float(LOOKED_AT * math.prod(frame))
     weights = planes * math.prod(frame) * size * weighted
     cosines = not weighted and len(psfs) == 1 and varying is None and applies(psfs[0], boundary)
-    smooth = kept * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
-    ends = 0.0
+    smooth = estimate * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
+    corrections = 0.0
     if not cosines or options.method == "admm":
-        ends = sum(2 * size * ENDS * memory_of_corrections(psf.shape, boundary, frame, own) for psf in psfs)
+        corrections = sum(
+            2 * size * CORRECTIONS * memory_of_corrections(psf.shape, boundary, frame, own) for psf in psfs
+        )
     if not cosines:
         heavy = options.data == "root" and options.mu is not None and options.mu >= HEAVY
-        smooth += max(ends, CONSTANT * planes * math.prod(own) * heavy)
-    # The weight that is looked for, and the smooth image on the way to some, with its memory kept.
+        smooth += max(corrections, CONSTANT * planes * math.prod(own) * heavy)
+    # The weight that is looked for, and the smooth image on the way to some, with its workspace.
     auto = options.mu is None
     if options.method == "admm":
         bounded, tied = options.bounds is not None, boundary not in ("unknown", "wrap")
         split_weights = 2 + UNOBSERVED
         if tied and varying is None and options.prior in ("tv", "gradient"):
             images = ITERATIVE_IMAGES + TWICE * bounded + SPLIT_DATA * (weighted or options.data == "poisson")
-            total, split_weights = kept * images + ends, split_weights + SPLIT_WEIGHTS
+            total, split_weights = estimate * images + corrections, split_weights + SPLIT_WEIGHTS
         else:  # boundaries that tie what is around the frame split the estimate itself, as bounds do
             images = ADMM_IMAGES[str(options.prior)] + TWICE * (bounded or tied)
             total = planes * math.prod(grown) * size * images
@@ -170,16 +172,16 @@ def of_solve(
     elif options.method == "exact":
         total = smooth
     elif options.method == "learned":
-        total = kept * LEARNED_IMAGES + weights
+        total = estimate * LEARNED_IMAGES + weights
     elif options.method == "richardson_lucy":
         auto = options.tol > 0
-        total = kept * IMAGES["richardson_lucy"] + 2 * weights + smooth * auto
+        total = estimate * IMAGES["richardson_lucy"] + 2 * weights + smooth * auto
     else:
-        total = kept * IMAGES[options.method] + 3 * weights + smooth * (auto and options.data == "root")
+        total = estimate * IMAGES[options.method] + 3 * weights + smooth * (auto and options.data == "root")
     if auto:
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
     if varying is not None:
         images = VARYING_PERIODIC if options.method == "admm" and boundary in ("unknown", "wrap") else VARYING
-        total += varying + images * kept
+        total += varying + images * estimate
     return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)

@@ -71,10 +71,10 @@ def real(name: str, value: Any, allowed: str) -> float:
 
 def sizes(name: str, value: Any, count: int, when: str = "") -> tuple[int, ...]:
     """So many whole numbers of at least 1."""
-    found = tuple(value) if np.ndim(value) == 1 else ()
-    if len(found) != count:
+    sizes = tuple(value) if np.ndim(value) == 1 else ()
+    if len(sizes) != count:
         raise ValueError(f"{name} must be {count} sizes{when}; got {value!r}")
-    return tuple(integer(name, size, 1) for size in found)
+    return tuple(integer(name, size, 1) for size in sizes)
 
 
 def options(caller: str, given: dict[str, Any], function: Any) -> None:

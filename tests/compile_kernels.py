@@ -73,7 +73,7 @@ def of_priors(dtype, a, c):
 
 
 def of_photons(dtype, a, c):
-    each, asked = lucy.lucy(dtype), types.UniTuple(F8, lucy.PARAMETERS)
+    each, asked = lucy.kernels_of(dtype), types.UniTuple(F8, lucy.PARAMETERS)
     yield each.ratio, a[3], a[3], a[3], asked, I8, PARTS
     yield each.multiply, a[3], a[3], a[3], a[3], D1, asked, I8, PARTS
     yield lucy.misfit, a[3], a[3], a[3], types.boolean, I8, PARTS

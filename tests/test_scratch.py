@@ -60,7 +60,7 @@ def test_nothing_is_left_after_an_error(tmp_path, monkeypatch, fault):
         def fail(*_):
             raise full
 
-        monkeypatch.setattr(scratch.Scratch, "_put", fail)
+        monkeypatch.setattr(scratch.ScratchCopy, "_put", fail)
     error, said = (
         (ValueError, "no more") if fault == "source" else (OSError, "cannot write a copy of source in .*36 kB")
     )
@@ -73,13 +73,13 @@ def test_nothing_is_left_after_an_error(tmp_path, monkeypatch, fault):
 
 def test_a_copy_has_no_name_that_a_killed_run_could_leave(tmp_path, monkeypatch):
     seen = []
-    put = scratch.Scratch._put
+    put = scratch.ScratchCopy._put
 
     def look(*arguments):
         seen.extend(os.listdir(tmp_path))
         put(*arguments)
 
-    monkeypatch.setattr(scratch.Scratch, "_put", look)
+    monkeypatch.setattr(scratch.ScratchCopy, "_put", look)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     fd.deblur_large(Chunked(IMAGE, (90, 100)), PSF, **OPTIONS)
     assert seen == []

@@ -337,7 +337,7 @@ def _memory_of_tiles(request: Request, stored: Readable) -> int:
     """Bytes that are left beside a picture to be encoded, one that was decoded, or a strip or tile of other files."""
     size = math.prod(stored.shape)
     beside = 0 if files.in_tiles(request.out) else size * request.dtype.itemsize
-    in_parts = isinstance(stored, scratch.Scratch) or request.source.in_parts
+    in_parts = isinstance(stored, scratch.ScratchCopy) or request.source.in_parts
     beside += stored.takes if in_parts else size * stored.dtype.itemsize
     if beside >= request.max_memory:
         raise ValueError(
@@ -393,5 +393,5 @@ def _opened(request: Request, number: int = 0) -> Iterator[Readable]:
         yield at_hand
     finally:
         for each in (stored, at_hand):
-            if isinstance(each, (readers.InFile, scratch.Scratch)):
+            if isinstance(each, (readers.InFile, scratch.ScratchCopy)):
                 each.close()

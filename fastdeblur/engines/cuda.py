@@ -48,9 +48,9 @@ class CudaEngine(HostEngine):
         if not on_gpu(out):
             super().check_out(out, shape, dtype)
             return
-        found = device.on_device(out)
-        if found.dtype != dtype or found.shape != shape:
-            raise ValueError(f"out must be {dtype} of shape {shape}; got {found.dtype} of shape {found.shape}")
+        target = device.on_device(out)
+        if target.dtype != dtype or target.shape != shape:
+            raise ValueError(f"out must be {dtype} of shape {shape}; got {target.dtype} of shape {target.shape}")
 
     def _handed_back(self, image: Image, planes: np.ndarray, out: Any) -> Any:
         whole = device.arrays().ascontiguousarray(joined(planes, image.channel_axis))

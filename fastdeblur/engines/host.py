@@ -72,16 +72,16 @@ class HostEngine:
 
         def denoise(planes: np.ndarray, sigma: float) -> np.ndarray:
             noisy = self._handed_back(image, planes, None)
-            found = self._taken(denoiser(noisy, sigma))
-            if found.shape != noisy.shape:
+            answer = self._taken(denoiser(noisy, sigma))
+            if answer.shape != noisy.shape:
                 raise ValueError(
-                    f"prior must return an image of the shape it is given, {noisy.shape}; got {found.shape}"
+                    f"prior must return an image of the shape it is given, {noisy.shape}; got {answer.shape}"
                 )
-            if found.dtype.kind not in "biuf":
-                raise ValueError(f"prior must return finite real numbers; got {found.dtype}")
-            xp = module_of(found)
+            if answer.dtype.kind not in "biuf":
+                raise ValueError(f"prior must return finite real numbers; got {answer.dtype}")
+            xp = module_of(answer)
             with np.errstate(over="ignore"):
-                denoised: np.ndarray = found.astype(planes.dtype)
+                denoised: np.ndarray = answer.astype(planes.dtype)
             if not xp.isfinite(denoised).all():
                 raise ValueError(
                     f"prior must return finite real numbers that {planes.dtype} can hold; got NaN or infinity"

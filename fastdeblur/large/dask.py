@@ -18,7 +18,7 @@ from .plan import Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import in_parts
 from .sampling import TileParameters
 from .tile_solver import TileSolver
-from .windows import Grid, Place, grid_of
+from .windows import Place, TileGrid, grid_of
 
 # Shapes of windows for which a process keeps memory: those inside, and at two borders and a corner.
 CAPACITY = 4
@@ -122,7 +122,7 @@ def _checked_background(block: np.ndarray) -> np.ndarray:
     return block
 
 
-def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
+def _check(plan: Plan, grid: TileGrid, reach: tuple[int, int]) -> None:
     """Chunks must have room for the halo, and windows fit into the memory."""
     for name, steps, halo in zip(("rows", "columns"), grid.steps, reach, strict=True):
         least = int(np.diff(steps).min())
@@ -131,14 +131,14 @@ def _check(plan: Plan, grid: Grid, reach: tuple[int, int]) -> None:
     plan.check_tiles(grid, reach)
 
 
-def _chunks_of(plan: Plan, grid: Grid) -> tuple[Any, ...]:
+def _chunks_of(plan: Plan, grid: TileGrid) -> tuple[Any, ...]:
     """The tiles as chunks of the source."""
     sides = [tuple(int(size) for size in np.diff(steps)) for steps in grid.steps]
     return plan.with_axis(sides, (plan.channels,))
 
 
 def _parameters(
-    plan: Plan, grid: Grid, reach: tuple[int, int], source: Any, others: dict[str, Any], level: float | None
+    plan: Plan, grid: TileGrid, reach: tuple[int, int], source: Any, others: dict[str, Any], level: float | None
 ) -> Any:
     """What holds for all tiles: one task, after one for each crop."""
     import dask
@@ -209,7 +209,7 @@ def _solve(
     pixels: np.ndarray,
     *others: Any,
     plan: Plan,
-    grid: Grid,
+    grid: TileGrid,
     reach: tuple[int, int],
     level: float | None,
     names: tuple[str, ...],

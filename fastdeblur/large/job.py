@@ -25,7 +25,7 @@ from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import Readable
 from .sampling import TileParameters
 from .tile_solver import TileSolver
-from .windows import Grid, Window, grid_of
+from .windows import TileGrid, Window, grid_of
 from .writers import Identity, Writable, checksum, checksum_of
 
 
@@ -274,7 +274,7 @@ class Job:
     def close(self) -> None:
         """Remove copies of what was read."""
         for each in (self.source, self.weights, self.background):
-            if isinstance(each, scratch.Scratch):
+            if isinstance(each, scratch.ScratchCopy):
                 each.close()
 
     def run(
@@ -318,7 +318,7 @@ class Job:
                 given_beside = ["weights"] * (self.weights is not None) + ["background"] * (plan.background is None)
                 journal.refuse([" or ".join(["source", *given_beside])])
 
-    def _layout(self) -> tuple[Grid, TileParameters | None, tuple[int, int]]:
+    def _layout(self) -> tuple[TileGrid, TileParameters | None, tuple[int, int]]:
         """Tiles, what holds for all of them, and the halo; a single tile is `solve`."""
         plan, tile = self.plan, self.plan.tile
         if tile is None:
@@ -435,7 +435,7 @@ class Job:
             if written is not None:
                 written.result()
 
-    def _identity(self, grid: Grid, parameters: TileParameters | None) -> dict[str, Any]:
+    def _identity(self, grid: TileGrid, parameters: TileParameters | None) -> dict[str, Any]:
         return {
             "found": None if parameters is None else asdict(parameters),
             "source": self.source.identity,

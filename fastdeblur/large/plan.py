@@ -25,7 +25,7 @@ from .blurs import FieldOfPsfs, OnePsf
 from .readers import is_image
 from .sampling import TileParameters
 from .tile_solver import TileSolver
-from .windows import Grid
+from .windows import TileGrid
 
 # What compiled code and its libraries take beyond the import, in bytes.
 CODE = 90e6
@@ -218,7 +218,7 @@ class Plan:
                 f"themselves; got {readable(self.memory)}"
             )
 
-    def check_tiles(self, grid: Grid, halo: tuple[int, int]) -> None:
+    def check_tiles(self, grid: TileGrid, halo: tuple[int, int]) -> None:
         """Refuse tiles of a given size that do not fit into the memory."""
         alone = grid.counts == (1, 1)
         largest = (max(int(size) for size in np.diff(steps)) for steps in grid.steps)

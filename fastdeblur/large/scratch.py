@@ -55,7 +55,7 @@ def at_hand(
     side = math.isqrt(memory // BYTES_A_PIXEL)
     if _decoded(source, tile or (side, side)) <= OFTEN and source.takes <= SHARE * memory:
         return source
-    return Scratch(source, name, folder)
+    return ScratchCopy(source, name, folder)
 
 
 def _decoded(source: Readable, tile: tuple[int, int]) -> float:
@@ -67,7 +67,7 @@ def _decoded(source: Readable, tile: tuple[int, int]) -> float:
     return often
 
 
-class Scratch:
+class ScratchCopy:
     """A copy in a file without a name, which vanishes with this process; it is made when it is first read."""
 
     place: tuple[Path, int] | None = None

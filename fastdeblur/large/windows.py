@@ -43,7 +43,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """The tiles of an image.
 
     Attributes
@@ -117,7 +117,7 @@ def _pieces(begin: int, end: int, size: int) -> list[slice]:
     return [slice(begin, end)] if end <= size else [slice(0, end - size), slice(begin, size)]
 
 
-def grid_of(shape: tuple[int, int], tile: tuple[int, int], least: tuple[int, int]) -> Grid:
+def grid_of(shape: tuple[int, int], tile: tuple[int, int], least: tuple[int, int]) -> TileGrid:
     """Tiles of that size, but for the last of a row or column: what is left, or more where that would be too little."""
     steps = []
     for size, step, at_least in zip(shape, tile, least, strict=True):
@@ -125,4 +125,4 @@ def grid_of(shape: tuple[int, int], tile: tuple[int, int], least: tuple[int, int
         if len(ends) > 2 and ends[-1] - ends[-2] < min(at_least, step):
             del ends[-2]
         steps.append(tuple(ends))
-    return Grid(shape, (steps[0], steps[1]))
+    return TileGrid(shape, (steps[0], steps[1]))

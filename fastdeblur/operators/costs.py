@@ -58,8 +58,8 @@ _CREW = 4
 def user_file() -> Path | None:
     """Where a user's own table is: in the cache folder; None where nothing is kept (``FASTDEBLUR_CACHE=0``)."""
     root = numba.config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    kept = os.environ.get("FASTDEBLUR_CACHE") != "0" and os.path.isabs(root)
-    return Path(root, "fastdeblur", "costs.json") if kept else None
+    caches = os.environ.get("FASTDEBLUR_CACHE") != "0" and os.path.isabs(root)
+    return Path(root, "fastdeblur", "costs.json") if caches else None
 
 
 def processor() -> str:
@@ -186,7 +186,7 @@ def good_length(least: int) -> int:
 def fourier_shape(path: str, psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
     """Rows and columns of the transforms that should be fastest for an image of `shape`."""
     constants, windows = _constants(path, dtype), (_WINDOWS[path], 1)
-    found = [
+    choices = [
         _lengths(taps, size, part, lengths, max(_LONGEST[path], 3 * taps))
         for taps, size, part, lengths in zip(psf_shape, shape, windows, transforms(path, dtype), strict=True)
     ]
@@ -199,7 +199,7 @@ def fourier_shape(path: str, psf_shape: tuple[int, ...], shape: tuple[int, int],
         idle = -(-tiles // _CREW) * _CREW / tiles
         return sum(count * each for count, each in zip(of, constants, strict=True)) * (1 + idle)
 
-    (_, fft_rows), (_, fft_cols) = min(product(*found), key=cost)
+    (_, fft_rows), (_, fft_cols) = min(product(*choices), key=cost)
     return fft_rows, fft_cols
 
 

@@ -132,18 +132,18 @@ class Operator:
 
     def _residuals(self) -> list[np.ndarray]:
         """Pixels of the residual that the transpose reads."""
-        found = []
+        tables = []
         for size, shown, first, count in zip(
             self.estimate_shape, self.image_shape, self.frame_corner, self._psf.shape[1:], strict=True
         ):
             if self.folds:  # for every place that the blur reads, to be folded
-                found.append(pixel_at("constant", shown, count - 1, count - 1))
+                tables.append(pixel_at("constant", shown, count - 1, count - 1))
                 continue
             before, after = count // 2, count - 1 - count // 2
             at = pixel_at("wrap" if self._boundary == "wrap" else "constant", size, before, after)
             at = np.where((at >= first) & (at < first + shown), at - first, OUTSIDE)
-            found.append(at)
-        return found
+            tables.append(at)
+        return tables
 
     def grid(self, planes: int, shape: Any) -> Any:
         """Blocks and threads of the passes' kernels."""
@@ -206,7 +206,7 @@ def _within(size: int, first: int, shown: int) -> np.ndarray:
 
 
 def places(at: np.ndarray, size: int) -> tuple[Any, Any]:
-    """For each pixel where it stands: the first of its places, and all places in the pixels' order."""
+    """For each pixel where it lies: the first of its places, and all places in the pixels' order."""
     some = np.flatnonzero(at >= 0)
     order = np.argsort(at[some], kind="stable")
     first = np.searchsorted(at[some][order], np.arange(size + 1))

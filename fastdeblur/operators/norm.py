@@ -5,8 +5,7 @@ With ``B`` the blur by ``|psf|``, ``‖A‖ <= ‖B‖``, and for any positive `
 power iterations come near it.
 
 Border effects do not depend on how far apart the borders are, so a large image is not needed for
-that: a ``v`` that is constant in the middle of a smaller one stands for one that goes on
-constant, with the same quotients.
+that: a ``v`` that is constant in the middle of a smaller one has the same quotients as one that goes on constant.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def _at_borders(weights: np.ndarray, shape: tuple[int, int], boundary: str, blur
 
 
 def _flattened(side: int, size: int, reach: int) -> np.ndarray:
-    """Where to take a smaller image's entries from so that its middle is constant and stands for a larger one's."""
+    """Where to take a smaller image's entries from so that its middle is constant, as that of a larger one."""
     at = np.arange(side)
     if side == size:
         return at
@@ -95,7 +94,7 @@ def _flattened(side: int, size: int, reach: int) -> np.ndarray:
 
 def _iterate(there: Operator, back: Operator, v: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Power iterations: a bound, a lower bound of the norm, and the `v` of the bound."""
-    best, least, kept = math.inf, 0.0, v
+    best, least, best_v = math.inf, 0.0, v
     for _ in range(MOST_ITERATIONS):
         v = np.maximum(v / v.max(), FLOOR)
         blurred = there(v)
@@ -103,11 +102,11 @@ def _iterate(there: Operator, back: Operator, v: np.ndarray) -> tuple[float, flo
         least = max(least, float(np.linalg.norm(blurred) / np.linalg.norm(v)))
         bound = _quotient(v, product)
         if bound < best:
-            best, kept = bound, v
+            best, best_v = bound, v
         if best <= CLOSE * least:
             break
         v = product
-    return best, least, kept
+    return best, least, best_v
 
 
 def _quotient(v: np.ndarray, product: np.ndarray) -> float:
@@ -115,17 +114,17 @@ def _quotient(v: np.ndarray, product: np.ndarray) -> float:
 
 
 def _arch(size: int, taps: int) -> np.ndarray:
-    """Half a sine, not quite 0 at its ends: about what a blur with black borders amplifies most."""
+    """Half a sine, not quite 0 at the borders: about what a blur with black borders amplifies most."""
     away = 1 + taps / 6
     return np.asarray(np.sin(np.pi * (np.arange(size) + away) / (size - 1 + 2 * away)))
 
 
 def _rayleigh(weights: np.ndarray, shape: tuple[int, int]) -> float:
     """A lower bound of the norm of a blur with black borders: what it makes of one test image."""
-    kept = weights
+    products = weights
     for axis, (size, taps) in enumerate(zip(shape, weights.shape, strict=True)):
         v = _arch(size, taps)
         away = np.abs(np.arange(taps) - taps // 2)
         overlap = np.array([v[k:] @ v[: size - k] if k < size else 0.0 for k in away])
-        kept = kept * np.expand_dims(overlap / (v @ v), 1 - axis)
-    return float(kept.sum())
+        products = products * np.expand_dims(overlap / (v @ v), 1 - axis)
+    return float(products.sum())

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels.cpu.direct import direct
 from ..kernels.cpu.fft import fft
-from ..kernels.cpu.fourier.plan import Plan
+from ..kernels.cpu.fourier.plan import TransformPlan
 from ..kernels.cpu.separable import separable
 from ..kernels.cpu.simd import RegisterShape, register_shape
 from ..kernels.cpu.tiles import FILTER
@@ -175,7 +175,7 @@ class Fourier(Filter):
         super().__init__(weights, top, left)
         self._lanes = register_shape(weights.dtype).lanes
         self.fft_rows, self.fft_cols = fft_shape
-        plan = Plan(*fft_shape, self._lanes, weights.itemsize)
+        plan = TransformPlan(*fft_shape, self._lanes, weights.itemsize)
         with forks.unforked():
             self.record["down"] = self._keep(plan.spectrum(weights), self.dtype)
         self.record["fft_rows"], self.record["fft_cols"], self.record["strip"] = *fft_shape, plan.strip

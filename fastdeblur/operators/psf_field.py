@@ -70,17 +70,17 @@ def _nodes_of(nodes: np.ndarray, pieces: list[slice]) -> tuple[np.ndarray, np.nd
         first = max(int(np.searchsorted(nodes, begin, side="right")) - 1, 0)
         stop = max(min(int(np.searchsorted(nodes, last)) + 1, len(nodes)), first + 1)
         return nodes[first:stop] - begin, eye[first:stop]
-    found, shares, done = [], [], 0
+    positions, shares, done = [], [], 0
     for piece in pieces:  # what is between two pieces belongs to neither, so that each begins and ends with a node
         begin, last = piece.start, piece.stop - 1
         inside = np.flatnonzero((nodes > begin) & (nodes < last))
         at = np.unique([begin, *nodes[inside], last])
-        found.append(at - begin + done)
+        positions.append(at - begin + done)
         shares.append(hats(nodes - begin, last - begin + 1).T[(at - begin).astype(int)])
         for place, k in zip(np.searchsorted(at, nodes[inside]), inside, strict=True):
             shares[-1][place] = eye[k]  # which need not be at a pixel
         done += last - begin + 1
-    return np.concatenate(found), np.concatenate(shares)
+    return np.concatenate(positions), np.concatenate(shares)
 
 
 def hats(nodes: np.ndarray, size: int) -> np.ndarray:
@@ -227,8 +227,8 @@ def _checked_shares(weights: Any, count: int) -> np.ndarray:
         raise ValueError(
             f"weights must sum to 1 at each node; at {place} they sum to {sums[place]:g} (divide them by it)"
         )
-    found: np.ndarray = shares / sums
-    return found
+    partition: np.ndarray = shares / sums
+    return partition
 
 
 def _node_counts(count: int, shape: tuple[int, int]) -> tuple[int, int]:

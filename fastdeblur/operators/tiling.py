@@ -59,11 +59,11 @@ class Grid:
 
     def blocks_in(self, corner: tuple[int, int], shape: tuple[int, int]) -> Blocks:
         """The parts of the bands that lie in a frame, which is at `corner` and of `shape`."""
-        found: list[list[tuple[int, int]]] = []
+        blocks: list[list[tuple[int, int]]] = []
         for cuts, first, size in zip((self.down, self.across), corner, shape, strict=True):
             edges = np.unique(np.clip(cuts, first, first + size)).tolist()
-            found.append([(begin, end - begin) for begin, end in pairwise(edges)])
-        return found[0], found[1]
+            blocks.append([(begin, end - begin) for begin, end in pairwise(edges)])
+        return blocks[0], blocks[1]
 
     @property
     def tile_rows(self) -> int:
@@ -92,7 +92,7 @@ def table_of(array: Any) -> np.ndarray:
 
 
 class Halo:
-    """Which pixel stands at each position around an image, as far as `reach`.
+    """Which pixel lies at each position around an image, as far as `reach`.
 
     Parameters
     ----------
@@ -136,18 +136,18 @@ class Pieces:
         self.record = np.zeros((), HALO)
         self._owned = []
         most = (filter_.most_rows, filter_.most_cols) if filter_.wide else (grid.tile_rows, grid.tile_cols)
-        found = []
+        all_pieces = []
         for axis, cuts, limit, pixels, (before, _) in zip(
             ("row", "col"), (grid.down, grid.across), most, halo.pixels, halo.reach, strict=True
         ):
             parts = _pieces(cuts, pixels, before, limit, filter_.wide)
-            found.append([piece for part in parts for piece in part])
+            all_pieces.append([piece for part in parts for piece in part])
             first = np.cumsum([0] + [len(part) for part in parts])
-            tables = [table_of(table) for table in (first, found[-1], pixels)]
+            tables = [table_of(table) for table in (first, all_pieces[-1], pixels)]
             self._owned.append(tables)
             self.record[f"{axis}_first"], self.record[f"{axis}_pieces"] = (t.ctypes.data for t in tables[:2])
             self.record[f"{axis}_pixel"] = tables[2].ctypes.data + before * tables[2].itemsize
-        self.blocks: Blocks = (found[0], found[1])
+        self.blocks: Blocks = (all_pieces[0], all_pieces[1])
 
     @property
     def address(self) -> int:

@@ -71,7 +71,7 @@ class Stamp:
     lost: bool = False
 
 
-class Grid:
+class SampleGrid:
     """Nodes of the spline, `step` pixels apart, for offsets of up to `half` + 1 pixels from the psf's centre."""
 
     def __init__(self, half: int, step: float):
@@ -127,7 +127,7 @@ class Grid:
         return coefficients, moved
 
 
-def fit_point(stamp: Stamp, grid: Grid, coefficients: np.ndarray, model: NoiseModel) -> None:
+def fit_point(stamp: Stamp, grid: SampleGrid, coefficients: np.ndarray, model: NoiseModel) -> None:
     """Fit flux, place and background of one point to E, by Gauss and Newton's method with Tukey's weights."""
     ramp = grid.offsets / grid.half
     ones = np.ones((ramp.size, ramp.size))
@@ -189,7 +189,7 @@ class NoiseModel:
         squares = left[bright] ** 2 / self.variance(stamp)[bright]
         return float(np.sqrt(np.mean(squares))) if squares.size else math.inf
 
-    def fit(self, stamps: Sequence[Stamp], grid: Grid) -> None:
+    def fit(self, stamps: Sequence[Stamp], grid: SampleGrid) -> None:
         """Find both shares from medians of squares in classes of brightness."""
         ramp = grid.offsets / grid.half
         light, squares = [], []  # type: list[np.ndarray], list[np.ndarray]
@@ -216,8 +216,8 @@ class NoiseModel:
         self.photons, self.share = float(photons), max(math.sqrt(share), self.share / 3, 1e-3)
 
 
-class Normal:
-    """Normal equations of E, by groups of points (of pixels, where there are less than five points).
+class NormalEquations:
+    """NormalEquations equations of E, by groups of points (of pixels, where there are less than five points).
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class Normal:
         Coefficients that those found should be like; None is 0.
     """
 
-    def __init__(self, stamps: Sequence[Stamp], grid: Grid, level: np.ndarray, prior: np.ndarray | None = None):
+    def __init__(self, stamps: Sequence[Stamp], grid: SampleGrid, level: np.ndarray, prior: np.ndarray | None = None):
         self.grid, self.prior = grid, np.zeros(grid.count**2) if prior is None else prior.ravel()
         self.penalty = _penalty(grid, level)
         by_point = len(stamps) >= 5
@@ -314,7 +314,7 @@ class Normal:
         return np.asarray(np.sqrt((self.folds - 1) * each.var(axis=0)))
 
 
-def _penalty(grid: Grid, level: np.ndarray) -> Any:
+def _penalty(grid: SampleGrid, level: np.ndarray) -> Any:
     """Squares of second differences, over those of the level, as a matrix."""
     import scipy.sparse  # not for everyone who imports fastdeblur
 
@@ -334,7 +334,7 @@ def _penalty(grid: Grid, level: np.ndarray) -> Any:
     return total.tocsr()
 
 
-def level_of(grid: Grid, coefficients: np.ndarray) -> np.ndarray:
+def level_of(grid: SampleGrid, coefficients: np.ndarray) -> np.ndarray:
     """What E's second differences are measured by: its largest value nearby, for its edges may be sharp."""
     import scipy.ndimage  # not for everyone who imports fastdeblur
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
-from .effective import TAUS, Grid, NoiseModel, Normal, Stamp, fit_point, level_of
+from .effective import TAUS, NoiseModel, NormalEquations, SampleGrid, Stamp, fit_point, level_of
 from .sources import Sources, centroid, clipped, sources
 
 # Largest size of a psf, and that from which on the spline's nodes are a whole pixel apart: it has too many.
@@ -203,7 +203,7 @@ def from_points(
     _check_left(table, cells)
 
     step = 1.0 if 2 * half + 1 > COARSE_SIZE else (0.5 if seen.sigma > 0.8 else 1 / 3)
-    grid = Grid(half, step)
+    grid = SampleGrid(half, step)
     points = _points(seen, table, candidates, pixels, missing, clip, grid)
     coefficients, tau = _fitted(points, table, candidates, grid, seen.sigma, cells)
     offsets = np.arange(-half * oversampling, half * oversampling + 1) / oversampling
@@ -222,7 +222,7 @@ def from_points(
         psfs.append(sampled(local))
         fine = grid.sampled(local, np.arange(-8 * half, 8 * half + 1) / 8)
         widths.append(2 * math.sqrt((fine > 0.5 * fine.max()).sum() / math.pi) / 8)
-        normal = Normal(stamps, grid, level_of(grid, local), prior)
+        normal = NormalEquations(stamps, grid, level_of(grid, local), prior)
         errors.append(normal.deviation(TAUS[tau], sampled))
     for k in np.flatnonzero(table["used"] | (table["reason"] == "not like the others")):
         stamp = points[candidates[k]].stamp
@@ -390,7 +390,7 @@ def _check_left(table: np.ndarray, cells: Sequence[int]) -> None:
 
 def _points(
     seen: Sources, table: np.ndarray, candidates: np.ndarray, pixels: np.ndarray, missing: np.ndarray, clip: float,
-    grid: Grid,
+    grid: SampleGrid,
 ) -> dict[int, _Point]:  # fmt: skip
     """Stamps of the points that are used and of their neighbours, by their numbers among the sources."""
     import scipy.ndimage  # not for everyone who imports fastdeblur
@@ -453,7 +453,7 @@ def _fitted(
     points: dict[int, _Point],
     table: np.ndarray,
     candidates: np.ndarray,
-    grid: Grid,
+    grid: SampleGrid,
     sigma: float,
     cells: Sequence[int],
 ) -> tuple[np.ndarray, int]:
@@ -474,7 +474,7 @@ def _fitted(
             _check_left(table, cells)
             stamps = [points[k].stamp for k in candidates[table["used"]]]
         good = [stamp for stamp in stamps if not stamp.lost] or stamps
-        normal = Normal(good, grid, level_of(grid, coefficients))
+        normal = NormalEquations(good, grid, level_of(grid, coefficients))
         if round_ in (2, 5):
             tau = normal.best_tau(tau)
         last = coefficients
@@ -487,7 +487,7 @@ def _fitted(
     return coefficients, tau
 
 
-def _first(points: dict[int, _Point], numbers: np.ndarray, grid: Grid, sigma: float) -> np.ndarray:
+def _first(points: dict[int, _Point], numbers: np.ndarray, grid: SampleGrid, sigma: float) -> np.ndarray:
     """A first E: the median of the points, shifted by whole pixels; Gaussian where there are few."""
     import scipy.ndimage  # not for everyone who imports fastdeblur
 
@@ -500,7 +500,7 @@ def _first(points: dict[int, _Point], numbers: np.ndarray, grid: Grid, sigma: fl
     return np.asarray(first)
 
 
-def _subtract_neighbours(points: dict[int, _Point], point: _Point, grid: Grid, coefficients: np.ndarray) -> None:
+def _subtract_neighbours(points: dict[int, _Point], point: _Point, grid: SampleGrid, coefficients: np.ndarray) -> None:
     """Give a point's stamp its pixels without its neighbours' light."""
     values = point.pixels
     for j in point.neighbours:
@@ -525,7 +525,9 @@ def _leave_out(points: dict[int, _Point], table: np.ndarray, candidates: np.ndar
         table["reason"][numbers] = np.where(bad, "not like the others", "")
 
 
-def _local(stamps: list[Stamp], grid: Grid, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
+def _local(
+    stamps: list[Stamp], grid: SampleGrid, coefficients: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, int]:
     """E of a region's points, like that of all where they say little, what it is like, and tau's index."""
     model = NoiseModel()
     # At first that of all fits badly, which must not pass for outliers.
@@ -536,10 +538,10 @@ def _local(stamps: list[Stamp], grid: Grid, coefficients: np.ndarray) -> tuple[n
             fit_point(stamp, grid, local, model)
         if round_:
             model.fit(stamps, grid)
-        normal = Normal(stamps, grid, level_of(grid, local), prior)
+        normal = NormalEquations(stamps, grid, level_of(grid, local), prior)
         if round_ in (2, 4):
             # Points may be so many, or so different from all, that they are better off alone.
-            each = [Normal(stamps, grid, level_of(grid, local), prior) for prior in (coefficients, None)]
+            each = [NormalEquations(stamps, grid, level_of(grid, local), prior) for prior in (coefficients, None)]
             best = [normal.best_tau(tau) for normal in each]
             left = [normal.left(TAUS[tau]) for normal, tau in zip(each, best, strict=True)]
             normal, tau = (each[0], best[0]) if left[0] <= left[1] else (each[1], best[1])

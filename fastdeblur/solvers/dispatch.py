@@ -30,7 +30,7 @@ from .richardson_lucy import solver as richardson_lucy
 from .units import Units, scaled, unit_of_image, unit_of_psfs, units_of
 
 
-def restore(
+def solve_and_judge(
     workspaces: Workspaces,
     image: Image,
     callback: Callable[[State], Any] | None,
@@ -123,7 +123,7 @@ class Solve:
             weights=image.weights,
             start=lambda out: image.start.write(image.planes, out),
             data=options.data,
-            mu=math.nan,  # to be known
+            mu=math.nan,  # until the method says
             bounds=options.bounds,
             shift=image.shift,
             max_iter=options.max_iter,
@@ -192,8 +192,8 @@ class Solve:
         if options.data == "root":
             if mu is None:
                 mu = self._root_mu()
-            # Bounds change its ridge little.  (It is not always the ridge that mu was found with, which may not have
-            # converged: without noise that is far too small, and ADMM would not converge either.)
+            # Bounds change its ridge little.  (It is not always the ridge that mu was estimated with, which may not
+            # have converged: without noise that is far too small, and ADMM would not converge either.)
             misfit, roughness = self._minimise_roughly(mu, root=True)[1]
             ridge = mu * misfit / roughness if misfit > 0 and roughness > 0 else mu
         elif mu is None:

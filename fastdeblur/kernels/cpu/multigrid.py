@@ -1,6 +1,6 @@
 """Multigrid V-cycle for the screened Poisson equation ``(c² + ridge DᵀD) x = b``, two passes a level.
 
-Vertex-centred grids: a coarse pixel stands at every second pixel of an axis, interpolation is bilinear and
+Vertex-centred grids: a coarse pixel lies at every second pixel of an axis, interpolation is bilinear and
 restriction its transpose.  One damped Jacobi step before and one after the coarse correction keep the cycle
 symmetric and positive definite, as conjugate gradients need it.  The first starts from zero, so it is not stored:
 `restrict_residual` and `correct` compute it where they need it.
@@ -18,7 +18,7 @@ from .tiles import reader, task_signature
 
 # Rows a tile: of the coarse grid, and of the fine one.
 COARSE_ROWS, FINE_ROWS = 8, 16
-# Elements before a line: a pixel's neighbour to the left stands there.
+# Elements before a line: there is the neighbour to the left of the first pixel.
 MARGIN = 16
 # Lines of scratch.
 LINES = 8
@@ -200,7 +200,7 @@ def correct(address, scratch, tile):
     residual = offset(lines, 6 * pitch)
     for i in range(max(first - 1, 0), min(last + 1, job.rows)):
         corrected_row(job, plane, i, offset(lines, (3 + i % 3) * pitch), offset(lines, i % 3 * pitch), scratch)
-        # The row before is known with both its neighbours, the last one of the plane with the one above it.
+        # The row before now has both its neighbours; the last one of the plane has but the one above it.
         for k in range(i - 1, i + (1 if i + 1 == job.rows else 0)):
             if first <= k < last:
                 at = (plane * job.rows + k) * n

@@ -29,9 +29,9 @@ def sums(index: Any, images: Iterable[Any], classes: int) -> list[np.ndarray]:
     xp = device.arrays()
     order = xp.argsort(index)
     first = xp.searchsorted(index[order], xp.arange(classes + 1))
-    totals, found = device.zeros((classes, SUMS), np.float64), []
+    totals, norms = device.zeros((classes, SUMS), np.float64), []
     for image in images:
         values = xp.ascontiguousarray(image, np.float64).ravel()
         device.launch(segments, classes, ADDERS, *map(device.view, (values, order, first, totals)))
-        found.append(device.to_host(totals)[:, 0].copy())
-    return found
+        norms.append(device.to_host(totals)[:, 0].copy())
+    return norms

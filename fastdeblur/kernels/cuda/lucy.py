@@ -78,7 +78,7 @@ def misfit(blurred, shift, image, weights, poisson, run, partials):
 
 
 @functools.cache
-def lucy(dtype: Any) -> SimpleNamespace:
+def kernels_of(dtype: Any) -> SimpleNamespace:
     """The kernels `ratio` and `multiply`."""
     real = np.dtype(dtype).type
     zero, cost = real(0), cost_of(real)

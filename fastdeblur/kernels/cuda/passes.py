@@ -1,7 +1,7 @@
 """The two fused passes of a gradient step (CUDA), and the blur alone: correlation of a tile, then an epilogue.
 
 See `kernels.cpu.passes`.  How the tile comes to be is a matter of the path: correlated directly or by
-separable passes where it is, or taken from an image that transforms have blurred (`loaded`).  What stands
+separable passes where it is, or taken from an image that transforms have blurred (`loaded`).  What lies
 around an image needs no halo: tables say which pixel is read at each position.
 """
 

@@ -140,9 +140,9 @@ def gradient_sums(data, x, scalars, partials):
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, x.shape[2], THREADS):
             here, prior = x[plane, i, j], np.float64(eigenvalues(x, plane, i, j))
-            known = np.float64(data[plane, i, j])
-            sums[0] += known * known
-            sums[1] += known * prior
+            slope = np.float64(data[plane, i, j])
+            sums[0] += slope * slope
+            sums[1] += slope * prior
             sums[2] += prior * prior
             if i + 1 < x.shape[1]:
                 drop = np.float64(x[plane, i + 1, j] - here)

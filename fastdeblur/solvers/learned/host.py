@@ -104,15 +104,15 @@ class PriorPass:
 
     def _surroundings(self, planes: np.ndarray) -> list[tuple[list[tuple[int, int]], np.ndarray]]:
         """For rows, then columns: places beyond the estimate with the pixels that they repeat, and the lines."""
-        found = []
+        surroundings = []
         for axis, (pixels, size) in enumerate(zip(self._pixels, self._shape, strict=True)):
             pairs = [
                 (place, self._before + int(pixel))
                 for place, pixel in enumerate(pixels)
                 if not self._before <= place < self._before + size
             ]
-            found.append((pairs, np.moveaxis(planes, axis + 1, 0)))
-        return found
+            surroundings.append((pairs, np.moveaxis(planes, axis + 1, 0)))
+        return surroundings
 
 
 class LearnedWorkspace:

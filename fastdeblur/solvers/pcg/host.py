@@ -171,12 +171,12 @@ class PcgWorkspace:
 
     def _look_for_missing(self, weights: np.ndarray) -> None:
         """Let the preconditioner know where pixels are missing; overwrites what `begin` has not begun."""
-        seen, response, mask = self.fresh, self.gradient, self.residual
+        of_present, response, mask = self.fresh, self.gradient, self.residual
         mask[...] = 1
         self.apply_blur(mask, response, adjoint=True)
         mask[...] = weights > 0
-        self.apply_blur(mask, seen, adjoint=True)
-        coverage, usual = coverage_of(seen, response)
+        self.apply_blur(mask, of_present, adjoint=True)
+        coverage, usual = coverage_of(of_present, response)
         self._typical_weight *= usual
         if float(coverage.min()) < ENOUGH:
             self._missing = self._multigrid(coverage)

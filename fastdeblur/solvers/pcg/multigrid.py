@@ -1,12 +1,12 @@
-"""What the preconditioner lacks where pixels are missing: a screened Poisson solve by multigrid.
+"""Preconditioner for missing pixels: a screened Poisson solve by multigrid.
 
-Where no pixel is seen, the normal equations ``AᵀWA + ridge·DᵀD`` are those of ``ridge·DᵀD`` alone, of which a
-circulant that takes the blur for seen everywhere knows nothing: errors the size of a hole stay.  There the blur's
+Where pixels are missing, the normal equations ``AᵀWA + ridge·DᵀD`` are those of ``ridge·DᵀD`` alone, of which a
+circulant of the whole blur is no approximation: errors the size of a hole stay.  There the blur's
 part of a smooth error is about c², with the coverage c = AᵀW1 / Aᵀ1 of each pixel, and
 ``S (c² + ridge·DᵀD)⁻¹ S`` with ``S² = 1 − c`` is added to the circulant's inverse: an additive Schwarz method with
-one part for what is seen and one for what is not.  The inverse is one V-cycle [1]_.  (256 x 256, squares, ridge 5e-3,
-a Gaussian of 2: 9 steps without missing pixels; with half of them missing in a block 200 were not enough, and are 18.
-With exact inverses they were 15; with c for c² 29, with c³ 21.)
+one part for the observed pixels and one for the others.  The inverse is one V-cycle [1]_.  (256 x 256, squares, ridge
+5e-3, a Gaussian of 2: 9 steps without missing pixels; with half of them missing in a block 200 were not enough, and are
+18.  With exact inverses they were 15; with c for c² 29, with c³ 21.)
 
 References
 ----------
@@ -31,17 +31,17 @@ DAMPING = 0.9
 ENOUGH = 0.3
 
 
-def coverage_of(seen: Any, response: Any) -> tuple[Any, float]:
+def coverage_of(of_present: Any, response: Any) -> tuple[Any, float]:
     """How much of each pixel the image sees, at most 1, and what that is a share of.
 
-    `seen` is Aᵀ applied to a mask of the pixels that are there, `response` is Aᵀ1.  The share is of what is usual
-    where anything is seen: with every second pixel missing the blur sees half of each, and nothing is a hole.
+    `of_present` is Aᵀ applied to a mask of the pixels that are there, `response` is Aᵀ1.  The share is of what is
+    usual where there are any: with every second pixel missing all have half of it, and nothing is a hole.
     """
-    xp = module_of(seen)
-    coverage = xp.clip(seen / xp.maximum(response, 1e-6 * float(abs(response).max()) + 1e-30), 0, 1)
+    xp = module_of(of_present)
+    coverage = xp.clip(of_present / xp.maximum(response, 1e-6 * float(abs(response).max()) + 1e-30), 0, 1)
     total = float(coverage.sum(dtype=np.float64))
     usual = float((coverage * coverage).sum(dtype=np.float64)) / total if total > 0 else 1.0
-    return xp.minimum(coverage / seen.dtype.type(usual), 1), usual
+    return xp.minimum(coverage / of_present.dtype.type(usual), 1), usual
 
 
 def steps_of(shape: tuple[int, ...]) -> list[tuple[int, int, float, float]]:

@@ -35,7 +35,7 @@ class CudaRichardsonLucyWorkspace:
         dtype = self.blur.dtype
         shape, frame = (planes, *self.blur.estimate_shape), (planes, *self.blur.image_shape)
         self.most_steps = lucy.HISTORY
-        self._kernels = lucy.lucy(dtype)
+        self._kernels = lucy.kernels_of(dtype)
         self.ones = device.zeros(frame, dtype)
         self.ones[...] = 1
         # The estimate as it is taken ahead, the last one before, 1 / (Aᵀ w), and the factors of the estimate.

@@ -59,7 +59,7 @@ def order(radices: Iterable[int]) -> np.ndarray:
     return frequencies
 
 
-class Plan:
+class TransformPlan:
     """How a window of rows x cols is transformed, in registers of so many `lanes`.
 
     Attributes
