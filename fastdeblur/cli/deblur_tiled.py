@@ -95,15 +95,7 @@ def unsaturated(real: np.ndarray, level: float, weights: np.ndarray | None, all_
     return product
 
 
-class _Computed:
-    """A `Readable` whose parts are computed from those of another."""
-
-    place: tuple[Path, int] | None = None
-    chunks: tuple[int, ...] | None = None
-    takes = 0
-
-
-class Real(_Computed):
+class Real(Readable):
     """The real numbers of a page's pixels, without alpha, NaN where they are missing."""
 
     def __init__(self, stored: Readable, source: Source, fill: bool, number: int = 0):
@@ -128,15 +120,15 @@ class Real(_Computed):
         return self._source.real(stored, self._source.missing_mask(stored, (part[0], part[1]), self._number))
 
 
-class Unsaturated(_Computed):
+class Unsaturated(Readable):
     """`unsaturated` weights of an image."""
 
     def __init__(self, real: Real, level: float, weights: np.ndarray | None, all_channels: bool):
         self._real, self._level, self._weights, self._all_channels = real, level, weights, all_channels
         self.shape, self.dtype = real.shape, np.dtype(np.float32)
-        self.identity = {"saturated": level, "weights": None if weights is None else checksum(weights)}
+        self._identity = {"saturated": level, "weights": None if weights is None else checksum(weights)}
         if all_channels:
-            self.identity["together"] = True
+            self._identity["together"] = True
 
     def read(self, part: Part) -> np.ndarray:
         """A part."""
@@ -144,7 +136,7 @@ class Unsaturated(_Computed):
         return unsaturated(self._real.read(part), self._level, weights, self._all_channels)
 
 
-class Channel(_Computed):
+class Channel(Readable):
     """One of the channels of another array."""
 
     def __init__(self, array: Any, channel: int):
@@ -161,7 +153,7 @@ class Channel(_Computed):
         return np.ascontiguousarray(self._array.read(_all_channels(part, self._array.shape))[..., self._channel])
 
 
-class Stored:
+class Stored(Writable):
     """A target for restored pixels, of one channel or of all but alpha, that writes what files store.
 
     Alpha is written with all channels, or with the first of them.
@@ -180,8 +172,23 @@ class Stored:
         self._number, self._channel = number, channel
         #: What has been checked, which may have to be once more.
         self.sums: list[tuple[Part, int]] = []
-        self.journal, self.flush, self.finish = target.journal, target.flush, target.finish
-        self.abandon, self.close = target.abandon, target.close
+        self.journal = target.journal
+
+    def flush(self) -> None:
+        """Let what was written survive."""
+        self._target.flush()
+
+    def finish(self) -> Any:
+        """Put everything in its place."""
+        return self._target.finish()
+
+    def close(self) -> None:
+        """Leave what there is."""
+        self._target.close()
+
+    def abandon(self) -> None:
+        """Remove what is worth nothing yet."""
+        self._target.abandon()
 
     def _places(self, part: Part) -> list[Part]:
         """The parts of the target that a part of the restored pixels becomes."""

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,8 +34,8 @@ Part = tuple[slice, ...]
 SAMPLES, SAMPLE = 4, 32
 
 
-class Readable(Protocol):
-    """Parts of an array that may be larger than memory.
+class Readable:
+    """Parts of an array that may be larger than memory: the base of all readers.
 
     Attributes
     ----------
@@ -51,22 +51,23 @@ class Readable(Protocol):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    place: tuple[Path, int] | None
-    chunks: tuple[int, ...] | None
-    takes: int
+    place: tuple[Path, int] | None = None
+    chunks: tuple[int, ...] | None = None
+    takes: int = 0
+    _identity: dict[str, Any]
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this array from others, in what JSON has."""
+        return self._identity
 
     def read(self, part: Part) -> np.ndarray:
         """A copy of a part."""
+        raise NotImplementedError
 
 
-class Sliced:
+class Sliced(Readable):
     """Of an object with a shape, a dtype and slices."""
-
-    place: tuple[Path, int] | None = None
 
     def __init__(self, array: Any, name: str, path: Path | None = None):
         self.array, self.shape, self.dtype = array, tuple(map(int, array.shape)), np.dtype(array.dtype)
@@ -141,18 +142,15 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()
 
 
-class InFile:
+class InFile(Readable):
     """Of an array that lies in a file, in C order, from a byte on."""
-
-    chunks: tuple[int, ...] | None = None
-    takes = 0
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str):
         self.shape, self.dtype = shape, dtype
         self.place: tuple[Path, int] | None = (path, offset)
         self._path, self._offset, self._name = path, offset, name
         state = path.stat()
-        self.identity = {
+        self._identity = {
             "path": os.path.realpath(path), "size": state.st_size, "changed": state.st_mtime_ns, "first": offset,
             "shape": list(shape), "dtype": dtype.str,
         }  # fmt: skip
@@ -179,6 +177,18 @@ def part_of_file(
         file.seek(first + offset)
         missing += fill(file, pixels[index])
     return pixels, missing
+
+
+def put_part(
+    file: IO[bytes], first: int, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any], pixels: np.ndarray
+) -> None:
+    """Write a part of an array in C order."""
+    pixels = np.ascontiguousarray(pixels, dtype)
+    for index, offset in runs(part, shape, dtype.itemsize):
+        file.seek(first + offset)
+        memory = memoryview(pixels[index]).cast("B")
+        while memory:
+            memory = memory[file.write(memory) :]
 
 
 def fill(file: IO[bytes], pixels: np.ndarray) -> int:
@@ -281,7 +291,7 @@ def in_parts(array: Any) -> bool:
     )
 
 
-class Present:
+class Present(Readable):
     """The pixels of which some are missing: real numbers, NaN where they are.
 
     Parameters
@@ -292,8 +302,6 @@ class Present:
     mask : Readable or None
         True where pixels are missing, of the shape of `stored`.
     """
-
-    place: tuple[Path, int] | None = None
 
     def __init__(self, stored: Readable, missing: Missing, mask: Readable | None = None):
         self._stored, self.missing, self._mask = stored, missing, mask
@@ -318,16 +326,13 @@ class Present:
         return hidden(real, mask_of(self.missing, stored, False, (part[0], part[1])))
 
 
-class _All:
+class _All(Readable):
     """A mask that has one value for all pixels."""
 
-    place: tuple[Path, int] | None = None
-    chunks: tuple[int, ...] | None = None
     dtype = np.dtype(bool)
-    takes = 0
 
     def __init__(self, shape: tuple[int, ...], value: bool):
-        self.shape, self._value, self.identity = shape, value, {"all": value}
+        self.shape, self._value, self._identity = shape, value, {"all": value}
 
     def read(self, part: Part) -> np.ndarray:
         return np.full([each.stop - each.start for each in part], self._value)

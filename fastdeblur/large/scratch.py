@@ -15,7 +15,7 @@ import numpy as np
 
 from ..io import chunks as chunked
 from ..io.source import readable as in_words
-from .readers import Part, Readable, part_of_file, runs
+from .readers import Part, Readable, part_of_file, put_part
 
 # How often a pixel may be decoded: restoring it takes some fifty times as long.
 OFTEN = 8
@@ -67,12 +67,8 @@ def _decoded(source: Readable, tile: tuple[int, int]) -> float:
     return often
 
 
-class ScratchCopy:
+class ScratchCopy(Readable):
     """A copy in a file without a name, which vanishes with this process; it is made when it is first read."""
-
-    place: tuple[Path, int] | None = None
-    chunks: tuple[int, ...] | None = None
-    takes = 0
 
     def __init__(self, source: Readable, name: str, folder: Path | None):
         self._source, self._name = source, name
@@ -120,8 +116,4 @@ class ScratchCopy:
         return file  # type: ignore[no-any-return]
 
     def _put(self, file: IO[bytes], part: Part, pixels: np.ndarray) -> None:
-        for index, offset in runs(part, self.shape, self.dtype.itemsize):
-            file.seek(offset)
-            memory = memoryview(pixels[index]).cast("B")
-            while memory:
-                memory = memory[file.write(memory) :]
+        put_part(file, 0, part, self.shape, self.dtype, pixels)

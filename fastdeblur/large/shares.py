@@ -47,8 +47,8 @@ class Section:
         self._journal.refuse(different)
 
 
-class Share:
-    """What is written of one of the images of a target.
+class Share(Writable):
+    """What is written of one of the images of a target, which it neither completes nor closes.
 
     Parameters
     ----------
@@ -65,26 +65,19 @@ class Share:
 
     def __init__(self, target: Writable, image: int, number: int, identity: dict[str, Any], page: bool):
         self._target, self._lead = target, (slice(number, number + 1),) * page
-        self.journal: Any = None if target.journal is None else Section(target.journal, image, identity)
-        self.flush = target.flush
+        self.journal = None if target.journal is None else Section(target.journal, image, identity)
 
     def write(self, part: Part, pixels: Any) -> None:
         self._target.write((*self._lead, *part), pixels[None] if self._lead else pixels)
+
+    def flush(self) -> None:
+        self._target.flush()
 
     def sum(self, part: Part) -> int:
         return self._target.sum((*self._lead, *part))
 
     def check(self, sums: Iterable[tuple[Part, int]]) -> None:
         self._target.check(((*self._lead, *part), total) for part, total in sums)
-
-    def finish(self) -> None:
-        """The target is not complete by this."""
-
-    def close(self) -> None:
-        """Others are still to be written."""
-
-    def abandon(self) -> None:
-        """The target as a whole is what may be worth nothing."""
 
 
 def begin(target: Writable) -> None:

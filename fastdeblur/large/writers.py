@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..io.chunks import give_back
 from ..io.metadata import Metadata
 from ..kernels.runtime.arrays import on_gpu
 from .journal import Journal
-from .readers import Part, Readable, fill, origins, place_of, runs
+from .readers import Part, Readable, origins, part_of_file, place_of, put_part
 
 # Largest side of a chunk in a new Zarr array.
 CHUNK = 1024
@@ -34,8 +34,8 @@ CHUNK = 1024
 Identity = Callable[[], dict[str, Any]]
 
 
-class Writable(Protocol):
-    """Parts of an array to write to.
+class Writable:
+    """Parts of an array to write to: the base of all targets; without more it has nothing open and nothing to remove.
 
     Attributes
     ----------
@@ -43,19 +43,23 @@ class Writable(Protocol):
         Where to note what has been done; None where nothing would be left of it.
     """
 
-    journal: Journal | None
+    journal: Any = None
 
     def write(self, part: Part, pixels: np.ndarray) -> None:
         """Write a part."""
+        raise NotImplementedError
 
     def sum(self, part: Part) -> int:
         """The checksum of what is there."""
+        raise NotImplementedError
 
     def flush(self) -> None:
         """Let what was written survive this process, and the machine where it can."""
 
     def check(self, sums: Iterable[tuple[Part, int]]) -> None:
         """Raise an OSError unless all parts have these checksums, and lie where they were written to."""
+        if any(checksum_of(self, part) != expected for part, expected in sums):
+            raise _changed()
 
     def finish(self) -> Any:
         """Put everything in its place; returns the whole, to be read."""
@@ -64,7 +68,7 @@ class Writable(Protocol):
         """Leave what there is."""
 
     def abandon(self) -> None:
-        """Remove what is worth nothing yet."""
+        """Remove what is worth nothing yet; what was there before is the caller's."""
 
 
 def checksum(pixels: np.ndarray, before: int = 0) -> int:
@@ -79,16 +83,11 @@ def checksum_of(target: Writable, part: Part) -> int | None:
     return None
 
 
-def _check_sums(target: Writable, sums: Iterable[tuple[Part, int]]) -> None:
-    if any(checksum_of(target, part) != expected for part, expected in sums):
-        raise _changed()
-
-
 def _changed() -> OSError:
     return OSError("something else has changed or removed what was written: repeat the call, which does that again")
 
 
-class IntoArray:
+class IntoArray(Writable):
     """Into an array in memory, or anything that takes parts."""
 
     def __init__(self, array: Any, journal: Journal | None = None):
@@ -101,74 +100,44 @@ class IntoArray:
     def sum(self, part: Part) -> int:
         return checksum(np.asarray(self.array[part]))
 
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
-        _check_sums(self, sums)
-
     def finish(self) -> Any:
         return self.array
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-    def abandon(self) -> None:
-        """What was there is the caller's."""
-
-
-class IntoFile:
-    """Into an array that lies in a file, in C order, from a byte on."""
+class IntoFile(Writable):
+    """Into an array that lies in a file, in C order, from a byte on; it may be the file of a caller's map."""
 
     def __init__(
-        self, file: IO[bytes], offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], journal: Journal | None
+        self,
+        file: IO[bytes],
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        journal: Journal | None,
+        mapped: np.memmap | None = None,
     ):
         self.shape, self.dtype, self.journal = shape, dtype, journal
-        self._offset, self._file = offset, file
+        self._offset, self._file, self._mapped = offset, file, mapped
 
     def write(self, part: Part, pixels: np.ndarray) -> None:
-        pixels = np.ascontiguousarray(pixels, self.dtype)
-        for index, offset in runs(part, self.shape, self.dtype.itemsize):
-            self._file.seek(self._offset + offset)
-            memory = memoryview(pixels[index]).cast("B")
-            while memory:
-                memory = memory[self._file.write(memory) :]
+        put_part(self._file, self._offset, part, self.shape, self.dtype, pixels)
 
     def sum(self, part: Part) -> int:
-        pixels = np.zeros([each.stop - each.start for each in part], self.dtype)
-        for index, offset in runs(part, self.shape, self.dtype.itemsize):
-            self._file.seek(self._offset + offset)
-            fill(self._file, pixels[index])
+        pixels, missing = part_of_file(self._file, self._offset, part, self.shape, self.dtype)
+        if missing:
+            raise _changed()
         return checksum(pixels)
 
     def flush(self) -> None:
         os.fsync(self._file.fileno())
 
-    def check(self, sums: Iterable[tuple[Part, int]]) -> None:
-        _check_sums(self, sums)
-
     def finish(self) -> Any:
         self.flush()
         self.close()
-        return None
+        return self._mapped
 
     def close(self) -> None:
         self._file.close()
-
-    def abandon(self) -> None:
-        """What was there is the caller's."""
-
-
-class IntoMap(IntoFile):
-    """Into the file of a caller's `map`."""
-
-    def __init__(self, map: np.memmap, *where: Any):
-        super().__init__(*where)
-        self._map = map
-
-    def finish(self) -> np.memmap:
-        super().finish()
-        return self._map
 
 
 class IntoNewFile(IntoFile):
@@ -287,7 +256,7 @@ class IntoNewZarr(IntoArray):
         array = self._there("r")
         if array is None:
             raise _changed()
-        _check_sums(IntoArray(array), sums)
+        IntoArray(array).check(sums)
 
     def finish(self) -> Any:
         files.check_place(self._path)
@@ -447,7 +416,7 @@ def _with_journal(
     alpha: bool,
     metadata: Metadata | None,
     pages: int | None,
-) -> Writable:
+) -> Any:
     """A target for something on the disk, or whatever takes parts."""
     if isinstance(out, (str, os.PathLike)):
         path = Path(out)
@@ -470,7 +439,7 @@ def _with_journal(
     path, first = place
     journal = stack.enter_context(journal_of(Path(os.path.realpath(path)), identity))
     file = stack.enter_context(path.open("r+b", buffering=0))
-    return Named(IntoMap(out, file, first, shape, out.dtype, journal), path)
+    return Named(IntoFile(file, first, shape, out.dtype, journal, mapped=out), path)
 
 
 class Named:
