@@ -15,6 +15,7 @@ from sweeps import sweep
 import fastdeblur as fd
 from fastdeblur.kernels.runtime import tasks
 from fastdeblur.operators.boundary import BOUNDARIES
+from fastdeblur.problem.laplacian import eigenvalues
 
 NOTEBOOK = fd.psf.gaussian(13, (1, 3))
 
@@ -345,3 +346,13 @@ def test_the_same_bits_for_any_number_of_blas_threads(tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     exec(script, {})
     assert done.stdout == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_eigenvalues_of_the_laplacian_are_those_of_its_matrix(periodic):
+    for size in (1, 2, 7, 8):
+        d = np.roll(np.eye(size), 1, axis=1) - np.eye(size) if periodic else np.diff(np.eye(size), axis=0)
+        found = np.sort(eigenvalues(size, size, periodic))
+        np.testing.assert_allclose(found, np.linalg.eigvalsh(d.T @ d), atol=1e-14)
+    angle = (2 if periodic else 1) * np.pi / 10**6  # of long axes the lowest have all digits, too
+    assert eigenvalues(10**6, 2, periodic)[1] == pytest.approx(angle**2 - angle**4 / 12, rel=1e-15)

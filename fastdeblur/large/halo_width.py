@@ -17,6 +17,7 @@ import numpy as np
 import scipy.fft
 
 from ..kernels.runtime import forks
+from ..problem.laplacian import eigenvalues
 
 # What may be left beyond the halo: seams of at most about 1e-4 of the range.
 LEFT = 3e-4
@@ -37,9 +38,9 @@ def tails(psf: np.ndarray, ridge: float) -> np.ndarray:
     size = int(scipy.fft.next_fast_len(int(np.clip(RING * max(taps), LEAST_RING, MOST_RING))))
     with forks.unforked():
         power = np.abs(scipy.fft.fft(kernels, size, axis=1)) ** 2
-    across = 2 - 2 * np.cos(2 * np.pi * np.arange(size) / size)
-    eigenvalues = ridge * (across + (2 - 2 * np.cos(along))[:, None])
-    shares = np.divide(eigenvalues, power + eigenvalues, out=np.zeros_like(power), where=eigenvalues > 0)
+    laplacian = eigenvalues(size, size) + eigenvalues(2 * (FREQUENCIES - 1), FREQUENCIES)[:, None]
+    prior = ridge * laplacian
+    shares = np.divide(prior, power + prior, out=np.zeros_like(power), where=prior > 0)
     with forks.unforked():
         response = np.abs(scipy.fft.ifft(shares, axis=1))[:, : size // 2]
     remaining: np.ndarray = response[:, ::-1].cumsum(axis=1)[:, ::-1].max(axis=0)

@@ -21,6 +21,7 @@ import numpy as np
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
 from ..operators.boundary import reduced
+from .laplacian import eigenvalues
 
 # Classes of frequencies with about the same ratio of |h|² to the Laplacian.
 RATIOS = 600
@@ -402,9 +403,7 @@ def _some_pixels(planes: np.ndarray) -> np.ndarray:
 
 def laplacian(rows: int, cols: int) -> np.ndarray:
     """The differences' square at each frequency of a real image."""
-    down = 2 - 2 * np.cos(2 * np.pi / rows * np.arange(rows))
-    across = 2 - 2 * np.cos(2 * np.pi / cols * np.arange(cols // 2 + 1))
-    return np.asarray(down[:, None] + across[None, :])
+    return np.asarray(eigenvalues(rows, rows)[:, None] + eigenvalues(cols, cols // 2 + 1)[None, :])
 
 
 def log_radius(rows: int, cols: int) -> np.ndarray:

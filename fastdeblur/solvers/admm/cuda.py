@@ -20,6 +20,7 @@ from ...kernels.cuda.z_update import DIFFERENCES_OF, NAMES, PIXEL_SUMS, SPLIT_SU
 from ...operators.blur import Blur
 from ...operators.boundary import frame_of
 from ...operators.cuda import places
+from ...problem.laplacian import eigenvalues
 from ...problem.objective import SECOND_WEIGHT
 from ...problem.start import spread_out
 from .domain import Domain
@@ -62,7 +63,7 @@ class CudaAdmmWorkspace:
             "copied": view(self._copied), "near": view(self._near), "spectra": view(self._spectra),
         }  # fmt: skip
         self._eigenvalues = [
-            view(device.put((2 - 2 * np.cos(2 * np.pi / n * np.arange(count))).astype(dtype)))
+            view(device.put(eigenvalues(n, count).astype(dtype)))
             for n, count in zip(domain.shape, (rows, domain.frequencies), strict=True)
         ]
         self._tables, self._places, self._counts = self._find_tables()

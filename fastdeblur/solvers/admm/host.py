@@ -16,6 +16,7 @@ from ...kernels.runtime import memory, threads
 from ...kernels.runtime.memory import up
 from ...operators.blur import Blur, apply_to_planes
 from ...operators.boundary import frame_of
+from ...problem.laplacian import eigenvalues
 from ...problem.objective import misfit, penalty
 from ...problem.start import spread_out
 from .domain import Domain
@@ -84,7 +85,6 @@ class AdmmWorkspace:
         self._step_sums = np.zeros((1, 2, SUMS))
         self._axes = memory.zeros(2, np.intp)
         self._axes[0] = 1
-        eigenvalues = [2 - 2 * np.cos(2 * np.pi / n * np.arange(n)) for n in domain.shape]
         masks = memory.zeros(MASKS * pitch, dtype).reshape(MASKS, pitch)
         size = domain.estimate_shape[1]
         masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
@@ -93,8 +93,8 @@ class AdmmWorkspace:
         tables = {"masks": masks, "groups": starts, "axis": self._axes, "sums": self.sums}
         tables |= {
             "axis_down": self._axes[1:],
-            "eigenvalues_down": eigenvalues[0],
-            "eigenvalues_across": eigenvalues[1],
+            "eigenvalues_down": eigenvalues(rows, rows),
+            "eigenvalues_across": eigenvalues(cols, cols),
         }
         tables |= self._spectra()
         self._tables = tables

@@ -19,6 +19,7 @@ import numpy as np
 from ...kernels.cpu.cosine import BAND, COSINE, norms, solution, transform
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import memory
+from ...problem.laplacian import eigenvalues
 
 # Logarithms of the ridges beyond which the residual, or the differences, are taken for zero.
 LEAST, MOST = {4: -21.0, 8: -46.0}, 40.0
@@ -47,7 +48,7 @@ class Cosines:
         # A frequency of which no more than rounding passes is lost: divided by that it would be anything.
         psf_power[np.abs(psf_power) <= LOST * np.finfo(psf.dtype).eps * np.abs(psf).sum(dtype=np.float64)] = 0
         self._psf_power = np.ascontiguousarray(psf_power)
-        self._eigenvalues = [2 - 2 * np.cos(np.pi * np.arange(size) / size) for size in shape]
+        self._eigenvalues = [eigenvalues(size, size, periodic=False) for size in shape]
 
     def minimise(self, x: np.ndarray, sweeper: Sweeper, root: bool, mu: float) -> float:
         """Turn planes of the blurred image into the minimiser; returns its ridge."""

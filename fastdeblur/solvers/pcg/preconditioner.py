@@ -46,6 +46,7 @@ from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import forks, memory, threads
 from ...kernels.runtime.memory import up
 from ...operators.boundary import reduced
+from ...problem.laplacian import eigenvalues
 from .boundary_correction import BoundaryCorrection, block_matrices, sampled
 from .dct import Cosines, applies
 
@@ -87,8 +88,8 @@ class Axis:
         with forks.unforked():
             kernels = np.ascontiguousarray(scipy.fft.rfft(wound(psf.astype(np.float64), self.across), self.across).T)
         self._psf_power(kernels, dtype)
-        self.eigenvalues = _eigenvalues(self.length, np.arange(self.length))
-        self.eigenvalues_across = _eigenvalues(self.across, np.arange(self.frequencies))
+        self.eigenvalues = eigenvalues(self.length, self.length)
+        self.eigenvalues_across = eigenvalues(self.across, self.frequencies)
         self.correction = BoundaryCorrection(boundary, psf.shape[0], frame[0], size[0], self.length)
         # Of a psf about as long as the image all pixels are corrected: the circulant alone is what can be afforded.
         self.is_corrected = len(self.correction.pixels) <= MOST_CORRECTED
@@ -211,8 +212,8 @@ class Preconditioner:
                 other, flip = _alike(psf, border)
                 if other not in computed:
                     computed[other] = len(computed)
-                    blurred, eigenvalues = block_matrices(psf, boundary, image_shape, estimate_shape, self.block, other)
-                    self.corners.append((self._psf_power(blurred), eigenvalues))
+                    blurred, laplacian = block_matrices(psf, boundary, image_shape, estimate_shape, self.block, other)
+                    self.corners.append((self._psf_power(blurred), laplacian))
                 self.flips.append((computed[other], flip))
         self._weights()
         self._at: dict[int, RidgePreconditioner] = {}
@@ -261,7 +262,7 @@ class RidgePreconditioner:
         self.corrections = [axis.corrections(ridge, whole.workers) for axis in whole.axes]
         self.inverses = np.zeros((0,), whole.dtype)
         if whole.corners:
-            blocks = np.stack([psf_power + ridge * eigenvalues for psf_power, eigenvalues in whole.corners])
+            blocks = np.stack([psf_power + ridge * laplacian for psf_power, laplacian in whole.corners])
             inverses = _inverse(blocks[0], whole.workers) if whole.whole else _inverses(blocks, whole.workers)
             inverses = inverses.reshape(-1, *whole.block, *whole.block)
             each = [np.flip(inverses[k], (*flip, *(axis + 2 for axis in flip))) for k, flip in whole.flips]
@@ -345,11 +346,6 @@ class Applier:
 
 def _length(size: int) -> int:
     return int(scipy.fft.next_fast_len(size))
-
-
-def _eigenvalues(length: int, frequencies: np.ndarray) -> np.ndarray:
-    """Of the periodic second differences."""
-    return 2 - 2 * np.cos(2 * np.pi * frequencies / length)
 
 
 def wound(kernels: np.ndarray, length: int) -> np.ndarray:

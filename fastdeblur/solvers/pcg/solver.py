@@ -24,6 +24,7 @@ from ...kernels.cpu.objective import value
 from ...kernels.cpu.vectors import combine, difference_products, gradient_sums, move, move_residual, products
 from ...kernels.runtime import forks
 from ...kernels.runtime.arrays import on_host
+from ...problem.laplacian import eigenvalues
 from ...problem.regularization import ridge_of_root
 from ...result import Result
 from ..common import Problem, bar, finished, wants_stop
@@ -193,11 +194,11 @@ class ConjugateGradients:
         work.apply_blur(residual, gradient, adjoint=True)
         with forks.unforked():
             coefficients = scipy.fft.dctn(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
-        rows, cols = (2 - 2 * np.cos(np.pi * np.arange(n) / n) for n in gradient.shape[1:])
-        eigenvalues = rows[:, None] + cols[None, :]
-        eigenvalues[0, 0] = np.inf
+        rows, cols = (eigenvalues(size, size, periodic=False) for size in gradient.shape[1:])
+        laplacian = rows[:, None] + cols[None, :]
+        laplacian[0, 0] = np.inf
         misfit = math.sqrt(work.square(residual))
-        if math.sqrt(float((coefficients**2 / eigenvalues).sum())) > self._mu * misfit and misfit > self._nought:
+        if math.sqrt(float((coefficients**2 / laplacian).sum())) > self._mu * misfit and misfit > self._nought:
             return False
         for level, x in zip(levels, work.x, strict=True):
             x[...] = level
