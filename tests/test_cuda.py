@@ -174,7 +174,7 @@ def test_the_exact_minimum(boundary, kind, rng, monkeypatch):
 
 
 @pytest.mark.parametrize(("mu", "psf"), [(1e-4, np.ones((1, 1))), (50.0, np.ones((2, 2)) / 4)])
-def test_the_ends_of_the_exact_solver(mu, psf, rng):
+def test_exact_solves_below_and_above_the_thresholds_of_mu(mu, psf, rng):
     image = scene((7, 6), rng, psf)
     there = fd.solve(image, psf, mu=mu, boundary="nearest", device="cuda")
     here = fd.solve(image, psf, mu=mu, boundary="nearest")

@@ -46,7 +46,7 @@ def test_a_mean_of_nothing_costs_what_one_of_1e_30_costs(rng):
     ("dtype", "options"),
     [("float32", {}), ("float64", {"boundary": "nearest"}), ("float64", {"bounds": (0.1, 0.8), "init": "zeros"})],
 )
-def test_ascents_are_the_cpus(dtype, options, rng, monkeypatch):
+def test_richardson_lucy_matches_the_cpu(dtype, options, rng, monkeypatch):
     """Also where the host looks at several steps at once."""
     monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = (rng.random(SHAPE) + 0.01).astype(dtype)
@@ -66,7 +66,7 @@ def ascents(image, noise_norm, max_iter, tol, psf=SMALL, boundary="wrap"):
         yield richardson_lucy.minimise(work, problem_of(planes, max_iter=max_iter, tol=tol), noise_norm, by_step=True)
 
 
-def test_it_returns_where_the_likelihood_falls(monkeypatch):
+def test_a_step_is_taken_back_where_the_likelihood_falls(monkeypatch):
     monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = np.eye(4)[None] + 0.01
     cpu, gpu = ascents(image, 0.0, max_iter=8, tol=0, psf=fd.psf.box((3, 3)), boundary="constant")
@@ -77,7 +77,7 @@ def test_it_returns_where_the_likelihood_falls(monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [{"noise_norm": 0.0, "tol": 0.05}, {"noise_norm": 0.9, "tol": 1e-9}])
-def test_where_an_ascent_stops(stop, rng, monkeypatch):
+def test_richardson_lucy_stops_at_the_cpus_step(stop, rng, monkeypatch):
     """At the same step as on the CPU, however far the host looks ahead."""
     monkeypatch.setattr(common, "PATIENCE", 1e9)
     image = rng.random((1, *SHAPE)) + 0.1
@@ -87,7 +87,7 @@ def test_where_an_ascent_stops(stop, rng, monkeypatch):
     assert device.to_host(gpu.image) == pytest.approx(cpu.image, rel=1e-9)
 
 
-def test_callbacks_of_an_ascent(rng):
+def test_callbacks_of_richardson_lucy_can_stop_it(rng):
     seen = []
 
     def callback(state):
@@ -102,7 +102,7 @@ def test_callbacks_of_an_ascent(rng):
     assert np.array_equal(seen[-1][2], result.image)
 
 
-def test_plain_steps_are_the_cpus(rng):
+def test_plain_richardson_lucy_steps_match_the_cpu(rng):
     image, found = rng.random((1, *SHAPE)), []
     for where, make in WORKSPACES:
         work = make([fd.Blur(SMALL, SHAPE, dtype=float, device=where)], 1)

@@ -200,7 +200,7 @@ def test_steps_are_those_of_plain_loops(kind, planes, data, boundary, rng, monke
 
 
 @pytest.mark.parametrize("boundary", ["constant", "reflect"])
-def test_a_copy_stands_where_the_boundary_says(boundary, rng):
+def test_pixels_are_repeated_where_the_boundary_repeats_them(boundary, rng):
     psf, shape = PSF[:, :3], (4, 3)
     work = on_device(psf, shape, boundary, "tv", pixels=True)
     rows, cols = work.domain.shape
@@ -263,7 +263,7 @@ def faded(image, sigma):
         ("wrap", "float64", {"prior": faded}), ("constant", "float64", {"prior": "tv", "data": "poisson"}),
     ],
 )  # fmt: skip
-def test_steps_are_the_cpus(boundary, dtype, options, monkeypatch, rng):
+def test_admm_steps_match_the_cpu(boundary, dtype, options, monkeypatch, rng):
     """Of two also past the fifth, after which penalties are balanced; by the way that both have."""
     monkeypatch.setattr(HostWorkspaces, "_has_iterative_admm", False)
     image, steps = rng.random(SHAPE).astype(dtype), 6 if boundary in ("reflect", "nearest") else 3
@@ -278,7 +278,7 @@ def test_steps_are_the_cpus(boundary, dtype, options, monkeypatch, rng):
     assert (gpu.n_iter, gpu.n_products, gpu.stop_reason) == (cpu.n_iter, cpu.n_products, cpu.stop_reason)
 
 
-def test_sparse_penalties_grow_once_it_has_seen_that_they_may(rng, monkeypatch):
+def test_sparse_penalties_grow_only_after_sums_have_been_read(rng, monkeypatch):
     monkeypatch.setattr(admm, "STEADY", 5)
     monkeypatch.setattr(admm, "STEADY_CHANGE", math.inf)
     image = rng.random((4, 5)).astype(np.float32)
@@ -330,7 +330,7 @@ def test_channels_are_shrunk_together(several, prior, rng):
     assert gpu.history == pytest.approx(cpu.history, rel=1e-6)
 
 
-def test_it_stops_where_it_looks(rng):
+def test_cuda_admm_stops_only_where_sums_are_read(rng):
     image = np.kron(rng.random((2, 2)), np.ones((3, 3)))
     cpu, gpu = both(image, fd.psf.box((2, 3)), prior="tv", mu=0.02, boundary="wrap", tol=0.04)
     assert cpu.stop_reason == gpu.stop_reason == "tolerance"
@@ -339,7 +339,7 @@ def test_it_stops_where_it_looks(rng):
     assert np.abs(gpu.image - cpu.image).max() < 0.05
 
 
-def test_how_often_it_looks(rng, monkeypatch):
+def test_cuda_admm_reads_sums_at_the_expected_steps(rng, monkeypatch):
     looks, look = [], cuda_splits.CudaAdmmWorkspace.look
     monkeypatch.setattr(cuda_splits.CudaAdmmWorkspace, "look", lambda self: looks.append(self._steps) or look(self))
     image, seen = rng.random((4, 5)), []

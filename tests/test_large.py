@@ -52,7 +52,7 @@ def test_psfs_of_any_shape(psf_and_tile, boundary):
     assert differences(image, psf, tile, data="squares", mu=0.05, boundary=boundary, tol=1e-5)[0] < 1e-3
 
 
-def test_what_a_seam_hides_is_found():
+def test_the_measure_of_seams_sees_a_halo_that_is_too_small():
     """The measure above sees a halo that is too small."""
     image = blurred((150, 170), SMALL)
     assert differences(image, SMALL, 70, data="squares", mu=0.3, halo=3)[0] > 3e-3

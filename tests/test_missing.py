@@ -87,7 +87,7 @@ def test_what_the_middle_lacks_is_judged_elsewhere():
     assert 0.5 < result.misfit < 2
 
 
-def test_planes_miss_different_pixels():
+def test_planes_may_have_different_missing_pixels():
     psf = PSFS["gaussian"]
     image = blurred(psf, np.float64)
     all_masks = masks(SIDE)
@@ -158,7 +158,7 @@ def test_coverage_is_a_share_of_what_is_usual(rng):
 
 @pytest.mark.parametrize("boundary", ["unknown", "nearest"])
 @pytest.mark.parametrize("name", ["corner", "frame", "half"])
-def test_photon_counts_go_on_into_holes(name, boundary):
+def test_photon_counts_are_continued_into_missing_pixels(name, boundary):
     """Pixels that no pixel sees keep their start, which is of their surroundings' brightness, not dark."""
     psf, mask = PSFS["gaussian"], masks(SIDE)[name]
     image = np.full((SIDE, SIDE), 50.0) + np.random.default_rng(0).standard_normal((SIDE, SIDE))
@@ -166,7 +166,7 @@ def test_photon_counts_go_on_into_holes(name, boundary):
     np.testing.assert_allclose(restored[~mask], 50, atol=10)
 
 
-def test_photons_with_edges_kept_settle():
+def test_poisson_with_tv_converges():
     """Of the estimate's copy, which is not negative, the penalty does not fade where nothing is: steps were 368."""
     psf = PSFS["gaussian"]
     sharp = data.camera()[100:228, 180:308] / 12
@@ -273,7 +273,7 @@ def test_a_continuation_of_a_constant_is_that_constant(shape, rng):
     np.testing.assert_allclose(planes, 3, rtol=1e-6)
 
 
-def test_a_plane_of_which_nothing_is_known_stays():
+def test_a_plane_without_observed_pixels_stays_as_it_is():
     planes = np.arange(24.0).reshape(2, 3, 4)
     continue_planes(planes, np.zeros((2, 3, 4), bool))
     np.testing.assert_array_equal(planes, np.arange(24.0).reshape(2, 3, 4))

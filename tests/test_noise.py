@@ -220,7 +220,7 @@ def test_sparse_converges_in_a_few_dozen_steps_on_a_jpeg(bounds, rng):
     assert np.square(found.image - sharp).mean() < 0.4 * np.square(image - sharp).mean()
 
 
-def test_an_unsettled_solve_is_told(rng, monkeypatch):
+def test_a_solve_that_has_not_converged_is_warned_of(rng, monkeypatch):
     image = (blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
     monkeypatch.setitem(options.MOST_STEPS, "admm", 3)
     with pytest.warns(UserWarning, match="after 3 iterations.*larger max_iter"):

@@ -329,7 +329,7 @@ def test_least_squares_without_negative_pixels(rng):
     assert result.objective == pytest.approx(found, rel=1e-2)
 
 
-def test_a_kept_deblurrer_is_solve(rng):
+def test_a_deblurrer_gives_what_solve_gives(rng):
     frames = rng.random((3, 24, 25)).astype(np.float32)
     deblurrer = fd.Deblurrer(PSF, (24, 25), prior="tv")
     for frame, restored in zip(frames, deblurrer.map(frames), strict=True):

@@ -463,7 +463,7 @@ def test_without_a_private_name_there_is_one_warning(python, tmp_path, removal, 
 
 
 @pytest.mark.parametrize("gone", ["numba.gone", "numba.core.serialize.gone", "llvmlite.binding.ffi.lib.gone._lock"])
-def test_a_name_that_is_gone_is_not_found(monkeypatch, gone):
+def test_a_private_name_that_is_gone_is_none(monkeypatch, gone):
     monkeypatch.setattr(privates, "CACHE", (*privates.CACHE, gone))
     monkeypatch.setattr(privates, "_warned", set())
     assert privates.find(gone) is None
