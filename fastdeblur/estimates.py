@@ -1,4 +1,4 @@
-"""What a solve needs of memory, beforehand."""
+"""Memory that a solve will need: `estimate_memory`."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ _LEAST_PEDESTAL = 7
 
 
 def warn_if_off_centre(psf: np.ndarray) -> None:
-    """Warn of a psf whose centroid is more than a pixel from its centre, or that stands on a pedestal.
+    """Warn of a psf whose centroid is more than a pixel from its centre, or that is on a pedestal.
 
     A blur moves what is smooth by its psf's centroid, values below 0 counted as such.  Where these
     are a large part of the psf, or put the centroid outside it, it says nothing about where the

@@ -1,4 +1,4 @@
-"""What a solve hands back."""
+"""Results of solves: `Result`."""
 
 from __future__ import annotations
 

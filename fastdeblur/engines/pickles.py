@@ -1,4 +1,4 @@
-"""What objects pickled by version 0.1.0 name, and is called otherwise now."""
+"""Pickles of version 0.1.0: the classes and functions that they name, as what these are called now."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Everything that is compiled for the CPU: `direct` is the convolution, `passes` the two passes of a step."""
+"""Compiled code: for GPUs (`cuda`), for the CPU (`cpu`), and how it is compiled and launched (`runtime`)."""

@@ -1,4 +1,4 @@
-"""What blurred each part of a large image: one psf, or the part's own psfs of a field."""
+"""The blur of each part of a large image: one psf, or the part's own psfs of a field."""
 
 from __future__ import annotations
 

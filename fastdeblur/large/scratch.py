@@ -1,4 +1,4 @@
-"""A copy on disk of what cannot be read in parts cheaply: strips, tiles or chunks larger than the tiles that need them.
+"""Scratch copies on disk of what cannot be read in parts cheaply: strips, tiles or chunks larger than tiles.
 
 Each would be decoded again for every tile that it touches, and takes memory beside the tile's.
 """

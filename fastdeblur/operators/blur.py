@@ -260,7 +260,7 @@ class Blur:
         -----
         Computed at the first call, by power iterations: for any positive v the largest quotient of ``|A|ᵀ|A| v``
         and v is a bound of the norm's square [1]_.  The sum of ``|psf|`` would do for "constant", "wrap" and
-        "unknown"; where the border's pixels stand outside the frame too it may be exceeded.
+        "unknown"; where the border's pixels are repeated outside the frame it may be exceeded.
 
         References
         ----------

@@ -65,7 +65,7 @@ def bound_of(there: Operator, back: Operator, shape: tuple[int, int]) -> float:
 
 
 def _at_borders(weights: np.ndarray, shape: tuple[int, int], boundary: str, blur: Callable[..., Any]) -> float:
-    """The bound where pixels of the border stand outside the frame too."""
+    """The bound where pixels of the border are repeated outside the frame."""
     weights = reduced(weights, shape, boundary)
     reach = [taps // 2 + 1 for taps in weights.shape]
     sides = BOX

@@ -1,1 +1,1 @@
-"""What is minimised: objective, options, start, weights of pixels, and mu found from the image."""
+"""What is minimised: objective, options, start, weights, mu found from the image.  Imports operators and below."""

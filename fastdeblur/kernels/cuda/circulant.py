@@ -1,4 +1,4 @@
-"""Pointwise kernels of the circulant preconditioner (GPU), in frequencies; see `kernels.cpu.lines`."""
+"""Pointwise kernels of the circulant preconditioner (CUDA), in frequencies; see `kernels.cpu.lines`."""
 
 from __future__ import annotations
 

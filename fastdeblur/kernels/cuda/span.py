@@ -1,4 +1,4 @@
-"""Scalars of preconditioned conjugate gradients (GPU): the twin of `solvers.pcg.solver` and `solvers.pcg.subspace`.
+"""Scalars of preconditioned conjugate gradients (CUDA): the twin of `solvers.pcg.solver` and `solvers.pcg.subspace`.
 
 The host launches some iterations ahead.  Where the solver needs more than the usual step (the tolerance is met, the
 iterate is near a kink, the residual has to be computed anew, the preconditioner no longer fits), it pauses:

@@ -14,14 +14,14 @@ SUMS = 16
 
 
 def make(threads: int, most: int) -> Any:
-    """The device function ``sums(values, count, partials, slot)``, for blocks of `threads`, each with `most` values.
+    """The device function ``sums(values, count, partials, row)``, for blocks of `threads`, each with `most` values.
 
-    It leaves the block's sums of `count` values of each thread at ``partials[slot]``.  Every thread must call it.
+    It leaves the block's sums of `count` values of each thread at ``partials[row]``.  Every thread must call it.
     """
     size = threads * most
 
     @device
-    def sums(values, count, partials, slot):
+    def sums(values, count, partials, row):
         shared = cuda.shared.array(size, np.float64)
         me = cuda.threadIdx.x + cuda.threadIdx.y * cuda.blockDim.x
         for k in range(count):
@@ -36,7 +36,7 @@ def make(threads: int, most: int) -> Any:
             half //= 2
         if me == 0:
             for k in range(count):
-                partials[slot, k] = shared[k * threads]
+                partials[row, k] = shared[k * threads]
         cuda.syncthreads()
 
     return sums

@@ -1,4 +1,4 @@
-"""ADMM z-update and x-update kernels (GPU): the twins of `kernels.cpu.z_update` and `kernels.cpu.x_update`.
+"""ADMM z-update and x-update kernels (CUDA): the twins of `kernels.cpu.z_update` and `kernels.cpu.x_update`.
 
 1. `z_update`: v of the split variables, the blurred estimate and its differences; ``2 u - v`` is handed on.
 2. `adjoint`: the right-hand side that this gives the next estimate; `x_update` solves for its Fourier coefficients.
@@ -336,7 +336,7 @@ def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
 
     @kernel
     def project_pixels(estimates, pixels, near, copied, rows_at, cols_at, run, partials):
-        """The next copy: `near` where its pixels stand, zeros where the tables say so, elsewhere anything."""
+        """The next copy: `near` where its pixels lie, zeros where the tables say so, elsewhere anything."""
         sums, j = cuda.local.array(PIXEL_SUMS, np.float64), cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         primal, dual, of_x, of_u, force = zero, zero, zero, zero, zero
         for i in range(cuda.blockIdx.x * run, min((cuda.blockIdx.x + 1) * run, pixels.shape[1])):

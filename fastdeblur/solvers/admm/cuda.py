@@ -1,4 +1,4 @@
-"""ADMM state and update passes (GPU): the twin of `solvers.admm.host`.
+"""ADMM workspace (CUDA): state and update passes; the twin of `solvers.admm.host`.
 
 The sums of a step stay on the device until `look` fetches those of all steps since it did last.
 """

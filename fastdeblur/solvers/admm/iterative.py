@@ -1,4 +1,4 @@
-"""ADMM state whose x-update is a step of preconditioned conjugate gradients (CPU).
+"""ADMM workspace (CPU) whose x-update is a step of preconditioned conjugate gradients.
 
 Where a boundary ties what is around the frame to the estimate, no transform diagonalises the blur A.  Only the
 differences are split then, if nothing else has to be: the data stay quadratic, and the x-update goes to the minimum

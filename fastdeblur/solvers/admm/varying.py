@@ -1,4 +1,4 @@
-"""ADMM state for psfs that vary over the image (CPU): the x-update by preconditioned conjugate gradients.
+"""ADMM workspace (CPU) for psfs that vary over the image: the x-update by preconditioned conjugate gradients.
 
 No transform diagonalises such a blur A.  The x-update minimises ``data_rho |A x - y|² + rho |D x - z|² + ...`` over the
 plane that the preconditioned residual and the last step span, from the estimate before: one step of conjugate

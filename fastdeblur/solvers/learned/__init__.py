@@ -1,1 +1,1 @@
-"""The learned prior: quasi-Newton descent."""
+"""Preconditioned quasi-Newton descent with the learned prior."""

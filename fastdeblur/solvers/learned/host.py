@@ -1,4 +1,4 @@
-"""The memory of a solve with the learned prior, and what it computes: objective, gradient, preconditioner."""
+"""Workspace of the solver with the learned prior (CPU): objective, gradient, preconditioner."""
 
 from __future__ import annotations
 

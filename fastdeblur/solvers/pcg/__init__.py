@@ -1,1 +1,1 @@
-"""The exact minimiser for quadratic priors: preconditioned conjugate gradients."""
+"""Preconditioned conjugate gradients: the exact minimiser for quadratic priors."""

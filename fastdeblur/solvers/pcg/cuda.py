@@ -1,4 +1,4 @@
-"""Workspace and steps of preconditioned conjugate gradients (GPU); some steps go ahead of the host."""
+"""Workspace and steps of preconditioned conjugate gradients (CUDA); some steps go ahead of the host."""
 
 from __future__ import annotations
 

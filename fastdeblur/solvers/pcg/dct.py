@@ -1,4 +1,4 @@
-"""Where cosines diagonalise the problem: "reflect" and a psf that is symmetric along each axis [1]_.
+"""Exact solver by discrete cosine transforms, for "reflect" and psfs that are symmetric along each axis [1]_.
 
 The minimiser is then one formula in the transform of the image; for roots, after a search for the
 ridge that needs no more than sums over that transform.

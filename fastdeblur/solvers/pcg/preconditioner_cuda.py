@@ -1,4 +1,4 @@
-"""The preconditioner on the GPU: the same inverse as `preconditioner.Applier` has, by transforms of whole images.
+"""Preconditioner (CUDA): the same inverse as `preconditioner.Applier` has, by transforms of whole images.
 
 With C the circulant on a ring of pixels, the solve along an axis is ``S = C⁻¹ − C⁻¹ E'KE C⁻¹``, where E picks the
 pixels at the axis' borders: a strip, whose transform along the other axis K takes frequency by frequency.

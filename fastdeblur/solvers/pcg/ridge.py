@@ -1,4 +1,4 @@
-"""The search for a ridge that is its minimiser's own."""
+"""Secant search for the ridge of roots: the one that its own minimiser has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The minimum of an objective in the span of a few directions, from inner products alone."""
+"""Subspace step: the minimum of an objective in the span of a few directions, from inner products alone."""
 
 from __future__ import annotations
 
