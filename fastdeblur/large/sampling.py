@@ -214,7 +214,7 @@ def tile_parameters(
     elif mu is None:
         mu = estimate.weight_of(str(options.prior), options.data, shift) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
-    scale = Scale(estimate.noise, spread(filled)) if options.prior == "learned" else None
+    scale = Scale(estimate.noise_to_smooth(), spread(filled)) if options.prior == "learned" else None
     return TileParameters(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level, scale)
 
 

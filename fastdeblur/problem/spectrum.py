@@ -21,6 +21,7 @@ import numpy as np
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
 from ..operators.boundary import reduced
+from .blocks import error_level, step_between_blocks
 from .laplacian import eigenvalues
 
 # Classes of frequencies with about the same ratio of |h|² to the Laplacian.
@@ -153,7 +154,8 @@ class Spectra:
     count, radius, power, response, laplacian : ndarray
         Of each class: how many frequencies, and their means; the power is that of a channel.
     signal, noise : ndarray
-        The fitted spectra: ``power`` is about ``response signal + noise``.
+        The fitted spectra: ``power`` is about ``response signal + noise``.  Where the image was compressed by blocks,
+        the noise is at least those errors (see `blocks`).
     cautious : ndarray
         `noise`, and more of it where it is not known well.
     level : float
@@ -181,12 +183,19 @@ class Spectra:
         self.power *= len(psfs) / len(planes)
         self.signal, self.noise, self.level = np.zeros_like(self.power), np.zeros_like(self.power), 0.0
         self.cautious, self._fit, self._range = self.noise, np.zeros(3 + len(KNOTS)), 0.0
+        self._coded = 0.0
         if self.power.sum() > 0:
             self._range = range_
             fitted, unsure = _fitted(self.count, self.radius, self.power / range_**2, np.maximum(leaked, 1e-12))
             self._fit = fitted
             self.signal, self.noise = self.signal_at(self.radius), self.noise_at(self.radius)
             self.cautious = self.noise * np.exp(CAUTION * np.minimum(unsure, MOST_UNSURE))
+            passed = self.response * self.signal
+            step = step_between_blocks(planes)
+            if step > (LEAST_NOISE * range_) ** 2:
+                self._coded = error_level(step, passed, np.exp(self.radius), self.count)
+            errors = np.minimum(passed, self._coded)
+            self.noise, self.cautious = np.maximum(self.noise, errors), np.maximum(self.cautious, errors)
             fine = self.noise_at(np.maximum(self.radius, FINE))
             self.level = math.sqrt(np.average(fine, weights=self.count))
 
@@ -195,8 +204,18 @@ class Spectra:
         return self._at(radius, _parabola, self._fit[:3])
 
     def noise_at(self, radius: np.ndarray) -> np.ndarray:
-        """The noise's spectrum at logarithms of radii."""
+        """The noise's spectrum at logarithms of radii, without errors of compression."""
         return self._at(radius, _hats, self._fit[3:])
+
+    def wiener(self, radius: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of frequencies with these logarithms of radii and |h|²: the signal's spectrum, and what is known of it.
+
+        The latter is the share of a frequency that is signal's, as Wiener's filter takes it.
+        """
+        signal = self.signal_at(radius)
+        passed = response * signal
+        noise = np.maximum(self.noise_at(radius), np.minimum(passed, self._coded))
+        return signal, passed / (passed + noise)
 
     def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:
         # Some rows at a time: the basis has many numbers for each.

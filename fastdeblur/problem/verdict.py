@@ -10,6 +10,7 @@ from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
 from ..operators.boundary import reduced
 from ..result import Result
+from .improvement import improvement
 from .options import Options
 from .psf_likelihood import likelihood_gain
 from .regularization import Padded, WeightEstimate, part_of
@@ -57,6 +58,10 @@ RESIDUAL = "the residual is {:.1f} times what the noise allows (try a smaller mu
 RANGE = (
     "the restored values reach from {:.3g} to {:.3g}, far beyond the image's (try a larger mu, bounds or another psf)"
 )
+WORSE = (
+    "the blurred image is probably nearer to the sharp one than the result (try prior='gradient' or a larger mu, or "
+    "leave the image as it is)"
+)
 STEPS = "after {} iterations the optimality, {:.1g}, is still far above tol={:g} (try a larger max_iter or mu)"
 
 
@@ -102,6 +107,10 @@ def judged(
         beyond = BEYOND * spread(planes)
         if low < float(planes.min()) - beyond and high > float(planes.max()) + beyond and -low > 0.3 * high:
             doubts.append(RANGE.format(*np.ldexp([low, high], -unit)))
+        # (Not with photons, whose noise is not the same everywhere.)
+        known = options.data != "poisson" and one_psf and (options.patient or result.stop_reason != "max_iter")
+        if known and improvement(on_host(result.image[part]), on_host(planes[part]), psfs, estimate) < 1:
+            doubts.append(WORSE)
     unconverged = result.stop_reason == "max_iter" and result.optimality > UNCONVERGED * options.tol > 0
     if unconverged and options.patient:
         doubts.append(STEPS.format(result.n_iter, result.optimality, options.tol))

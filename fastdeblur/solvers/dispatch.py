@@ -209,7 +209,7 @@ class Solve:
         if mu is None:
             mu = self._estimate().weight_of("learned", options.data, shift)
         if math.isnan(scale.noise):
-            scale = replace(scale, noise=self._estimate().noise)
+            scale = replace(scale, noise=self._estimate().noise_to_smooth())
         if math.isnan(scale.spread):
             scale = replace(scale, spread=spread(self._planes))
         scale = scale.times(1 / gain_of([blur.psf for blur in self._workspaces.blurs]))
