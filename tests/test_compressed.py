@@ -11,8 +11,10 @@ from test_noise import jpeg, psnr, smoothed
 import fastdeblur as fd
 from fastdeblur.problem import blocks
 from fastdeblur.problem.improvement import improvement
+from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
 from fastdeblur.problem.spectrum import Windowed
+from fastdeblur.problem.verdict import DIRECTED, Details, doubts_psf
 
 SIDE, PSF = 144, fd.psf.gaussian(9, 1)
 
@@ -103,3 +105,23 @@ def test_the_improvement_is_about_what_it_is(total, rng):
     for result in (restored, (restored + image / total) / 2, image / total, 0 * image):
         true = np.mean((image / total - sharp)[inner] ** 2) / np.mean((result - sharp)[inner] ** 2)
         assert improvement(result[None], image[None], [psf], estimate) == pytest.approx(true, rel=0.35)
+
+
+@pytest.mark.parametrize("angle", [40, 60])
+def test_errors_where_details_are_do_not_make_a_psf_wrong(angle):
+    """JPEG's are; a motion in another direction is told by the spectrum all the same."""
+    motion = fd.psf.motion(15, 40)
+    whole = color.rgb2gray(data.retina())[586:826, 586:826]
+    image = jpeg(ndimage.convolve(whole, motion, mode="nearest")[24:-24, 24:-24], 75)
+    estimate = WeightEstimate(image[None], [fd.psf.motion(15, angle)], None)
+    details = Details(estimate)
+    assert details.resembles_image()
+    assert estimate.spectra.compressed
+    assert doubts_psf(details, estimate) == (angle != 40)
+
+
+def test_only_some_psfs_have_a_direction(rng):
+    sharp = color.rgb2gray(data.astronaut())[60 : 60 + SIDE, 150 : 150 + SIDE]
+    for psf, has in ((fd.psf.disk(4), False), (fd.psf.gaussian(13, 2), False), (fd.psf.motion(15, 40), True)):
+        image = ndimage.convolve(sharp, psf, mode="nearest") + 0.003 * rng.standard_normal(sharp.shape)
+        assert (likelihood_gain(WeightEstimate(image[None], [psf], None), SIDE)[1] > DIRECTED) == has

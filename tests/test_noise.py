@@ -187,7 +187,7 @@ def test_the_true_psf_is_not_doubted(scene, psf, rng):
     for noise in (0.004, 0.03):
         seen = WeightEstimate((image + noise * rng.standard_normal(image.shape))[None], [PSFS[psf]], None)
         assert not Details(seen).resembles_image()
-        assert likelihood_gain(seen, SIDE) < LIKELIER / 2
+        assert likelihood_gain(seen, SIDE)[0] < LIKELIER / 2
 
 
 @pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (14.4, 30), (21.6, 30)])
@@ -196,8 +196,8 @@ def test_a_wrong_psf_is_told_by_its_spectrum_where_there_are_hardly_any_details(
     scene = color.rgb2gray(data.retina())[560:850, 560:850]
     image = ndimage.convolve(scene, true, mode="nearest")[MARGIN:-MARGIN, MARGIN:-MARGIN]
     image += 0.001 * rng.standard_normal(image.shape)
-    assert likelihood_gain(WeightEstimate(image[None], [true], None), SIDE) < 0
-    assert likelihood_gain(WeightEstimate(image[None], [fd.psf.motion(*wrong)], None), SIDE) > LIKELIER
+    assert likelihood_gain(WeightEstimate(image[None], [true], None), SIDE)[0] < 0
+    assert likelihood_gain(WeightEstimate(image[None], [fd.psf.motion(*wrong)], None), SIDE)[0] > LIKELIER
 
 
 def test_the_power_of_a_psf_is_what_a_fading_window_shows_of_it():

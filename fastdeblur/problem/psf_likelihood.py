@@ -33,21 +33,23 @@ RING_WIDTH = 0.06
 FINENESS, MOST_POINTS = 8, 1024
 
 
-def likelihood_gain(estimate: WeightEstimate, side: int) -> float:
+def likelihood_gain(estimate: WeightEstimate, side: int) -> tuple[float, float]:
     """By how much the best of the other psfs is likelier than an image's own, in the logarithm of the likelihood.
 
-    The image's middle is looked at, of at most `side` pixels a side.  0 for psfs too large to be told from others.
+    The image's middle is looked at, of at most `side` pixels a side.  Also by how much the psf and those that are
+    turned differ: next to nothing where it is about the same in all directions.  Both are 0 for psfs too large to be
+    told from others.
     """
     planes = on_host(estimate.planes[part_of(estimate.planes, side)])
     frame = planes.shape[1:]
     points = fft.next_fast_len(FINENESS * max(max(psf.shape) for psf in estimate.psfs), real=True)
     if points > MOST_POINTS:
-        return 0.0
+        return 0.0, 0.0
     windowed = Windowed(planes, estimate.psfs)
     radius = log_radius(*frame)
     used = (windowed.times > 0) & (radius > math.log(LEAST)) & (radius < math.log(MOST))
     if not used.any():
-        return 0.0
+        return 0.0, 0.0
     times, powers = windowed.times[used], [power[used] for power in windowed.power]
     signal = estimate.spectra.signal_at(radius[used])
     noise = estimate.spectra.noise_at(np.maximum(radius[used], FINE))
@@ -67,8 +69,10 @@ def likelihood_gain(estimate: WeightEstimate, side: int) -> float:
             total += float((times * np.log(expected)).sum() + (count * np.log(np.maximum(scale, 1e-300))).sum())
         return total
 
-    others = [(sign * turn, 1.0) for turn in TURNS for sign in (1, -1)] + [(0.0, size) for size in SIZES]
-    return (deviance(0.0, 1.0) - min(deviance(*other) for other in others)) / 2
+    own = deviance(0.0, 1.0)
+    turned = [deviance(sign * turn, 1.0) for turn in TURNS for sign in (1, -1)]
+    resized = [deviance(0.0, size) for size in SIZES]
+    return (own - min(turned + resized)) / 2, (max([own, *turned]) - min([own, *turned])) / 2
 
 
 def _power(psf: np.ndarray, points: int, frame: tuple[int, ...]) -> np.ndarray:

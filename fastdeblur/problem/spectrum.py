@@ -65,6 +65,9 @@ RING_WIDTH, DROP, DROP_RINGS = 0.1, 0.2, 4
 # and 2; where it is white they hardly differ.)
 CAUTION, MOST_UNSURE = 1.5, 4.0
 
+# An image of points has its contrast in less than this share of its pixels (see `contrast_share`).
+SPARSE_SHARE = 0.21
+
 
 class Windowed:
     """The power of a window of an image, which fades at the border, and what the blur leaves of each frequency.
@@ -194,7 +197,7 @@ class Spectra:
             step = step_between_blocks(planes)
             if step > (LEAST_NOISE * range_) ** 2:
                 self._coded = error_level(step, passed, np.exp(self.radius), self.count)
-            errors = np.minimum(passed, self._coded)
+            errors = self.errors_of(passed)
             self.noise, self.cautious = np.maximum(self.noise, errors), np.maximum(self.cautious, errors)
             fine = self.noise_at(np.maximum(self.radius, FINE))
             self.level = math.sqrt(np.average(fine, weights=self.count))
@@ -207,6 +210,15 @@ class Spectra:
         """The noise's spectrum at logarithms of radii, without errors of compression."""
         return self._at(radius, _hats, self._fit[3:])
 
+    @property
+    def compressed(self) -> bool:
+        """Whether the image shows the steps of compression by blocks."""
+        return self._coded > 0
+
+    def errors_of(self, passed: np.ndarray) -> np.ndarray:
+        """The spectrum of errors of compression, where the blurred signal's is `passed`."""
+        return np.asarray(np.minimum(passed, self._coded)) if module_of(passed) is np else passed.clip(max=self._coded)
+
     def wiener(self, radius: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of frequencies with these logarithms of radii and |h|²: the signal's spectrum, and what is known of it.
 
@@ -214,7 +226,7 @@ class Spectra:
         """
         signal = self.signal_at(radius)
         passed = response * signal
-        noise = np.maximum(self.noise_at(radius), np.minimum(passed, self._coded))
+        noise = np.maximum(self.noise_at(radius), self.errors_of(passed))
         return signal, passed / (passed + noise)
 
     def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from .improvement import improvement
 from .options import Options
 from .psf_likelihood import likelihood_gain
 from .regularization import Padded, WeightEstimate, part_of
-from .spectrum import FINE, log_radius, spread
+from .spectrum import FINE, SPARSE_SHARE, contrast_share, log_radius, spread
 
 # Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
 ENOUGH = 192
@@ -31,14 +31,15 @@ STRIKING, GLARING, SHARE, LARGE = 1.57, 2.2, 0.12, 0.3
 # goes faster, noise that is not white more slowly; and of the contrast less than FADED must stay.
 WEAKER, LEAST_LEFT, MOST_LEFT, FADED = 0.1, (0.3, 0.44), 0.8, 0.72
 # A psf is doubted, too, where more than LEFT of the details is left and others explain the power spectrum better by
-# LIKELIER, in the logarithm of the likelihood; and never where they do worse by LESS_LIKELY.  (On twelve photographs,
-# motions of 18 pixels that are 10 degrees or 20 % off are told in 141 of 144 cases with noise of up to 0.3 %, in 41 of
-# 48 with 1 %; without this rule in 132 and 29.  Right psfs are doubted in 0 of 360 with white noise or 8 bits, 19 of
-# 432 with JPEG's errors or smoothed, enlarged or demosaicked noise (without this rule 32), 0 of 16 of a shaken camera.
-# On fourteen photographs not looked at before, with two motions: 639 of 686 wrong ones are told, 6 of 196 right ones
-# doubted.  Where edges run along the axes, as in texts, others of what is anisotropic fit better by up to 470, and
-# leave less than LEFT but for one of 189 cases.)
+# LIKELIER, in the logarithm of the likelihood; and never where they do worse by LESS_LIKELY.  Where turned ones differ
+# by DIRECTED, they must explain it better by RATHER and by a SHARE_OF_TURNED of that, and so they must where the image
+# was compressed by blocks: those errors are where details are.  (On twelve photographs, motions of 18 pixels that are
+# 10 degrees or 20 % off are told in 141 of 144 cases with noise of up to 0.3 %, in 41 of 48 with 1 %.  Right psfs are
+# doubted in 0 of 360 with white noise or 8 bits, 6 of 432 with JPEG's errors or smoothed, enlarged or demosaicked noise
+# (18 without the third rule), 0 of 16 of a shaken camera.  Where edges run along the axes, as in texts, others of what
+# is anisotropic fit better by up to 470, and leave less than LEFT but for one of 189 cases.)
 LIKELIER, LESS_LIKELY, LEFT = 55.0, -5.0, 0.12
+DIRECTED, RATHER, SHARE_OF_TURNED = 20.0, 8.0, 0.1
 # The share of missing pixels up to which the residual is the image's.
 FEW_MISSING = 0.02
 # The least side of an image that says enough for doubts.
@@ -107,8 +108,9 @@ def judged(
         beyond = BEYOND * spread(planes)
         if low < float(planes.min()) - beyond and high > float(planes.max()) + beyond and -low > 0.3 * high:
             doubts.append(RANGE.format(*np.ldexp([low, high], -unit)))
-        # (Not with photons, whose noise is not the same everywhere.)
+        # (Not with photons, whose noise is not the same everywhere, nor of points, of which no spectrum says where.)
         known = options.data != "poisson" and one_psf and (options.patient or result.stop_reason != "max_iter")
+        known = known and contrast_share(planes) >= SPARSE_SHARE
         if known and improvement(on_host(result.image[part]), on_host(planes[part]), psfs, estimate) < 1:
             doubts.append(WORSE)
     unconverged = result.stop_reason == "max_iter" and result.optimality > UNCONVERGED * options.tol > 0
@@ -126,7 +128,12 @@ def doubts_psf(details: Details, estimate: WeightEstimate) -> bool:
     resembles = details.resembles_image()
     if not resembles and details.left <= LEFT:
         return False
-    return likelihood_gain(estimate, ENOUGH) > (LESS_LIKELY if resembles else LIKELIER)
+    gain, by_direction = likelihood_gain(estimate, ENOUGH)
+    if not resembles:
+        return gain > LIKELIER
+    if by_direction > DIRECTED or estimate.spectra.compressed:
+        return gain > max(RATHER, SHARE_OF_TURNED * by_direction)
+    return gain > LESS_LIKELY
 
 
 def _measured_part(planes: np.ndarray, weights: np.ndarray | None) -> tuple[slice, slice, slice]:
@@ -250,12 +257,13 @@ def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker
     # Frequencies that stand for two, but those of the first and perhaps the last column.
     times = beside(np.full(left.shape[1], 2.0), left)
     times[[0, -1] if padded.shape[1] % 2 == 0 else [0]] = 1
-    radius = log_radius(*padded.shape)
-    noise = times * beside(estimate.spectra.noise_at(np.maximum(radius, FINE)), left)
+    radius, spectra = log_radius(*padded.shape), estimate.spectra
+    passed = beside(spectra.signal_at(radius), left) * module_of(left).abs(padded.response) ** 2 / spectra.scale
+    noise = beside(spectra.noise_at(np.maximum(radius, FINE)), left)
+    noise = times * module_of(left).maximum(noise, spectra.errors_of(passed))
     found = [float((part**2 * noise).sum()) for part in (left, weaker)]
     del noise
-    smoothed = times * beside(estimate.spectra.signal_at(radius), left)
-    smoothed *= module_of(left).abs(padded.response) ** 2 / estimate.spectra.scale
+    smoothed = times * passed
     smoothed[0, 0] = 0
     return [found[0], float((left**2 * smoothed).sum()), found[1]]
 

@@ -29,7 +29,7 @@ from ...kernels.cpu.shrink import POWER
 from ...kernels.cpu.z_update import MISFIT, ROUGHNESS, SUMS_OF_SPLIT
 from ...operators.boundary import frame_of
 from ...problem.objective import SECOND_WEIGHT
-from ...problem.spectrum import contrast_share, spread
+from ...problem.spectrum import SPARSE_SHARE, contrast_share, spread
 from ...problem.weights import typical
 from ...result import Result
 from ..common import Problem, State, bar, finished, in_units, noise_of, unit_of, wants_stop
@@ -57,10 +57,10 @@ STEADY_CHANGE, MOST_STEADY = 0.15, 200
 # far, blurs 5.6 noises, with JPEG's errors and 8 bits, too, and penalties that grow at once take 40 steps, not 300, and
 # give 0.3 dB more.)
 LOOSE_COPY, TIGHT_COPY, LOOSE_BLUR, TIGHT_BLUR, LEAST_SEEN = 5.0, 0.01, 20.0, 0.1, 1e-3
-# Where the contrast is in a share of the pixels below the first number, as in a field of stars, these are the limits
-# in shares of what is left; the last counts where that is so many times the noise.  (Fields of 20 to 200 stars: 0.02 to
-# 0.19, the densest 0.38; eleven photographs 0.24 and more, the Hubble deep field 0.11.)
-SPARSE_SHARE, SPARSE_COPY, SPARSE_BLUR, SPARSE_MISFIT = 0.21, 0.1, 0.1, 1.1
+# Of an image of points (SPARSE_SHARE of `problem.spectrum`) these are the limits in shares of what is left; the last
+# counts where that is so many times the noise.  (The share is in fields of 20 to 200 stars 0.02 to 0.19, in the densest
+# 0.38; in eleven photographs 0.24 and more, in the Hubble deep field 0.11.)
+SPARSE_COPY, SPARSE_BLUR, SPARSE_MISFIT = 0.1, 0.1, 1.1
 TIGHTER, SLOWER = 10.0, 1.25
 # The same without bounds.  (Five images of stars, blurred by disks of 4 and 5, noise of 0.1 %: 4.0, 1.5, 0.7, 0.2 and
 # 1.0 times the objective of the truth; with those for bounds 6.3, 2.8, 0.6, 0.2 and 0.8, with 3 instead of 6 2.0, 1.0,
