@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 from samples import but_for_clipping, lines, noise, one_error
 
 import fastdeblur as fd
@@ -139,12 +141,62 @@ def test_the_line_says_which_hdu_was_taken_and_a_title_is_carried_over(tmp_path)
         with files.opened(tmp_path / name) as source:
             assert source.notes == notes
             assert source.metadata.description == "M 31"
-            assert source.metadata.lost("TIFF") == ["the FITS header", "other HDUs"]
-            files.write(tmp_path / "out.tif", source.page(0), source.metadata)
-    with files.opened(tmp_path / "out.tif") as source:
-        assert source.metadata.description == "M 31"
+            assert source.metadata.lost("TIFF") == ["other HDUs"]
+            assert source.metadata.lost("NPY") == ["the description", "the FITS header", "other HDUs"]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_a_header_goes_through_formats_that_have_room_for_a_text(tmp_path, suffix):
+    """As lines of cards, as programs for astronomy write them in TIFFs; none of it speaks of how pixels are stored."""
+    fits.PrimaryHDU(noise(SHAPE, "u1"), sky()).writeto(tmp_path / "a.fits")
+    with files.opened(tmp_path / "a.fits") as source:
+        files.write(tmp_path / f"a{suffix}", source.page(0), source.metadata)
+    with files.opened(tmp_path / f"a{suffix}") as source:
+        assert source.metadata.lost("FITS") == []
         files.write(tmp_path / "out.fits", source.page(0), source.metadata)
-    assert list(fits.getheader(tmp_path / "out.fits")["COMMENT"]) == ["M 31"]
+    before, after = fits.getheader(tmp_path / "a.fits"), fits.getheader(tmp_path / "out.fits")
+    stored = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND")
+    assert cards(after, *stored) == cards(before, *stored)
+    assert list(after["HISTORY"]) == list(before["HISTORY"])
+    assert wcs.WCS(after).wcs.compare(wcs.WCS(before).wcs)
+    if suffix == ".tif":
+        with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+            text = tiff.pages.first.description
+        assert text.startswith("SIMPLE  =                    T\n")
+        assert fits.Header.fromstring(text, sep="\n")["OBJECT"] == "M 31"
+
+
+def test_a_header_tells_what_a_photograph_does(tmp_path):
+    exif = Image.Exif()
+    exif[272], exif[306], exif[315], exif[33432] = "camera", "2020:01:02 03:04:05", "an astronomer", "all rights"
+    exif.get_ifd(0x8769)[33434] = 0.004
+    Image.fromarray(noise(SHAPE, "u1")).save(tmp_path / "a.jpg", exif=exif, comment=b"stars")
+    with files.opened(tmp_path / "a.jpg") as source:
+        files.write(tmp_path / "a.fits", source.page(0), source.metadata)
+    header = fits.getheader(tmp_path / "a.fits")
+    found = [header[name] for name in ("INSTRUME", "DATE-OBS", "AUTHOR", "COPYRGHT", "EXPTIME")]
+    assert found == ["camera", "2020-01-02T03:04:05", "an astronomer", "all rights", 0.004]
+    assert list(header["COMMENT"]) == ["stars"]
+
+
+LIKE_HEADERS = {
+    "nothing": "SIMPLE  =", "structure": "SIMPLE  =  T\nNAXIS1  = 10\nEND\nOBJECT  = 'M 1'",
+    "no card": "SIMPLE  = T\n= 5", "a space": "SIMPLE  = T\nA  B C",
+    "unclosed": "SIMPLE  = T\nOBJECT  = 'unclosed\nCONTINUE  5",
+    "long": "SIMPLE  = T\n" + "A" * 99,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LIKE_HEADERS)
+def test_what_looks_like_a_header_is_no_reason_to_fail(tmp_path, kind):
+    image = noise(SHAPE, "u1")
+    tifffile.imwrite(tmp_path / "a.tif", image, metadata=None, description=LIKE_HEADERS[kind])
+    with files.opened(tmp_path / "a.tif") as source:
+        files.write(tmp_path / "a.fits", source.page(0), source.metadata)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        hdus.verify("exception")
+        np.testing.assert_array_equal(hdus[0].data, image)
+        assert "OBJECT" not in hdus[0].header or "unclosed" in str(hdus[0].header["OBJECT"])
 
 
 def test_hdus_of_one_file_are_told_apart(tmp_path):
@@ -259,7 +311,7 @@ def test_other_formats_become_fits_and_back(tmp_path, capsys):
     capsys.readouterr()
     several(tmp_path / "image.fits", noise(SHAPE, "f4"))
     run(tmp_path / "image.fits", "-o", tmp_path / "out.tif", *QUICK)
-    assert "out.tif does not keep the FITS header, other HDUs: TIFF has no place for that" in capsys.readouterr().err
+    assert "out.tif does not keep other HDUs: TIFF has no place for that" in capsys.readouterr().err
 
 
 def test_what_fits_cannot_hold_is_refused(tmp_path, capsys):

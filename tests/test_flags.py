@@ -59,7 +59,7 @@ def test_the_command_has_the_flags_that_are_declared():
         # The library's defaults are the command's, unless a line says them.
         assert flags[name].default in (None, option.default)
     # What is not handed over as it is has code of its own; a flag in neither would be read and ignored.
-    own = {"prior", "weights", "background", "read_noise", "init", "max_memory", "progress"}
+    own = {"prior", "weights", "background", "read_noise", "init", "max_memory", "progress", "axes"}
     assert set(options_of(FLAG)) == own | set(deblur.SAME)
     others = set(OPTIONS) - set(options_of(FLAG))
     assert others == {"channel_axis", "callback", "tile", "halo"}

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from samples import SHAPES, noise
 
-from fastdeblur.io import files
+from fastdeblur.io import files, limits
 
 
 def test_palettes_are_colours(tmp_path):
@@ -124,6 +124,37 @@ def png_of_16_bits(path, colour_type, channels):
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""),
     )
+
+
+@pytest.mark.parametrize("image", ["noise", "black", "waves"])
+def test_lzw_is_looked_at_before_it_is_decompressed(tmp_path, image):
+    """Damaged streams may end the process that decodes them, and small ones become large."""
+    pixels = {"noise": noise((150, 400), "u1"), "black": np.zeros((900, 900), np.uint8)}
+    pixels["waves"] = (np.add.outer(np.arange(300) // 7, np.arange(500) // 3) % 256).astype(np.uint8)
+    Image.fromarray(pixels[image]).save(tmp_path / "a.tif", compression="tiff_lzw")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        page, (start, length) = tiff.pages.first, (tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0])
+    rows, cols = pixels[image].shape
+    size, stream = min(page.rowsperstrip, rows) * cols, (tmp_path / "a.tif").read_bytes()[start : start + length]
+    limits.check_lzw(stream, size)
+    with pytest.raises(ValueError, match="more than its pixels"):
+        limits.check_lzw(stream, size - 1)
+    with pytest.raises(ValueError, match="old kind"):
+        limits.check_lzw(b"\0\1" + stream, size)
+    decode, chance, refused = limits.of_imagecodecs("lzw"), np.random.default_rng(0), 0
+    for _ in range(40):
+        damaged = bytearray(stream)
+        for place in chance.integers(0, len(damaged), 3):
+            damaged[place] ^= 1 << chance.integers(8)
+        try:
+            limits.check_lzw(bytes(damaged), size)
+            if decode is not None:
+                decode(bytes(damaged), size)
+        except Exception:  # noqa: BLE001 (of the codec; what matters is that the process goes on)
+            refused += 1
+    assert refused > 10
+    if decode is not None:
+        assert len(decode(stream, size)) == size
 
 
 def test_png_of_16_bits_a_channel(tmp_path):

@@ -2,7 +2,10 @@
 
 import importlib.util
 import os
+import re
+import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -448,3 +451,16 @@ def test_a_thumbnail_is_no_page(tmp_path, capsys):
         with files.opened(tmp_path / f"{name}.tif") as source:
             assert (source.shape, source.pages) == (image.shape, None)
             np.testing.assert_array_equal(source.page(0), image)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc/self/status")
+def test_pixels_that_wait_in_a_file_do_not_count_as_memory_when_they_are_written(tmp_path):
+    def mapped():
+        text = Path("/proc/self/status").read_text()
+        return sum(int(re.search(rf"{name}:\s+(\d+)", text)[1]) for name in ("RssFile", "RssShmem")) * 1024
+
+    np.save(tmp_path / "a.npy", np.ones((4096, 4096), np.uint16))
+    image = np.load(tmp_path / "a.npy", mmap_mode="r")
+    before = mapped()
+    files.write(tmp_path / "a.tif", image)
+    assert mapped() - before < image.nbytes / 2

@@ -150,13 +150,11 @@ def add(commands: Any) -> None:
         "else srgb for JPEG, WebP and PNG in colour, and linear for all others (default: %(default)s)",
     )
     parser.add_argument("--stack", action="store_true", help="the first axis of a .npy or .zarr counts pages")
-    parser.add_argument(
-        "--axes",
-        type=_axes,
-        metavar="LETTERS",
-        help="what the axes of a TIFF, FITS, .npy or .zarr are, as TZCYX or YXC, whatever the file says: T, C and Z "
-        "before YX count pages, C or S after YX is of channels; a size may follow T, C and Z",
+    of = (
+        ", of a TIFF, FITS, .npy or .zarr, whatever the file says: T, C and Z before YX count pages, C or S after YX "
+        "is of channels; a size may follow T, C and Z"
     )
+    _flag(parser, "axes", of, type=_axes, metavar="LETTERS")
     more, default = "; an image that needs more is deblurred tile by tile", OPTIONS["max_memory"].default
     _flag(parser, "max_memory", more, default=default, metavar="SIZE")
     parser.add_argument(

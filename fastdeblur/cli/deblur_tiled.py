@@ -312,7 +312,8 @@ def _deblur_each(
                     number: int = number,
                     channel: int | None = channel,
                 ) -> Iterator[Writable]:
-                    share: Any = shares.Share(target, at, number, identity(), source.pages is not None)
+                    place = () if source.pages is None else (number,)
+                    share: Any = shares.Share(target, at, place, identity())
                     written.append(Stored(request, share, stored, clipped, number, channel))
                     yield written[-1]
 

@@ -56,8 +56,19 @@ def _steps(part: slice, step: int) -> Iterator[slice]:
         start = stop
 
 
+def map_of(array: Any) -> np.memmap | None:
+    """The map in which an array lies, which may be behind views of it, as those of masked arrays are."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array._mmap is not None:  # type: ignore[attr-defined]
+            return array
+        array = array.base
+    return None
+
+
 def give_back(array: Any) -> None:
     """Let the pages of a mapped array that were touched count as memory no more."""
-    mapped = getattr(array, "_mmap", None)
-    if mapped is not None and getattr(array, "mode", "r") != "c" and hasattr(mapped, "madvise"):
+    own = map_of(array)
+    mapped = getattr(array if own is None else own, "_mmap", None)
+    mode = getattr(array if own is None else own, "mode", "r")
+    if mapped is not None and mode != "c" and hasattr(mapped, "madvise"):
         mapped.madvise(mmap.MADV_DONTNEED)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import fits_files, pixels
+from . import fits_files, pixels, texts
 from .axes import Axes
 from .metadata import Metadata, Pages
 from .missing import Missing, as_written
@@ -424,12 +424,13 @@ def _compression(image: Any, header: Any) -> dict[str, Any]:
 
 
 def _metadata(file: IO[bytes], hdus: list[Hdu], hdu: Hdu, header: Any, compression: dict[str, Any] | None) -> Metadata:
-    words = ["the FITS header", *["other HDUs"] * (len(hdus) > 1)]
+    words = ["other HDUs"] * (len(hdus) > 1)
     untrue = tuple(name for name in UNTRUE if name in header)
     title = header.get("OBJECT")
     return Metadata(
         "FITS",
         description=title.strip() or None if isinstance(title, str) else None,
+        header=texts.cards_of(header),
         own=Original(file, hdu, header, compression),
         own_words=tuple(words),
         unread=untrue,
@@ -442,8 +443,8 @@ def saving(file: Any, planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
     metadata, shape, dtype = planned.metadata, planned.shape, planned.dtype
     original = metadata.own if metadata is not None and metadata.format == "FITS" else None
     header, coding = header_for(original, shape, dtype, planned.lead, "" if metadata is None else metadata.history)
-    if original is None and metadata is not None and metadata.description:
-        header.add_comment(_ascii(metadata.description))
+    if original is None and metadata is not None:
+        _tell(header, metadata)
     hole = _hole(original, coding)
     if original is not None:
         _copy(original.file, file, 0, original.hdu.start)
@@ -475,6 +476,23 @@ def saving(file: Any, planned: Pages) -> Iterator[Callable[[np.ndarray], None]]:
         file.write(bytes(-written % BLOCK))
     if original is not None:
         _copy(original.file, file, original.hdu.end, None)
+
+
+def _tell(header: Any, metadata: Metadata) -> None:
+    """Say in a new header what a file of another format says."""
+    fits = require()
+    with warnings.catch_warnings(action="ignore"):
+        for card in fits.Header.fromstring("\n".join(metadata.header), sep="\n").cards:
+            try:
+                card.verify("exception")
+                header.append(card, end=True)
+            except (fits.VerifyError, ValueError):
+                header.add_comment(_ascii(str(card.image)))
+        for keyword, fact in texts.facts_of(metadata).items():
+            header.setdefault(keyword, fact)
+        lines = [] if metadata.header or not metadata.description else [metadata.description]
+        for line in [*lines, *(f"{keyword}: {text}" for keyword, text in metadata.text.items())]:
+            header.add_comment(_ascii(line))
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .exif import PREFIX
 from .metadata import Metadata
+from .texts import one_text
 
 # Beginnings of segments whose content is known to Pillow, or is that of the picture as it was encoded.
 KNOWN = (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"JFIF\0", b"Adobe\0", b"Ducky")
@@ -48,10 +49,10 @@ def options(metadata: Metadata | None) -> dict[str, Any]:
     if metadata is None:
         return options_
     exif = PREFIX + metadata.exif.removeprefix(PREFIX) if metadata.exif else None
-    named = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "comment": metadata.description}
+    named = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "comment": one_text(metadata)}
     options_ |= {name: value for name, value in named.items() if value}
     if metadata.dpi:
-        options_["dpi"] = tuple(max(1, min(65535, round(each))) for each in metadata.dpi)
+        options_["dpi"] = tuple(map(round, metadata.dpi))
     if metadata.own is not None:
         options_["extra"] = b"".join(content for _, content in metadata.own.segments)
         finer = [sum(table) for table in metadata.own.tables.values()]

@@ -62,6 +62,9 @@ def of_imagecodecs(name: str) -> Callable[[bytes, int], bytes] | None:
     decode = getattr(imagecodecs, f"{name}_decode", None)
 
     def expand(data: bytes, most: int) -> bytes:
+        if name == "lzw":  # damaged streams end the process where the size of what they become is given
+            check_lzw(data, most)
+            return bytes(decode(data))  # type: ignore[misc]
         decoded = decode(data, out=most + 1)  # type: ignore[misc]
         if len(decoded) > most:
             raise TooLarge
@@ -79,6 +82,52 @@ def check_packbits(data: bytes, most: int) -> None:
         at += run + 2 if run < 128 else 1 + (run != 128)
     if size > most:
         raise TooLarge
+
+
+# LZW's codes between two that clear its table: none longer than 12 bits; bits of each, and where they begin.
+CLEAR, END, FIRST, MOST_CODES = 256, 257, 258, 2**12 - 257
+WIDTHS = np.searchsorted([510, 1022, 2046], 257 + np.arange(MOST_CODES)) + 9
+PLACES = np.concatenate([[0], np.cumsum(WIDTHS)])
+
+
+def check_lzw(data: bytes, most: int) -> None:
+    """Refuse an LZW stream of TIFF that is damaged, or becomes more than `most` bytes.
+
+    How many bits codes have follows from their number, and each stands for a byte more than one before it.
+    """
+    if data[:1] == b"\0" and data[1:2] and data[1] & 1:
+        raise ValueError("it is compressed with LZW of an old kind, which is not read")
+    content = np.frombuffer(data + bytes(2), np.uint8).astype(np.uint32)
+    end, place, size = 8 * len(data), 0, 0
+    while place + WIDTHS[0] <= end:
+        count = int(np.searchsorted(PLACES, end - place, "right")) - 1
+        count = min(count, MOST_CODES)
+        at = place + PLACES[:count]
+        first = at // 8
+        window = content[first] << 16 | content[first + 1] << 8 | content[first + 2]
+        codes = ((window >> (24 - at % 8 - WIDTHS[:count])) & ((1 << WIDTHS[:count]) - 1)).astype(np.int64)
+        special = np.flatnonzero((codes == CLEAR) | (codes == END))
+        stop = int(special[0]) if special.size else count
+        size += _expanded(codes[:stop])
+        if size > most:
+            raise TooLarge
+        if stop == MOST_CODES:
+            raise ValueError("it is damaged: what is compressed in it has more codes than there can be")
+        if stop == count or codes[stop] == END:
+            return
+        place += int(PLACES[stop + 1])
+
+
+def _expanded(codes: np.ndarray) -> int:
+    """How many bytes LZW's codes after one another, from an empty table on, stand for."""
+    if (codes >= FIRST + np.arange(len(codes))).any():
+        raise ValueError("it is damaged: what is compressed in it refers to what is not there")
+    before, lengths = np.maximum(codes - FIRST, -1), np.ones(len(codes), np.int64)
+    while (before >= 0).any():
+        follows = before >= 0
+        lengths[follows] += lengths[before[follows]]
+        before[follows] = before[before[follows]]
+    return int(lengths.sum())
 
 
 def of_numcodecs(name: str, data: bytes, most: int) -> Any:

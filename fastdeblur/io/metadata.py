@@ -14,17 +14,17 @@ from .axes import Axes
 
 # The fields of `Metadata` that have a place in a format.  What is `own` has one in the format that it comes from.
 KEEPS: dict[str, frozenset[str]] = {
-    "PNG": frozenset({"icc", "exif", "xmp", "dpi", "text", "description"}),
-    "JPEG": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
+    "PNG": frozenset({"icc", "exif", "xmp", "dpi", "text", "description", "header"}),
+    "JPEG": frozenset({"icc", "exif", "xmp", "dpi", "text", "description", "header"}),
     "WebP": frozenset({"icc", "exif", "xmp"}),
     "BMP": frozenset({"dpi"}),
-    "TIFF": frozenset({"icc", "exif", "xmp", "dpi", "description"}),
+    "TIFF": frozenset({"icc", "exif", "xmp", "dpi", "text", "description", "header"}),
     "NPY": frozenset(),
     "Zarr": frozenset(),
-    "FITS": frozenset({"description"}),
+    "FITS": frozenset({"text", "description", "header"}),
 }
 # What a format has no room for beyond so many bytes.
-ROOM = {"JPEG": {"exif": 65000, "xmp": 65000, "description": 65000}}
+ROOM = {"JPEG": dict.fromkeys(("exif", "xmp", "text", "description", "header"), 65000)}
 WORDS = {
     "icc": "the colour profile (ICC)",
     "exif": "EXIF",
@@ -32,6 +32,7 @@ WORDS = {
     "dpi": "the resolution in dpi",
     "text": "text",
     "description": "the description",
+    "header": "the FITS header",
 }
 
 
@@ -51,6 +52,8 @@ class Metadata:
         By keyword, as PNG has it.
     description : str or None
         What the picture shows.
+    header : tuple of str
+        Cards of a FITS header, but for those of how pixels are stored.
     own : object
         What only the same format can write again; its reader and writer know what it is.
     own_words : tuple of str
@@ -72,6 +75,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     text: Mapping[str, str] = field(default_factory=dict)
     description: str | None = None
+    header: tuple[str, ...] = ()
     own: Any = None
     own_words: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
@@ -87,7 +91,8 @@ class Metadata:
 
     def for_format(self, format: str) -> Metadata:
         """The part of it that a format can hold."""
-        gone: dict[str, Any] = {name: {} if name == "text" else None for name in WORDS if not self._fits(name, format)}
+        empty: dict[str, Any] = {"text": {}, "header": ()}
+        gone: dict[str, Any] = {name: empty.get(name) for name in WORDS if not self._fits(name, format)}
         return replace(self, **gone) if format == self.format else replace(self, own=None, **gone)
 
     def _fits(self, name: str, format: str) -> bool:
@@ -95,6 +100,11 @@ class Metadata:
         if name not in KEEPS.get(format, frozenset()):
             return False
         value, room = getattr(self, name), ROOM.get(format, {}).get(name)
+        if (format, name) == ("JPEG", "dpi") and value:  # whole numbers of 16 bits
+            return all(0.5 <= each < 65535.5 and abs(round(each) / each - 1) < 0.01 for each in value)
+        if name == "text":  # beside a description, in one
+            value = "\n".join([self.description or "", *(f"{key}: {text}" for key, text in value.items())])
+        value = "\n".join(value) if name == "header" else value
         return room is None or value is None or len(value.encode() if isinstance(value, str) else value) <= room
 
 

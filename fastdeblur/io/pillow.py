@@ -18,6 +18,7 @@ from . import jpeg as jpegs
 from .metadata import Metadata, Pages
 from .missing import Missing
 from .source import Source
+from .texts import header_in
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -83,14 +84,15 @@ def _of_photograph(picture: PIL.Image.Image) -> Source:
     """The source of a JPEG, WebP or BMP."""
     info, jpeg = picture.info, picture.format in ("JPEG", "MPO")
     segments, unread = jpegs.segments(picture) if jpeg else ((), ())
-    comment = info.get("comment") if jpeg else None
+    comment = (info.get("comment") or b"").decode(errors="replace") or None if jpeg else None
+    header = header_in(comment)
     if picture.format == "BMP":
         profile, unread = _colours_of_bmp(Path(str(getattr(picture, "filename", ""))))
         info = info | {"icc_profile": profile}
     metadata = Metadata(
         "JPEG" if jpeg else {"WEBP": "WebP"}.get(str(picture.format), str(picture.format)),
         icc=info.get("icc_profile"), exif=(info.get("exif") or b"").removeprefix(exifs.PREFIX) or None,
-        xmp=info.get("xmp"), dpi=_dpi(picture), description=comment.decode(errors="replace") if comment else None,
+        xmp=info.get("xmp"), dpi=_dpi(picture), description=None if header else comment, header=header,
         own=jpegs.Own(segments, picture.quantization) if jpeg else None,  # type: ignore[attr-defined]
         own_words=tuple(name for name, _ in segments), unread=tuple(unread),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from .metadata import Metadata
+from .texts import HEADER, header_in, one_text
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -121,7 +122,8 @@ def metadata(header: Header, chunks: list[Chunk], left_out: list[str], profile: 
     foreign = [kind for kind, _ in copied if kind not in (*TEXTS, b"iCCP", b"sRGB")]
     return Metadata(
         "PNG", icc=profile, exif=exif, xmp=None if xmp is None else xmp.encode(), dpi=dpi,
-        description=text.pop("Description", None), text=text, own=(header, copied),
+        description=text.pop("Description", None), header=header_in(text.pop(HEADER, None)), text=text,
+        own=(header, copied),
         own_words=tuple(map(_word, foreign)), unread=tuple(unread),
     )  # fmt: skip
 
@@ -322,7 +324,8 @@ def _chunks_of(metadata: Metadata, header: Header) -> Iterable[Chunk]:
         if metadata.icc:
             yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)
         description = {"Description": metadata.description} if metadata.description else {}
-        for keyword, text in {**metadata.text, **description}.items():
+        cards = {HEADER: one_text(metadata) or ""} if metadata.header else {}
+        for keyword, text in {**metadata.text, **description, **cards}.items():
             yield text_chunk(keyword, text)
     if metadata.dpi:
         yield b"pHYs", struct.pack(">IIB", *(round(each / INCH) for each in metadata.dpi), 1)

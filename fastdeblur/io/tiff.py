@@ -368,7 +368,7 @@ def _page(path: Path, tiff: tifffile.TiffFile, number: int) -> np.ndarray:
         try:
             return _shown(page, Chunks(tiff, page)[:, :])
         except ValueError as error:
-            if "imagecodecs" not in str(error):
+            if "imagecodecs" not in str(error) and "LZW of an old kind" not in str(error):
                 raise
     # Palettes, and compressions that tifffile leaves to another package: Pillow knows many of them.
     with pillow.page_of_tiff(path, number) as source:

@@ -112,7 +112,7 @@ def reader_of(file: Any) -> At:
 def joined(about: list[Entry], directories: dict[int, list[Entry]], order: str) -> bytes | None:
     """EXIF as other formats have it; None if there is none."""
     present = [code for code in DIRECTORIES if directories.get(code) or (code == EXIF and directories.get(INNER))]
-    if not present:
+    if not present and not about:
         return None
     head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
     first = [*about, *((code, 4, 1, bytes(4)) for code in present)]

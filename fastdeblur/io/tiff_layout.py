@@ -13,6 +13,7 @@ import numpy as np
 
 from . import tiff_exif
 from .metadata import Metadata
+from .texts import header_in
 from .tiff_exif import EXIF, GPS
 
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
@@ -34,7 +35,6 @@ LOST = {34412: "Zeiss LSM's table"}
 OWN = {
     33550: "the georeference", 33922: "the georeference", 34264: "the georeference", 34735: "the georeference",
     GDAL_METADATA: "GDAL's metadata", GDAL_NODATA: "the no-data value", 50838: "ImageJ's metadata", 270: "",
-    306: "the date", 315: "the artist", 33432: "the copyright",
 }  # fmt: skip
 # Bytes of tags, of all pages together, that are read at most.
 MOST_TAGS = 2**28
@@ -310,6 +310,7 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
     kind = "OME-XML" if "<OME" in text else "ImageJ's description" if text.startswith("ImageJ=") else None
     if text.startswith('{"shape"'):  # by tifffile, of its own
         text = ""
+    header = header_in(text)
     resolution = layout.resolution(0)
     dpi = None
     if resolution and resolution["resolutionunit"] in (2, 3):
@@ -330,7 +331,8 @@ def metadata_of(tiff: Any, layout: Layout) -> Metadata:
              if code in tiff_exif.ABOUT]  # fmt: skip
     return Metadata(
         format="TIFF", exif=tiff_exif.joined(about, layout.directories, layout.byteorder),
-        icc=raw(ICC), xmp=raw(XMP), dpi=dpi, description=None if kind else text or None, own=layout,
+        icc=raw(ICC), xmp=raw(XMP), dpi=dpi, description=None if kind or header else text or None, header=header,
+        own=layout,
         own_words=tuple(dict.fromkeys(words)), unread=tuple(unread),
     )  # fmt: skip
 

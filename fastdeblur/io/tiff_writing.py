@@ -18,6 +18,7 @@ import numpy as np
 from . import missing, pixels, tiff_axes, tiff_exif
 from .chunks import give_back
 from .metadata import Metadata, Pages
+from .texts import TAGS, one_text
 from .tiff_layout import DESCRIPTION, GDAL_NODATA, ICC, MASK, REDUCED, XMP, Layout
 
 # What offsets of 32 bits can address, less what tifffile keeps for its tables.
@@ -314,9 +315,12 @@ class _Page:
             return tags
         binary = ((ICC, metadata.icc), (XMP, metadata.xmp))
         tags += [(code, 7, len(value), value, True) for code, value in binary if value]
-        if metadata.description:
-            tags.append((DESCRIPTION, 2, 0, metadata.description.encode(), True))
-        return tags
+        text = one_text(metadata) if self._number == 0 or not metadata.header else None
+        if text:
+            tags.append((DESCRIPTION, 2, 0, text.encode(), True))
+        known = {tag[0] for tag in self._exif}
+        said = {TAGS[keyword]: text for keyword, text in metadata.text.items() if keyword in TAGS}
+        return tags + [(code, 2, 0, text.encode(), True) for code, text in said.items() if code not in known]
 
 
 def _nodata_written(value: bytes, layout: Layout | None, form: Form) -> Any:

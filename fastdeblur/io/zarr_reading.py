@@ -140,6 +140,21 @@ def in_parts(path: Path) -> Any:
     return Shown(inner, array, page_axes)
 
 
+def whole(path: Path) -> tuple[Any, Axes | None]:
+    """All of an array, or of the first dataset of a group, to be read in parts; of a group that is a stack its axes."""
+    described = _found(path)
+    if any(_is_array(each) for each in described):
+        return in_parts(path), None
+    array, inner, names = _dataset(path, described)
+    shown = Shown(inner, array, list(range(len(array.shape))))
+    at = names.index("y")
+    counting, channels = "".join(names[:at]).upper(), "".join(names[at + 2 :]).upper()
+    deep = any(name not in "cyx" and size != 1 for name, size in zip(names, shown.shape, strict=True))
+    if not deep or set(counting) - set("TCZ") or channels not in ("", "C"):
+        return shown, None
+    return shown, Axes(counting, channels, shown.shape[:at])
+
+
 def _found(path: Path) -> list[dict[str, Any]]:
     """`_described` of what must be in Zarr's format."""
     require()

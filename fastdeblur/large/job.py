@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 
 from .. import validation
 from ..engines import annotated
+from ..io.axes import parse
 from ..problem.options import LARGE, options_in, options_of
 from ..result import Result
 from ..solvers.common import bar
-from . import readers, sampling, scratch, writers
+from . import readers, sampling, scratch, stacks, writers
 from .journal import Journal
 from .plan import CODE, Plan, check_pixels, check_weights, half_of, plan_of
 from .readers import Readable
@@ -51,18 +52,21 @@ def deblur_large(
     tile: Any = "auto",
     halo: Any = "auto",
     progress: bool = False,
+    axes: str | None = None,
 ) -> Any:
-    """Restore an image that may be larger than memory, tile by tile.
+    """Restore an image that may be larger than memory, tile by tile, or a stack of them, page by page.
 
     Parameters
     ----------
-    source : array, path, or dask.array.Array; shape (rows, cols), or with a channel axis
+    source : array, path, or dask.array.Array; shape (rows, cols), or with a channel axis, or a stack's
         The blurred image: a ``numpy.memmap``, a Zarr array, or anything with `shape`, `dtype` and slices; or the
         path of a .npy, .zarr (OME-Zarr too), TIFF or FITS file, tiled, compressed or plain (``image.fits[1]`` is an
-        HDU).  A Dask array gives a Dask array, of which nothing is computed yet.  Pixels that are NaN, below the
-        mask of an object, or missing by what a file says, are ignored: they have weight 0.
+        HDU), which may hold a stack: TIFFs of several pages, FITS cubes, OME-Zarr.  A Dask array gives a Dask array,
+        of which nothing is computed yet.  Pixels that are NaN, below the mask of an object, or missing by what a
+        file says, are ignored: they have weight 0.
     psf : array_like or VaryingBlur
-        As for `solve`, but no other `Blur`.  A `VaryingBlur` is one for the whole image's rows and columns: each tile
+        As for `solve`, but no other `Blur`; of a stack of which C counts pages also one for each channel, of shape
+        (channels, rows, cols).  A `VaryingBlur` is one for the whole image's rows and columns: each tile
         gets its part of the field, and sees as far beyond itself as the widest psf needs.
     out : None, array or path
         Where the result goes, in float32 or float64.  None is a new array in memory.  The path of a .npy, .zarr,
@@ -80,7 +84,7 @@ def deblur_large(
     read_noise : float
         As `solve`.
     channel_axis : int or None
-        The axis of `source` that holds channels.
+        The axis of `source`, or of a page of a stack, that holds channels.
     max_iter : int or None
         For each tile, as for `solve`.  Without a prior, "poisson" takes in each tile as many steps as it does in the
         middle of a few crops.
@@ -97,6 +101,11 @@ def deblur_large(
         differ by about 1e-4 of the image's range from what the whole would give; no more than half a tile.
     progress : bool
         Show a progress bar.
+    axes : str or None
+        Letters of the axes of `source`, such as "TCYX" or "ZYX": each of T, C and Z before YX counts pages, which are
+        restored one after another, each with a weight of its own where that is found; C or S after YX are channels.
+        In a TIFF without such letters of its own they may have sizes ("T2Z3YX").  None is what the file says.  The
+        result has the same axes; `weights` and `background` are of one page, for all.  The blur along Z stays.
 
     Returns
     -------
@@ -147,9 +156,12 @@ def deblur_large(
     True
     """
     options = options_in(locals())
+    letters = None if axes is None else parse(axes)
     if is_dask(source):
         from . import dask as lazy
 
+        if letters is not None:
+            raise ValueError(f"axes must be None for a Dask array, whose pages are arrays; got {axes!r}")
         return lazy.deblur(source, psf, out, options)
     plain, mask, like = annotated.apart(source)
     if out is not None and (unit := validation.unit_of(source)):
@@ -157,18 +169,29 @@ def deblur_large(
             f"source must be plain numbers, without a unit, where out is given, which has no place for one; got one in "
             f"{unit} (pass its value, or leave out out)"
         )
+    if letters is not None and letters.channels:
+        options["channel_axis"] = -1
     with ExitStack() as stack:
-        readable = stack.enter_context(readers.opened(plain, mask=mask))
+        readable = stack.enter_context(stacks.opened(plain, mask, letters))
         weighed = None if weights is None else stack.enter_context(readers.opened(weights, "weights"))
-        sources = [readable] if weighed is None else [readable, weighed]
+        beside = [] if weighed is None else [weighed]
         if readers.is_image(background):
             background = stack.enter_context(readers.opened(background, "background"))
-            sources.append(background)
-        job = Job(readable, weighed, psf, options, writers.folder_of(out), background)
-        stack.callback(job.close)
-        shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
-        writers.check(out, sources, shape, dtype, axis)
-        restored = job.run(lambda *job: writers.opened(out, shape, dtype, axis, *job))[0]
+            beside.append(background)
+        folder = writers.folder_of(out)
+        if isinstance(readable, stacks.Stack):
+            pages = replace(readable, sources=[*readable.sources, *beside])
+
+            def job_of(number: int, page: Readable) -> Job:
+                return Job(page, weighed, pages.psf_of(psf, number), options, folder, background)
+
+            restored = stacks.restore(pages, out, job_of)
+        else:
+            job = Job(readable, weighed, psf, options, folder, background)
+            stack.callback(job.close)
+            shape, dtype, axis = readable.shape, job.plan.working, job.plan.axis
+            writers.check(out, [readable, *beside], shape, dtype, axis)
+            restored = job.run(lambda *job: writers.opened(out, shape, dtype, axis, *job))[0]
         return like(restored) if out is None else restored
 
 

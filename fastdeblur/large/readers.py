@@ -23,9 +23,11 @@ import numpy as np
 from .. import validation
 from ..engines import annotated
 from ..io import chunks as chunked
-from ..io import files, fits, npy, tiff, zarr_reading
-from ..io.chunks import give_back
+from ..io import files, fits, npy, zarr_reading
+from ..io.axes import Axes
+from ..io.chunks import give_back, map_of
 from ..io.missing import Missing, hidden, mask_of
+from ..io.source import Source
 from ..kernels.runtime.arrays import on_gpu
 
 # Part of an array: a slice an axis.
@@ -235,15 +237,6 @@ def place_of(array: Any, mapped: np.memmap | None = None) -> tuple[Path, int] | 
     return (path, first) if _holds(path, first, array) else None
 
 
-def _map_of(array: Any) -> np.memmap | None:
-    """The map in which an array lies, which may be behind views of it, as those of masked arrays are."""
-    while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap) and array._mmap is not None:  # type: ignore[attr-defined]
-            return array
-        array = array.base
-    return None
-
-
 def _holds(path: Path, first: int, array: np.ndarray) -> bool:
     """Whether a file has what is mapped, to judge by both ends: another may have taken its place and name."""
     if not path.is_file() or path.stat().st_size < first + array.nbytes:
@@ -268,7 +261,7 @@ def of_array(array: Any, name: str = "source", path: Path | None = None) -> Read
     if not in_parts(array):
         array = validation.real_array(name, array)
     validation.real_kind(name, array)
-    mapped = _map_of(array)
+    mapped = map_of(array)
     if mapped is not None and mapped.mode in ("r+", "w+"):
         mapped.flush()
     place = None if mapped is None else place_of(array, mapped)
@@ -301,10 +294,12 @@ class Present(Readable):
         By values, or by what belongs to a file.
     mask : Readable or None
         True where pixels are missing, of the shape of `stored`.
+    number : int
+        Of the page, of which the file may say what is missing.
     """
 
-    def __init__(self, stored: Readable, missing: Missing, mask: Readable | None = None):
-        self._stored, self.missing, self._mask = stored, missing, mask
+    def __init__(self, stored: Readable, missing: Missing, mask: Readable | None = None, number: int = 0):
+        self._stored, self.missing, self._mask, self._number = stored, missing, mask, number
         self.shape, self.chunks, self.takes = stored.shape, stored.chunks, stored.takes
         if mask is not None:
             self.chunks, self.takes = stored.chunks or mask.chunks, stored.takes + mask.takes
@@ -323,7 +318,7 @@ class Present(Readable):
             real = stored.astype(self.dtype)
         if self._mask is not None:
             return hidden(real, self._mask.read(part).astype(bool))
-        return hidden(real, mask_of(self.missing, stored, False, (part[0], part[1])))
+        return hidden(real, mask_of(self.missing, stored, False, (part[0], part[1]), self._number))
 
 
 class _All(Readable):
@@ -360,41 +355,57 @@ def opened(value: Any, name: str = "source", mask: Any = None) -> Iterator[Reada
             readable = _of_path(Path(value), stack, name)
         else:
             readable = of_array(value, name) if mask is None else masked(value, mask, name)
-        for each in origins(readable):
-            if isinstance(each, InFile):
-                stack.callback(each.close)
-        yield readable
+        yield closed_by(stack, readable)
+
+
+def closed_by(stack: ExitStack, readable: Readable) -> Readable:
+    """A reader whose files a stack closes."""
+    for each in origins(readable):
+        if isinstance(each, InFile):
+            stack.callback(each.close)
+    return readable
 
 
 def _of_path(path: Path, stack: ExitStack, name: str) -> Readable:
     """A reader of a file."""
-    missing: Missing | None = None
+    source = source_of(path, stack)
+    if source is not None:
+        if source.pages is not None:
+            raise ValueError(f"cannot read {path}: it must be one image, not a stack; it has {source.pages} pages")
+        return of_source(source, path, name)
+    with files.explained(path):
+        format = files.format_of(path)
+        array = {"NPY": npy.mapped, "Zarr": zarr_reading.in_parts}[format](path)
+    return _of_file(array, name, path)
+
+
+def source_of(path: Path, stack: ExitStack, axes: Axes | None = None) -> Source | None:
+    """An open TIFF or FITS file; None of a .npy and .zarr, which are arrays; others are refused."""
     with files.explained(path):
         format = files.format_of(path)
         files.check_kind(path)
-        if format == "NPY":
-            array: Any = npy.mapped(path)
-        elif format == "Zarr":
-            array = zarr_reading.in_parts(path)
-        elif format == "TIFF":
-            source = stack.enter_context(tiff.opened(path, False))
-            array, missing = source.array, source.missing
-            if array is None:
-                raise ValueError(
-                    "it must be one gray or RGB image, with its channels last, black as 0, its first row on top and a "
-                    "compression that Python knows, to be read in parts"
-                )
-        elif format == "FITS":
-            source = stack.enter_context(fits.opened(path, False))
-            array, missing = source.array, source.missing
-            if array is None:
-                raise ValueError("its HDU must be one image of two axes to be read in parts")
-            path = fits.split(path)[0]
-        else:
+        if format in ("NPY", "Zarr"):
+            return None
+        if not files.FORMATS[format].in_tiles or not files.FORMATS[format].names_axes:
             raise ValueError(f"{format} is read whole: read it, and pass the array")
+        return stack.enter_context(files.FORMATS[format].opened(path, False, axes))
+
+
+def of_source(source: Source, path: Path, name: str, number: int = 0) -> Readable:
+    """A reader of an image of an open TIFF or FITS file, or of a page of a stack."""
+    array = source.parts_of(number)
+    if array is None:
+        raise ValueError(
+            f"cannot read {path}: it must be gray or RGB, with its channels last, black as 0, its first row on top and "
+            "a compression that Python knows, to be read in parts"
+        )
+    readable = _of_file(array, name, fits.split(path)[0])
+    return readable if source.missing is None else Present(readable, source.missing, number=number)
+
+
+def _of_file(array: Any, name: str, path: Path) -> Readable:
     try:
         validation.real_kind(name, array)
     except TypeError as error:
         raise TypeError(f"{path}: {error}") from None
-    readable = of_array(array, name, path)
-    return readable if missing is None else Present(readable, missing)
+    return of_array(array, name, path)

@@ -55,20 +55,20 @@ class Share(Writable):
     target : Writable
     image : int
         Of all images, for the journal.
-    number : int
-        Of the page.
+    place : tuple of int
+        Where it is along the first axes of the target; empty if parts are the target's own.
     identity : dict
         What tells the job on it from others.
-    page : bool
-        Whether images are along the first axis of the target; otherwise parts are the target's own.
     """
 
-    def __init__(self, target: Writable, image: int, number: int, identity: dict[str, Any], page: bool):
-        self._target, self._lead = target, (slice(number, number + 1),) * page
+    def __init__(self, target: Writable, image: int, place: Sequence[Any], identity: dict[str, Any]):
+        self._target, self._lead = target, tuple(slice(int(at), int(at) + 1) for at in place)
         self.journal = None if target.journal is None else Section(target.journal, image, identity)
+        #: What has been checked, which may have to be once more.
+        self.sums: list[tuple[Part, int]] = []
 
     def write(self, part: Part, pixels: Any) -> None:
-        self._target.write((*self._lead, *part), pixels[None] if self._lead else pixels)
+        self._target.write((*self._lead, *part), pixels[(None,) * len(self._lead)])
 
     def flush(self) -> None:
         self._target.flush()
@@ -77,7 +77,8 @@ class Share(Writable):
         return self._target.sum((*self._lead, *part))
 
     def check(self, sums: Iterable[tuple[Part, int]]) -> None:
-        self._target.check(((*self._lead, *part), total) for part, total in sums)
+        self.sums = list(sums)
+        self._target.check(((*self._lead, *part), total) for part, total in self.sums)
 
 
 def begin(target: Writable) -> None:

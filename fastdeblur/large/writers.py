@@ -22,6 +22,7 @@ import numpy as np
 from .. import validation
 from ..io import files, fits, locks, npy, tiff_writing, zarr_reading, zarr_writing
 from ..io.atomic import beside, put_in_place, recover, remove
+from ..io.axes import Axes
 from ..io.chunks import give_back
 from ..io.metadata import Metadata
 from ..kernels.runtime.arrays import on_gpu
@@ -159,8 +160,11 @@ class IntoNewFile(IntoFile):
         pages: int | None = None,
     ):
         self._path, self._target, self._format = path, Path(os.path.realpath(path)), files.format_of(path)
-        self._alpha, self._metadata, self._pages = alpha, metadata, pages
-        self._encoded = pages is not None or self._format == "FITS" or (self._format == "TIFF" and metadata is not None)
+        self._alpha, self._metadata, self._pages, axes = alpha, metadata, pages, None
+        self._own = metadata is None or not metadata.format  # nothing was read that is to be written again
+        if metadata is not None and self._own and self._format != "FITS":
+            axes = metadata.axes
+        self._encoded = pages is not None or self._format == "FITS" or (self._format == "TIFF" and not self._own)
         if self._encoded:  # tiles cannot be compressed where they will lie: pixels wait as they are
             self._format = "NPY"
         self._partial = beside(self._target, "partial")
@@ -172,7 +176,7 @@ class IntoNewFile(IntoFile):
                 file.close()
             journal.clear()
             remove(self._partial)
-            file, offset = _empty(self._partial, self._format, shape, dtype, axis, alpha)
+            file, offset = _empty(self._partial, self._format, shape, dtype, axis, alpha, axes)
         super().__init__(file, offset, shape, dtype, journal)
 
     def abandon(self) -> None:
@@ -192,12 +196,15 @@ class IntoNewFile(IntoFile):
         if self._encoded:
             stored = np.memmap(self._partial, self.dtype, "r", self._offset, self.shape)
             told: dict[str, Any] = {"metadata": self._metadata, "alpha": self._alpha, "held": True}
+            if self._pages is not None:  # which several axes may count
+                lead = len(self._metadata.axes.pages) if self._own and self._metadata and self._metadata.axes else 1
+                stored = stored.reshape(-1, *self.shape[lead:])  # type: ignore[assignment]
             first = stored if self._pages is None else stored[0]
             with files.saving(self._path, first, self._pages, **told) as put:
                 for page in [stored] if self._pages is None else stored:
                     put(page)
             remove(self._partial)
-            return fits.mapped(self._target) if self._metadata is None else None
+            return fits.mapped(self._target) if self._own else None
         if self._target.exists():
             shutil.copymode(self._target, self._partial)
         os.replace(self._partial, self._target)
@@ -292,7 +299,13 @@ def _unfinished(path: Path) -> IO[bytes] | None:
 
 
 def _empty(
-    path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool
+    path: Path,
+    format: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axis: int | None,
+    alpha: bool,
+    axes: Axes | None = None,
 ) -> tuple[IO[bytes], int]:
     """Make a file that has room for all pixels; returns it, open, and the first pixel's place."""
     file: Any = path.open("x+b", buffering=0)
@@ -301,8 +314,8 @@ def _empty(
             npy.write_header(file, shape, dtype)
             offset = file.tell()
         else:
-            offset = _empty_tiff(file, shape, dtype, axis, alpha)
-        size = offset + math.prod(shape) * dtype.itemsize
+            offset = _empty_tiff(file, shape, dtype, axis, alpha, axes)
+        size = max(offset + math.prod(shape) * dtype.itemsize, file.seek(0, 2))  # headers of pages may come after it
         file.truncate(size)
         if hasattr(os, "posix_fallocate"):  # a disk that is too small says so now
             try:
@@ -318,13 +331,23 @@ def _empty(
     return file, offset
 
 
-def _empty_tiff(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, alpha: bool) -> int:
+def _empty_tiff(
+    file: IO[bytes],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axis: int | None,
+    alpha: bool,
+    axes: Axes | None,
+) -> int:
     import tifffile
 
     channels = 1 if axis is None else shape[axis]
-    shape = shape if channels > 1 else shape[:2]
+    shape = shape if axis is None or channels > 1 else shape[:-1]
+    meaning = tiff_writing.meaning(channels, alpha)
+    if axes is not None:
+        meaning["metadata"] = {"axes": f"{axes.pages}YX{'S' * (channels > 1)}"}
     offset, _ = tifffile.imwrite(  # type: ignore[misc]
-        file, shape=shape, dtype=dtype, returnoffset=True, **tiff_writing.meaning(channels, alpha),
+        file, shape=shape, dtype=dtype, returnoffset=True, **meaning,
         bigtiff=math.prod(shape) * dtype.itemsize > tiff_writing.CLASSIC_MOST,
     )  # fmt: skip
     return int(offset)
@@ -336,18 +359,21 @@ def _data_of(path: Path, format: str, shape: tuple[int, ...], dtype: np.dtype[An
         if format == "NPY":
             array = npy.mapped(path)
             assert isinstance(array, np.memmap)
-            stored, kind, offset = array.shape, array.dtype, int(array.offset)
+            pages, stored, kind, offset = 1, array.shape, array.dtype, int(array.offset)
         else:
             import tifffile
 
             with tifffile.TiffFile(path) as tiff:
                 page: Any = tiff.pages.first
-                stored, kind, offset = tuple(page.shape), np.dtype(page.dtype), int(page.dataoffsets[0])
-            shape = shape if shape[2:] != (1,) else shape[:2]
+                pages, stored, offset = len(tiff.pages), tuple(page.shape), int(page.dataoffsets[0])
+                kind = np.dtype(page.dtype)
     except Exception:  # noqa: BLE001 (it was killed before there was a file)
         return None
-    there = path.stat().st_size == offset + math.prod(shape) * dtype.itemsize
-    return offset if there and (stored, kind) == (shape, dtype) else None
+    size, end = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
+    there = size == end or (pages > 1 and size > end)  # headers of pages follow the last
+    fitting = [each[len(each) - len(stored) :] for each in (shape, shape[:-1] if shape[-1] == 1 else shape)]
+    same = stored in fitting and pages * math.prod(stored) == math.prod(shape) and kind == dtype
+    return offset if there and same else None
 
 
 def check(
@@ -518,11 +544,11 @@ def _check_apart(out: Any, place: tuple[Path, int] | None, source: Readable) -> 
 
 def _chunks(shape: tuple[int, ...], tile: tuple[int, int], axis: int | None) -> tuple[int, ...]:
     """Chunks of which each is in one tile only, as far as that can be."""
-    sides = []
+    sides = [1] * (len(shape) - 2 - (axis is not None))
     for step in tile:
         parts = -(-step // CHUNK)
         parts = next((count for count in range(parts, 4 * parts + 1) if step % count == 0), 1)
         sides.append(step // parts)
     if axis is not None:
-        sides.insert(axis % 3, shape[axis])
+        sides.insert(axis % len(shape), shape[axis])
     return tuple(min(side, size) for side, size in zip(sides, shape, strict=True))

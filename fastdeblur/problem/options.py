@@ -86,6 +86,7 @@ OPTIONS = {
     "tile": Option("Any", "auto", "rows and columns of a tile", LARGE, in_journal=True),
     "halo": Option("Any", "auto", "how far a tile sees beyond itself", LARGE, in_journal=True),
     "progress": Option("bool", False, "show a progress bar", ALL),
+    "axes": Option("str | None", None, "letters of the axes, such as TZCYX or YXC", f"{LARGE} {FLAG}"),
 }  # fmt: skip
 
 
