@@ -271,7 +271,7 @@ def test_an_image_that_fits_is_not_cut_into_tiles(tmp_path, capsys, monkeypatch)
     """By what it takes: a little more memory, and there are no tiles."""
     image = image_of("gray", "f4")
     np.save(tmp_path / "a.npy", image)
-    monkeypatch.setattr(deblur.deblur_tiled, "deblur", None)
+    monkeypatch.setattr(deblur.deblur_tiled, "deblur_in_tiles", None)
     figures = run(capsys, tmp_path / "a.npy", tmp_path / "out.npy", "--max-memory", "12MB")
     assert "tiles" not in figures
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fd.deblur(image, PSF, **OPTIONS))

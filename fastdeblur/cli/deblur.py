@@ -272,7 +272,7 @@ def run(arguments: argparse.Namespace) -> None:
         paths, level = (Path(arguments.image), Path(arguments.out)), _level(arguments, source)
         request = Request(source, *paths, psf, options, most, dtype, *level, **how)
         if not _fits(request):
-            accounts = deblur_tiled.deblur(request)
+            accounts = deblur_tiled.deblur_in_tiles(request)
             _warn_of_lost(arguments, source, dtype)
             _print_tiles(arguments, source, dtype, options, accounts, estimate)
             return

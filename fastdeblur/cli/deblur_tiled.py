@@ -232,7 +232,7 @@ def _all_channels(part: Part, shape: tuple[int, ...]) -> Part:
     return (*part[:2], *(slice(0, size) for size in shape[2:]))
 
 
-def deblur(request: Request) -> list[Account]:
+def deblur_in_tiles(request: Request) -> list[Account]:
     """Restore a file into another tile by tile; accounts of its images: pages, separate channels, or the only one."""
     source, clipped = request.source, pixels.Clipped()
     _check_options(request)

@@ -24,7 +24,7 @@ from .windows import Place, TileGrid, grid_of
 CAPACITY = 4
 
 
-def deblur(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
+def deblur_chunks(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> Any:
     """A Dask array of the restored image; its chunks are the tiles."""
     import dask.array as da
 

@@ -162,7 +162,7 @@ def deblur_large(
 
         if letters is not None:
             raise ValueError(f"axes must be None for a Dask array, whose pages are arrays; got {axes!r}")
-        return lazy.deblur(source, psf, out, options)
+        return lazy.deblur_chunks(source, psf, out, options)
     plain, mask, like = annotated.apart(source)
     if out is not None and (unit := validation.unit_of(source)):
         raise TypeError(
