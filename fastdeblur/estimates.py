@@ -33,8 +33,8 @@ ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
-# result; with admm where its domain is blurred as a whole.
-VARYING, VARYING_PERIODIC = 4.2, 9.2
+# result; with admm where its domain is blurred as a whole; with a preconditioner that is corrected place by place.
+VARYING, VARYING_PERIODIC, VARYING_CORRECTED = 4.2, 9.2, 8.0
 # Copies of the boundary corrections, while they are computed.
 CORRECTIONS = 1.4
 # Beside those, for split variables that need the estimate a second time.
@@ -161,7 +161,9 @@ def of_solve(
     if options.method == "admm":
         bounded, tied = options.bounds is not None, boundary not in ("unknown", "wrap")
         split_weights = 2 + UNOBSERVED
-        if tied and varying is None and options.prior in ("tv", "gradient"):
+        stepped = tied if varying is None else boundary == "unknown" and options.data != "poisson"
+        stepped &= options.prior in ("tv", "gradient")
+        if stepped:
             images = ITERATIVE_IMAGES + TWICE * bounded + SPLIT_DATA * (weighted or options.data == "poisson")
             total, split_weights = estimate * images + corrections, split_weights + SPLIT_WEIGHTS
         else:  # boundaries that tie what is around the frame split the estimate itself, as bounds do
@@ -182,6 +184,10 @@ def of_solve(
         stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
         total = max(total + stays * looked, looked)
     if varying is not None:
-        images = VARYING_PERIODIC if options.method == "admm" and boundary in ("unknown", "wrap") else VARYING
+        images = VARYING
+        if options.method == "exact":
+            images = VARYING_CORRECTED
+        elif options.method == "admm":
+            images = VARYING_CORRECTED if stepped else VARYING_PERIODIC if not tied else VARYING
         total += varying + images * estimate
     return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
+from fastdeblur.solvers.pcg.varying import LocalCorrection
 
 BOUNDARIES = ["constant", "nearest", "reflect", "mirror", "wrap", "unknown"]
 SHAPE = (6, 7)
@@ -308,3 +309,41 @@ def test_convolve_takes_an_operator(lens, boundary):
             fd.convolve(x[:9], blur)
         with pytest.raises(ValueError, match="boundary is the Blur's own"):
             fd.convolve(image, blur, boundary="wrap")
+
+
+def contrary(boundary="unknown"):
+    """A scene blurred by psfs that are narrow where others are wide, noisy, and the operator."""
+    psfs = np.array([[fd.psf.gaussian(15, (rows, cols)) for cols in (0.8, 2.0)] for rows in (0.8, 1.2, 2.0)])
+    x = np.tile(scene(), (2, 2))
+    blurred = fd.VaryingBlur(psfs, None, x.shape, boundary="wrap" if boundary == "wrap" else "reflect").forward(x)
+    noise = 0.01 * np.random.default_rng(3).standard_normal(x.shape)
+    return blurred + noise, fd.VaryingBlur(psfs, None, x.shape, boundary=boundary)
+
+
+@for_each("boundary", ["wrap", "unknown"])
+def test_the_correction_of_the_preconditioner_has_its_transpose(boundary):
+    _, blur = contrary(boundary)
+    correction, rng = LocalCorrection(blur, 0.01), np.random.default_rng(10)
+    assert correction.terms
+    x, y = rng.random((2, *blur.estimate_shape))
+    there, back = np.empty_like(x), y.copy()
+    correction.apply(x, there)
+    correction.apply_transpose(back)
+    assert np.vdot(there, y) == pytest.approx(np.vdot(x, back), rel=1e-13)
+    assert np.linalg.norm(there - x) > 0.02 * np.linalg.norm(x)
+    alike = fd.VaryingBlur.constant(blur.psfs[0, 0], blur.image_shape, boundary=boundary)
+    assert LocalCorrection(alike, 0.01).terms == 0
+
+
+def test_steps_where_psfs_differ_much():
+    disks = [[4, 2.35, 4], [2.35, 0.7, 2.35], [4, 2.35, 4]]  # sharp in the middle
+    psfs = np.array([[np.pad(disk, (15 - len(disk)) // 2) for disk in map(fd.psf.disk, row)] for row in disks])
+    x = np.tile(scene(), (2, 2))
+    field = fd.VaryingBlur(psfs, None, x.shape, boundary="reflect")
+    b = field.forward(x) + 0.01 * np.random.default_rng(3).standard_normal(x.shape)
+    assert fd.solve(b, field).n_iter <= 60  # 146 with the mean psf's preconditioner as it is
+    b, field = contrary()
+    tv = fd.solve(b, field, prior="tv", tol=1e-3)
+    assert tv.stop_reason == "tolerance"
+    assert tv.n_iter <= 100  # 129 with one step of conjugate gradients each
+    assert tv.n_products > tv.n_iter + 20

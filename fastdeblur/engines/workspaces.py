@@ -27,6 +27,7 @@ from ..solvers.learned.host import LearnedWorkspace
 from ..solvers.learned.solver import PAIRS
 from ..solvers.pcg.host import PcgWorkspace
 from ..solvers.pcg.preconditioner import Preconditioner
+from ..solvers.pcg.varying import VaryingPcgWorkspace
 from ..solvers.richardson_lucy.host import RichardsonLucyWorkspace
 from ..solvers.richardson_lucy.solver import RichardsonLucySteps
 from ..solvers.richardson_lucy.varying import VaryingRichardsonLucyWorkspace
@@ -86,8 +87,8 @@ class HostWorkspaces:
             bounded = self.options.bounds is not None
             if self._steps_admm(prior):
                 return IterativeAdmmWorkspace(
-                    Domain(self.blurs, padded=False), self.blurs, self.planes, prior, bounded,
-                    self._preconditioners_for(False),
+                    Domain(self.blurs, padded=False), self._pcg_workspace(self._preconditioners_for(False)), prior,
+                    bounded,
                 )  # fmt: skip
             if self._domain is None:
                 self._domain = Domain(self.blurs)
@@ -124,7 +125,8 @@ class HostWorkspaces:
         return threads.count(self.blurs[0].workers, threads.most_threads(), math.inf)
 
     def _pcg_workspace(self, preconditioners: list[Preconditioner]) -> PcgWorkspace:
-        return PcgWorkspace(self.blurs, self.planes, preconditioners)
+        kind = VaryingPcgWorkspace if self._varying else PcgWorkspace
+        return kind(self.blurs, self.planes, preconditioners)
 
     @property
     def _varying(self) -> bool:
@@ -132,7 +134,9 @@ class HostWorkspaces:
 
     def _steps_admm(self, prior: str) -> bool:
         """Whether the x-update of ADMM is a step of conjugate gradients, see `solvers.admm.iterative`."""
-        return self._has_iterative_admm and prior in ("tv", "gradient") and is_tied(self.blurs[0])
+        blur = self.blurs[0]
+        steps = is_tied(blur) or (self._varying and blur.boundary == "unknown" and self.options.data != "poisson")
+        return self._has_iterative_admm and prior in ("tv", "gradient") and steps
 
     def _admm_workspace(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
         kind = VaryingAdmmWorkspace if self._varying else AdmmWorkspace

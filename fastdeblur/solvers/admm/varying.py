@@ -26,10 +26,10 @@ from .host import AdmmWorkspace
 class VaryingAdmmWorkspace(AdmmWorkspace):
     """`AdmmWorkspace` for a `VaryingBlur`.
 
-    Where the boundary says nothing of what is beyond the frame, the blur is that of the whole domain, periodic, the
-    field's outermost psfs going on: with free split variables beyond the frame the preconditioner is as good there as
-    within.  (tv, "unknown", 256 x 256: 229 steps with a blur of the frame alone.)  Other boundaries are the blur's own
-    business.
+    For the sparse prior, denoisers and photons, and wherever a boundary says what is beyond the frame (else see
+    `iterative`).  Where it says nothing, the blur is that of the whole domain, periodic, the field's outermost psfs
+    going on: with free split variables beyond the frame the preconditioner is as good there as within.  (tv, "unknown",
+    256 x 256: 229 steps with a blur of the frame alone.)  Other boundaries are the blur's own business.
     """
 
     most_relax = 1.0
