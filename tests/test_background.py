@@ -11,6 +11,7 @@ import fastdeblur as fd
 from fastdeblur.io import files
 from fastdeblur.large import sampling
 from fastdeblur.large import tile_solver as tiles
+from fastdeblur.problem.regularization import WeightEstimate
 
 PSF = fd.psf.gaussian(9, 1.5)
 
@@ -52,6 +53,25 @@ def test_objective_is_that_of_shifted_photons(prior, sky):
     assert result.objective == pytest.approx(expected, rel=1e-6)
     assert result.image.min() >= 0
     assert np.isfinite(result.image).all()
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+def test_the_weight_of_photons_knows_the_background_beside_missing_pixels(rows, rng):
+    """The part of the image that is looked at has other columns than the background."""
+    shift = np.linspace(5, 50, rows * 64).reshape(1, rows, 64)
+    image = rng.poisson(60 + shift, (1, 64, 64)) - shift
+    weights = np.ones_like(image)
+    weights[:, :5, :20] = 0
+    seen = WeightEstimate(image, [PSF], weights)
+    _, height, width = seen.planes.shape
+    assert height * width < 64 * 64
+    beside = shift[:, -height:, -width:]
+    alone = WeightEstimate(seen.planes, [PSF], None).weight_of("tv", "poisson", beside)
+    assert seen.weight_of("tv", "poisson", shift) == pytest.approx(alone)
+    counts = (image + shift)[0]
+    counts[:5, :20] = np.nan
+    background = np.broadcast_to(shift[0], counts.shape)
+    assert fd.solve(counts, PSF, data="poisson", prior="tv", background=background, max_iter=2).mu > 0
 
 
 def test_photons_on_a_dark_image_give_a_dark_estimate():

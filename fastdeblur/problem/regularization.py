@@ -89,6 +89,7 @@ class WeightEstimate:
         self._brightness = max(abs(float(planes.max())), abs(float(planes.min()))) or 1.0
         missing = None if weights is None else weights == 0
         whole = None if missing is None else _complete_part(missing, psfs)
+        self._complete = whole
         if whole is not None:
             planes, missing = planes[whole], None
         self.planes, self.psfs = planes, psfs
@@ -153,7 +154,10 @@ class WeightEstimate:
 
         The first is right for photon noise, the second for noise that is the same everywhere.
         """
-        counts = self.planes if shift is None else (self.planes + shift).clip(min=0)
+        counts = self.planes
+        if shift is not None:  # of all columns, and as many planes and rows as there are, or one
+            _, rows, cols = self._complete or (slice(None),) * 3
+            counts = (counts + shift[:, rows if shift.shape[1] > 1 else slice(None), cols]).clip(min=0)
         mean = max(float(counts.mean(dtype=np.float64)), 1e-6 * self._brightness)
         inverse = float((1 / counts.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
