@@ -108,3 +108,25 @@ def test_positions_that_are_none(tmp_path, capsys):
         (tmp_path / "places.txt").write_text(content)
         assert command(tmp_path, "--psf", tmp_path / "psfs.tif", "--psf-positions", tmp_path / "places.txt") is None
         assert message in capsys.readouterr().err
+
+
+def test_regions_of_points_are_a_field(tmp_path, capsys):
+    shape, rng = (80, 112), np.random.default_rng(3)
+    sky = np.zeros(shape)
+    sky[10:75:20, 10:110:20] = rng.uniform(500, 900, (4, 5))
+    blurred = fd.convolve(sky, fd.VaryingBlur([[fd.psf.gaussian(9, 1.0), fd.psf.gaussian(9, 1.8)]], None, shape))
+    image = (blurred + 0.1 * rng.standard_normal(shape)).astype(np.float32)
+    np.save(tmp_path / "in.npy", image)
+    words = ["psf", str(tmp_path / "in.npy"), "--points", "--regions", "1,2", "-o"]
+    assert cli.main([*words, str(tmp_path / "field.npz")]) == 0
+    assert "1 x 2 psfs" in capsys.readouterr().out
+    found = fd.psf.from_points(image, regions=(1, 2))
+    psfs = found.psf.reshape(-1, *found.psf.shape[2:])
+    blur = fd.VaryingBlur(
+        psfs / psfs.sum(axis=(1, 2), keepdims=True), found.centres.reshape(-1, 2), shape, boundary="reflect",
+        dtype=np.float32,
+    )  # fmt: skip
+    restored = command(tmp_path, "--psf", tmp_path / "field.npz", image=image)
+    np.testing.assert_allclose(restored, fd.deblur(image, blur, mu=0.05, data="squares"), atol=1e-3)
+    assert cli.main([*words, str(tmp_path / "psf.tif")]) != 0
+    assert "ends in .npz" in capsys.readouterr().err

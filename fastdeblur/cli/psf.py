@@ -14,7 +14,7 @@ from .. import validation
 from ..io import files
 from ..io.source import Source
 from ..problem.options import OPTIONS
-from . import plots, psf_fit, psf_points
+from . import plots, psf_field, psf_fit, psf_points
 from .deblur import transfer_curve
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ def add(commands: Any) -> None:
         metavar="ROW,COL,ROWS,COLS",
         help="from a slanted edge in this part of it (first row and column, and how many)",
     )
+    parser.add_argument(
+        "--regions",
+        type=psf_points.regions,
+        metavar="ROWS,COLS",
+        help="with --points: a psf for each of so many parts, into an .npz file that --psf of deblur takes",
+    )
     parser.add_argument("-o", "--out", required=True, help="where to write the psf")
     parser.add_argument("--plot", metavar="FILE", help="where to draw it, as PNG (needs matplotlib)")
     parser.add_argument(
@@ -96,12 +102,15 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Estimate a psf as the command's arguments say, write it, and print what it is."""
     most = validation.memory_size("max_memory", arguments.max_memory)
+    if arguments.regions is not None and not (arguments.points and psf_field.is_field(arguments.out)):
+        raise ValueError("--regions goes with --points and an output file that ends in .npz")
     if arguments.plot is not None:
         plots.require()
     with files.opened(arguments.image) as source:
         source = replace(source, curve=source.curve if arguments.transfer == "auto" else arguments.transfer)
         estimate = _estimate(arguments, source, most)
-    files.write(arguments.out, estimate.psf)
+    if arguments.regions is None:
+        files.write(arguments.out, estimate.psf)
     if arguments.plot is not None:
         plots.save(estimate.plot(), arguments.plot)
     if arguments.json:
@@ -113,7 +122,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _estimate(arguments: argparse.Namespace, source: Source, most: int) -> Estimate:
     if arguments.points or arguments.edge is not None:
-        if arguments.points:
+        if arguments.regions is not None:
+            psf, line, figures = psf_points.field_from_points(arguments.out, arguments.regions, source, most)
+        elif arguments.points:
             psf, line, figures = psf_points.from_points(source, most)
         else:
             psf, line, figures = psf_points.from_edge(arguments.edge, source, most)
