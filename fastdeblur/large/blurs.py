@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import Any
 
 import numpy as np
 
-from ..kernels.runtime import threads
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur, memory_of, of_field
 from ..problem.regularization import WeightEstimate, estimate_of_field
@@ -16,6 +14,8 @@ from .windows import Place, Window
 
 # Nodes down and across whose psfs say how wide a halo must be.
 MOST = 5
+# Threads whose scratch is counted, whatever there are: tiles must not depend on them.
+THREADS = 8
 
 
 class OnePsf:
@@ -53,7 +53,7 @@ class OnePsf:
         """What planes of places say of noise and weight, the channels of one place after another."""
         return WeightEstimate(planes, self.psfs, weights)
 
-    def memory(self, window: tuple[int, int], workers: int | None) -> int | None:
+    def memory(self, window: tuple[int, int]) -> int | None:
         """Bytes of operators of a window; None if they are counted with the rest."""
         return None
 
@@ -98,10 +98,9 @@ class FieldOfPsfs:
         """What planes of places say of noise and weight, each with its own mean psf."""
         return estimate_of_field(self.field, self._sides, places, planes, weights)
 
-    def memory(self, window: tuple[int, int], workers: int | None) -> int | None:
+    def memory(self, window: tuple[int, int]) -> int | None:
         """Bytes of operators of a window."""
-        crew = threads.count(workers, threads.most_threads(), math.inf)
-        return memory_of(self.field, str(self.path), window, crew)
+        return memory_of(self.field, str(self.path), window, THREADS)
 
     def digest(self) -> str:
         """What tells it from others."""

@@ -245,7 +245,7 @@ class Plan:
         if not alone:
             options = replace(options, mu=0.0, data="squares" if options.data == "root" else options.data)
         beside = images_beside(options, self.background)
-        varying = self.blurs.memory(window, self.given["workers"])
+        varying = self.blurs.memory(window)
         solves = [
             of_solve(options, self.psfs, shape, self.working, each, self.weighted, beside, varying)
             for each in boundaries
