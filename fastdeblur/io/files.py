@@ -54,14 +54,14 @@ class Format:
     saving: Callable[..., AbstractContextManager[Callable[[np.ndarray], None]]]
     holds: Callable[[tuple[int, ...], np.dtype[Any], int | None, bool], bool] = lambda *_: True
     names_axes: bool = True
-    in_tiles: bool = True
+    in_tiles: bool = False
     any_shape: bool = False
 
 
 def _picture(name: str, *suffixes: str) -> Format:
     """A format that Pillow reads."""
     opened, saving, holds = (functools.partial(each, name) for each in (pillow.opened, pillow.saving, pillow.holds))
-    return Format(name, suffixes, opened, saving, holds, False, False)  # type: ignore[arg-type]
+    return Format(name, suffixes, opened, saving, holds, names_axes=False)  # type: ignore[arg-type]
 
 
 FORMATS = {
@@ -71,10 +71,10 @@ FORMATS = {
         _picture("JPEG", ".jpg", ".jpeg"),
         _picture("WebP", ".webp"),
         _picture("BMP", ".bmp"),
-        Format("TIFF", (".tif", ".tiff"), tiff.opened, tiff_writing.saving),
-        Format("NPY", (".npy",), npy.opened, npy.saving, any_shape=True),
-        Format("Zarr", (".zarr",), zarr_reading.opened, zarr_reading.saving, any_shape=True),
-        Format("FITS", fits.SUFFIXES, fits.opened, fits.saving, fits.holds),
+        Format("TIFF", (".tif", ".tiff"), tiff.opened, tiff_writing.saving, in_tiles=True),
+        Format("NPY", (".npy",), npy.opened, npy.saving, in_tiles=True, any_shape=True),
+        Format("Zarr", (".zarr",), zarr_reading.opened, zarr_reading.saving, in_tiles=True, any_shape=True),
+        Format("FITS", fits.SUFFIXES, fits.opened, fits.saving, fits.holds, in_tiles=True),
     )
 }
 # Names of formats by suffixes.
