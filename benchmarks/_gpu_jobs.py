@@ -21,6 +21,7 @@ from numba import cuda
 import fastdeblur as fd
 from fastdeblur.kernels.cuda import device, loop
 from fastdeblur.kernels.cuda.shapes import SIMULATED
+from fastdeblur.operators.boundary import frame_of
 from fastdeblur.operators.separable import factors
 from fastdeblur.solvers.common import largest, unit_of
 from fastdeblur.solvers.gradient.cuda import CudaGradientWorkspace
@@ -241,7 +242,7 @@ class Descent:
         scalars = device.to_host(self._work.scalars)
         if scalars[loop.STATUS] != loop.RUNNING or scalars[loop.ITERATION] != self._launched:
             raise RuntimeError(f"{scalars[loop.ITERATION]:.0f} of {self._launched} steps were made")
-        return device.to_host(self._work.frame_of(int(scalars[loop.HERE])))[0]
+        return device.to_host(frame_of(self._work.x[int(scalars[loop.HERE])], self._work.operator))[0]
 
 
 def paths(psf: np.ndarray) -> list[str]:

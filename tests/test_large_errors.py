@@ -178,8 +178,6 @@ FILES = {
     "folder.zarr": (lambda path: path.mkdir(), "it is not in Zarr's format"),
     "pickled.npy": (pickled, "it holds Python objects, which are not read"),
     "short.npy": (truncated, "it is truncated, or damaged: its header speaks of 16800 bytes, 16799 are there$"),
-    "stack.tif": (lambda path: tifffile.imwrite(path, COLOUR.T.copy(), photometric="minisblack"),
-                  "it must be one gray or RGB image"),
 }  # fmt: skip
 
 

@@ -108,8 +108,10 @@ def judged(
         beyond = BEYOND * spread(planes)
         if low < float(planes.min()) - beyond and high > float(planes.max()) + beyond and -low > 0.3 * high:
             doubts.append(RANGE.format(*np.ldexp([low, high], -unit)))
-        # (Not with photons, whose noise is not the same everywhere, nor of points, of which no spectrum says where.)
-        known = options.data != "poisson" and one_psf and (options.patient or result.stop_reason != "max_iter")
+        # (Not with photons, whose noise is not the same everywhere, nor of points, of which no spectrum says where, nor
+        # where pixels are missing: highlights that were clipped are far from any estimate by the clipped image.)
+        known = options.data != "poisson" and one_psf and missing_share == 0
+        known = known and (options.patient or result.stop_reason != "max_iter")
         known = known and contrast_share(planes) >= SPARSE_SHARE
         if known and improvement(on_host(result.image[part]), on_host(planes[part]), psfs, estimate) < 1:
             doubts.append(WORSE)
@@ -257,13 +259,18 @@ def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker
     # Frequencies that stand for two, but those of the first and perhaps the last column.
     times = beside(np.full(left.shape[1], 2.0), left)
     times[[0, -1] if padded.shape[1] % 2 == 0 else [0]] = 1
-    radius, spectra = log_radius(*padded.shape), estimate.spectra
-    passed = beside(spectra.signal_at(radius), left) * module_of(left).abs(padded.response) ** 2 / spectra.scale
-    noise = beside(spectra.noise_at(np.maximum(radius, FINE)), left)
-    noise = times * module_of(left).maximum(noise, spectra.errors_of(passed))
+    radius, spectra, xp = log_radius(*padded.shape), estimate.spectra, module_of(left)
+    # In place, for all of it is there at once.
+    smoothed = beside(spectra.signal_at(radius), left)
+    smoothed *= xp.abs(padded.response) ** 2
+    smoothed /= spectra.scale
+    noise = beside(spectra.noise_at(np.maximum(radius, FINE, out=radius)), left)
+    del radius
+    xp.maximum(noise, spectra.errors_of(smoothed), out=noise)
+    noise *= times
     found = [float((part**2 * noise).sum()) for part in (left, weaker)]
     del noise
-    smoothed = times * passed
+    smoothed *= times
     smoothed[0, 0] = 0
     return [found[0], float((left**2 * smoothed).sum()), found[1]]
 
