@@ -232,8 +232,10 @@ class Spectra:
     def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:
         # Some rows at a time: the basis has many numbers for each.
         parts = np.array_split(radius, max(1, radius.size // 1024))
-        logarithms = np.concatenate([basis(part) @ factors for part in parts])
-        return np.asarray(np.exp(np.clip(logarithms, -80, 80)) * self._range**2)
+        values: np.ndarray = np.concatenate([basis(part) @ factors for part in parts])
+        np.exp(values.clip(-80, 80, out=values), out=values)
+        values *= self._range**2
+        return values
 
     def ridge(self, noisier: float = 1.0) -> float:
         """The ridge whose solution is expected to be nearest to the sharp image, for a psf whose sum is 1.
