@@ -185,7 +185,7 @@ def deblur_large(
             def job_of(number: int, page: Readable) -> Job:
                 return Job(page, weighed, pages.psf_of(psf, number), options, folder, background)
 
-            restored = stacks.restore(pages, out, job_of)
+            restored = stacks.deblur_pages(pages, out, job_of)
         else:
             job = Job(readable, weighed, psf, options, folder, background)
             stack.callback(job.close)

@@ -122,7 +122,7 @@ def _of_source(source: Source, path: Path, axes: Axes | None, stack: ExitStack) 
     return Stack(lead, Axes(letters, channels, lead) if set(letters) <= set("TCZ") else None, page, [first])
 
 
-def restore(stack: Stack, out: Any, job_of: Callable[[int, Readable], Any]) -> Any:
+def deblur_pages(stack: Stack, out: Any, job_of: Callable[[int, Readable], Any]) -> Any:
     """Restore all pages into one array or file; `job_of` makes the job of a page."""
     with _job(stack, 0, job_of) as first:
         page, dtype, axis = first.plan.shape, first.plan.working, first.plan.axis
@@ -139,7 +139,7 @@ def restore(stack: Stack, out: Any, job_of: Callable[[int, Readable], Any]) -> A
         written = list[shares.Share]()
         for number in images:
             with _job(stack, number, job_of) as job:
-                written.append(_restore(job, target, np.unravel_index(number, stack.lead), number))
+                written.append(_deblur_page(job, target, np.unravel_index(number, stack.lead), number))
         for each in written:  # those of the first pages may have been for hours
             each.check(each.sums)
         return target.finish()
@@ -154,7 +154,7 @@ def _job(stack: Stack, number: int, job_of: Callable[[int, Readable], Any]) -> I
         yield job
 
 
-def _restore(job: Any, target: Writable, place: Any, number: int) -> shares.Share:
+def _deblur_page(job: Any, target: Writable, place: Any, number: int) -> shares.Share:
     """Restore a page into its share of a target."""
     given: list[shares.Share] = []
 
