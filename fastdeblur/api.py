@@ -20,6 +20,7 @@ from .kernels.runtime import tasks
 from .kernels.runtime.arrays import on_gpu
 from .operators.blur import Blur, convolved
 from .operators.paths import PATHS
+from .operators.varying import check_device
 from .problem.learned import Scale
 from .problem.options import options_in
 from .result import Result
@@ -188,8 +189,7 @@ def solve(
         The point spread function, centred at ``psf.shape // 2``.  Used as given; a warning tells when
         its sum is not 1 within 1 %, or its centroid more than a pixel from its centre.  A `Blur` brings its
         own boundary, path and workers: leave those arguments out, or let them say the same.  A `VaryingBlur` is for
-        psfs that vary over the image, on the CPU, with solver "auto" or "exact" and a prior, or for photons; the weight
-        is then found, and the result judged, with the mean psf.
+        psfs that vary over the image, on the CPU; the weight is then found by regions, each with its own mean psf.
     shifts : array_like, shape (frames, 2), or None
         Where `image` is a list, or another iterable, of frames of one scene, and `psf` a list with one for each: by how
         many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  A frame is an array, or the path of
@@ -382,6 +382,7 @@ def solve(
         return solve_frames(image, psf, shifts, options, files.read)
     if shifts is not None:
         raise ValueError("shifts go with a list of frames and a list of psfs; image is one")
+    check_device(psf, device)
     engine = engine_for(device)
     if not isinstance(psf, Blur):
         validation.psf_dimensions(psf, channel_axis)

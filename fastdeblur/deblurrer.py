@@ -16,7 +16,7 @@ from .engines.workspaces import HostWorkspaces
 from .hygiene import warn_of, without_border
 from .kernels.runtime.arrays import module_of
 from .operators.blur import Blur
-from .operators.varying import VaryingBlur
+from .operators.varying import VaryingBlur, check_device
 from .problem.background import checked_background, without_background
 from .problem.image import Image
 from .problem.learned import Scale
@@ -126,6 +126,7 @@ class Deblurrer:
         self._channel_axis = channel_axis = options["channel_axis"]
         if not isinstance(psf, Blur):
             validation.psf_dimensions(psf, channel_axis)
+        check_device(psf, options["device"])
         self.shape = _shape(shape, channel_axis)
         self._psf = psf if isinstance(psf, Blur) else psfs_of(psf, self.shape, channel_axis)
         self._engine = engine_for(options["device"])
@@ -144,7 +145,6 @@ class Deblurrer:
             self._options.check_psf(array)
         if isinstance(psf, VaryingBlur):
             self._options.check_psf(psf.psfs)
-            self._options.check_varying()
 
     @property
     def psfs(self) -> list[np.ndarray]:

@@ -85,7 +85,7 @@ def test_colours_pages_and_tiles(tmp_path, monkeypatch):
         ({"psfs": np.array([PSFS], object)}, [], "cannot read"),
         ({"psfs": PSFS}, ["--max-memory", "500"], "its arrays take"),
         ({"psfs": PSFS}, ["--psf-positions", "places.csv"], "goes with --psf and a file whose pages are psfs"),
-        ({"psfs": PSFS}, ["--solver", "gd"], "a VaryingBlur goes with solver"),
+        ({"psfs": PSFS}, ["--device", "cuda"], "device must be 'cpu' for psfs that vary"),
         (None, [], "it is no .npz file"),
     ],
 )

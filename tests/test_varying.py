@@ -227,6 +227,7 @@ def test_smooth_restoration_is_the_minimiser(lens, data, boundary):
         {"prior": "tv", "tol": 1e-3},
         {"prior": "tv", "bounds": (0, 1), "tol": 1e-3},
         {"prior": "sparse"},
+        {"prior": "learned"},
         {"data": "poisson", "prior": None},
         {"data": "poisson", "prior": "tv", "tol": 1e-3},
         {"prior": lambda image, sigma: image},
@@ -284,16 +285,72 @@ def test_restoration_does_not_depend_on_threads(lens):
 @for_each(
     ("options", "message"),
     [
-        ({"solver": "gd"}, "goes with solver 'auto' or 'exact' and a prior.*got solver='gd'"),
-        ({"prior": None}, "got prior=None"),
-        ({"device": "cuda"}, "device"),
+        ({"device": "cuda"}, "device must be 'cpu' for psfs that vary; got 'cuda'"),
         ({"boundary": "wrap"}, "boundary is the Blur's own"),
     ],
 )
 def test_what_does_not_go_with_a_field_is_named(lens, options, message):
     psfs, _, b = lens
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        fd.solve(b, fd.VaryingBlur(psfs, None, b.shape), **options)
+    field = fd.VaryingBlur(psfs, None, b.shape)
+    for call in (fd.solve, lambda image, psf, **given: fd.Deblurrer(psf, image.shape, **given)):
+        if call is fd.solve or "device" in options:
+            with pytest.raises(ValueError, match=message):
+                call(b, field, **options)
+
+
+@for_each(
+    ("rule", "data", "boundary", "bounds", "weighted"),
+    [
+        ("gd", "root", "reflect", None, True),
+        ("momentum", "squares", "reflect", (0.3, 0.7), False),
+        ("nesterov", "squares", "reflect", None, True),
+        ("adam", "root", "unknown", (0.3, 0.7), True),
+        ("adagrad", "root", "reflect", None, False),
+    ],
+)
+def test_gradient_descent_of_a_constant_field_is_that_of_its_psf(rule, data, boundary, bounds, weighted):
+    psf, x = fd.psf.gaussian(5, 1.0), scene((24, 28))
+    b = fd.convolve(x, psf, boundary="reflect") + 0.01 * np.random.default_rng(1).standard_normal(x.shape)
+    weights = np.random.default_rng(2).integers(0, 3, x.shape) if weighted else None
+    options = {"solver": rule, "data": data, "bounds": bounds, "weights": weights, "mu": 0.05, "max_iter": 8, "tol": 0}
+    one = fd.solve(b, psf, boundary=boundary, **options)
+    two = fd.solve(b, fd.VaryingBlur.constant(psf, x.shape, boundary=boundary), **options)
+    # (Without a learning rate, steps follow a bound of the operator's norm, which is found otherwise.)
+    assert abs(two.image - one.image).max() < 1e-8
+    np.testing.assert_allclose(two.history, one.history, rtol=1e-8)
+    assert (two.optimality, two.n_products) == (pytest.approx(one.optimality, rel=1e-6), one.n_products)
+
+
+def test_gradient_descent_of_a_field_ends_at_its_minimum(lens):
+    psfs, _, b = lens
+    field = fd.VaryingBlur(psfs, None, b.shape, boundary="reflect")
+    exact = fd.solve(b, field, data="squares", mu=0.3, tol=1e-8)
+    descent = fd.solve(b, field, data="squares", mu=0.3, solver="gd", tol=1e-6, max_iter=3000)
+    assert descent.stop_reason == "tolerance"
+    assert descent.objective == pytest.approx(exact.objective, rel=1e-9)
+    assert fd.solve(b, field, data="squares", prior=None, max_iter=3).history[-1] < descent.history[0]
+    # A step that is far too long is taken back, and the last finite estimate is returned.
+    with pytest.warns(RuntimeWarning, match="left all bounds"):
+        lost = fd.solve(b, field, data="squares", mu=0.3, solver="momentum", learning_rate=1e9)
+    assert lost.stop_reason == "diverged"
+    assert np.isfinite(lost.image).all()
+
+
+def test_richardson_lucy_takes_operators(lens):
+    psfs, _, b = lens
+    psf, b = psfs[0, 0], b.clip(0.01)
+    expected = fd.richardson_lucy(b, psf, 5)
+    for blur in (fd.Blur(psf, b.shape), fd.VaryingBlur.constant(psf, b.shape)):
+        assert abs(fd.richardson_lucy(b, blur, 5) - expected).max() < 1e-13
+    # Two plain steps with psfs that vary.
+    field, estimate = fd.VaryingBlur(psfs, None, b.shape, boundary="reflect"), np.full_like(b, 0.5)
+    for _ in range(2):
+        estimate = estimate * field.adjoint(b / (field.forward(estimate) + 1e-12))
+    assert abs(fd.richardson_lucy(b, field, 2) - estimate.clip(-1, 1)).max() < 1e-12
+    with pytest.raises(ValueError, match=r"psf is a Blur for images of shape \(40, 44\) and float64 on 'cpu'"):
+        fd.richardson_lucy(b[:30], field)
+    with pytest.raises(ValueError, match=r"the image has \(40, 44\) and float32"):
+        fd.richardson_lucy(b.astype(np.float32), field)
 
 
 @for_each("boundary", ["reflect", "unknown"])

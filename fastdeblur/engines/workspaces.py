@@ -23,6 +23,7 @@ from ..solvers.admm.iterative import IterativeAdmmWorkspace
 from ..solvers.admm.varying import VaryingAdmmWorkspace
 from ..solvers.gradient.host import GradientWorkspace
 from ..solvers.gradient.solver import GradientSteps
+from ..solvers.gradient.varying import VaryingGradientWorkspace
 from ..solvers.learned.host import LearnedWorkspace
 from ..solvers.learned.solver import PAIRS
 from ..solvers.pcg.host import PcgWorkspace
@@ -147,6 +148,8 @@ class HostWorkspaces:
         return kind(self.blurs, self.planes)
 
     def _gradient_workspace(self, passes: int) -> GradientSteps:
+        if self._varying:
+            return VaryingGradientWorkspace(self.blurs, self.planes, self.options.method)
         return GradientWorkspace(self.blurs, self.planes, self.options.method, passes)
 
     def _borrowed(self, kind: Any, make: Callable[[], Any]) -> AbstractContextManager[Any]:

@@ -328,7 +328,6 @@ def plan_of(
                 f"psf is a VaryingBlur for images of shape {psf.image_shape}; the source's rows and columns are {sides}"
             )
         check_operation(psf, **{name: values[name] for name in ("boundary", "path", "workers")})
-        options.check_varying()
         boundary, workers = psf.boundary, psf.workers
         blurs = FieldOfPsfs(psf, working)
     else:

@@ -113,8 +113,7 @@ class VaryingBlur(Blur):
     ):
         validation.choice("boundary", boundary, BOUNDARIES)
         rows, cols = validation.sizes("image_shape", image_shape, 2)
-        if device != "cpu":
-            raise ValueError(f"device must be 'cpu' for psfs that vary; got {device!r}")
+        _check_cpu(device)
         validation.choice("path", path, ["auto", *PATHS])
         field = field_of(psfs, positions, weights, (rows, cols), None if dtype is None else _dtype(dtype))
         self._build(field, (rows, cols), boundary, path, validation.workers(workers))
@@ -301,6 +300,17 @@ class VaryingBlur(Blur):
         """The same with other psfs."""
         field = PsfField(validation.cast("psfs", psfs, np.dtype(dtype)), *self.positions)
         return of_field(field, self.image_shape, self.boundary, self.path, self.workers)
+
+
+def check_device(psf: Any, device: Any) -> None:
+    """Refuse psfs that vary on a GPU, before anyone looks for one."""
+    if isinstance(psf, VaryingBlur):
+        _check_cpu(device)
+
+
+def _check_cpu(device: Any) -> None:
+    if device != "cpu":
+        raise ValueError(f"device must be 'cpu' for psfs that vary; got {device!r}")
 
 
 def memory_of(field: PsfField, path: str, shape: tuple[int, int], threads: int) -> int:

@@ -144,15 +144,6 @@ class Options:
         if self.data == "poisson" and psf.min() < 0:
             raise ValueError(f"psf must not be negative with data='poisson'; its least value is {psf.min()}")
 
-    def check_varying(self) -> None:
-        """Refuse what psfs that vary do not go with."""
-        if self.method in RULES:
-            what = "prior=None" if self.prior is None else f"solver={self.method!r}"
-            raise ValueError(
-                f"a VaryingBlur goes with solver 'auto' or 'exact' and a prior, or with data='poisson'; got {what} "
-                f"with data={self.data!r}, which gradient descent solves: it takes one psf"
-            )
-
 
 def checked(values: Mapping[str, Any]) -> Options:
     """Options that are of the kinds and in the ranges that `api.solve` gives, and go together.

@@ -8,8 +8,10 @@ import numpy as np
 
 from ... import validation
 from ...operators.blur import Blur
+from ...operators.varying import VaryingBlur
 from .host import RichardsonLucyWorkspace
 from .solver import plain_steps
+from .varying import VaryingRichardsonLucyWorkspace
 
 
 def richardson_lucy(
@@ -24,8 +26,9 @@ def richardson_lucy(
     ----------
     image : array_like, shape (rows, cols)
         The blurred image, finite; zeros are assumed around it.
-    psf : array_like, shape (taps_down, taps_across)
-        The point spread function.
+    psf : array_like, shape (taps_down, taps_across), or Blur
+        The point spread function.  A `Blur`, or a `VaryingBlur` for psfs that vary over the image, is for images of
+        this shape and dtype, and brings its own boundary.
     num_iter : int, at least 1
         Number of steps.
     clip : bool
@@ -75,17 +78,31 @@ def richardson_lucy(
     >>> bool(abs(restored - sharp).mean() < 0.05)
     True
     """
-    validation.psf_dimensions(psf)
+    if not isinstance(psf, Blur):
+        validation.psf_dimensions(psf)
     array = validation.pixels("image", image, 2)
     pixels = validation.cast("image", array, validation.working_dtype(array))
     if not isinstance(clip, (bool, np.bool_)):
         raise TypeError(f"clip must be True or False; got {clip!r}")
     steps = validation.integer("num_iter", num_iter, 1)
     least = 0.0 if filter_epsilon is None else validation.real("filter_epsilon", filter_epsilon, "at least 0")
-    work = RichardsonLucyWorkspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
+    work = _workspace(psf, pixels)
     restored: np.ndarray = plain_steps(work, np.ascontiguousarray(pixels)[None], steps, least or -np.inf)[0]
     if not np.isfinite(restored).all():
         validation.warn(f"the restored image is too large for {pixels.dtype}", RuntimeWarning)
     if clip:
         np.clip(restored, -1, 1, out=restored)
     return restored
+
+
+def _workspace(psf: Any, pixels: np.ndarray) -> RichardsonLucyWorkspace:
+    """The memory of steps for an image with a psf, or with a caller's Blur, if that is for such images."""
+    if not isinstance(psf, Blur):
+        return RichardsonLucyWorkspace([Blur(psf, pixels.shape, dtype=pixels.dtype)], 1)
+    if (psf.image_shape, psf.dtype, psf.device) != (pixels.shape, pixels.dtype, "cpu"):
+        raise ValueError(
+            f"psf is a Blur for images of shape {psf.image_shape} and {psf.dtype} on {psf.device!r}; the image has "
+            f"{pixels.shape} and {pixels.dtype}, on 'cpu'"
+        )
+    kind = VaryingRichardsonLucyWorkspace if isinstance(psf, VaryingBlur) else RichardsonLucyWorkspace
+    return kind([psf], 1)
