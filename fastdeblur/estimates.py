@@ -10,6 +10,7 @@ import numpy as np
 from . import validation
 from .deblurrer import Deblurrer
 from .engines.workspaces import check_operator
+from .kernels.cpu.rules import RULES
 from .kernels.runtime import threads
 from .operators.blur import Blur
 from .operators.psf_field import PsfField
@@ -33,8 +34,9 @@ ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
 # What grids of several sizes take where pixels are missing, in planes of weights.
 MISSING = 2.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
-# result; with admm where its domain is blurred as a whole; with a preconditioner that is corrected place by place.
-VARYING, VARYING_PERIODIC, VARYING_CORRECTED = 4.2, 9.2, 8.0
+# result; with admm where its domain is blurred as a whole; with a preconditioner that is corrected place by place; by
+# gradient descent.
+VARYING, VARYING_PERIODIC, VARYING_CORRECTED, VARYING_DESCENT = 4.2, 9.2, 8.0, 0.6
 # Copies of the boundary corrections, while they are computed.
 CORRECTIONS = 1.4
 # Beside those, for split variables that need the estimate a second time.
@@ -189,5 +191,7 @@ def of_solve(
             images = VARYING_CORRECTED
         elif options.method == "admm":
             images = VARYING_CORRECTED if stepped else VARYING_PERIODIC if not tied else VARYING
+        elif options.method in RULES:
+            images = VARYING_DESCENT
         total += varying + images * estimate
     return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)
