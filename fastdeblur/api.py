@@ -11,6 +11,7 @@ import numpy as np
 
 from . import validation
 from .deblurrer import Deblurrer
+from .engines import annotated
 from .engines.devices import engine_for
 from .engines.workspaces import check_operation
 from .hygiene import without_border
@@ -193,10 +194,11 @@ def solve(
     shifts : array_like, shape (frames, 2), or None
         Where `image` is a list, or another iterable, of frames of one scene, and `psf` a list with one for each: by how
         many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  A frame is an array, or the path of
-        an image file, whose pixels are taken as they are stored.  The sum of the frames' data terms is minimised over
-        one estimate, with ``data="squares"`` and the prior "gradient" or "tv", or with "poisson" and None; `weights`
-        are a number for each frame; `bounds`, channels and how to compute it are as for one.  Other options are
-        refused.  Frames are read one after another, and not kept; for photons again at each step.
+        an image file, whose pixels are taken as they are stored; pixels that are NaN are missing.  The sum of the
+        frames' data terms is minimised over one estimate, with ``data="squares"`` and any prior but None, or with
+        "poisson" and None; `weights` are a number for each frame, or an array of its shape, or some of both; `bounds`,
+        channels and how to compute it are as for one.  Other options are refused.  Frames are read one after another,
+        and not kept but for a bit for each pixel of those with missing ones; for photons again at each step.
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
@@ -379,7 +381,7 @@ def solve(
     began = time.perf_counter()
     options = options_in(locals())
     if _are_frames(image, psf, channel_axis):
-        return solve_frames(image, psf, shifts, options, files.read)
+        return solve_frames(image, psf, shifts, options, _plain, engine_for("cpu"))
     if shifts is not None:
         raise ValueError("shifts go with a list of frames and a list of psfs; image is one")
     check_device(psf, device)
@@ -482,6 +484,13 @@ def _are_frames(image: Any, psf: Any, channel_axis: Any) -> bool:
     if dimensions == 3 and isinstance(image, (list, tuple)) and np.ndim(image[0] if image else 0) == 2:
         return False  # the channels of one image
     return all(isinstance(each, Blur) or np.ndim(each) in (2, dimensions) for each in psf)
+
+
+def _plain(frame: Any) -> Any:
+    """A frame as plain numbers: of a file those that are stored, of arrays NaN where their masks say so."""
+    if isinstance(frame, (str, bytes)) or hasattr(frame, "__fspath__"):
+        return files.read(frame)
+    return annotated.numbers("frames", frame)[0]
 
 
 def warmup() -> None:

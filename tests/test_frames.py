@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import skimage.io
+from skimage.restoration import denoise_tv_chambolle
 
 import fastdeblur as fd
 
@@ -45,6 +46,120 @@ def test_the_sum_of_the_data_terms_is_minimised(boundary):
     expected, margin = np.linalg.solve(normal, right).reshape(rows, cols), (rows - 10) // 2
     assert abs(result.image - expected[margin : margin + 10, margin : margin + 12]).max() < 1e-7
     assert result.stop_reason == "tolerance"
+
+
+@for_each("boundary", ["reflect", "unknown"])
+def test_missing_pixels_and_weights_of_pixels_are_minimised(boundary):
+    # By dense linear algebra; a pixel that no frame has is continued by the prior alone.
+    shape, mu, rng = (10, 12), 0.03, np.random.default_rng(3)
+    psfs = [psf / psf.sum() for psf in rng.random((3, 3, 3))]
+    images, of_pixels = rng.random((3, *shape)), rng.integers(0, 4, shape).astype(float)
+    images[0, 2:5, 3:7], images[2, 4, 5] = np.nan, np.nan
+    images[:, 8, 9] = np.nan
+    of_pixels[0, 0], weights = np.nan, [2.0, of_pixels, 0.5]
+    images[1, 0, 0] = np.nan
+    planes = [np.where(np.isnan(image), 0, weight) for image, weight in zip(images, weights, strict=True)]
+    rows, cols = (12, 14) if boundary == "unknown" else shape
+    eye = np.eye(rows * cols).reshape(rows, cols, -1)
+    differences = np.concatenate([np.diff(eye, axis=axis).reshape(-1, rows * cols) for axis in (0, 1)])
+    normal, right = mu * differences.T @ differences, 0.0
+    for psf, image, plane in zip(psfs, images, planes, strict=True):
+        dense = np.array(naive.matrix(shape, psf.tolist(), boundary))
+        normal = normal + dense.T @ (plane.reshape(-1, 1) * dense)
+        right = right + dense.T @ (plane * np.nan_to_num(image)).ravel()
+    expected, margin = np.linalg.solve(normal, right).reshape(rows, cols), (rows - 10) // 2
+    expected = expected[margin : margin + 10, margin : margin + 12]
+    options = {"mu": mu, "weights": weights, "boundary": boundary, "tol": 1e-10}
+    result = fd.solve(list(images), psfs, **options)
+    assert abs(result.image - expected).max() < 1e-7
+    assert np.isnan(images[0, 2, 3])
+    masked = [np.ma.masked_invalid(image) for image in images]
+    np.testing.assert_array_equal(fd.solve(masked, psfs, **options).image, result.image)
+    bounded = fd.solve(list(images), psfs, **(options | {"tol": 1e-6}), bounds=(-10, 10), max_iter=2000)
+    assert abs(bounded.image - expected).max() < 1e-3
+
+
+@for_each(
+    "options",
+    [
+        {"prior": "tv"},
+        {"prior": "sparse"},
+        {"prior": "learned"},
+        {"prior": lambda image, sigma: denoise_tv_chambolle(image, weight=0.5 * sigma)},
+        {"data": "poisson", "prior": None},
+    ],
+    ids=["tv", "sparse", "learned", "denoiser", "photons"],
+)
+def test_every_method_gains_by_more_frames_some_of_whose_pixels_are_missing(options):
+    x = 100 * scene()
+    images = [np.random.default_rng(k).poisson(image).astype(float) for k, image in enumerate(frames_of(x, noise=0))]
+    for k, image in enumerate(images):
+        image[10 * k + 4 : 10 * k + 9, 20:26] = np.nan
+    weights = [1.0, np.ones(x.shape), 1.0]
+    together = fd.solve(images, PSFS, boundary="reflect", weights=weights, **options)
+    assert together.stop_reason in ("tolerance", "noise") or callable(options["prior"])
+    alone = [fd.solve(image, psf, boundary="reflect", **options).image for image, psf in zip(images, PSFS, strict=True)]
+    assert error(together.image, x) < 0.8 * min(error(each, x) for each in alone)
+
+
+def test_the_objective_is_that_of_the_estimate_and_callbacks_see_it():
+    x, mu, seen = scene((24, 26)), 0.002, []
+    images, weights = frames_of(x), [1.0, 2.0, 0.5]
+    for prior in ("tv", "sparse"):
+        result = fd.solve(
+            [np.stack([image, image]) for image in images], PSFS, mu=mu, weights=weights, boundary="reflect",
+            prior=prior, bounds=(0.1, 0.9), channel_axis=0, max_iter=8, tol=0, callback=seen.append,
+        )  # fmt: skip
+        total = 0.0
+        for image, psf, weight in zip(images, PSFS, weights, strict=True):
+            for plane in result.image:
+                total += 0.5 * weight * ((fd.convolve(plane, psf, boundary="reflect") - image) ** 2).sum()
+        firsts = np.zeros((2, *x.shape))
+        seconds = np.zeros(x.shape)
+        for plane in result.image:
+            firsts[0, :-1] += np.diff(plane, axis=0) ** 2
+            firsts[1, :, :-1] += np.diff(plane, axis=1) ** 2
+            seconds[1:-1] += np.diff(plane, 2, axis=0) ** 2
+            seconds[:, 1:-1] += np.diff(plane, 2, axis=1) ** 2
+            seconds[:-1, :-1] += 2 * np.diff(np.diff(plane, axis=0), axis=1) ** 2
+        power = 1.0 if prior == "tv" else 0.8
+        rough = (firsts.sum(axis=0) ** (power / 2)).sum()
+        if prior == "sparse":
+            rough += 0.5 * (seconds**0.4).sum()
+        assert result.objective == pytest.approx(total + mu * rough, rel=1e-4)
+        assert seen[-1].objective == result.history[-2]
+        assert seen[-1].estimate.shape == (2, 24, 26)
+
+
+def test_denoisers_see_frames_as_the_caller_has_them():
+    seen = []
+
+    def denoiser(image, sigma):
+        seen.append((image.shape, sigma))
+        return image
+
+    images = [np.stack([image, image], axis=-1).astype(np.float32) for image in frames_of(scene((24, 26)))]
+    options = {"prior": denoiser, "mu": 4e-4, "boundary": "reflect", "channel_axis": -1, "max_iter": 3}
+    assert fd.solve(images, PSFS, **options).image.dtype == np.float32
+    once = [sigma for _, sigma in seen]
+    assert {shape for shape, _ in seen} == {(24, 26, 2)}
+    # Four times the weights say that there is half the noise.
+    seen.clear()
+    fd.solve(images, PSFS, **(options | {"mu": 4e-4, "weights": [4.0] * 3, "max_iter": 40, "tol": 0}))
+    assert seen[-1][1] == pytest.approx(4 * np.sqrt(4e-4 / 12), rel=1e-6)
+    assert once[0] > once[-1] > seen[-1][1]
+    with pytest.raises(ValueError, match=r"prior must return an image of the shape it is given, \(24, 26, 2\)"):
+        fd.solve(images, PSFS, **(options | {"prior": lambda image, sigma: image[:9]}))
+
+
+def test_the_automatic_weight_does_not_depend_on_the_unit_of_weights():
+    images = frames_of(scene())
+    for prior in ("gradient", "tv", "sparse", "learned"):
+        one, ten = (
+            fd.solve(images, PSFS, prior=prior, boundary="reflect", weights=[unit] * 3, max_iter=4).mu
+            for unit in (1.0, 10.0)
+        )
+        assert ten == pytest.approx(10 * one, rel=1e-6)
 
 
 def test_many_frames_are_better_than_the_best_of_them():
@@ -176,12 +291,16 @@ IMAGES = [np.eye(12), np.eye(12)]
         (([np.eye(12), np.eye(13)], PSFS[:2]), {}, r"one shape; the first has \(12, 12\), another \(13, 13\)"),
         (([], PSFS[:2]), {}, "at least one image"),
         ((["a.tif"], PSFS[:1]), {}, "cannot read a.tif"),
-        (
-            (IMAGES, PSFS[:2]),
-            {"prior": "sparse"},
-            "'gradient' or 'tv', or 'poisson' with prior None, for sev",
-        ),
+        ((IMAGES, PSFS[:2]), {"prior": None}, "'tv', 'sparse', 'learned' or a denoiser, or 'poisson' with prior None"),
         ((IMAGES, PSFS[:2]), {"data": "poisson", "prior": "tv"}, "'poisson' with prior None, for several frames"),
+        ((IMAGES, PSFS[:2]), {"data": "root"}, "data must be None or 'squares' with.*for several frames; got data='ro"),
+        ((IMAGES, PSFS[:2]), {"device": "cuda"}, "device does not go with several frames; got 'cuda'"),
+        ((IMAGES, PSFS[:2]), {"weights": [1, np.eye(13)]}, r"the image's shape \(12, 12\); its shape is \(13, 13\)"),
+        ((IMAGES, PSFS[:2]), {"weights": np.ones((3, 12, 12))}, "one for each of the 2 frames, a number or an array"),
+        ((IMAGES, PSFS[:2]), {"weights": [1, -np.eye(12)]}, "weights must be finite and at least 0; at index"),
+        ((IMAGES, PSFS[:2]), {"weights": [1, np.where(IMAGES[0], np.nan, 1)]}, "must not be NaN where the frame is n"),
+        (([IMAGES[0], np.full((12, 12), np.nan)], PSFS[:2]), {}, "all of frame 1 are missing or have the weight 0"),
+        (([IMAGES[0], np.full((12, 12), np.inf)], PSFS[:2]), {}, r"frames must be finite, or NaN.*at index \(0, 0\)"),
         ((IMAGES, PSFS[:2]), {"background": 1.0}, "background does not go with several frames; got 1.0"),
         ((iter(IMAGES), PSFS[:2]), {"data": "poisson", "prior": None}, "must be a list, or another sequence"),
         (([-IMAGES[0]], PSFS[:1]), {"data": "poisson", "prior": None}, "must not be negative.*the least value is -1"),

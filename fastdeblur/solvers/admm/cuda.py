@@ -98,6 +98,10 @@ class CudaAdmmWorkspace:
         tables = [view(device.put(at.astype(np.int32))) for at in pixels]
         return tables, places_of, device.put(np.outer(*counts).astype(self.dtype))
 
+    def scale(self, unit: float) -> None:
+        """Bring the image that was entered to the unit of the solve."""
+        self.image *= self.dtype.type(unit)
+
     def keep_quadratic(self, quadratic: bool) -> None:
         """Whether the data are quadratic, without weights; the blurred estimate is split all the same."""
 

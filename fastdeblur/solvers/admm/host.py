@@ -138,6 +138,10 @@ class AdmmWorkspace:
     def _spectra(self) -> dict[str, np.ndarray]:
         return {"psf": self.domain.spectra}
 
+    def scale(self, unit: float) -> None:
+        """Bring the image that was entered to the unit of the solve."""
+        self.image *= self.dtype.type(unit)
+
     def keep_quadratic(self, quadratic: bool) -> None:
         """Whether the data are quadratic, without weights, so that an x-update that can may take them as they are."""
 

@@ -145,9 +145,9 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
 
     def update_x(self) -> None:
         """Take the x-update: a step of conjugate gradients from the last estimate, or, where psfs vary, some."""
-        pcg, change = self._pcg, 0.0
+        change = 0.0
         looks = self._varies and self._steps % LOOK == LOOK - 1
-        before = pcg.square(pcg.gradient) if looks else 0.0
+        before = self._gradient_square() if looks else 0.0
         for step in range(self._each):
             if step:
                 self._follow()
@@ -159,8 +159,12 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         self.products_beside += self._each - 1 + 0.5 * looks
         if looks:
             self._follow()
-            if pcg.square(pcg.gradient) > LITTLE * LITTLE * before:
+            if self._gradient_square() > LITTLE * LITTLE * before:
                 self._each, self.job["relax"] = min(self._each + 1, MOST_EACH), 1.0
+
+    def _gradient_square(self) -> float:
+        """The square of the norm of what is left of the gradient of the x-update's objective."""
+        return self._pcg.square(self._pcg.gradient)
 
     def _follow(self) -> None:
         """Let the gradient of the x-update's objective be that after the last step."""

@@ -247,7 +247,7 @@ class AdmmIteration:
             out *= work.dtype.type(self._unit)
 
         work.begin(scaled)
-        work.image *= work.dtype.type(self._unit)
+        work.scale(self._unit)
         self._spread = max(spread(work.image), forced * self._unit, LEAST_SPREAD)
         if shift is not None:  # photons were counted with it
             shift = shift * work.dtype.type(self._unit)

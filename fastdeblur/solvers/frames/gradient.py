@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.fft
 
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.cpu.vectors import combine
-from ...kernels.runtime import threads
+from ...kernels.runtime import forks, threads
+from ...operators.boundary import reduced
+from ...problem.laplacian import eigenvalues
 from ...problem.options import Options
 from ...result import Result
 from ..common import bar, wants_stop
@@ -34,25 +37,48 @@ class Equations:
         boundary, shape = blur.boundary, blur.image_shape
         if boundary == "unknown":
             boundary, shape = "wrap", blur.estimate_shape
+        self._mean = normal.mean_psf()
         self._preconditioner = Preconditioner(
-            normal.mean_psf(), boundary, shape, blur.estimate_shape, blur.workers, by_cosines=False
+            self._mean, boundary, shape, blur.estimate_shape, blur.workers, by_cosines=False
         )
-        self._roots: np.ndarray | None = None
-        if blur.boundary == "unknown":
+        self.roots: np.ndarray | None = None
+        if blur.boundary == "unknown" or normal.weights.of_pixels:
             coverage = normal.coverage()
-            self._roots = np.sqrt(np.maximum(coverage / coverage.max(), LEAST_COVERAGE)).astype(normal.right.dtype)
+            self.roots = np.sqrt(np.maximum(coverage / coverage.max(), LEAST_COVERAGE)).astype(normal.right.dtype)
         self._applier = Applier(self._preconditioner, self._sweeper, len(normal.right))
         self._corner, self._frame = blur.frame_corner, blur.image_shape
+        self._power: np.ndarray | None = None
 
     def precondition(self, source: np.ndarray, ridge: float) -> np.ndarray:
         """About the solution for a right-hand side, times the sum of weights."""
         solves = self._preconditioner.at(max(ridge / self._weight, self._preconditioner.least))
         out = np.empty_like(source)
-        if self._roots is None:
+        if self.roots is None:
             self._applier.apply(solves, source, out)
             return out
-        self._applier.apply(solves, source / self._roots, out)
-        out /= self._roots
+        self._applier.apply(solves, source / self.roots, out)
+        out /= self.roots
+        return out
+
+    def precondition_all(self, source: np.ndarray, ridge: float, second: float, pixels: float) -> np.ndarray:
+        """The same with ``second (DᵀD)²`` and `pixels` times the estimate beside the ridge, by a periodic transform."""
+        shape, one = source.shape[1:], source.dtype.type
+        with forks.unforked():
+            if self._power is None:
+                rows, cols = shape
+                padded = np.zeros(shape)
+                psf = reduced(self._mean.astype(np.float64), (rows, cols), "wrap")
+                padded[: psf.shape[0], : psf.shape[1]] = psf
+                self._power = np.abs(scipy.fft.rfft2(padded)) ** 2
+            rough = eigenvalues(shape[0], shape[0])[:, None] + eigenvalues(shape[1], shape[1] // 2 + 1)
+            divisor = self._power + (ridge * rough + second * rough**2 + pixels) / self._weight
+            # A constant is not left out, for psfs that lose it.
+            divisor = np.maximum(divisor, float(np.finfo(source.dtype).eps) * divisor.max()).astype(source.dtype)
+            roots = one(1) if self.roots is None else self.roots
+            coefficients = scipy.fft.rfft2(source / roots)
+            coefficients /= divisor
+            out: np.ndarray = scipy.fft.irfft2(coefficients, shape, overwrite_x=True)
+        out /= roots
         return out
 
     def laplacian(self, planes: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from ...hygiene import warn_of
 from ...kernels.runtime import forks
 from ...operators.blur import Blur
 from ...operators.boundary import BOUNDARIES
+from .weights import FrameWeights
 
 # Operators that are kept for the next product; those of more frames are made anew each time.
 MOST_KEPT = 8
@@ -154,7 +155,7 @@ class Normal:
         The largest and the least pixel.
     """
 
-    def __init__(self, operators: Operators, weights: np.ndarray, first: np.ndarray):
+    def __init__(self, operators: Operators, weights: FrameWeights, first: np.ndarray):
         self.operators, self.weights, self._count = operators, weights, 0
         self.blur = operators.first
         self.right = np.zeros((len(first), *self.blur.estimate_shape), first.dtype)
@@ -162,19 +163,29 @@ class Normal:
         self._image = np.empty_like(first)
         self.squares, self.applied = 0.0, 0
         self.total, self.brightest, self.darkest = 0.0, 0.0, math.inf
-        self.total_weight = float(weights.sum())
+        self.total_weight = float(weights.numbers.sum())
 
     def add(self, frame: np.ndarray) -> None:
-        """Take in one more frame."""
+        """Take in one more frame, whose missing pixels are NaN."""
         k = self._count
         if k == len(self.operators):
             raise ValueError(f"frames must not be more than psfs; there are {k} psfs (one for each frame)")
-        self.operators.run(k, frame, self._back, adjoint=True)
-        self.right += self.right.dtype.type(self.weights[k]) * self._back
-        self.squares += float(self.weights[k]) * dot(frame, frame)
-        self.total += float(self.weights[k]) * float(frame.sum(dtype=np.float64))
+        frame = self.weights.enter(k, frame)
+        number = float(self.weights.numbers[k])
+        weighed = self._weighed(k, frame)
+        self.operators.run(k, weighed, self._back, adjoint=True)
+        self.right += self.right.dtype.type(number) * self._back
+        self.squares += number * dot(weighed, frame)
+        self.total += number * float(weighed.sum(dtype=np.float64))
+        self.total_weight += number * (float(self.weights.means[k]) - 1.0)
+        # (Missing pixels count as 0 here.)
         self.brightest, self.darkest = max(self.brightest, float(frame.max())), min(self.darkest, float(frame.min()))
         self._count += 1
+
+    def _weighed(self, k: int, frame: np.ndarray) -> np.ndarray:
+        """A frame, or its blur, times the weights of the frame's pixels."""
+        planes = self.weights.planes(k, frame.dtype)
+        return frame if planes is None else planes * frame
 
     def check_complete(self) -> None:
         """Refuse frames that are fewer than psfs."""
@@ -188,16 +199,16 @@ class Normal:
         out[...] = 0
         for k in range(self._count):
             self.operators.run(k, x, self._image)
-            self.operators.run(k, self._image, self._back, adjoint=True)
-            out += out.dtype.type(self.weights[k]) * self._back
+            self.operators.run(k, self._weighed(k, self._image), self._back, adjoint=True)
+            out += out.dtype.type(self.weights.numbers[k]) * self._back
         self.applied += self._count
 
     def coverage(self) -> np.ndarray:
         """The sum of w Aᵀ 1: how much of each pixel the frames show."""
         total, ones = np.zeros_like(self.right), np.ones_like(self._image)
         for k in range(self._count):
-            self.operators.run(k, ones, self._back, adjoint=True)
-            total += total.dtype.type(self.weights[k]) * self._back
+            self.operators.run(k, self._weighed(k, ones), self._back, adjoint=True)
+            total += total.dtype.type(self.weights.numbers[k]) * self._back
         return total
 
     def misfit(self, x: np.ndarray, product: np.ndarray) -> float:
@@ -209,7 +220,7 @@ class Normal:
         psfs, power = self.operators.psfs, 0.0
         taps = psfs[0].shape[1:]
         size = tuple(2 * count for count in taps)
-        for of_frame, weight in zip(psfs, self.weights, strict=True):
+        for of_frame, weight in zip(psfs, self.weights.numbers * self.weights.means, strict=True):
             for psf in of_frame:
                 with forks.unforked():
                     spectrum = np.fft.rfft2(psf.astype(np.float64), size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,12 @@ class FramesRichardsonLucyWorkspace(VaryingRichardsonLucyWorkspace):
     def __init__(self, normal: Normal, source: FrameSource):
         super().__init__([normal.blur], len(normal.right))
         self._normal, self._source = normal, source
-        inverse, back = self.inverse_sensitivity, np.empty_like(self._here)
-        for k, weight in enumerate(normal.weights):
-            normal.operators.run(k, self.ones, back, adjoint=True)
-            inverse += inverse.dtype.type(weight) * back
+        inverse = self.inverse_sensitivity
+        inverse += normal.coverage()
         nothing = inverse <= LEAST_SENSITIVITY * float(inverse.max())
         inverse[nothing] = np.inf
         np.divide(1, inverse, out=inverse)
-        self._back = back
+        self._back = np.empty_like(self._here)
 
     def ratio(self) -> np.ndarray:
         """Divide the frames by the blurred estimate, and add up what goes back; returns the sums of `divide`."""
@@ -38,8 +37,10 @@ class FramesRichardsonLucyWorkspace(VaryingRichardsonLucyWorkspace):
         for k, frame in enumerate(self._source):
             normal.operators.run(k, self._here, self._ratio)
             self._ratio += self._shift
-            weight = np.broadcast_to(self._ratio.dtype.type(normal.weights[k]), frame.shape)
-            sums += divide(self._ratio, frame, weight, self._parameters)
+            weight: Any = self._ratio.dtype.type(normal.weights.numbers[k])
+            planes = normal.weights.planes(k, self._ratio.dtype)
+            weight = np.broadcast_to(weight, frame.shape) if planes is None else weight * planes
+            sums += divide(self._ratio, normal.weights.without_missing(frame), weight, self._parameters)
             normal.operators.run(k, self._ratio, self._back, adjoint=True)
             self._factors += self._back
         self._passes += 2 * len(normal.operators)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ... import validation
 from ...kernels.runtime import forks
+from ...problem.weights import fill
 from .source import checked_frame
 
 # The parts of a pixel that `shifts` tells apart.
@@ -22,7 +24,7 @@ def shifts(frames: Iterable[Any]) -> np.ndarray:
     Parameters
     ----------
     frames : iterable of array_like, shape (rows, cols)
-        Images of one shape, finite.
+        Images of one shape; pixels that are NaN are missing, and filled from those around them.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def shifts(frames: Iterable[Any]) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If a frame is not a finite image, or has another shape than the first.
+        If a frame is not an image, has infinite pixels, or another shape than the first.
 
     Notes
     -----
@@ -58,6 +60,8 @@ def shifts(frames: Iterable[Any]) -> np.ndarray:
     first: np.ndarray | None = None
     for frame in frames:
         image = checked_frame(frame, None, None if first is None else first.shape).astype(np.float64)
+        if validation.has_missing("frames", image[None], image):
+            fill(image, np.isnan(image))
         moved = np.zeros(2)
         if first is None:
             first = _faded(image, moved)

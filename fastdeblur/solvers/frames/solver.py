@@ -6,20 +6,29 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ... import validation
+from ...kernels.runtime.arrays import joined
+from ...problem.image import Image
+from ...problem.learned import Scale, gain_of
 from ...problem.options import MOST_STEPS, OPTIONS, Options, checked
 from ...problem.regularization import MU_RULES, estimate_of
 from ...problem.spectrum import spread
+from ...problem.weights import fill
 from ...result import Result
-from .edges import minimise_edges
-from .gradient import minimise_gradient
+from ..admm import solver as admm
+from ..admm.domain import Domain
+from ..common import Problem
+from ..learned import solver as learned
+from .admm import FramesAdmmWorkspace
+from .gradient import Equations, minimise_gradient
+from .learned import FramesLearnedWorkspace, FramesQuasiNewton
 from .operators import Normal, Operators
 from .photons import minimise_photons
 from .source import FrameSource
+from .weights import FrameWeights
 
 # Tolerance of the smooth estimate that says how much noise there is.
 ROUGHLY = 1e-3
@@ -30,10 +39,25 @@ TAKEN = {
 }  # fmt: skip
 
 
+class Outside(Protocol):
+    """How callers see planes, see `engines.host`."""
+
+    def shown_to(self, callback: Callable[[Any], Any] | None, image: Image) -> Callable[[Any], Any] | None:
+        """The caller's callback, for states whose estimate are planes."""
+
+    def checked_denoiser(
+        self, denoiser: Callable[..., Any] | None, image: Image
+    ) -> Callable[[np.ndarray, float], np.ndarray] | None:
+        """The caller's denoiser, for planes of the estimate."""
+
+
 def solve_frames(
-    frames: Any, psfs: Any, given_shifts: Any, options: dict[str, Any], read: Callable[[Any], Any] | None = None
+    frames: Any, psfs: Any, given_shifts: Any, options: dict[str, Any], read: Callable[[Any], Any], outside: Outside
 ) -> Result:
-    """One estimate for several frames; the arguments are those of `solve`, unchecked; `read` reads a path."""
+    """One estimate for several frames; the arguments are those of `solve`, unchecked.
+
+    `read` makes plain arrays of frames, which may be paths.
+    """
     began = time.perf_counter()
     settings = _checked(options)
     axis = options["channel_axis"]
@@ -41,30 +65,108 @@ def solve_frames(
     each = iter(source)
     first = next(each)
     operators = Operators(psfs, given_shifts, first, options, source.shape)
-    weights = _frame_weights(options["weights"], len(operators))
-    normal = Normal(operators, weights, first)
+    normal = Normal(operators, FrameWeights(options["weights"], len(operators), axis), first)
     normal.add(first)
     for frame in each:
         normal.add(frame)
     normal.check_complete()
-    result = _minimise(normal, source, settings, first)
-    planes = result.image
-    image = planes[0] if axis is None else np.ascontiguousarray(np.moveaxis(planes, 0, axis))
-    return replace(result, image=image, seconds=time.perf_counter() - began)
+    image = Image(first, axis, lambda restored: restored, first)
+    settings = replace(settings, callback=outside.shown_to(settings.callback, image))
+    result = Frames(normal, source, settings, first, outside.checked_denoiser(settings.denoiser, image)).solve()
+    return replace(result, image=np.ascontiguousarray(joined(result.image, axis)), seconds=time.perf_counter() - began)
 
 
-def _minimise(normal: Normal, source: FrameSource, options: Options, first: np.ndarray) -> Result:
-    """The estimate, in planes, by the method of the options."""
-    estimate = None
-    if options.mu is None or options.data == "poisson" or options.method == "admm":
-        estimate = estimate_of(first, normal.operators[0], None)
-    noise = math.nan if estimate is None or options.mu is not None else estimate.noise
-    if options.data == "poisson":
+class Frames:
+    """One solve of frames whose normal equations are there, by the method of the options; results are planes."""
+
+    def __init__(self, normal: Normal, source: FrameSource, options: Options, first: np.ndarray, denoiser: Any):
+        self._normal, self._source, self._options, self._denoiser = normal, source, options, denoiser
+        weights = normal.weights
+        planes = weights.planes(0, first.dtype)
+        present = None if planes is None else (planes > 0).astype(first.dtype)
+        self._first = first
+        if present is not None:
+            self._first = first.copy()
+            for plane, mask in zip(self._first, present == 0, strict=True):
+                fill(plane, mask)
+        # What the first frame's noise is that of: a typical pixel's weight; and how many such frames all are worth.
+        usual = float(weights.numbers[0]) * (1.0 if planes is None else float(np.median(planes[planes > 0])))
+        self._usual = usual or float(weights.numbers[weights.numbers > 0].mean())
+        self._worth = normal.total_weight / self._usual
+        self._estimate: Any = None
+        if options.mu is None or options.data == "poisson" or options.method != "exact":
+            self._estimate = estimate_of(self._first, normal.operators[0], present)
+
+    def solve(self) -> Result:
+        """Minimise."""
+        options, normal = self._options, self._normal
+        noise = math.nan if self._estimate is None or options.mu is not None else self._estimate.noise
+        if options.data == "poisson":
+            return self._photons()
+        if options.method == "exact":
+            return minimise_gradient(normal, options, self._ridge() if options.mu is None else options.mu, noise)
+        equations = Equations(normal)
+        mu = self._weight() if options.mu is None else options.mu
+        minimise = self._learned if options.method == "learned" else self._admm
+        result, estimate = minimise(equations, self._problem(equations, mu))
+        return self._of_all(result, estimate, mu, noise)
+
+    def _problem(self, equations: Equations, mu: float) -> Problem:
+        """The mean of the frames' data terms, that begins with a smooth image."""
+        options, normal, one = self._options, self._normal, self._first.dtype.type
+
+        def start(out: np.ndarray) -> None:
+            smooth = equations.precondition(normal.right, self._ridge()) / one(normal.total_weight)
+            out[...] = equations.frame_of(smooth)
+
+        callback = options.callback
+        if callback is not None:
+            total, of_caller = normal.total_weight, callback
+
+            def callback(state: Any) -> Any:
+                return of_caller(replace(state, objective=state.objective * total))
+
+        return Problem(
+            image=self._first, weights=None, start=start, data="squares", mu=mu / normal.total_weight,
+            bounds=options.bounds, shift=None, max_iter=options.max_iter, tol=options.tol, callback=callback,
+            progress=options.progress,
+        )  # fmt: skip
+
+    def _of_all(self, result: Result, estimate: np.ndarray, mu: float, noise: float) -> Result:
+        """The result for the sum of the data terms, of one for their mean; the estimate goes beyond the frame."""
+        normal, misfit = self._normal, math.nan
+        total = normal.total_weight
+        if noise > 0:
+            product = np.empty_like(estimate)
+            normal.product(estimate, product)
+            misfit = math.sqrt(normal.misfit(estimate, product) / (total * result.image.size)) / noise
+        return replace(
+            result, objective=result.objective * total, history=result.history * total, mu=mu, noise=noise,
+            misfit=misfit, n_products=float(normal.applied), path=normal.blur.path,
+        )  # fmt: skip
+
+    def _admm(self, equations: Equations, problem: Problem) -> tuple[Result, np.ndarray]:
+        options = self._options
+        pixels = options.bounds is not None or options.prior == "denoiser"
+        domain = Domain([self._normal.blur], padded=False)
+        work = FramesAdmmWorkspace(self._normal, equations, str(options.prior), pixels or domain.loses_constants)
+        result = admm.minimise(work, problem, None, self._denoiser)
+        return result, work.estimate / work.dtype.type(work.unit)
+
+    def _learned(self, equations: Equations, problem: Problem) -> tuple[Result, np.ndarray]:
+        scale = Scale(self._estimate.noise_to_smooth() / math.sqrt(self._worth), spread(self._first))
+        gain = gain_of([psf for of_frame in self._normal.operators.psfs for psf in of_frame])
+        work = FramesLearnedWorkspace(self._normal, equations)
+        result = learned.minimise(work, problem, scale.times(1 / gain), FramesQuasiNewton)
+        return result, work.x / work.dtype.type(work.unit)
+
+    def _photons(self) -> Result:
+        options, normal = self._options, self._normal
         for psfs in normal.operators.psfs:
             options.check_psf(psfs)
         if normal.darkest < 0:
             raise ValueError(f"frames must not be negative with data='poisson'; the least value is {normal.darkest:g}")
-        if not source.again:
+        if not self._source.again:
             raise TypeError(
                 "frames must be a list, or another sequence, for data='poisson', not a generator: they are read again "
                 "at each step"
@@ -72,27 +174,28 @@ def _minimise(normal: Normal, source: FrameSource, options: Options, first: np.n
         noise_norm = 0.0
         if options.tol > 0:  # as much as the best smooth image leaves
             smooth = replace(options, max_iter=MOST_STEPS["exact"], tol=ROUGHLY, callback=None)
-            found = minimise_gradient(normal, smooth, _ridge_of(estimate, normal), 1.0)
-            noise_norm = found.misfit * math.sqrt(normal.total_weight * first.size)
-        return minimise_photons(normal, source, options, noise_norm)
-    if options.method == "admm":
-        mu, ridge = options.mu, _ridge_of(estimate, normal)
-        if mu is None:
-            mu = ridge if options.prior == "gradient" else _tv_weight(estimate, normal)
-        return minimise_edges(normal, options, mu, ridge, noise, spread(first))
-    mu = _ridge_of(estimate, normal) if options.mu is None else options.mu
-    return minimise_gradient(normal, options, mu, noise)
+            found = minimise_gradient(normal, smooth, self._ridge(), 1.0)
+            noise_norm = found.misfit * math.sqrt(normal.total_weight * self._first.size)
+        return minimise_photons(normal, self._source, options, noise_norm)
 
+    def _ridge(self) -> float:
+        """The weight of "gradient" for all frames, as for one with so much less noise."""
+        total, estimate = self._normal.total_weight, self._estimate
+        spectra = estimate.spectra
+        bare = spectra.ridge(1 / self._worth) * spectra.scale if estimate.noise > 0 else estimate.ridge
+        return float(total * bare)
 
-def _ridge_of(estimate: Any, normal: Normal) -> float:
-    """The weight of "gradient" for all frames, as for one with so much less noise."""
-    total, spectra = normal.total_weight, estimate.spectra
-    return float(total * (spectra.ridge(1 / total) * spectra.scale if estimate.noise > 0 else estimate.ridge))
-
-
-def _tv_weight(estimate: Any, normal: Normal) -> float:
-    """The same of "tv", whose rule has a power of the noise."""
-    return float(estimate.weight_of("tv", "squares") * normal.total_weight ** (0.5 - 0.5 * MU_RULES["tv"][1]))
+    def _weight(self) -> float:
+        """The same of the prior."""
+        prior, estimate, worth = str(self._options.prior), self._estimate, self._worth
+        if prior == "gradient":
+            return self._ridge()
+        weight = float(estimate.weight_of(prior, "squares")) * self._usual
+        if prior == "denoiser":  # a variance of pixels of weight 1
+            return weight
+        if prior == "learned":
+            return weight * worth
+        return float(weight * worth ** (0.5 - 0.5 * MU_RULES[prior][1]))  # a rule with a power of the noise
 
 
 def _checked(options: dict[str, Any]) -> Options:
@@ -101,21 +204,11 @@ def _checked(options: dict[str, Any]) -> Options:
         if name not in TAKEN and not (value is OPTIONS[name].default or value == OPTIONS[name].default):
             raise ValueError(f"{name} does not go with several frames; got {value!r} (leave it out)")
     data, prior = options["data"], options["prior"]
-    if not (data in (None, "squares") and prior in ("gradient", "tv")) and not (data == "poisson" and prior is None):
+    named = prior in ("gradient", "tv", "sparse", "learned") if isinstance(prior, str) else callable(prior)
+    if not (data in (None, "squares") and named) and not (data == "poisson" and prior is None):
         raise ValueError(
-            "data must be None or 'squares' with the prior 'gradient' or 'tv', or 'poisson' with prior None, for "
-            f"several frames; got data={data!r}, "
-            f"prior={prior if prior is None or isinstance(prior, str) else 'a denoiser'!r}"
+            "data must be None or 'squares' with the prior 'gradient', 'tv', 'sparse', 'learned' or a denoiser, or "
+            f"'poisson' with prior None, for several frames; got data={data!r}, "
+            f"prior={'a denoiser' if callable(prior) else repr(prior)}"
         )
     return checked(options | {"data": data or "squares", "weights": None})
-
-
-def _frame_weights(weights: Any, count: int) -> np.ndarray:
-    if weights is None:
-        return np.ones(count)
-    array = validation.real_array("weights", weights).astype(np.float64)
-    if array.shape != (count,):
-        raise ValueError(f"weights must be one number for each of the {count} frames; the shape is {array.shape}")
-    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
-        raise ValueError(f"weights must be finite, at least 0, and not all 0; got {array.tolist()}")
-    return array

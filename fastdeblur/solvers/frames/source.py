@@ -11,7 +11,9 @@ from ... import validation
 
 
 class FrameSource:
-    """Frames as planes, channels first, in the working dtype of the first, one after another.
+    """Frames as planes, channels first, in the working dtype of the first, one after another; missing pixels are NaN.
+
+    `read` makes plain arrays of what the caller has: of paths, and of arrays with masks.
 
     Attributes
     ----------
@@ -21,7 +23,7 @@ class FrameSource:
         Whether they can be read more than once.
     """
 
-    def __init__(self, frames: Any, axis: int | None, read: Callable[[Any], Any] | None):
+    def __init__(self, frames: Any, axis: int | None, read: Callable[[Any], Any]):
         self._frames, self._axis, self._read = frames, axis, read
         self.again = iter(frames) is not frames
         self.shape: tuple[int, ...] | None = None
@@ -39,22 +41,19 @@ class FrameSource:
 
     def _planes(self, value: Any) -> np.ndarray:
         """A frame's planes, in the dtype of the first, whose shape it has."""
-        if isinstance(value, (str, bytes)) or hasattr(value, "__fspath__"):
-            if self._read is None:
-                raise TypeError(f"frames must be arrays; got the path {value!r}")
-            value = self._read(value)
-        array = checked_frame(value, self._dtype, self.shape, self._axis)
+        array = checked_frame(self._read(value), self._dtype, self.shape, self._axis)
         self.shape, self._dtype = array.shape, array.dtype
         planes = array[None] if self._axis is None else np.moveaxis(array, self._axis, 0)
         return np.ascontiguousarray(planes)
 
 
 def checked_frame(value: Any, dtype: Any, shape: tuple[int, ...] | None, axis: int | None = None) -> np.ndarray:
-    """A frame in its working dtype, or in that of the first, whose shape it has."""
+    """A frame in its working dtype, or in that of the first, whose shape it has; of its contents nothing is said."""
     array = validation.real_array("frames", value)
     if array.ndim != (2 if axis is None else 3) or array.size == 0:
         kind = "gray images of two dimensions (or give channel_axis)" if axis is None else "images of three dimensions"
         raise ValueError(f"frames must be {kind}; the shape of one is {array.shape}")
     if shape is not None and array.shape != shape:
         raise ValueError(f"frames must all have one shape; the first has {shape}, another {array.shape}")
-    return validation.cast("frames", array, validation.working_dtype(array) if dtype is None else dtype)
+    with np.errstate(over="ignore"):  # found as infinity
+        return array.astype(validation.working_dtype(array) if dtype is None else dtype, copy=False)

@@ -47,14 +47,14 @@ LEAST_CURVATURE = 1e-8
 STRAIGHT_BELOW = 1e-6
 
 
-def minimise(work: LearnedWorkspace, problem: Problem, scale: Scale) -> Result:
+def minimise(work: LearnedWorkspace, problem: Problem, scale: Scale, kind: Any = None) -> Result:
     """Minimise an objective with the learned prior, in the memory of `work`; the result's image is planes.
 
-    `scale` is the noise and the range that the prior is for.
+    `scale` is the noise and the range that the prior is for; `kind` is a class of descent, None for `QuasiNewton`.
     """
     entered = time.perf_counter()
     max_iter, tol, callback = problem.max_iter, problem.tol, problem.callback
-    descent = QuasiNewton(work, problem, scale)
+    descent = (kind or QuasiNewton)(work, problem, scale)
     history = [descent.objective]
     stop_reason = ""
     with bar(problem.progress, max_iter) as show:

@@ -1,0 +1,76 @@
+"""The learned prior for several frames: quasi-Newton descent on their normal equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from ...kernels.runtime import forks
+from ...operators.boundary import reduced
+from ...problem.learned import Scale
+from ..common import Problem
+from ..learned.host import LearnedWorkspace
+from ..learned.solver import PAIRS, QuasiNewton
+from .gradient import Equations
+from .operators import Normal, dot
+
+
+class FramesLearnedWorkspace(LearnedWorkspace):
+    """`LearnedWorkspace` for several frames, by whose mean power spectrum it preconditions.
+
+    `unit` is that of the solve.
+    """
+
+    unit = 1.0
+
+    def __init__(self, normal: Normal, equations: Equations):
+        super().__init__([normal.blur], len(normal.right), PAIRS)
+        self.normal, self._roots = normal, equations.roots
+        rows, cols = self._length
+        with forks.unforked():
+            psf = reduced(normal.mean_psf().astype(np.float64), (rows, cols), "wrap")
+            self._psf_power = [(np.abs(scipy.fft.rfft2(psf, self._length)) ** 2).astype(self.dtype)]
+
+    def precondition(self, planes: np.ndarray) -> None:
+        if self._roots is not None:
+            planes /= self._roots
+        super().precondition(planes)
+        if self._roots is not None:
+            planes /= self._roots
+
+
+class FramesQuasiNewton(QuasiNewton):
+    """`QuasiNewton` for the mean of the frames' data terms.
+
+    Objectives of trials are found from the gradients there and at the estimate: of a quadratic that is exact, and
+    rounding is that of the difference, not of the frames' squares.
+    """
+
+    def __init__(self, work: FramesLearnedWorkspace, problem: Problem, scale: Scale):
+        self._frames = work
+        self._at: tuple[np.ndarray, np.ndarray, float] | None = None
+        self._trial: tuple[np.ndarray, np.ndarray, float] | None = None
+        super().__init__(work, problem, scale)
+
+    def _evaluate(self, x: np.ndarray) -> float:
+        work, normal = self._frames, self._frames.normal
+        unit = work.unit = self._unit
+        if self._trial is not None and self._trial[0] is work.x:  # the last trial is the estimate now
+            self._at = self._trial
+        gradient = np.empty_like(x)
+        normal.product(x, gradient)
+        gradient -= work.dtype.type(unit) * normal.right
+        gradient *= work.dtype.type(1 / normal.total_weight)
+        if self._at is None:
+            energy = normal.squares * unit**2 / normal.total_weight
+            part = work.dtype.type(unit / normal.total_weight) * normal.right
+            data = 0.5 * max(dot(x, gradient) - dot(x, part) + energy, 0.0)
+            self._at = self._trial = (x, gradient, data)
+        else:
+            data = self._at[2] + 0.5 * dot(x - self._at[0], gradient + self._at[1])
+            self._trial = (x, gradient, data)
+        work.gradient[...] = gradient
+        rough, slopes = work.prior(x)
+        slopes *= work.dtype.type(self._mu)
+        work.gradient += slopes
+        return data + self._mu * rough
