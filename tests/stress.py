@@ -39,7 +39,6 @@ INSIDE += [embeddings.interrupt]
 # These import a lot or start processes: the quick version runs them on the default layer alone, and
 # there nothing else, as that layer is one of the others.
 OUTSIDE = [
-    embeddings.forkserver,
     embeddings.dask_threads,
     embeddings.dask_worker,
     embeddings.joblib_threads,
@@ -48,6 +47,7 @@ OUTSIDE = [
 # Slower still, or (as for spawned processes) another test's: only in the long version.
 SLOW = [
     embeddings.spawn,
+    embeddings.forkserver,
     embeddings.interrupt_loading,
     embeddings.dask_processes,
     embeddings.dask_nanny,

@@ -111,19 +111,23 @@ def test_positions_that_are_none(tmp_path, capsys):
 
 
 def test_regions_of_points_are_a_field(tmp_path, capsys):
-    shape, rng = (80, 112), np.random.default_rng(3)
+    shape, rng = (60, 80), np.random.default_rng(3)
     sky = np.zeros(shape)
-    sky[10:75:20, 10:110:20] = rng.uniform(500, 900, (4, 5))
+    sky[10:55:20, 10:80:20] = rng.uniform(500, 900, (3, 4))
     blurred = fd.convolve(sky, fd.VaryingBlur([[fd.psf.gaussian(9, 1.0), fd.psf.gaussian(9, 1.8)]], None, shape))
     image = (blurred + 0.1 * rng.standard_normal(shape)).astype(np.float32)
     np.save(tmp_path / "in.npy", image)
     words = ["psf", str(tmp_path / "in.npy"), "--points", "--regions", "1,2", "-o"]
     assert cli.main([*words, str(tmp_path / "field.npz")]) == 0
     assert "1 x 2 psfs" in capsys.readouterr().out
-    found = fd.psf.from_points(image, regions=(1, 2))
-    psfs = found.psf.reshape(-1, *found.psf.shape[2:])
+    with np.load(tmp_path / "field.npz") as found:
+        psfs, positions = found["psfs"], found["positions"]
+    np.testing.assert_array_equal(positions.reshape(-1, 2), [[29.5, 19.5], [29.5, 59.5]])
+    psfs = psfs.reshape(-1, *psfs.shape[-2:])
+    widths = [(psf * (np.arange(len(psf)) - len(psf) // 2) ** 2).sum() / psf.sum() for psf in psfs]
+    assert 0.8 < widths[0] < 1.8 < 2.2 < widths[1] < 3.6  # 1 and 3.24 at the image's sides
     blur = fd.VaryingBlur(
-        psfs / psfs.sum(axis=(1, 2), keepdims=True), found.centres.reshape(-1, 2), shape, boundary="reflect",
+        psfs / psfs.sum(axis=(1, 2), keepdims=True), positions.reshape(-1, 2), shape, boundary="reflect",
         dtype=np.float32,
     )  # fmt: skip
     restored = command(tmp_path, "--psf", tmp_path / "field.npz", image=image)

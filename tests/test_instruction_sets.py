@@ -85,7 +85,10 @@ for line in direct._compiled[np.dtype("float32")]._library.get_asm_str().splitli
 @x86
 @pytest.mark.parametrize(
     ("name", "features", "register", "shapes"),
-    [("haswell", AVX2, "ymm", "2 6 8 2 6 4"), ("skylake-avx512", AVX512, "zmm", "2 6 16 2 6 8")],
+    [
+        pytest.param("haswell", AVX2, "ymm", "2 6 8 2 6 4", marks=pytest.mark.long),
+        ("skylake-avx512", AVX512, "zmm", "2 6 16 2 6 8"),
+    ],
 )
 def test_the_inner_loop_is_multiply_adds_in_registers(name, features, register, shapes, python):
     """Compiled, not run: twelve multiply-adds a tap, nothing kept on the stack between them."""

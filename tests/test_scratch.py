@@ -15,7 +15,7 @@ import fastdeblur as fd
 from fastdeblur.large import scratch
 
 PSF = fd.psf.gaussian(3, 0.7)
-OPTIONS = {"prior": "tv", "mu": 0.01, "max_iter": 2, "tol": 0, "tile": 20, "halo": 5}
+OPTIONS = {"prior": "tv", "mu": 0.01, "max_iter": 2, "tol": 0, "tile": 30, "halo": 5}
 IMAGE = blurred((90, 100), PSF)
 
 

@@ -85,7 +85,8 @@ def judged(
     part = _measured_part(planes, weights)
     if estimate is None:
         estimate = WeightEstimate(planes[part], psfs, None if weights is None else weights[part])
-    details = Details(estimate)
+    telling = min(planes.shape[1:]) >= TELLING and estimate.noise > 0
+    details = Details(estimate, telling)
     allowed = math.hypot(estimate.noise, PSF_ERROR * details.detail)
     if blurred is None:
         rms = _residual(result.image, planes, weights, psfs, part)
@@ -93,7 +94,7 @@ def judged(
         rms = _rms(blurred - planes, weights, psfs[0].shape)
     misfit = rms / allowed if allowed > 0 else math.nan
     doubts: list[str] = []
-    if min(planes.shape[1:]) < TELLING or not estimate.noise > 0:
+    if not telling:
         return estimate.noise, misfit, doubts
     # The noise of photons looks like the image too, and so do filled pixels; where the image has hardly
     # more than noise there is nothing to look like.
@@ -195,7 +196,7 @@ class Details:
     Attributes
     ----------
     detail : float
-        Standard deviation of the image's details.
+        Standard deviation of the image's details; all that there is if not `all_of_it`.
     share, left, unexplained : float
         What share of it the residual's is; without the noise; and without what the solution smooths away too.
     remaining : float
@@ -207,12 +208,14 @@ class Details:
         and that with WEAKER times the ridge.
     """
 
-    def __init__(self, estimate: WeightEstimate):
+    def __init__(self, estimate: WeightEstimate, all_of_it: bool = True):
         self._sums, self._blocks = np.zeros(7), [np.zeros((4, 0))]
         for k, plane in enumerate(estimate.planes[part_of(estimate.planes, ENOUGH)]):
-            self._add(Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare), estimate)
+            self._add(Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare), estimate, all_of_it)
         residual, weaker, detail, noise, smoothed, of_weaker, pixels = self._sums
         self.detail = math.sqrt(detail / max(pixels, 1))
+        if not all_of_it:
+            return
         parts = residual, residual - noise, residual - noise - smoothed, weaker - of_weaker
         shares = [math.sqrt(max(part, 0) / detail) if detail > 0 else 0.0 for part in parts]
         self.share, self.left, self.unexplained = shares[:3]
@@ -221,13 +224,16 @@ class Details:
         residuals, weaker, slopes, bright = np.concatenate(self._blocks, axis=1)
         self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, weaker))
 
-    def _add(self, padded: Padded, estimate: WeightEstimate) -> None:
+    def _add(self, padded: Padded, estimate: WeightEstimate, all_of_it: bool) -> None:
         """One more plane."""
-        coefficients, left, inner = padded.coefficients, padded.left, padded.inner
-        xp = module_of(coefficients)
-        bright = padded.inverse(coefficients - coefficients * left)[inner]
+        coefficients, inner = padded.coefficients, padded.inner
         band = beside(_band(*padded.shape), coefficients)
         details = padded.inverse(coefficients * band)[inner]
+        if not all_of_it:
+            self._sums[[2, -1]] += float((details**2).sum()), details.size
+            return
+        left, xp = padded.left, module_of(coefficients)
+        bright = padded.inverse(coefficients - coefficients * left)[inner]
         rough = left * padded.psf_power
         weaker = WEAKER * rough / (padded.psf_power - (1 - WEAKER) * rough) * band
         left = left * band
