@@ -27,7 +27,7 @@ def test_a_motion_that_is_ten_degrees_off_is_turned_back():
     refined = fd.psf.refine(image, rough, rounds=1)
     np.testing.assert_array_equal(rough, kept)
     assert refined.improved
-    assert refined.turn == pytest.approx(-10, abs=2)
+    assert refined.angle == pytest.approx(-10, abs=2)
     assert refined.scale == pytest.approx(1, abs=0.06)
     assert (np.diff(refined.evidence) > 0).all()
     assert refined.psf.sum() == pytest.approx(1)

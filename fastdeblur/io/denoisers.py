@@ -198,8 +198,8 @@ class Network:
     def _run(self, planes: np.ndarray, level: float) -> np.ndarray:
         """The network's output for all its channels."""
         rows, cols = planes.shape[1:]
-        ends = [math.ceil(size / self._multiple) * self._multiple - size for size in (rows, cols)]
-        wide = np.pad(planes, ((0, 0), (0, ends[0]), (0, ends[1])), mode="symmetric")
+        extra = [math.ceil(size / self._multiple) * self._multiple - size for size in (rows, cols)]
+        wide = np.pad(planes, ((0, 0), (0, extra[0]), (0, extra[1])), mode="symmetric")
         level_map = np.full((1, *wide.shape[1:]), level, self._level_dtype)
         if self._level_shape is None:
             fed = {self._names[0]: np.concatenate([wide, level_map])[None]}

@@ -158,8 +158,8 @@ def _oriented(source: Source, metadata: Metadata) -> Source:
     )  # fmt: skip
 
 
-def of_picture(picture: PIL.Image.Image, turn: bool = True) -> Source:
-    """The source of what Pillow has opened, at its present page, which is to be turned as it says if `turn`."""
+def of_picture(picture: PIL.Image.Image, upright: bool = True) -> Source:
+    """The source of what Pillow has opened, at its present page, which is to be turned as it says if `upright`."""
     if picture.mode not in MODES:
         raise ValueError(f"it must be gray or RGB; it is {picture.mode}")
     code, channels, stored = MODES[picture.mode]
@@ -175,21 +175,21 @@ def of_picture(picture: PIL.Image.Image, turn: bool = True) -> Source:
     takes = picture.width * picture.height * (held + 2 * channels * dtype.itemsize)
     shape = shape if channels == 1 else (*shape, channels)
     missing = TRANSPARENT if alpha else None
-    return Source(shape, dtype, None, lambda _: _pixels(picture, turn), takes, alpha=alpha, missing=missing)
+    return Source(shape, dtype, None, lambda _: _pixels(picture, upright), takes, alpha=alpha, missing=missing)
 
 
-def _pixels(picture: PIL.Image.Image, turn: bool) -> np.ndarray:
+def _pixels(picture: PIL.Image.Image, upright: bool) -> np.ndarray:
     from PIL import ImageOps
 
     with _trusted():
-        upright = ImageOps.exif_transpose(picture) if turn else picture
-        if upright.mode in ("P", "PA") or (upright.mode in ("1", "L", "RGB") and "transparency" in upright.info):
-            gray = upright.mode in ("1", "L")
-            alpha = upright.mode == "PA" or "transparency" in upright.info
-            upright = upright.convert(("L" if gray else "RGB") + ("A" if alpha else ""))
-        if upright.mode not in MODES:
-            raise ValueError(f"it must be gray or RGB; it is {upright.mode}")
-        return np.array(upright)
+        picture = ImageOps.exif_transpose(picture) if upright else picture
+        if picture.mode in ("P", "PA") or (picture.mode in ("1", "L", "RGB") and "transparency" in picture.info):
+            gray = picture.mode in ("1", "L")
+            alpha = picture.mode == "PA" or "transparency" in picture.info
+            picture = picture.convert(("L" if gray else "RGB") + ("A" if alpha else ""))
+        if picture.mode not in MODES:
+            raise ValueError(f"it must be gray or RGB; it is {picture.mode}")
+        return np.array(picture)
 
 
 @contextmanager

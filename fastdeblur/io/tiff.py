@@ -48,8 +48,8 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
         shape, dtype = _kind(first)
         if first.photometric in PLAIN:
             pixels.check(shape, dtype)
-        turn = threading.Lock()
-        valid = _Masks(tiff, images, turn) if any(image.mask is not None for image in images) else None
+        lock = threading.Lock()
+        valid = _Masks(tiff, images, lock) if any(image.mask is not None for image in images) else None
         layout = layout_of(tiff, images, valid)
         planes = 1 if len(tiff.pages) > 1 else _planes(tiff)
         count = planes if planes > 1 else len(images)
@@ -74,14 +74,14 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
                 parts=(lambda number: _plane(path, tiff, number)) if plain else None,
             )
         elif as_shown:
-            array = _in_parts(path, tiff, first, turn)
+            array = _in_parts(path, tiff, first, lock)
             part = array.takes if isinstance(array, Chunks) else 0
             if source.pages is None:
                 source = replace(source, array=array, part=part)
             elif all(
-                _in_parts(path, tiff, tiff.pages[image.place], turn) is not None for image in images[:MOST_LOOKED]
+                _in_parts(path, tiff, tiff.pages[image.place], lock) is not None for image in images[:MOST_LOOKED]
             ):
-                parts = lambda number: _in_parts(path, tiff, tiff.pages[images[number].place], turn)  # noqa: E731
+                parts = lambda number: _in_parts(path, tiff, tiff.pages[images[number].place], lock)  # noqa: E731
                 source = replace(source, parts=parts, part=part)
         yield source
 
@@ -89,7 +89,7 @@ def opened(path: Path, stack: bool, axes: Axes | None = None) -> Iterator[Source
 class _Masks:
     """Transparency masks: where images have pixels."""
 
-    def __init__(self, tiff: tifffile.TiffFile, images: tuple[Image, ...], turn: threading.Lock):
+    def __init__(self, tiff: tifffile.TiffFile, images: tuple[Image, ...], lock: threading.Lock):
         self._images = images
         # All pages are looked up now: tifffile reads them when it is asked for, and other threads read then.
         self._chunks: dict[int, Chunks] = {}
@@ -101,7 +101,7 @@ class _Masks:
                 if _decompressor(page.compression) is None:
                     raise ValueError("its transparency mask is compressed in a way that needs the package imagecodecs")
                 _check_segments(tiff, page)
-                self._chunks[image.mask] = Chunks(tiff, page, turn)
+                self._chunks[image.mask] = Chunks(tiff, page, lock)
 
     def __call__(self, part: tuple[slice, slice], number: int) -> np.ndarray:
         place = self._images[number].mask
@@ -284,7 +284,7 @@ def _takes(page: Any) -> int:
     return nbytes + max(2 * _chunk(page), 8 * int(page.imagewidth) * int(page.imagelength))
 
 
-def _in_parts(path: Path, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock) -> np.ndarray | Chunks | None:
+def _in_parts(path: Path, tiff: tifffile.TiffFile, page: Any, lock: threading.Lock) -> np.ndarray | Chunks | None:
     """The pixels of a page, if parts of them can be read without the rest."""
     if page.axes not in ("YX", "YXS", "SYX"):
         return None
@@ -292,7 +292,7 @@ def _in_parts(path: Path, tiff: tifffile.TiffFile, page: Any, turn: threading.Lo
         dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
         return np.memmap(path, dtype, "r", page.dataoffsets[0], tuple(page.shape))
     if page.predictor in (1, 2, 3) and _decompressor(page.compression) is not None:
-        return Chunks(tiff, page, turn)
+        return Chunks(tiff, page, lock)
     return None
 
 
@@ -302,9 +302,9 @@ class Chunks:
     `takes` are the bytes that this takes at most, beside the part.
     """
 
-    def __init__(self, tiff: tifffile.TiffFile, page: Any, turn: threading.Lock | None = None):
+    def __init__(self, tiff: tifffile.TiffFile, page: Any, lock: threading.Lock | None = None):
         self._tiff, self._page, self._decompress = tiff, page, _decompressor(page.compression)
-        self._turn = threading.Lock() if turn is None else turn
+        self._lock = threading.Lock() if lock is None else lock
         self._planar, shape, sides = page.axes == "SYX", tuple(map(int, page.shape)), tuple(map(int, page.chunks))
         self.shape = (*shape[1:], shape[0]) if self._planar else shape
         self.dtype, step = np.dtype(page.dtype), sides[-2:] if self._planar else sides[:2]
@@ -346,7 +346,7 @@ class Chunks:
         size = self._page.databytecounts[number]
         if not size:
             return None
-        with self._turn:
+        with self._lock:
             self._tiff.filehandle.seek(self._page.dataoffsets[number])
             # What is compressed may be larger than its pixels, but not much.
             data = self._tiff.filehandle.read(min(size, 2 * self._most))

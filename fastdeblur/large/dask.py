@@ -54,8 +54,8 @@ def deblur_chunks(source: Any, psf: Any, out: Any, options: dict[str, Any]) -> A
         others["weights"] = _beside("weights", weights, source, plan).rechunk(source.chunks)
     parameters = da.from_delayed(_parameters(plan, grid, reach, source, others, level), (), object)
     depth = dict(enumerate(plan.with_axis(list(reach), 0)))
-    ends = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
-    windows = [da.overlap.overlap(each, depth, ends) for each in (source, *others.values())]
+    outside = dict.fromkeys(depth, "periodic" if plan.boundary == "wrap" and not alone else "none")
+    windows = [da.overlap.overlap(each, depth, outside) for each in (source, *others.values())]
     solve = functools.partial(_solve, plan=plan, grid=grid, reach=reach, level=level, names=tuple(others))
     meta = np.empty((0,) * source.ndim, plan.working)
     return da.map_blocks(solve, *windows, parameters, chunks=source.chunks, dtype=plan.working, meta=meta)

@@ -241,9 +241,9 @@ def _holds(path: Path, first: int, array: np.ndarray) -> bool:
     """Whether a file has what is mapped, to judge by both ends: another may have taken its place and name."""
     if not path.is_file() or path.stat().st_size < first + array.nbytes:
         return False
-    ends = array.reshape(-1).view(np.uint8)
+    content = array.reshape(-1).view(np.uint8)
     with path.open("rb") as file:
-        for part, place in ((ends[:4096], first), (ends[-4096:], first + array.nbytes - min(array.nbytes, 4096))):
+        for part, place in ((content[:4096], first), (content[-4096:], first + array.nbytes - min(array.nbytes, 4096))):
             file.seek(place)
             if file.read(len(part)) != part.tobytes():
                 return False

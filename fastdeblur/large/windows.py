@@ -38,7 +38,7 @@ class Window:
 
     def pieces(self, shape: tuple[int, int]) -> tuple[list[slice], list[slice]]:
         """Its rows and columns as slices of an image of that shape, in order."""
-        rows, cols = (_pieces(*ends, size) for ends, size in zip((self.rows, self.cols), shape, strict=True))
+        rows, cols = (_pieces(*span, size) for span, size in zip((self.rows, self.cols), shape, strict=True))
         return rows, cols
 
 
@@ -121,8 +121,8 @@ def grid_of(shape: tuple[int, int], tile: tuple[int, int], least: tuple[int, int
     """Tiles of that size, but for the last of a row or column: what is left, or more where that would be too little."""
     steps = []
     for size, step, at_least in zip(shape, tile, least, strict=True):
-        ends = [*range(0, size, step), size]
-        if len(ends) > 2 and ends[-1] - ends[-2] < min(at_least, step):
-            del ends[-2]
-        steps.append(tuple(ends))
+        edges = [*range(0, size, step), size]
+        if len(edges) > 2 and edges[-1] - edges[-2] < min(at_least, step):
+            del edges[-2]
+        steps.append(tuple(edges))
     return TileGrid(shape, (steps[0], steps[1]))

@@ -264,9 +264,9 @@ def _bounds(value: Any) -> tuple[float, float] | None:
     wanted = "(low, high), either a number or None"
     if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
         raise TypeError(f"bounds must be {wanted}; got {value!r}")
-    ends = zip(value, (-math.inf, math.inf), strict=True)
+    limits = zip(value, (-math.inf, math.inf), strict=True)
     low, high = (
-        end if bound is None or _is(bound, end) else validation.real("bounds", bound, "any") for bound, end in ends
+        end if bound is None or _is(bound, end) else validation.real("bounds", bound, "any") for bound, end in limits
     )
     if low > high:
         raise ValueError(f"bounds must be {wanted}, low at most high; got {value!r}")

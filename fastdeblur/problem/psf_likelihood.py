@@ -59,8 +59,8 @@ def likelihood_gain(estimate: WeightEstimate, side: int) -> tuple[float, float]:
     across = np.broadcast_to(np.fft.rfftfreq(frame[1]), radius.shape)[used]
     spectra = [_power(psf, points, frame) / windowed.scale for psf in estimate.psfs]
 
-    def deviance(turn: float, size: float) -> float:
-        cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
+    def deviance(angle: float, size: float) -> float:
+        cosine, sine = size * math.cos(math.radians(angle)), size * math.sin(math.radians(angle))
         total = 0.0
         for spectrum, power in zip(spectra, powers, strict=True):
             response = _interpolated(spectrum, cosine * down + sine * across, cosine * across - sine * down)
@@ -70,7 +70,7 @@ def likelihood_gain(estimate: WeightEstimate, side: int) -> tuple[float, float]:
         return total
 
     own = deviance(0.0, 1.0)
-    turned = [deviance(sign * turn, 1.0) for turn in TURNS for sign in (1, -1)]
+    turned = [deviance(sign * angle, 1.0) for angle in TURNS for sign in (1, -1)]
     resized = [deviance(0.0, size) for size in SIZES]
     return (own - min(turned + resized)) / 2, (max([own, *turned]) - min([own, *turned])) / 2
 

@@ -117,23 +117,23 @@ def gaussian(shape: Any, sigma: Any, angle: float = 0.0, *, integrated: bool = F
     if len(sigmas) != 2:
         raise ValueError(f"sigma must be one number or two; got {sigma!r}")
     down, across = (validation.real("sigma", value, "above 0") for value in sigmas)
-    turn = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
+    radians = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
     if integrated:
-        return normalise(_integrated_gaussian(rows[:, 0], cols[0], max(down, LEAST), max(across, LEAST), turn))
-    if turn and down != across:
-        across_axis = cols * math.cos(turn) - rows * math.sin(turn)
-        rows, cols = rows * math.cos(turn) + cols * math.sin(turn), across_axis
+        return normalise(_integrated_gaussian(rows[:, 0], cols[0], max(down, LEAST), max(across, LEAST), radians))
+    if radians and down != across:
+        across_axis = cols * math.cos(radians) - rows * math.sin(radians)
+        rows, cols = rows * math.cos(radians) + cols * math.sin(radians), across_axis
     # Divided before it is squared: a tiny sigma must give a delta, not 0 / 0.
     with np.errstate(over="ignore"):
         return normalise(np.exp(-0.5 * (rows / down) ** 2) * np.exp(-0.5 * (cols / across) ** 2))
 
 
-def _integrated_gaussian(rows: np.ndarray, cols: np.ndarray, down: float, across: float, turn: float) -> np.ndarray:
+def _integrated_gaussian(rows: np.ndarray, cols: np.ndarray, down: float, across: float, radians: float) -> np.ndarray:
     """Means of a turned Gaussian over pixels: along columns by the error function, along rows by quadrature."""
     import scipy.special
 
     # The precision matrix of (row, column); for a given row the columns are Gaussian about a line.
-    sine, cosine = math.sin(turn), math.cos(turn)
+    sine, cosine = math.sin(radians), math.cos(radians)
     b = sine * cosine * (1 / down**2 - 1 / across**2)
     c = (sine / down) ** 2 + (cosine / across) ** 2
     spread_of_rows, narrow = math.sqrt(c) * down * across, min(down, across)
@@ -311,8 +311,8 @@ def motion(length: float, angle: float) -> np.ndarray:
     array([[0.33333333, 0.33333333, 0.33333333]])
     """
     length = validation.real("length", length, "above 0")
-    turn = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
-    down, across = -math.sin(turn), math.cos(turn)
+    radians = math.radians(math.fmod(validation.real("angle", angle, "any"), 180))
+    down, across = -math.sin(radians), math.cos(radians)
     far_down, far_across = (math.floor(abs(step) * length / 2 + 0.5) for step in (down, across))
     check_pixels("length", length, 2 * far_down + 1, 2 * far_across + 1)
     # One half of the line, cut where it goes from pixel to pixel; the other half is its mirror image.

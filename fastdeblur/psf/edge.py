@@ -174,9 +174,9 @@ def _cut(array: np.ndarray, region: Any) -> tuple[np.ndarray, tuple[int, int]]:
 def _across_rows(values: np.ndarray, valid: np.ndarray) -> bool:
     """Whether values change more from row to row than from column to column, between ends of the region."""
     filled = np.where(valid, values, np.median(values[valid]))
-    ends = [max(size // 5, 2) for size in filled.shape]
-    down = np.abs(filled[: ends[0]].mean(axis=0) - filled[-ends[0] :].mean(axis=0)).mean()
-    across = np.abs(filled[:, : ends[1]].mean(axis=1) - filled[:, -ends[1] :].mean(axis=1)).mean()
+    strips = [max(size // 5, 2) for size in filled.shape]
+    down = np.abs(filled[: strips[0]].mean(axis=0) - filled[-strips[0] :].mean(axis=0)).mean()
+    across = np.abs(filled[:, : strips[1]].mean(axis=1) - filled[:, -strips[1] :].mean(axis=1)).mean()
     return bool(down > across)
 
 
@@ -245,8 +245,8 @@ def _measured(values: np.ndarray, valid: np.ndarray, line: np.ndarray, flipped: 
         # (An edge further right lowers the distances: the residual is the slope times the way, negative.)
         line = line - np.linalg.lstsq(design, left, rcond=None)[0]
     noise = math.sqrt(float(np.mean(left**2)))
-    ends = max(len(esf) // 10, 2)
-    low, high = float(esf[:ends].mean()), float(esf[-ends:].mean())
+    strip = max(len(esf) // 10, 2)
+    low, high = float(esf[:strip].mean()), float(esf[-strip:].mean())
     esf, noise = (esf - low) / (high - low), noise / abs(high - low)
     slope_angle = math.degrees(math.atan2(line[1], 1.0))
     angle = (90 + slope_angle) % 180 if not flipped else (-slope_angle) % 180
@@ -282,8 +282,8 @@ def _transfer(distances: np.ndarray, esf: np.ndarray) -> tuple[np.ndarray, np.nd
     away = np.clip((np.abs(distances - middle) - flat) / (edge - flat), 0, 1)
     windowed = lsf * 0.5 * (1 + np.cos(np.pi * away))
     frequencies = np.linspace(0, 1, 257)
-    waves = np.exp(-2j * np.pi * np.outer(frequencies, distances))
-    mtf = np.abs(waves @ windowed)
+    phases = np.exp(-2j * np.pi * np.outer(frequencies, distances))
+    mtf = np.abs(phases @ windowed)
     # Means over bins, and differences of neighbours but one, lower high frequencies.
     mtf /= np.sinc(frequencies / SAMPLES) * np.sinc(2 * frequencies / SAMPLES)
     return lsf, frequencies, mtf / mtf[0]
@@ -340,8 +340,8 @@ def _fit(
 
     def left(unknowns: np.ndarray) -> np.ndarray:
         offset, parameter = unknowns[0], math.exp(unknowns[1])
-        waves = np.sin(2 * np.pi * np.outer(distances - offset, frequencies)) / (np.pi * frequencies)
-        shape = 0.5 + waves @ (pixel * transfer(parameter, frequencies)) * step
+        sines = np.sin(2 * np.pi * np.outer(distances - offset, frequencies)) / (np.pi * frequencies)
+        shape = 0.5 + sines @ (pixel * transfer(parameter, frequencies)) * step
         design = np.stack([np.ones_like(shape), shape], axis=1) * root[:, None]
         levels = np.linalg.lstsq(design, esf * root, rcond=None)[0]
         return np.asarray(esf * root - design @ levels)

@@ -242,10 +242,10 @@ def _ranges(parameters: Any) -> dict[str, tuple[float, float]]:
         raise TypeError(f"parameters must be a dict of values or ranges (low, high) by name; got {parameters!r}")
     ranges = {}
     for name, value in parameters.items():
-        ends = (value, value) if np.ndim(value) == 0 else tuple(value)
-        if len(ends) != 2:
+        limits = (value, value) if np.ndim(value) == 0 else tuple(value)
+        if len(limits) != 2:
             raise ValueError(f"parameters[{name!r}] must be a value, or a range (low, high); got {value!r}")
-        low, high = (validation.real(f"parameters[{name!r}]", end, "any") for end in ends)
+        low, high = (validation.real(f"parameters[{name!r}]", end, "any") for end in limits)
         if low > high:
             raise ValueError(f"parameters[{name!r}] must be a range (low, high); got {value!r}, reversed")
         ranges[name] = (low, high)

@@ -273,15 +273,15 @@ def _mid_angles(family: Family, places: tuple[float, ...]) -> tuple[float, ...]:
     for k, kind in enumerate(family.parameters.values()):
         if kind.kind != "angle" or kind.fixed:
             continue
-        psf, ends = family.psf(tuple(middle)), []
+        psf, limits = family.psf(tuple(middle)), []
         for sign in (1, -1):
             turned = list(middle)
             while abs(turned[k] - middle[k]) < 45:
                 turned[k] += sign * ANGLE_STEP
                 if _difference(family.psf(tuple(turned)), psf) > SAME_PSF:
                     break
-            ends.append(turned[k])
-        middle[k] = kind.encode(kind.decode(sum(ends) / 2))
+            limits.append(turned[k])
+        middle[k] = kind.encode(kind.decode(sum(limits) / 2))
     return tuple(middle)
 
 

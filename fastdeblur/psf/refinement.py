@@ -48,7 +48,7 @@ class RefinedPsf:
         Whether it was changed.
     message : str
         What was done, or why nothing was.
-    turn : float
+    angle : float
         By how many degrees it was turned, anticlockwise.
     scale : float
         By how much it was enlarged.
@@ -66,7 +66,7 @@ class RefinedPsf:
     psf: np.ndarray
     improved: bool
     message: str
-    turn: float
+    angle: float
     scale: float
     evidence: np.ndarray
 
@@ -129,15 +129,15 @@ def refine(image: Any, psf: Any, *, rounds: int = ROUNDS) -> RefinedPsf:
     pixels = array.astype(np.float64)
     judge = _Judge(pixels, given)
     best, evidence = given, [judge.evidence(given)]
-    turn, scale, done = 0.0, 1.0, []
+    angle, scale, done = 0.0, 1.0, []
     restored, misfit = _restored(pixels, given)
     needed = RISE if misfit > MISFIT else LARGE_RISE
     found = judge.turned_and_scaled(given)
     value = judge.evidence(found[0])
     if value > evidence[-1] + needed:
-        best, turn, scale = found
+        best, angle, scale = found
         evidence.append(value)
-        done.append(f"turned by {turn:+.1f} degrees and scaled by {scale:.2f}")
+        done.append(f"turned by {angle:+.1f} degrees and scaled by {scale:.2f}")
         restored, misfit = _restored(pixels, best) if rounds else (restored, misfit)
     changed = 0
     for _ in range(rounds if misfit > MISFIT or done else 0):
@@ -156,7 +156,7 @@ def refine(image: Any, psf: Any, *, rounds: int = ROUNDS) -> RefinedPsf:
         f"not changed: with a misfit of {misfit:.2g}, no other psf near it makes the image so much likelier that it "
         "could be trusted"
     )
-    return RefinedPsf(best.astype(dtype), bool(done), message, turn, scale, np.array(evidence))
+    return RefinedPsf(best.astype(dtype), bool(done), message, angle, scale, np.array(evidence))
 
 
 class _Judge:
@@ -184,33 +184,33 @@ class _Judge:
 
         start: np.ndarray | None = None
         best, place = -math.inf, (0.0, 0.0)
-        for turn in np.linspace(-TURN, TURN, 13).tolist():
+        for angle in np.linspace(-TURN, TURN, 13).tolist():
             for scale in np.linspace(math.log(SCALE[0]), math.log(SCALE[1]), 9).tolist():
-                fitted = self._fit(_warped(psf, turn, math.exp(scale)), start, quick=True)
+                fitted = self._fit(_warped(psf, angle, math.exp(scale)), start, quick=True)
                 start = fitted.unknowns
                 if fitted.evidence > best:
-                    best, place = fitted.evidence, (turn, scale)
+                    best, place = fitted.evidence, (angle, scale)
 
         def unlikely(at: np.ndarray) -> float:
-            turn = min(max(place[0] + 4 * at[0], -TURN), TURN)
+            angle = min(max(place[0] + 4 * at[0], -TURN), TURN)
             scale = min(max(place[1] + 0.08 * at[1], math.log(SCALE[0])), math.log(SCALE[1]))
-            return -self._fit(_warped(psf, turn, math.exp(scale)), start).evidence
+            return -self._fit(_warped(psf, angle, math.exp(scale)), start).evidence
 
         simplex = np.array([[0.0, 0.0], [0.7, 0.0], [0.0, 0.7]])
         options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.02, "maxfev": 60}
         done = scipy.optimize.minimize(unlikely, np.zeros(2), method="Nelder-Mead", options=options)
-        turn, scale = float(place[0] + 4 * done.x[0]), math.exp(place[1] + 0.08 * float(done.x[1]))
-        turn, scale = min(max(turn, -TURN), TURN), min(max(scale, SCALE[0]), SCALE[1])
-        return support(_warped(psf, turn, scale)), turn, scale
+        angle, scale = float(place[0] + 4 * done.x[0]), math.exp(place[1] + 0.08 * float(done.x[1]))
+        angle, scale = min(max(angle, -TURN), TURN), min(max(scale, SCALE[0]), SCALE[1])
+        return support(_warped(psf, angle, scale)), angle, scale
 
 
-def _warped(psf: np.ndarray, turn: float, scale: float) -> np.ndarray:
+def _warped(psf: np.ndarray, angle: float, scale: float) -> np.ndarray:
     """A psf turned anticlockwise by degrees, and enlarged, about its centre."""
     import scipy.ndimage  # not for everyone who imports fastdeblur
 
     reach = math.ceil(math.hypot(*psf.shape) / 2 * max(scale, 1.0)) + 1
     size = 2 * reach + 1
-    cosine, sine = math.cos(math.radians(turn)) / scale, math.sin(math.radians(turn)) / scale
+    cosine, sine = math.cos(math.radians(angle)) / scale, math.sin(math.radians(angle)) / scale
     # Rows count downwards: a point at (down, across) was at (cos down + sin across, cos across - sin down).
     matrix = np.array([[cosine, sine], [-sine, cosine]])
     middle = np.array([each // 2 for each in psf.shape])

@@ -87,8 +87,8 @@ class Spectrum:
         self.times, self.observed = times[self.used], power[self.used] + LEAST_NOISE**2
         self.log_radius = np.log(radius[self.used])
         # Direction as one sees the image.
-        turn = np.arctan2(-down, across + 0 * down)[self.used] % np.pi
-        sector = np.minimum((turn * (SECTORS / np.pi)).astype(np.intp), SECTORS - 1)
+        angle = np.arctan2(-down, across + 0 * down)[self.used] % np.pi
+        sector = np.minimum((angle * (SECTORS / np.pi)).astype(np.intp), SECTORS - 1)
         ring = ((self.log_radius - self.log_radius.min()) / RING).astype(np.intp)
         self.cell = ring * SECTORS + sector
         self.cells = int(self.cell.max()) + 1
@@ -137,8 +137,8 @@ class Fit:
         count = count[some]
         log_radius, power = (np.bincount(index, each, size)[some] / count for each in spectrum.sums[1:])
         passed = np.bincount(index, spectrum.times * response, size)[some] / count
-        turn = (some // (STEPS * DECADES) % SECTORS + 0.5) * (np.pi / SECTORS)
-        signal_basis, noise_basis = _signal_basis(log_radius, turn), _noise_basis(log_radius, turn)
+        angle = (some // (STEPS * DECADES) % SECTORS + 0.5) * (np.pi / SECTORS)
+        signal_basis, noise_basis = _signal_basis(log_radius, angle), _noise_basis(log_radius, angle)
         mean = np.interp(log_radius, KNOTS, MEAN)
         weight = count * (spectrum.independent / dispersion)
         self._solve(weight, power, np.maximum(passed, 1e-12), mean, signal_basis, noise_basis, start)
@@ -234,9 +234,9 @@ class Fit:
         """What direction adds to log S, by cell."""
         cell = np.arange(self._spectrum.cells)
         log_radius = self._spectrum.log_radius.min() + (cell // SECTORS + 0.5) * RING
-        turn = (cell % SECTORS + 0.5) * (np.pi / SECTORS)
+        angle = (cell % SECTORS + 0.5) * (np.pi / SECTORS)
         factors = self.unknowns[1 + len(COMPONENTS) : self._signals]
-        added: np.ndarray = _signal_basis(log_radius, turn)[:, 1 + len(COMPONENTS) :] @ factors
+        added: np.ndarray = _signal_basis(log_radius, angle)[:, 1 + len(COMPONENTS) :] @ factors
         return added
 
     def _log_evidence(self, dispersion: float) -> float:
@@ -262,18 +262,18 @@ def _hats(at: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(1 - np.abs(place[..., None] - np.arange(len(knots))), 0))
 
 
-def _noise_basis(log_radius: np.ndarray, turn: np.ndarray) -> np.ndarray:
+def _noise_basis(log_radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """What adds to log N: values at its knots, and terms of direction."""
-    return np.concatenate([_hats(log_radius, NOISE_KNOTS), _noise_directions(turn)], axis=1)
+    return np.concatenate([_hats(log_radius, NOISE_KNOTS), _noise_directions(angle)], axis=1)
 
 
-def _noise_directions(turn: np.ndarray) -> np.ndarray:
-    return np.stack([np.cos(2 * turn), np.cos(4 * turn)], axis=-1)
+def _noise_directions(angle: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(2 * angle), np.cos(4 * angle)], axis=-1)
 
 
-def _signal_basis(log_radius: np.ndarray, turn: np.ndarray) -> np.ndarray:
+def _signal_basis(log_radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """What adds to the mean of log S: its level, components, and terms of direction."""
-    terms = [np.cos(2 * turn), np.sin(2 * turn), np.cos(4 * turn), np.sin(4 * turn)]
+    terms = [np.cos(2 * angle), np.sin(2 * angle), np.cos(4 * angle), np.sin(4 * angle)]
     terms += [each * log_radius for each in terms]
     parts = [np.ones_like(log_radius), *(np.interp(log_radius, KNOTS, each) for each in COMPONENTS), *terms]
     return np.stack(parts, axis=-1)
