@@ -18,7 +18,7 @@ PACK = {"zlib": zlib.compress, "gzip": gzip.compress, "bz2": bz2.compress, "lzma
 
 
 @pytest.mark.parametrize("codec", PACK)
-@pytest.mark.parametrize("size", [1, 1000, 1_000_000])
+@pytest.mark.parametrize("size", [1, 1000, 150_000])
 def test_streams_are_decompressed_up_to_their_limit(codec, size):
     content = np.random.default_rng(0).integers(0, 4, size, np.uint8).tobytes()
     data, expand = PACK[codec](content), limits.STREAMS[codec]

@@ -77,8 +77,7 @@ def test_the_halo_is_what_the_weight_needs_not_what_was_read(boundary):
     np.testing.assert_array_equal(fd.deblur_large(da.from_array(image, chunks=80), psf, **options).compute(), wanted)
 
 
-@pytest.mark.parametrize("boundary", ["reflect", "wrap"])
-@pytest.mark.parametrize("tile", [60, (50, 200), (200, 57), 30])
+@sweep(pairs=False, boundary=["reflect", "wrap"], tile=[60, (50, 200), (200, 57), 30])
 def test_boundaries_and_tiles(boundary, tile, long):
     image = blurred((95, 110), PSF)
     # Each tile with two halos, and each boundary with all.

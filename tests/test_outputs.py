@@ -385,7 +385,7 @@ LINES = [b"", b"\xff\xfe\0", b"null", b"3", b"{}", b"[]", DEEP, b'{"a":' * 100_0
          b"[[1, 1], [-1, -1]]", b"[[99999999, 1], [1, 2]]", b"[[0, 0], [1, 2, 3]]"]  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(
     head=st.sampled_from([None, *LINES]) | st.binary(max_size=40),
     more=st.lists(st.sampled_from(LINES) | st.binary(max_size=40), max_size=3),

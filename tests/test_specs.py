@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from samples import noise
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.cli import main as cli
@@ -111,8 +112,7 @@ def test_files_that_are_no_psf(tmp_path, values):
         psf_spec.read_psf(str(tmp_path / "psf.npy"))
 
 
-@pytest.mark.parametrize("level", [0.02, 0.2])
-@pytest.mark.parametrize("how", ["whole", "tiles"])
+@sweep(level=[0.02, 0.2], how=["whole", "tiles"])
 def test_a_picture_of_a_bead_is_a_psf_without_its_background(tmp_path, capsys, monkeypatch, level, how):
     bead = fd.psf.gaussian(25, (2, 2.5))
     picture = np.full((49, 49), level, np.float32)

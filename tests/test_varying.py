@@ -5,6 +5,7 @@ import pickle
 import naive
 import numpy as np
 import pytest
+from sweeps import few
 
 import fastdeblur as fd
 from fastdeblur.solvers.pcg.varying import LocalCorrection
@@ -246,7 +247,7 @@ def test_every_method_gains_on_the_mean_psf(lens, options):
     assert error(result.image, x) < 0.9 * error(mean.image, x)
 
 
-@for_each("boundary", BOUNDARIES)
+@for_each("boundary", few(BOUNDARIES, ["unknown", "reflect", "wrap"]))
 def test_total_variation_of_a_constant_field_is_that_of_its_psf(boundary):
     psf, x = fd.psf.gaussian(5, 1.0), scene((32, 28))
     b = fd.convolve(x, psf, boundary="wrap" if boundary == "wrap" else "reflect")
