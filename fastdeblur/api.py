@@ -241,7 +241,8 @@ def solve(
         how noisy the image is there: if it has already been subtracted, add it again, and pass it here.
     read_noise : float, at least 0
         Standard deviation of the noise that reading added to counts of photons, in the image's units, for
-        ``data="poisson"`` only.  With it, or a background, the image may have negative pixels.
+        ``data="poisson"`` only.  With it, or a background, the image may have negative pixels.  With it, the flux of
+        the result of the priors None and "tv" is corrected in the end, see Notes.
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.
@@ -323,6 +324,12 @@ def solve(
     image; there `Result.optimality` is that of the best subgradient.  With ``mu=0`` the problem is
     ill-posed and `max_iter` is what bounds it.
 
+    With `read_noise`, an estimate that is not negative makes points between pixels wider than they are, and where the
+    noise of their ground counts, too bright, by up to 3 % for a psf of sigma 1.3.  So in the end the result of the
+    priors None and "tv" is multiplied, pixel by pixel, by what the image shows over what the blurred result shows,
+    around it, in windows of three standard deviations of the psf to each side: by as much of that as their noise lets
+    believe, at most 6 % [17]_.  `Result.objective`, and the last of its history, are of the image that is returned.
+
     To stop after some time::
 
         began = time.monotonic()
@@ -358,6 +365,8 @@ def solve(
        image-reconstruction algorithms", SIAM Journal on Imaging Sciences 17, 2024.
     .. [16] D. C. Liu and J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
        Programming 45, 1989.
+    .. [17] P. B. Stetson, "DAOPHOT: a computer program for crowded-field stellar photometry", Publications of the
+       Astronomical Society of the Pacific 99, 1987.
 
     Examples
     --------

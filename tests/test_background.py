@@ -5,6 +5,7 @@ import os
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.special
 from sweeps import sweep
 
 import fastdeblur as fd
@@ -92,6 +93,40 @@ def test_flux_of_stars_on_a_sky(prior):
     assert np.mean(sums) == pytest.approx(2e4, rel=0.03)  # what is not negative keeps some of the noise
     if prior is None:
         assert result.stop_reason == "noise"
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("prior", [None, "tv"])
+def test_stars_between_pixels_keep_their_flux_and_their_place(sigma, prior):
+    """Of points integrated over pixels; the noise is found, though no spectrum of photographs has so much that is fine.
+
+    (The estimate was 1 to 3 % too bright, as it cannot be as narrow as they are; and of the sharpest, whose spectrum
+    was taken for noise, 80 % too dark.)
+    """
+    random, shape = np.random.default_rng(3), (120, 110)
+    places = np.array([[r, c] for r in range(18, 110, 21) for c in range(18, 100, 24)])
+    places = places + random.uniform(-0.5, 0.5, places.shape)
+    fluxes = np.exp(random.uniform(np.log(5e4), np.log(2e5), len(places)))
+    light = sum(flux * of_point(shape, place, sigma) for place, flux in zip(places, fluxes, strict=True))
+    counts = random.poisson(light + 500) + 8 * random.standard_normal(shape)
+    psf = fd.psf.gaussian(17, sigma)
+    result = fd.solve(counts, psf, data="poisson", prior=prior, background=500, read_noise=8, max_iter=150)
+    rows, cols = np.mgrid[:120, :110]
+    sums, off = [], []
+    for row, col in places:
+        near = np.hypot(rows - row, cols - col) <= 8
+        sums.append(result.image[near].sum())
+        off.append([(result.image * (at - place))[near].sum() / sums[-1] for at, place in ((rows, row), (cols, col))])
+    assert np.mean(sums / fluxes) == pytest.approx(1, abs=0.01)
+    assert np.sqrt(np.square(off).sum(axis=1).mean()) < 0.04
+    assert result.noise == pytest.approx(np.sqrt((light + 564).mean()), rel=0.1)
+
+
+def of_point(shape, place, sigma):
+    """A Gaussian point of flux 1, integrated over pixels."""
+    edges = [(np.arange(size + 1) - 0.5 - at) / (np.sqrt(2) * sigma) for size, at in zip(shape, place, strict=True)]
+    rows, cols = (np.diff(scipy.special.erf(each)) / 2 for each in edges)
+    return np.outer(rows, cols)
 
 
 def stars_that_wrap(taps):

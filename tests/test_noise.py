@@ -138,7 +138,7 @@ def test_missing_pixels_hardly_move_the_weight(psf, missing, rng):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-@pytest.mark.parametrize("kind", ["lamp", "frame", "corner", "half"])
+@pytest.mark.parametrize("kind", ["lamp", "frame", "corner", "half", "block"])
 def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     """Not even one with something very bright in it, whose surroundings no fill explains."""
     _, image = blurred("gaussian")
@@ -148,6 +148,7 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
         "frame": np.maximum(abs(down), abs(across)) > 0.4 * SIDE,
         "corner": down + across < -SIDE // 2,
         "half": across > 0,
+        "block": np.maximum(abs(down), abs(across)) < 0.3 * SIDE,
     }[kind]
     if kind == "lamp":
         image = image + 30 * np.exp(-(down**2 + across**2) / 8)
@@ -157,9 +158,11 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     )
     planes, weights, _ = weighed(np.where(hole, np.nan, image)[None], None, None)
     part = WeightEstimate(planes, [PSFS["gaussian"]], weights)
-    assert part.noise == pytest.approx(whole.noise, rel=0.3)
+    # Of a block, whose fill the window sees most of, noise is known to a thousandth of the range.
+    assert part.noise == pytest.approx(whole.noise, rel=0.3, abs=1e-3 if kind == "block" else None)
     # That of what is left, which may have fewer edges.
-    assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
+    if kind != "block" or noise:
+        assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
 
 
 @sweep(wrong=[(18, 20), (18, 40), (14.4, 30), (21.6, 30)], noise=[0.001, 0.003])

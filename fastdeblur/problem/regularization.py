@@ -22,7 +22,7 @@ from ..operators.boundary import reduced
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur
 from .learned import gain_of
-from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, spread
+from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, share_in_window, spread
 from .weights import typical
 
 # Side of the part of an image from which to guess.
@@ -93,13 +93,14 @@ class WeightEstimate:
         self._complete = whole
         if whole is not None:
             planes, missing = planes[whole], None
-        self.planes, self.psfs = planes, psfs
+        self.planes, self.psfs, self._missing = planes, psfs, missing
         present = 1.0 if missing is None else 1 - float(missing.sum()) / missing.size
+        self._present = present
         spectra = Spectra(planes, psfs, spread(planes))
         if missing is not None and present < 1 and spectra.power.sum() > 0:
             for _ in range(ROUNDS):
                 planes = _refilled(planes, missing, psfs, _ridge(spectra, present) * spectra.scale)
-                spectra = Spectra(planes, psfs, spread(planes))
+                spectra = Spectra(planes, psfs, spread(planes), filled=True)
             self.planes = planes
         self.spectra = spectra
         if not (spectra.power.sum() > 0 and spectra.response.sum() > 0):
@@ -109,8 +110,10 @@ class WeightEstimate:
         best = _ridge(spectra, present)
         self.bare = best * spectra.scale
         self.ridge = present * self.bare * self._typical_weight
-        # What counts of the noise is what the solution has of it: other frequencies' does not.
-        left, variance = spectra.amplified(best) / present, spectra.level**2 / present
+        # What counts of the noise is what the solution has of it: other frequencies' does not.  It is seen where there
+        # are pixels in the window, whose middle counts most.
+        seen = present if missing is None else max(share_in_window(missing == 0), 1 / missing.size)
+        left, variance = spectra.amplified(best) / seen, spectra.level**2 / seen
         self.noise, self._left = math.sqrt(variance), math.sqrt(left)
         passed = spectra.response / (spectra.response + best * spectra.laplacian)
         self._used = float(np.average(passed, weights=spectra.count))
@@ -169,19 +172,25 @@ class WeightEstimate:
         xp = module_of(self.planes)
         part = part_of(self.planes, LARGE)
         for k, plane in enumerate(self.planes[part]):
-            padded = Padded(plane, self.psfs[k % len(self.psfs)], self.bare)
+            psf = self.psfs[k % len(self.psfs)]
+            padded = Padded(plane, psf, self._present * self.bare)
             coefficients = padded.coefficients
             coefficients *= padded.response.conj()
             coefficients /= padded.psf_power
             whole = padded.inverse(coefficients)
             # Shifted by the psf's centre, which changes no mean but that of the border.
             x = whole[padded.inner]
+            seen = None if self._missing is None else _shifted(self._missing[part][k] == 0, psf, padded.inner)
             if min(x.shape) < 3:
-                x = whole
+                x, seen = whole, None
             lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
+            if seen is not None and seen[1:-1, 1:-1].any():  # what fills the others is smooth
+                lengths = lengths[seen[:-1, :-1]]
             sums[0], counts[0] = sums[0] + float(lengths.sum()), counts[0] + lengths.size
             lengths = xp.hypot(xp.diff(x, 2, axis=0)[:, 1:-1], xp.diff(x, 2, axis=1)[1:-1])
             lengths = xp.hypot(lengths, math.sqrt(2) * xp.diff(xp.diff(x, axis=0), axis=1)[:-1, :-1])
+            if seen is not None and seen[1:-1, 1:-1].any():
+                lengths = lengths[seen[1:-1, 1:-1]]
             sums[1], counts[1] = sums[1] + float(lengths.sum()), counts[1] + lengths.size
         steep, curved = (sums / np.maximum(counts, 1)).tolist()
         return steep, curved
@@ -286,6 +295,15 @@ def _ridge(spectra: Spectra, present: float) -> float:
     That many pixels are as good as all with so much more noise.
     """
     return spectra.ridge(present**-2)
+
+
+def _shifted(seen: np.ndarray, psf: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
+    """Which pixels of the inner part of a ridge solution, shifted by the psf's centre, are those of `seen` ones."""
+    rows, cols = (
+        slice(part.start // 2 + taps // 2, part.start // 2 + taps // 2 + max(part.stop - part.start, 0))
+        for part, taps in zip(inner, psf.shape, strict=True)
+    )
+    return seen[rows, cols]
 
 
 def _refilled(planes: np.ndarray, missing: np.ndarray, psfs: list[np.ndarray], ridge: float) -> np.ndarray:

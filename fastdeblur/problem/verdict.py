@@ -48,6 +48,9 @@ TELLING = 48
 PSF_ERROR = 0.025
 # A misfit from which on a result is doubted, and how far beyond the image's range, in its own, on both sides.
 DOUBTED, BEYOND = 3.0, 1.0
+# How much nearer to the sharp image a result must be expected to be than the blurred one, in squares: where an image
+# was compressed by blocks half a decibel, for its errors are known less well.
+NEARER, NEARER_COMPRESSED = 1.0, 1.12
 # By how much the optimality may be above `tol` when no more iterations are allowed.
 UNCONVERGED = 10
 
@@ -114,7 +117,8 @@ def judged(
         known = options.data != "poisson" and one_psf and missing_share == 0
         known = known and (options.patient or result.stop_reason != "max_iter")
         known = known and contrast_share(planes) >= SPARSE_SHARE
-        if known and improvement(on_host(result.image[part]), on_host(planes[part]), psfs, estimate) < 1:
+        nearer = NEARER_COMPRESSED if estimate.spectra.compressed else NEARER
+        if known and improvement(on_host(result.image[part]), on_host(planes[part]), psfs, estimate) < nearer:
             doubts.append(WORSE)
     unconverged = result.stop_reason == "max_iter" and result.optimality > UNCONVERGED * options.tol > 0
     if unconverged and options.patient:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.runtime.arrays import module_of, scaled_array
+from ..kernels.runtime.arrays import beside, module_of, on_host, scaled_array
 from ..operators.blur import Blur
 from ..operators.varying import VaryingBlur
+from ..problem import objective
+from ..problem.flux import flux_factors
 from ..problem.image import Image
 from ..problem.learned import gain_of
 from ..problem.options import Options
@@ -54,6 +56,8 @@ def solve_and_judge(
         callback = _in_caller_units(callback, units, options, image)
     solve = Solve(workspaces, scaled_options, image, callback, denoiser)
     result = solve(scaled_options.mu)
+    if options.read_noise > 0 and options.prior in (None, "tv"):  # these are counts
+        result = _with_flux(result, image, workspaces.blurs, scaled_options)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
         # Methods that leave psfs and images unscaled may have some whose squares are too large a number.
         brighter, shift = unit_of_image(image.planes), unit_of_psfs(psfs)
@@ -62,9 +66,9 @@ def solve_and_judge(
             judged_result, estimate = replace(result, image=scaled_array(result.image, brighter - shift)), None
             planes = scaled_array(planes, brighter)
             psfs = [np.ldexp(psf.astype(np.float64), shift) for psf in psfs]
-        unit, blurred = units.estimate + brighter - shift, _blurred(workspaces.blurs, result.image)
-        if blurred is not None:
-            blurred = scaled_array(blurred, brighter)
+        unit, blurred = units.estimate + brighter - shift, None
+        if isinstance(workspaces.blurs[0], VaryingBlur):  # others the verdict blurs itself
+            blurred = scaled_array(_blurred(workspaces.blurs, result.image), brighter)
         noise, misfit, doubts = judged(
             judged_result, planes, image.weights, psfs, estimate, scaled_options, unit, blurred
         )  # fmt: skip
@@ -74,17 +78,35 @@ def solve_and_judge(
     return result, doubts
 
 
-def _blurred(blurs: list[Blur], planes: np.ndarray) -> np.ndarray | None:
-    """Planes of a result blurred by psfs that vary; None for others, which the verdict blurs itself."""
-    blur = blurs[0]
-    if not isinstance(blur, VaryingBlur):
-        return None
-    beyond = [
-        (corner, estimate - corner - frame)
-        for corner, estimate, frame in zip(blur.frame_corner, blur.estimate_shape, blur.image_shape, strict=True)
-    ]
+def _with_flux(result: Result, image: Image, blurs: list[Blur], options: Options) -> Result:
+    """A result whose points have the flux that an image of photon counts shows."""
+    planes, before = on_host(image.planes), on_host(result.image)
+    shift = np.broadcast_to(on_host(image.shift), planes.shape)
+    weights = None if image.weights is None else on_host(image.weights)
+    blurred, after = _blurred(blurs, before), before.copy()
+    for k, plane in enumerate(planes):
+        psf, of_plane = blurs[k % len(blurs)].psf, None if weights is None else weights[k]
+        after[k] *= flux_factors(blurred[k], plane, shift[k], of_plane, psf)
+    after.clip(*(options.bounds or (0, None)), out=after)
+    counts = (planes + shift).clip(0)
+    change = objective.misfit("poisson", _blurred(blurs, after), counts, weights, shift)
+    change -= objective.misfit("poisson", blurred, counts, weights, shift)
+    if options.prior == "tv":
+        change += result.mu * (objective.penalty("tv", after) - objective.penalty("tv", before))
+    history = result.history.copy()
+    history[-1] += change
+    return replace(result, image=beside(after, result.image), objective=float(history[-1]), history=history)
+
+
+def _blurred(blurs: list[Blur], planes: np.ndarray) -> np.ndarray:
+    """Planes of a result on the host, blurred; beyond a frame that is smaller than the estimate pixels are repeated."""
     blurred = np.empty_like(planes)
-    for pixels, out in zip(planes, blurred, strict=True):
+    for k, (pixels, out) in enumerate(zip(planes, blurred, strict=True)):
+        blur = blurs[k % len(blurs)]
+        beyond = [
+            (corner, estimate - corner - frame)
+            for corner, estimate, frame in zip(blur.frame_corner, blur.estimate_shape, blur.image_shape, strict=True)
+        ]
         blur.run(np.pad(pixels, beyond, "edge"), out)
     return blurred
 
