@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ OUTLIER = 6.0
 TAUS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 # Groups of points, or of pixels where there are few points, that are left out in turn.
 FOLDS = 8
+# Points that are fitted together: one by one, most of the time was Python's.
+TOGETHER = 32
 # Most steps of Gauss and Newton for a point, and the change of place in pixels after which there are no more.
 STEPS, STILL = 15, 1e-4
 
@@ -94,9 +97,10 @@ class SampleGrid:
     def matrices(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Matrices that take coefficients along one axis to values and to derivatives at offsets."""
         first, weights, slopes = self.taps(offsets)
-        values, derivatives = np.zeros((2, len(offsets), self.count))
-        rows, cols = np.arange(len(offsets))[:, None], first[:, None] + np.arange(4)
-        values[rows, cols], derivatives[rows, cols] = weights, slopes
+        values, derivatives = np.zeros((2, *offsets.shape, self.count))
+        nodes = first[..., None] + np.arange(4)
+        np.put_along_axis(values, nodes, weights, axis=-1)
+        np.put_along_axis(derivatives, nodes, slopes, axis=-1)
         return values, derivatives
 
     def sampled(self, coefficients: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -127,42 +131,69 @@ class SampleGrid:
         return coefficients, moved
 
 
-def fit_point(stamp: Stamp, grid: SampleGrid, coefficients: np.ndarray, model: NoiseModel) -> None:
-    """Fit flux, place and background of one point to E, by Gauss and Newton's method with Tukey's weights."""
+def fit_points(stamps: Sequence[Stamp], grid: SampleGrid, coefficients: np.ndarray, model: NoiseModel) -> None:
+    """Fit fluxes, places and backgrounds of points to E, each by Gauss and Newton's method with Tukey's weights."""
+    for first in range(0, len(stamps), TOGETHER):
+        _fit_together(stamps[first : first + TOGETHER], grid, coefficients, model)
+
+
+def _fit_together(stamps: Sequence[Stamp], grid: SampleGrid, coefficients: np.ndarray, model: NoiseModel) -> None:
+    """`fit_points` of few enough for the memory; those that are found, or lost, leave the others."""
+    values, valid, flux, place, plane, noise = (
+        np.array([getattr(stamp, name) for stamp in stamps])
+        for name in ("values", "valid", "flux", "place", "plane", "noise")
+    )
+    prior = np.array([[0.0, 0.0, 0.0, *stamp.plane_errors**-2.0] for stamp in stamps])
     ramp = grid.offsets / grid.half
-    ones = np.ones((ramp.size, ramp.size))
-    planes = np.stack([ones, ramp[:, None] * ones, ramp * ones])
-    prior = np.diag(np.concatenate([np.zeros(3), stamp.plane_errors**-2.0]))
-    start = stamp.place.copy()
+    planes = np.stack([np.ones((ramp.size,) * 2), *np.meshgrid(ramp, ramp, indexing="ij")])
+    start, light, left, weights = place.copy(), np.zeros_like(values), np.zeros_like(values), np.zeros_like(values)
+    lost, now = np.zeros(len(stamps), bool), np.arange(len(stamps))
     for _ in range(STEPS):
-        (rows, row_slopes), (cols, col_slopes) = (grid.matrices(grid.offsets - place) for place in stamp.place)
-        half = rows @ coefficients
-        shape = half @ cols.T
-        slopes = row_slopes @ coefficients @ cols.T, half @ col_slopes.T
-        stamp.light = stamp.flux * shape
-        design = np.stack([shape, *(-stamp.flux * slope for slope in slopes), *planes]).reshape(6, -1)
-        left = stamp.values - stamp.light - np.tensordot(stamp.plane, planes, 1)
-        stamp.weights = model.weights(stamp, left)
-        weighted = design * stamp.weights.ravel()
-        normal = weighted @ design.T + prior
-        right = weighted @ left.ravel() - prior @ np.concatenate([np.zeros(3), stamp.plane])
-        normal[np.diag_indices(6)] *= 1 + 1e-9
-        normal[np.diag_indices(6)] += 1e-300
-        try:
-            step = np.linalg.solve(normal, right)
-        except np.linalg.LinAlgError:
-            stamp.lost = True
-            return
-        move = np.clip(step[1:3], -0.5, 0.5)
-        stamp.flux += step[0]
-        stamp.place = stamp.place + move
-        stamp.plane = stamp.plane + step[3:]
-        if stamp.flux <= 0 or np.abs(stamp.place - start).max() > 0.5 * grid.half + 1:
-            stamp.lost = True
-            return
-        if np.abs(move).max() < STILL:
+        (rows, row_slopes), (cols, col_slopes) = (grid.matrices(grid.offsets - place[now, k, None]) for k in (0, 1))
+        half, cols = rows @ coefficients, cols.swapaxes(1, 2)
+        shape = half @ cols
+        slopes = row_slopes @ coefficients @ cols, half @ col_slopes.swapaxes(1, 2)
+        fluxes = flux[now, None, None]
+        light[now] = fluxes * shape
+        design = np.stack([shape, *(-fluxes * slope for slope in slopes), *np.broadcast_arrays(*planes, shape)[:3]], 1)
+        design = design.reshape(now.size, 6, -1)
+        left[now] = values[now] - light[now] - np.tensordot(plane[now], planes, 1)
+        weights[now] = model.weights(valid[now], noise[now, None, None], light[now], left[now])
+        weighted = design * weights[now].reshape(now.size, 1, -1)
+        normal = weighted @ design.swapaxes(1, 2)
+        right = (weighted @ left[now].reshape(now.size, -1, 1))[..., 0]
+        right[:, 3:] -= prior[now, 3:] * plane[now]
+        diagonal = np.einsum("kii->ki", normal)
+        diagonal += prior[now]
+        diagonal *= 1 + 1e-9
+        diagonal += 1e-300
+        step = _solutions(normal, right)
+        singular = np.isnan(step).any(axis=1)
+        step[singular] = 0
+        move = np.clip(step[:, 1:3], -0.5, 0.5)
+        flux[now] += step[:, 0]
+        place[now] += move
+        plane[now] += step[:, 3:]
+        away = np.abs(place[now] - start[now]).max(axis=1)
+        lost[now] = singular | (flux[now] <= 0) | (away > 0.5 * grid.half + 1)
+        now = now[~lost[now] & (np.abs(move).max(axis=1) >= STILL)]
+        if not now.size:
             break
-    stamp.misfit = model.misfit(stamp, left)
+    for k, stamp in enumerate(stamps):
+        stamp.flux, stamp.place, stamp.plane = float(flux[k]), place[k], plane[k]
+        stamp.light, stamp.weights, stamp.lost = light[k], weights[k], stamp.lost or bool(lost[k])
+        if not lost[k]:
+            stamp.misfit = model.misfit(stamp, left[k])
+
+
+def _solutions(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of linear equations; NaN where they are singular."""
+    try:
+        return np.linalg.solve(matrices, right[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.full_like(right, np.nan)
+        return np.concatenate([_solutions(matrices[k : k + 1], right[k : k + 1]) for k in range(len(matrices))])
 
 
 class NoiseModel:
@@ -174,19 +205,19 @@ class NoiseModel:
     def __init__(self) -> None:
         self.photons, self.share = 0.0, 0.1
 
-    def variance(self, stamp: Stamp) -> np.ndarray:
-        light = np.maximum(stamp.light, 0)
-        return np.asarray(stamp.noise + self.photons * light + (self.share * light) ** 2)
+    def variance(self, noise: Any, light: np.ndarray) -> np.ndarray:
+        light = np.maximum(light, 0)
+        return np.asarray(noise + self.photons * light + (self.share * light) ** 2)
 
-    def weights(self, stamp: Stamp, left: np.ndarray) -> np.ndarray:
+    def weights(self, valid: np.ndarray, noise: Any, light: np.ndarray, left: np.ndarray) -> np.ndarray:
         """Inverse variances, less for outliers, 0 for pixels that are not valid."""
-        variance = self.variance(stamp)
+        variance = self.variance(noise, light)
         unlikely = np.minimum(left**2 / (OUTLIER**2 * variance), 1)
-        return np.asarray(stamp.valid * (1 - unlikely) ** 2 / variance)
+        return np.asarray(valid * (1 - unlikely) ** 2 / variance)
 
     def misfit(self, stamp: Stamp, left: np.ndarray) -> float:
         bright = stamp.valid & (stamp.light > 0.1 * stamp.light.max())
-        squares = left[bright] ** 2 / self.variance(stamp)[bright]
+        squares = left[bright] ** 2 / self.variance(stamp.noise, stamp.light[bright])
         return float(np.sqrt(np.mean(squares))) if squares.size else math.inf
 
     def fit(self, stamps: Sequence[Stamp], grid: SampleGrid) -> None:
@@ -217,7 +248,7 @@ class NoiseModel:
 
 
 class NormalEquations:
-    """NormalEquations equations of E, by groups of points (of pixels, where there are less than five points).
+    """Normal equations of E, by groups of points (of pixels, where there are less than five points).
 
     Parameters
     ----------
@@ -232,17 +263,21 @@ class NormalEquations:
     def __init__(self, stamps: Sequence[Stamp], grid: SampleGrid, level: np.ndarray, prior: np.ndarray | None = None):
         self.grid, self.prior = grid, np.zeros(grid.count**2) if prior is None else prior.ravel()
         self.penalty = _penalty(grid, level)
-        by_point = len(stamps) >= 5
-        self.folds = min(FOLDS, len(stamps)) if by_point else FOLDS
-        rows, cols = np.indices((grid.offsets.size, grid.offsets.size))
+        self._stamps, self._by_point = stamps, len(stamps) >= 5
+        self.folds = min(FOLDS, len(stamps)) if self._by_point else FOLDS
+        everything = np.full((grid.offsets.size,) * 2, True)
+        self.matrix, self.right, _ = self._part([(stamp, everything) for stamp in stamps])
+
+    @cached_property
+    def parts(self) -> list[tuple[Any, np.ndarray, float]]:
+        """Each group's share of matrix, right side and weighted squares; the points must still be as they were."""
+        rows, cols = np.indices((self.grid.offsets.size,) * 2)
         pattern = (rows + 3 * cols) % self.folds
         groups = [[] for _ in range(self.folds)]  # type: list[list[tuple[Stamp, np.ndarray]]]
-        for k, stamp in enumerate(stamps):
-            for fold in [k % self.folds] if by_point else range(self.folds):
-                groups[fold].append((stamp, np.full(rows.shape, True) if by_point else pattern == fold))
-        self.parts = [self._part(group) for group in groups]
-        self.matrix: Any = sum(part[0] for part in self.parts)
-        self.right = np.sum([part[1] for part in self.parts], axis=0)
+        for k, stamp in enumerate(self._stamps):
+            for fold in [k % self.folds] if self._by_point else range(self.folds):
+                groups[fold].append((stamp, np.full(rows.shape, True) if self._by_point else pattern == fold))
+        return [self._part(group) for group in groups]
 
     def _part(self, group: list[tuple[Stamp, np.ndarray]]) -> tuple[Any, np.ndarray, float]:
         """Matrix, right side and weighted squares of a group of points, the prior's light taken away."""

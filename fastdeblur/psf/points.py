@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import validation
-from .effective import TAUS, NoiseModel, NormalEquations, SampleGrid, Stamp, fit_point, level_of
+from .effective import TAUS, NoiseModel, NormalEquations, SampleGrid, Stamp, fit_points, level_of
 from .sources import Sources, centroid, clipped, sources
 
 # Largest size of a psf, and that from which on the spline's nodes are a whole pixel apart: it has too many.
@@ -465,7 +465,7 @@ def _fitted(
     for round_ in range(ROUNDS):
         for point in points.values():
             _subtract_neighbours(points, point, grid, coefficients)
-            fit_point(point.stamp, grid, coefficients, model)
+        fit_points([point.stamp for point in points.values()], grid, coefficients, model)
         numbers = candidates[table["used"]]
         stamps = [points[k].stamp for k in numbers]
         model.fit([stamp for stamp in stamps if not stamp.lost], grid)
@@ -534,8 +534,7 @@ def _local(
     model.share = 0.5
     local, prior, tau = coefficients, coefficients, 2  # type: np.ndarray, np.ndarray | None, int
     for round_ in range(6):
-        for stamp in stamps:
-            fit_point(stamp, grid, local, model)
+        fit_points(stamps, grid, local, model)
         if round_:
             model.fit(stamps, grid)
         normal = NormalEquations(stamps, grid, level_of(grid, local), prior)
@@ -549,6 +548,5 @@ def _local(
         local, moved = grid.centred(grid.normalised(normal.solve(TAUS[tau])))
         for stamp in stamps:
             stamp.place = stamp.place - moved
-    for stamp in stamps:
-        fit_point(stamp, grid, local, model)
+    fit_points(stamps, grid, local, model)
     return local, prior, tau
