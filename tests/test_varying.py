@@ -5,7 +5,7 @@ import pickle
 import naive
 import numpy as np
 import pytest
-from sweeps import few
+from sweeps import few, sweep
 
 import fastdeblur as fd
 from fastdeblur.solvers.pcg.varying import LocalCorrection
@@ -33,34 +33,54 @@ def share(nodes, k, at):
 
 
 def matrix(psfs, rows, cols, boundary, shape=SHAPE):
-    """The blur as a matrix: those of the psfs, each row times the weight of its pixel."""
-    total = 0.0
-    for a, line in enumerate(psfs):
-        for c, psf in enumerate(line):
-            weights = [share(rows, a, i) * share(cols, c, j) for i in range(shape[0]) for j in range(shape[1])]
-            total = total + np.array(weights)[:, None] * np.array(naive.matrix(shape, psf.tolist(), boundary))
-    return total
+    """The blur as a matrix: for each pixel the psf that is there, by linear interpolation, laid over what it sees."""
+    down, across = (naive.reads(size, taps, boundary) for size, taps in zip(shape, psfs.shape[2:], strict=True))
+    height, width = [n + k - 1 if boundary == "unknown" else n for n, k in zip(shape, psfs.shape[2:], strict=True)]
+    out = np.zeros((*shape, height, width))
+    for i in range(shape[0]):
+        above = [share(rows, a, i) for a in range(len(rows))]
+        for j in range(shape[1]):
+            psf = np.einsum("a,c,acuv->uv", above, [share(cols, c, j) for c in range(len(cols))], psfs)
+            (u, k), (v, m) = (np.array(pairs).T for pairs in (down[i], across[j]))
+            np.add.at(out[i, j], (k[:, None], m), psf[np.ix_(u, v)])
+    return out.reshape(shape[0] * shape[1], -1)
 
 
 def even(shape, grid):
     return [np.linspace(0, size - 1, count) for size, count in zip(shape, grid, strict=True)]
 
 
-@for_each("boundary", BOUNDARIES)
-@for_each(
-    ("grid", "taps"), [((1, 1), (4, 3)), ((2, 3), (3, 3)), ((5, 5), (3, 4)), ((2, 1), (8, 5)), ((1, 2), (31, 30))]
-)
+# Grids, and as many scattered places; odd and even sizes from 3 to 31, some longer than the image.
+GRIDS = [(1, 1), (2, 3), (5, 5), 7]
+SIZES = [(3, 3), (4, 3), (3, 8), (13, 12), (20, 21), (31, 30), (31, 31)]
+
+
+@sweep(boundary=BOUNDARIES, grid=GRIDS, taps=SIZES)
 def test_blur_is_the_matrix_and_its_transpose(grid, taps, boundary):
-    psfs = psfs_on(grid, taps)
-    expected, rng = matrix(psfs, *even(SHAPE, grid), boundary), np.random.default_rng(1)
+    shape, rng = (13, 17), np.random.default_rng(1)
+    scattered = isinstance(grid, int)
+    psfs = psfs_on((grid,) if scattered else grid, taps)
+    positions = rng.random((grid, 2)) * np.subtract(shape, 1) if scattered else None
+    # (What is at the nodes of scattered psfs has tests of its own.)
+    given = fd.VaryingBlur(psfs, positions, shape, boundary=boundary)
+    expected = matrix(given.psfs, *given.positions, boundary, shape)
+    first = psfs.reshape(-1, *taps)[0]
+    one = fd.Blur(first, shape, boundary=boundary)
     for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 3e-6)):
+        x, y = (rng.random(size).astype(dtype) for size in (given.estimate_shape, shape))
         for path in ("direct", "separable", "fft"):
-            blur = fd.VaryingBlur(psfs, None, SHAPE, boundary=boundary, dtype=dtype, path=path)
-            x, y = (rng.random(shape).astype(dtype) for shape in (blur.estimate_shape, SHAPE))
+            options = {"boundary": boundary, "dtype": dtype, "path": path}
+            blur = fd.VaryingBlur(psfs, positions, shape, **options)
             there, back = blur.forward(x), blur.adjoint(y)
             assert there.dtype == back.dtype == dtype
-            assert abs(there.ravel() - expected @ x.ravel().astype(np.float64)).max() < tolerance
-            assert abs(back.ravel() - expected.T @ y.ravel().astype(np.float64)).max() < tolerance
+            errors = [
+                abs(there.ravel() - expected @ x.ravel().astype(np.float64)).max(),
+                abs(back.ravel() - expected.T @ y.ravel().astype(np.float64)).max(),
+            ]
+            constant = fd.VaryingBlur(np.broadcast_to(first, psfs.shape), positions, shape, **options)
+            errors.append(abs(constant.forward(x) - one.forward(x.astype(np.float64))).max())
+            errors.append(abs(constant.adjoint(y) - one.adjoint(y.astype(np.float64))).max())
+            assert max(errors) < tolerance
 
 
 def test_positions_of_the_grid():
