@@ -23,9 +23,9 @@ def test_the_table_is_whole():
     assert {"16", "32"} <= set(table)
     for dtypes in table.values():
         for dtype in DTYPES:
-            for path in [*costs.PATHS, "windows"]:
+            for path in costs.PATHS:
                 counts = costs.counts(path, (100, 120), (9, 7), 2, dtype)
-                assert len(dtypes[dtype][path]) == len(counts) == costs.PATHS.get(path, 5), path
+                assert len(dtypes[dtype][path]) == len(counts) == costs.PATHS[path], path
                 assert all(each >= 0 for each in dtypes[dtype][path])
                 assert sum(dtypes[dtype][path]) > 0
     assert costs.as_text(json.loads(text)) == text
@@ -53,29 +53,15 @@ def test_larger_images_psfs_and_ranks_cost_more(dtype):
         ((2000, 3), (40, 9)),
     ],
 )
-@pytest.mark.parametrize(("path", "windows"), [("fft", 2), ("windows", 1)])
-def test_transforms_fit(taps, shape, path, windows):
-    lengths = costs.fourier_shape(path, taps, shape, "float32")
+def test_transforms_fit(taps, shape):
+    lengths = costs.fourier_shape(taps, shape, "float32")
     for length, size, least, parts, those in zip(
-        lengths, shape, taps, (windows, 1), costs.transforms(path, "float32"), strict=True
+        lengths, shape, taps, (2, 1), costs.transforms("float32"), strict=True
     ):
         assert length >= least
         assert length in those
         assert length <= max(costs.at_least(-(-size // parts) + least - 1, those), 3 * least, 768)
         assert 60**17 % length == 0  # nothing but factors 2, 3 and 5
-
-
-def test_psfs_that_vary_keep_their_relation_to_one_psf(monkeypatch):
-    """Of a table of one's own, which has no measurement of them."""
-    own = {
-        width: {dtype: {path: [3 * each for each in of[path]] for path in costs.PATHS} for dtype, of in dtypes.items()}
-        for width, dtypes in costs.NANOSECONDS.items()
-    }
-    before = costs.predicted("windows", (400, 300), (31, 31), 31, "float32")
-    monkeypatch.setattr(costs, "NANOSECONDS", own)
-    costs.fourier_shape.cache_clear()
-    assert costs.predicted("windows", (400, 300), (31, 31), 31, "float32") == pytest.approx(3 * before)
-    costs.fourier_shape.cache_clear()
 
 
 def test_the_choice_does_not_depend_on_workers():

@@ -38,7 +38,7 @@ def sums(image, weights, rows, cols):
 
 def error(length, axis, dtype, rng):
     """Relative error (root mean square) of a tile with one long axis, by that which rounding grows with."""
-    smallest = [lengths[0] for lengths in costs.transforms("fft", np.dtype(dtype))]
+    smallest = [lengths[0] for lengths in costs.transforms(np.dtype(dtype))]
     shape = (length, smallest[1]) if axis == 0 else (smallest[0], length)
     taps = tuple(int(rng.integers(1, min(size, 9))) for size in shape)
     weights = (rng.random(taps) - 0.3).astype(dtype)
@@ -54,7 +54,7 @@ def error(length, axis, dtype, rng):
 @pytest.mark.parametrize("axis", [0, 1], ids=["columns", "rows"])
 def test_every_length_is_as_exact_as_sums(axis, dtype, rng):
     """All up to 2048, and some larger ones: with each radix there is, at each place."""
-    lengths = costs.transforms("fft", np.dtype(dtype))[axis]
+    lengths = costs.transforms(np.dtype(dtype))[axis]
     those = [length for length in lengths if length <= 2048]
     assert len(those) > 20
     those += rng.choice([length for length in lengths if 2048 < length < 2**14], 2, replace=False).tolist()
@@ -64,7 +64,7 @@ def test_every_length_is_as_exact_as_sums(axis, dtype, rng):
 
 def test_lengths_have_small_factors_and_are_near_each_other():
     for dtype in DTYPES:
-        for lengths in costs.transforms("fft", np.dtype(dtype)):
+        for lengths in costs.transforms(np.dtype(dtype)):
             assert all(60**17 % length == 0 for length in lengths)
             wide = [(low, high) for low, high in itertools.pairwise(lengths) if low >= 64]
             assert max(high / low for low, high in wide) < 1.7
@@ -89,7 +89,7 @@ def test_a_tile_may_be_smaller_and_nothing_else_is_read_or_written(rows, cols, r
 def test_windows_are_filled_as_far_as_whole_vectors_are_read():
     """`apply` fills as many columns more than a block's as the window of one column has more."""
     for dtype in DTYPES:
-        lanes, lengths = register_shape(np.dtype(dtype)).lanes, costs.transforms("fft", np.dtype(dtype))[1]
+        lanes, lengths = register_shape(np.dtype(dtype)).lanes, costs.transforms(np.dtype(dtype))[1]
         for taps in range(1, 40):
             filter_ = paths.Fourier(np.ones((3, taps), dtype), 0, 0, (16, costs.at_least(64, lengths)))
             for cols in range(1, filter_.most_cols + 1):

@@ -81,7 +81,7 @@ def fourier(dtype: str) -> Iterator[Case]:
 
 def transformed(side: int, taps: int, tiles: int, dtype: str, threads: int = 1) -> Case:
     """As many tiles down and across, each of transforms of `side`, or of the next length that there are any of."""
-    rows, cols = (costs.at_least(side, lengths) for lengths in costs.transforms("fft", dtype))
+    rows, cols = (costs.at_least(side, lengths) for lengths in costs.transforms(dtype))
     filter_ = paths.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (rows, cols))
     shape = tiles * filter_.most_rows, tiles * filter_.most_cols
     return Case(

@@ -41,16 +41,16 @@ _SMOOTH = sorted(
 )
 _GOOD = [length for length in _SMOOTH if length < 64 or length % 8 == 0]
 # How many windows a tile has, one below the other.
-_WINDOWS = {"fft": 2, "windows": 1}
+_WINDOWS = 2
 # Rows of a tile, to which windows add theirs.
 WINDOW = 32
 # Bytes of a tile's pixels up to which its spectrum, the psf's and they themselves share the cache.
 CACHED = 2**18
 # Bytes of an image up to which it is in the last cache.
 HELD = 2**22
-# Longest transform, unless the psf asks for more: what all threads work on has to share the last cache.  By rocket-fft
-# one of 1125 was 7 % faster than 768 for 101 taps with two threads; of pairs of windows 320 to 640 take as long.
-_LONGEST = {"fft": 512, "windows": 768}
+# Longest transform, unless the psf asks for more: what all threads work on has to share the last cache.  (320 to 640
+# take as long.)
+_LONGEST = 512
 # Threads among which tiles should go round, whatever the number of threads is.
 _CREW = 4
 
@@ -111,9 +111,7 @@ def _width(dtype: Any) -> str:
 
 
 OWN = read_user_table(user_file())
-# Beside the paths it has "windows", the FFT path of psfs that vary.
-_PACKAGE: Table = json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
-NANOSECONDS: Table = OWN or _PACKAGE
+NANOSECONDS: Table = OWN or json.loads(FILE.read_text(encoding="utf-8"))["nanoseconds"]
 
 
 def _constants(path: str, dtype: Any) -> list[float]:
@@ -123,25 +121,19 @@ def _constants(path: str, dtype: Any) -> list[float]:
     the direct and the FFT path were both faster by a fifth than with 32, on another machine.)
     """
     width, name = _width(dtype), np.dtype(dtype).name
-    of = NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][name]
-    if path in of:
-        return of[path]
-    # Nobody measures psfs that vary on machines of their own: there they have the package's relation to one psf.
-    package = _PACKAGE[width if width in _PACKAGE else max(_PACKAGE, key=int)][name]
-    ratio = sum(of["fft"][:3]) / sum(package["fft"][:3])
-    return [ratio * each for each in package[path]]
+    return NANOSECONDS[width if width in NANOSECONDS else max(NANOSECONDS, key=int)][name][path]
 
 
 def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: int, dtype: Any) -> tuple[float, ...]:
     """What the time of a path is linear in.
 
     direct: multiply-adds, pixels of windows, pixels from memory, images; separable: multiply-adds
-    down, across, and the same; fft and windows: see `fourier_counts`.
+    down, across, and the same; fft: see `fourier_counts`.
     """
     (rows, cols), (down, across) = shape, psf_shape
-    if path in _WINDOWS:
-        fft_rows, fft_cols = fourier_shape(path, psf_shape, shape, dtype)
-        tiles = -(-rows // (_WINDOWS[path] * (fft_rows - down + 1))) * -(-cols // (fft_cols - across + 1))
+    if path == "fft":
+        fft_rows, fft_cols = fourier_shape(psf_shape, shape, dtype)
+        tiles = -(-rows // (_WINDOWS * (fft_rows - down + 1))) * -(-cols // (fft_cols - across + 1))
         return fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype)
     registers = register_shape(np.dtype(dtype))
     pixels = float(rows + rows % registers.rows) * -(-cols // registers.width) * registers.width
@@ -183,12 +175,12 @@ def good_length(least: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def fourier_shape(path: str, psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
+def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
     """Rows and columns of the transforms that should be fastest for an image of `shape`."""
-    constants, windows = _constants(path, dtype), (_WINDOWS[path], 1)
+    constants, windows = _constants("fft", dtype), (_WINDOWS, 1)
     choices = [
-        _lengths(taps, size, part, lengths, max(_LONGEST[path], 3 * taps))
-        for taps, size, part, lengths in zip(psf_shape, shape, windows, transforms(path, dtype), strict=True)
+        _lengths(taps, size, part, lengths, max(_LONGEST, 3 * taps))
+        for taps, size, part, lengths in zip(psf_shape, shape, windows, transforms(dtype), strict=True)
     ]
 
     def cost(choice: tuple[tuple[int, int], ...]) -> float:
@@ -204,10 +196,8 @@ def fourier_shape(path: str, psf_shape: tuple[int, ...], shape: tuple[int, int],
 
 
 @lru_cache
-def transforms(path: str, dtype: Any) -> tuple[list[int], list[int]]:
-    """Lengths of columns and of rows that a path has transforms for, in ascending order."""
-    if path == "windows":
-        return _GOOD, _GOOD
+def transforms(dtype: Any) -> tuple[list[int], list[int]]:
+    """Lengths of columns and of rows that the FFT path has transforms for, in ascending order."""
     lanes = register_shape(np.dtype(dtype)).lanes
     return (
         [length for length in _SMOOTH if radices_down(length)],

@@ -19,7 +19,7 @@ from ..kernels.cpu.separable import separable
 from ..kernels.cpu.simd import RegisterShape, register_shape
 from ..kernels.cpu.tiles import FILTER
 from ..kernels.runtime import forks, memory
-from ..kernels.runtime.memory import ALIGNMENT, up
+from ..kernels.runtime.memory import up
 from . import costs
 from .separable import factors
 
@@ -188,6 +188,8 @@ class Fourier(Filter):
         self.record["twiddles_down"], self.record["twiddles_down_end"] = self._keep(twiddles, self.dtype), twiddles.size
         self.record["twiddles_across"] = self._keep(plan.twiddles_across(), self.dtype)
         self.work = plan.size
+        # Of as many rows as a vector has lanes, where psfs vary.
+        self.rows_work = 2 * self._lanes * self.fft_cols
 
     @property
     def most_rows(self) -> int:
@@ -211,52 +213,6 @@ class Fourier(Filter):
         return up(cols, self._lanes)
 
 
-class SingleWindow(Filter):
-    """Overlap-save where psfs vary: a window's transform by rocket-fft, with the weights' in its order."""
-
-    task = None  # a part of `kernels.cpu.varying`
-    wide = True
-
-    def __init__(self, weights: np.ndarray, top: int, left: int, fft_shape: tuple[int, int]):
-        super().__init__(weights, top, left)
-        self.fft_rows, self.fft_cols = fft_shape
-        half, itemsize = self.fft_cols // 2 + 1, 2 * weights.itemsize
-        # Rows whose starts fall into few sets of the first-level cache push each other out of it:
-        # 512 x 512 took 1.35 times as long with 257 columns as with 265.
-        pitch = half + ALIGNMENT // 2 if half * itemsize % 2048 < 64 else half
-        # Conjugate, for correlation; with the factor that the inverse transform leaves out.
-        spectrum = np.zeros((self.fft_rows, pitch), np.complex128)
-        padded = np.zeros(fft_shape)
-        padded[: self.taps_down, : self.taps_across] = weights
-        with forks.unforked():
-            spectrum[:, :half] = np.conj(np.fft.rfft2(padded)) / (self.fft_rows * self.fft_cols)
-        self.record["down"] = self._keep(spectrum, np.result_type(weights.dtype, np.complex64))
-        self.record["fft_rows"], self.record["fft_cols"] = fft_shape
-        self.record["work_pitch"] = pitch
-        self.record["axes"] = self._keep(np.array([0, 1]), np.intp)
-        self.work = 2 * self.fft_rows * pitch
-
-    @property
-    def most_rows(self) -> int:
-        return self.fft_rows - self.taps_down + 1
-
-    @property
-    def most_cols(self) -> int:
-        return self.fft_cols - self.taps_across + 1
-
-    def window_rows(self, rows: int) -> int:
-        return self.fft_rows
-
-    def window_cols(self, cols: int) -> int:
-        return self.fft_cols
-
-    def out_rows(self, rows: int) -> int:
-        return rows
-
-    def out_cols(self, cols: int) -> int:
-        return self.fft_cols
-
-
 PATHS = {"direct": Direct, "separable": Separable, "fft": Fourier}
 
 
@@ -268,11 +224,11 @@ def pair(path: str, psf: np.ndarray, shape: tuple[int, int], fold: bool) -> tupl
     """
     (taps_down, taps_across), (down, across) = psf.shape, (taps // 2 for taps in psf.shape)
     options: dict[str, Any] = {}
-    if path in ("fft", "windows"):
+    if path == "fft":
         halo = psf.shape if fold else (1, 1)
         total = tuple(size + taps - 1 for size, taps in zip(shape, halo, strict=True))
-        options["fft_shape"] = costs.fourier_shape(path, psf.shape, total, psf.dtype)
-    kind = SingleWindow if path == "windows" else PATHS[path]
+        options["fft_shape"] = costs.fourier_shape(psf.shape, total, psf.dtype)
+    kind = PATHS[path]
     return (
         kind(psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, **options),
         kind(psf, down, across, **options),

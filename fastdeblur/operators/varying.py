@@ -17,13 +17,15 @@ from .blur import MOST_RANK, NO_REACH, Blur, _dtype
 from .boundary import BOUNDARIES, FOLDED, estimate_shape, frame_corner, reduced
 from .host import ApplyScratch, HostOperator
 from .norm import bound_of
-from .paths import PATHS, Filter, pair
+from .paths import PATHS, Filter, Fourier, pair
 from .psf_field import PsfField, field_of
 from .separable import rank
 from .tiling import Grid, Halo, cuts_of, table_of
 
 # How much more than its taps a psf takes where it is used as it is: zeros for register tiles, and factors.
 DIRECT_COPIES = 4
+# What the FFT path takes, in times of one psf's, and more for each psf that reaches a tile.
+FOURIER_ALONE, FOURIER_EACH = 0.6, 0.6
 
 
 class VaryingBlur(Blur):
@@ -193,10 +195,9 @@ class VaryingBlur(Blur):
         if path == "auto":
             path = self._cheapest(taps)
         self.path = path
-        kind = "windows" if path == "fft" else path
         cells = self._cells(shape if path == "fft" else (1, 1))
         largest = max(int(np.diff(cells[0]).max()), 1), max(int(np.diff(cells[1]).max()), 1)
-        pairs = [pair(kind, psf, largest, folds) for row in taps for psf in row]
+        pairs = [pair(path, psf, largest, folds) for row in taps for psf in row]
         # Of one shape and path, so that windows and tiles are the same; a higher rank needs more scratch.
         self._pairs, self._tile_cells = pairs, cells
         forward, adjoint = max(pairs, key=lambda each: each[0].work)
@@ -210,8 +211,8 @@ class VaryingBlur(Blur):
 
     def _predicted(self, path: str, taps: tuple[int, ...], used: int) -> float:
         """Seconds on one thread: correlations once a psf of a cell, transforms less (see `kernels.cpu.varying`)."""
-        kind, times = ("windows", (1 + self._mixed) / 2) if path == "fft" else (path, float(self._mixed))
-        return times * costs.predicted(kind, self.estimate_shape, taps, used, self.dtype)
+        times = FOURIER_ALONE + FOURIER_EACH * self._mixed if path == "fft" else float(self._mixed)
+        return times * costs.predicted(path, self.estimate_shape, taps, used, self.dtype)
 
     def _cheapest(self, taps: list[list[np.ndarray]]) -> str:
         shape, ranks = taps[0][0].shape, [rank(psf, MOST_RANK) for row in taps for psf in row]
@@ -323,11 +324,9 @@ def memory_of(field: PsfField, path: str, shape: tuple[int, int], threads: int) 
     taps = field.psfs.shape[2:]
     if path != "fft":
         return int(2 * nodes * math.prod(taps) * itemsize * DIRECT_COPIES)
-    down, across = costs.fourier_shape(
-        "windows", taps, (cells[0] + taps[0] - 1, cells[1] + taps[1] - 1), field.psfs.dtype
-    )
-    window, spectrum = down * across * itemsize, 2 * down * (across // 2 + 1) * itemsize
-    return int(2 * (nodes * spectrum + threads * (4 * window + 3 * spectrum)))
+    down, across = costs.fourier_shape(taps, (cells[0] + taps[0] - 1, cells[1] + taps[1] - 1), field.psfs.dtype)
+    spectrum = 2 * down * across * itemsize  # of two windows
+    return int(2 * (nodes + 4 * threads) * spectrum)
 
 
 class VaryingOperator(HostOperator):
@@ -346,11 +345,15 @@ class VaryingOperator(HostOperator):
         self._records = np.array([one.record for one in each])
         self._filters = each  # which own what the records have the addresses of
         self._window = memory.up(self._rows * self._cols, memory.ALIGNMENT)
-        self._spectrum = memory.up(filter_.work, memory.ALIGNMENT)
-        fields = self._fields
+        fields, some, total, lines = self._fields, 0, 0, 0
+        if isinstance(filter_, Fourier):
+            some, total = memory.up(2 * filter_.rows_work, memory.ALIGNMENT), memory.up(filter_.work, memory.ALIGNMENT)
+            lines = blur.psfs.shape[1] * filter_.fft_cols
+        self._beside = 2 * self._window + some + total + lines
         fields |= {
             "filter": self._records.ctypes.data, "nodes_down": blur.psfs.shape[0], "nodes_across": blur.psfs.shape[1],
-            "window_size": self._window, "spectrum_size": self._spectrum, "fourier": int(filter_.wide),
+            "window_size": self._window, "fourier": int(filter_.wide), "some_rows": 2 * self._window,
+            "total": 2 * self._window + some, "line": 2 * self._window + some + total,
         }  # fmt: skip
         assert self._records.itemsize == FILTER.itemsize
         weights = blur._field.weights(blur.image_shape)
@@ -365,8 +368,7 @@ class VaryingOperator(HostOperator):
             fields[f"{axis}_weights_pitch"] = len(pixels)
 
     def _scratch(self, threads: int) -> ApplyScratch:
-        extra = 2 * self._window + (2 * self._spectrum if self.filter.wide else 0)
-        return ApplyScratch(self.grid, threads, self.filter, extra, 0, self._task, VARYING)
+        return ApplyScratch(self.grid, threads, self.filter, self._beside, 0, self._task, VARYING)
 
 
 def _aligned(

@@ -61,8 +61,8 @@ def columns_back(strip, rows, radices, twiddles, twiddles_end):
 
 
 @inlined
-def filter_rows(block, strip, strips, radices, twiddles, spectrum):
-    """As many rows as a vector has lanes: to frequencies, times the spectrum, and back."""
+def rows_forward(block, strip, strips, radices, twiddles):
+    """The passes of as many rows as a vector has lanes, all but the last."""
     width, passes = lanes(block), radices[0]
     size, at = strips, 0
     for k in range(passes):
@@ -75,8 +75,25 @@ def filter_rows(block, strip, strips, radices, twiddles, spectrum):
                     radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, width
                 )
         at += size * step
+
+
+@inlined
+def filter_strips(block, strip, strips, spectrum):
+    """The last pass of those rows, the product with the spectrum, and the first pass back."""
+    width = lanes(block)
     for j in range(strips):
         filter_block(offset(block, j * strip), offset(spectrum, j * 2 * width * width))
+
+
+@inlined
+def rows_back(block, strip, strips, radices, twiddles):
+    """The passes of those rows back, all but the first."""
+    width, passes = lanes(block), radices[0]
+    size, at = 1, 0
+    for k in range(passes):  # where the twiddles end
+        at += (radices[1 + k] - 1) * 2 * width * strips // size // radices[1 + k]
+        size *= radices[1 + k]
+    size = strips // size
     for k in range(passes):
         radix = radices[passes - k]
         whole, step = size * radix, (radix - 1) * 2 * width
@@ -89,20 +106,17 @@ def filter_rows(block, strip, strips, radices, twiddles, spectrum):
         size = whole
 
 
-@task(correlation_signature)
-def fft(filter_, source, pitch, out, out_pitch, rows, cols, work):
-    """One tile by the FFT path; reads and writes whole vectors of each row."""
-    psf = read_filter(filter_)
+@inlined
+def windows_to_strips(psf, source, pitch, rows, cols, strips):
+    """A tile's two windows, of the blur by a psf, to frequencies along columns; reads whole vectors of each row."""
     width, step = lanes(source), psf.fft_rows // FIRST
-    down, across = integers(psf.radices_down), integers(psf.radices_across)
-    twiddles_down, twiddles_across = pointer(psf.twiddles_down, source), pointer(psf.twiddles_across, source)
-    spectrum = pointer(psf.down, source)
+    down, twiddles_down = integers(psf.radices_down), pointer(psf.twiddles_down, source)
     upper = (rows + 1) // 2
     lower = rows - upper
     upper_rows, lower_rows = upper + psf.taps_down - 1, lower + psf.taps_down - 1
-    used, strips = cols + psf.taps_across - 1, psf.fft_cols // width
-    for k in range(strips):
-        strip, column = offset(work, k * psf.strip), k * width
+    used = cols + psf.taps_across - 1
+    for k in range(psf.fft_cols // width):
+        strip, column = offset(strips, k * psf.strip), k * width
         if column < used:
             here = offset(source, column)
             load_pass(
@@ -113,12 +127,32 @@ def fft(filter_, source, pitch, out, out_pitch, rows, cols, work):
         else:
             for i in range(psf.fft_rows * 2 * width):
                 strip[i] = 0
-    for row in range(0, psf.fft_rows, width):
-        filter_rows(
-            offset(work, row * 2 * width), psf.strip, strips, across, twiddles_across,
-            offset(spectrum, row * 2 * psf.fft_cols),
-        )  # fmt: skip
+
+
+@inlined
+def strips_to_tile(psf, strips, out, out_pitch, rows, cols):
+    """A tile from its frequencies along columns; writes whole vectors of each row."""
+    width, step = lanes(out), psf.fft_rows // FIRST
+    down, twiddles_down = integers(psf.radices_down), pointer(psf.twiddles_down, out)
+    upper = (rows + 1) // 2
     for column in range(0, cols, width):
-        strip, here = offset(work, column // width * psf.strip), offset(out, column)
+        strip, here = offset(strips, column // width * psf.strip), offset(out, column)
         columns_back(strip, psf.fft_rows, down, twiddles_down, psf.twiddles_down_end)
-        store_pass(strip, step, twiddles_down, here, offset(here, upper * out_pitch), out_pitch, upper, lower)
+        store_pass(strip, step, twiddles_down, here, offset(here, upper * out_pitch), out_pitch, upper, rows - upper)
+
+
+@task(correlation_signature)
+def fft(filter_, source, pitch, out, out_pitch, rows, cols, work):
+    """One tile by the FFT path; reads and writes whole vectors of each row."""
+    psf = read_filter(filter_)
+    width = lanes(source)
+    across, twiddles_across = integers(psf.radices_across), pointer(psf.twiddles_across, source)
+    spectrum = pointer(psf.down, source)
+    windows_to_strips(psf, source, pitch, rows, cols, work)
+    strips = psf.fft_cols // width
+    for row in range(0, psf.fft_rows, width):
+        block = offset(work, row * 2 * width)
+        rows_forward(block, psf.strip, strips, across, twiddles_across)
+        filter_strips(block, psf.strip, strips, offset(spectrum, row * 2 * psf.fft_cols))
+        rows_back(block, psf.strip, strips, across, twiddles_across)
+    strips_to_tile(psf, work, out, out_pitch, rows, cols)

@@ -1,29 +1,33 @@
 """The blur by psfs that vary over the image, or its adjoint (CPU), of an array of the caller.
 
 The psfs are those of a grid's nodes; a pixel of the blurred image has the blurs by the four nodes around it, with
-bilinear weights, which are products of one for its row and one for its column.  So with transforms, a window goes to
-frequencies once, comes back along its columns once for each node that reaches it, and along its rows once for each of
-the grid's columns; the adjoint goes the same way backwards.
+bilinear weights, which are products of one for its row and one for its column.  So with transforms (see `fft`), the
+windows of a tile go to frequencies along columns once, and for each of the grid's rows that reach it along rows, some
+rows at a time; these come back once for each node, and are weighed by columns; and columns come back once for each of
+the grid's rows, and are weighed by rows.  The adjoint goes the same way backwards, and rows come back once.
 """
 
 import numpy as np
 from numba import carray
-from rocket_fft import c2c, c2r, r2c
 
 from ..runtime.tasks import jit, task
 from .apply import APPLY, fill_window, write_tile
+from .fft import filter_strips, rows_back, rows_forward, strips_to_tile, windows_to_strips
+from .fourier.codelets import inlined
 from .halo import fold, piece_at, pieces_of, read_halo
-from .rows import clear_row, restrict
-from .simd import complexes, integers, offset, pointer, real
+from .rows import add_row, clear_row, copy_row, restrict
+from .simd import integers, lanes, offset, pointer
 from .tiles import FILTER, call_correlation, locate, read_filter, reader, task_signature
 
 # The filters of the grid's nodes, row by row, are at `filter`.  `row_weights` and `col_weights` have the nodes' weights
 # at each position of the blurred image (for the adjoint 0 where it has no pixel), a row of the table for each row
-# (column) of the grid.  `window_size` and `spectrum_size` are in elements of scratch.
+# (column) of the grid.  `window_size` is in elements of scratch, and so are the places of what transforms need: strips
+# of some rows, twice; those of a tile; and weights of its columns, a line for each of the grid's.
 # (Those come first: Numba would take a record that begins as another does for one of that kind, and warn of it.)
 VARYING = np.dtype(
     [(name, np.intp) for name in ("nodes_down", "nodes_across", "row_weights", "row_weights_pitch")]
-    + [(name, np.intp) for name in ("col_weights", "col_weights_pitch", "window_size", "spectrum_size", "fourier")]
+    + [(name, np.intp) for name in ("col_weights", "col_weights_pitch", "window_size", "fourier")]
+    + [(name, np.intp) for name in ("some_rows", "total", "line")]
     + APPLY.descr,
     align=True,
 )
@@ -73,22 +77,6 @@ def weigh_row(factor, weights, source, out):
 
 
 @jit
-def product_row(first, second, out):
-    """out = first * second."""
-    restrict()
-    for j in range(out.size):
-        out[j] = first[j] * second[j]
-
-
-@jit
-def add_product(first, second, out):
-    """out += first * second."""
-    restrict()
-    for j in range(out.size):
-        out[j] += first[j] * second[j]
-
-
-@jit
 def filter_of(job, down, across):
     """Address of a node's filter."""
     return job.filter + (down * job.nodes_across + across) * NEXT_FILTER
@@ -117,41 +105,83 @@ def blur_by_correlation(job, i0, j0, rows, cols, window, block, own, work):
 
 
 @jit
-def blur_by_transforms(job, i0, j0, rows, cols, window, block, own, first, second, third):
+def extend_row(source, count, out):
+    """out = some numbers, then zeros."""
+    for j in range(count):
+        out[j] = source[j]
+    for j in range(count, out.size):
+        out[j] = 0
+
+
+@jit
+def weigh_strip(weights, source, out):
+    """out = weights * source, of some rows of a strip: each has as many numbers as weights, twice."""
+    restrict()
+    width = weights.size
+    for k in range(2 * width):
+        for j in range(width):
+            out[k * width + j] = weights[j] * source[k * width + j]
+
+
+@jit
+def add_strip(weights, source, out):
+    """out += weights * source, of the same."""
+    restrict()
+    width = weights.size
+    for k in range(2 * width):
+        for j in range(width):
+            out[k * width + j] += weights[j] * source[k * width + j]
+
+
+@inlined
+def weigh_rows(line, source, from_strip, out, to_strip, strips, adds):
+    """As many rows of strips as a vector has lanes, times the columns' weights; their strips are so far apart."""
+    width = lanes(source)
+    size = 2 * width * width
+    for k in range(strips):
+        weights, here = carray(offset(line, k * width), width), carray(offset(source, k * from_strip), size)
+        there = carray(offset(out, k * to_strip), size)
+        if adds:
+            add_strip(weights, here, there)
+        else:
+            weigh_strip(weights, here, there)
+
+
+@jit
+def blur_by_transforms(job, i0, j0, rows, cols, window, block, own, strips, some, total, lines):
     """A tile of the blur, by the FFT path."""
-    psf, one = read_filter(job.filter), real(1.0, window)
+    psf, width = read_filter(job.filter), lanes(window)
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
-    half, pitch = psf.fft_cols // 2 + 1, psf.work_pitch
-    down_axis, across_axis = carray(integers(psf.axes), 1), carray(offset(integers(psf.axes), 1), 1)
-    whole = carray(complexes(first), (psf.fft_rows, pitch))[:, :half]
-    product = carray(complexes(second), (psf.fft_rows, pitch))[:, :half]
-    mixed = carray(complexes(third), (psf.fft_rows, pitch))[:, :half]
-    r2c(carray(window, (psf.fft_rows, job.window_pitch))[:, : psf.fft_cols], whole, across_axis, True, one, 1)
-    c2c(whole, whole, down_axis, True, one, 1)
+    radices, twiddles = integers(psf.radices_across), pointer(psf.twiddles_across, window)
+    count, size, shown = psf.fft_cols // width, 2 * width * width, -(-cols // width)
+    filtered = offset(some, count * size)
     for c in range(job.nodes_across):
         across = offset(col_weights, c * job.col_weights_pitch + j0)
-        if not reaches(across, cols):
+        extend_row(carray(across, cols), cols, carray(offset(lines, c * psf.fft_cols), psf.fft_cols))
+    windows_to_strips(psf, window, job.window_pitch, rows, cols, strips)
+    for a in range(job.nodes_down):
+        down = offset(row_weights, a * job.row_weights_pitch + i0)
+        if not reaches(down, rows):
             continue
-        clear_row(carray(third, 2 * rows * pitch))
-        for a in range(job.nodes_down):
-            down = offset(row_weights, a * job.row_weights_pitch + i0)
-            if not reaches(down, rows):
-                continue
-            spectrum = complexes(pointer(read_filter(filter_of(job, a, c)).down, window))
-            for i in range(psf.fft_rows):
-                at = i * pitch
-                product_row(
-                    carray(offset(complexes(first), at), half), carray(offset(spectrum, at), half),
-                    carray(offset(complexes(second), at), half),
-                )  # fmt: skip
-            c2c(product, product, down_axis, False, one, 1)
-            for i in range(rows):
-                at = 2 * i * pitch
-                add_scaled(down[i], carray(offset(second, at), 2 * half), carray(offset(third, at), 2 * half))
-        c2r(mixed[:rows], carray(block, (rows, job.tile_pitch))[:, : psf.fft_cols], across_axis, False, one, 1)
+        for row in range(0, psf.fft_rows, width):
+            at, begun = row * 2 * width, False
+            for k in range(count):
+                copy_row(carray(offset(strips, k * psf.strip + at), size), carray(offset(some, k * size), size))
+            rows_forward(some, size, count, radices, twiddles)
+            for c in range(job.nodes_across):
+                line = offset(lines, c * psf.fft_cols)
+                if not reaches(line, cols):
+                    continue
+                spectrum = pointer(read_filter(filter_of(job, a, c)).down, window)
+                copy_row(carray(some, count * size), carray(filtered, count * size))
+                filter_strips(filtered, size, count, offset(spectrum, row * 2 * psf.fft_cols))
+                rows_back(filtered, size, count, radices, twiddles)
+                weigh_rows(line, filtered, size, offset(total, at), psf.strip, shown, begun)
+                begun = True
+        strips_to_tile(psf, total, block, job.tile_pitch, rows, cols)
         for i in range(rows):
             at = i * job.tile_pitch
-            add_weighted(one, carray(across, cols), carray(offset(block, at), cols), carray(offset(own, at), cols))
+            add_scaled(down[i], carray(offset(block, at), cols), carray(offset(own, at), cols))
 
 
 @task(task_signature)
@@ -161,15 +191,15 @@ def apply_varying(address, scratch, tile):
     _, _, _, i0, j0, rows, cols = locate(job, tile)
     source, block, work = pointer(job.source, scratch), offset(scratch, job.block), offset(scratch, job.work)
     window = offset(scratch, job.extra)
-    second = offset(window, 2 * job.window_size)
     window_rows = min(rows + job.more_rows, job.window_rows)
     window_cols = min(cols + job.more_cols, job.window_pitch)
     fill_window(job, source, i0 - job.top, j0 - job.left, window_rows, window_cols, window)
     clear_row(carray(scratch, rows * job.tile_pitch))
     if job.fourier:
         blur_by_transforms(
-            job, i0, j0, rows, cols, window, block, scratch, work, second, offset(second, job.spectrum_size)
-        )
+            job, i0, j0, rows, cols, window, block, scratch, work, offset(window, job.some_rows),
+            offset(window, job.total), offset(window, job.line),
+        )  # fmt: skip
     else:
         blur_by_correlation(job, i0, j0, rows, cols, window, block, scratch, work)
     write_tile(job, tile, scratch, i0, j0, rows, cols)
@@ -201,44 +231,46 @@ def fold_by_correlation(job, halo, r0, c0, rows, cols, height, width, window, bl
 
 @jit
 def fold_by_transforms(
-    job, halo, r0, c0, height, width, window, block, own, first, second, third, i0, j0, tile_cols
+    job, halo, r0, c0, rows, cols, height, wide, window, block, own, strips, some, total, line, i0, j0, tile_cols
 ):  # fmt: skip
     """Add one piece of the adjoint to its tile, by the FFT path."""
-    psf, one = read_filter(job.filter), real(1.0, window)
+    psf, width = read_filter(job.filter), lanes(window)
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
-    half, pitch, rows, cols = psf.fft_cols // 2 + 1, psf.work_pitch, psf.fft_rows, psf.fft_cols
-    down_axis, across_axis = carray(integers(psf.axes), 1), carray(offset(integers(psf.axes), 1), 1)
-    lines = carray(complexes(first), (rows, pitch))[:, :half]
-    product = carray(complexes(second), (rows, pitch))[:, :half]
-    total = carray(complexes(third), (rows, pitch))[:, :half]
-    weighted = offset(window, job.window_size)
-    clear_row(carray(third, 2 * rows * pitch))
-    for c in range(job.nodes_across):
-        across = offset(col_weights, c * job.col_weights_pitch + c0 - job.left)
-        if not reaches(across, cols):
+    radices, twiddles = integers(psf.radices_across), pointer(psf.twiddles_across, window)
+    count, size = psf.fft_cols // width, 2 * width * width
+    weighted, begun = offset(window, job.window_size), False
+    for a in range(job.nodes_down):
+        down = offset(row_weights, a * job.row_weights_pitch + r0 - job.top)
+        if not reaches(down, rows):
             continue
         for i in range(rows):
             at = i * job.window_pitch
-            weigh_row(one, carray(across, cols), carray(offset(window, at), cols), carray(offset(weighted, at), cols))
-        r2c(carray(weighted, (rows, job.window_pitch))[:, :cols], lines, across_axis, True, one, 1)
-        for a in range(job.nodes_down):
-            down = offset(row_weights, a * job.row_weights_pitch + r0 - job.top)
-            if not reaches(down, rows):
+            scale_row(down[i], carray(offset(window, at), cols), carray(offset(weighted, at), cols))
+        windows_to_strips(psf, weighted, job.window_pitch, height, wide, strips)
+        for c in range(job.nodes_across):
+            across = offset(col_weights, c * job.col_weights_pitch + c0 - job.left)
+            if not reaches(across, cols):
                 continue
-            for i in range(rows):
-                at = 2 * i * pitch
-                scale_row(down[i], carray(offset(first, at), 2 * half), carray(offset(second, at), 2 * half))
-            c2c(product, product, down_axis, True, one, 1)
-            spectrum = complexes(pointer(read_filter(filter_of(job, a, c)).down, window))
-            for i in range(rows):
-                at = i * pitch
-                add_product(
-                    carray(offset(complexes(second), at), half), carray(offset(spectrum, at), half),
-                    carray(offset(complexes(third), at), half),
-                )  # fmt: skip
-    c2c(total, total, down_axis, False, one, 1)
-    c2r(total[:height], carray(block, (height, job.tile_pitch))[:, :cols], across_axis, False, one, 1)
-    fold(halo, block, job.tile_pitch, r0, height, c0, width, own, job.tile_pitch, i0, j0, tile_cols)
+            extend_row(carray(across, cols), min(cols, psf.fft_cols), carray(line, psf.fft_cols))
+            spectrum = pointer(read_filter(filter_of(job, a, c)).down, window)
+            for row in range(0, psf.fft_rows, width):
+                at = row * 2 * width
+                weigh_rows(line, offset(strips, at), psf.strip, some, size, count, False)
+                rows_forward(some, size, count, radices, twiddles)
+                filter_strips(some, size, count, offset(spectrum, row * 2 * psf.fft_cols))
+                for k in range(count):  # what comes back, comes back once
+                    here = carray(offset(some, k * size), size)
+                    there = carray(offset(total, k * psf.strip + at), size)
+                    if begun:
+                        add_row(here, there)
+                    else:
+                        copy_row(here, there)
+            begun = True
+    if begun:
+        for row in range(0, psf.fft_rows, width):
+            rows_back(offset(total, row * 2 * width), psf.strip, count, radices, twiddles)
+        strips_to_tile(psf, total, block, job.tile_pitch, height, wide)
+        fold(halo, block, job.tile_pitch, r0, height, c0, wide, own, job.tile_pitch, i0, j0, tile_cols)
 
 
 @task(task_signature)
@@ -249,7 +281,6 @@ def apply_varying_adjoint(address, scratch, tile):
     _, down, across, i0, j0, rows, cols = locate(job, tile)
     source, block, work = pointer(job.source, scratch), offset(scratch, job.block), offset(scratch, job.work)
     window = offset(scratch, job.extra)
-    second = offset(window, 2 * job.window_size)
     p0, p1 = pieces_of(halo.row_first, down)
     q0, q1 = pieces_of(halo.col_first, across)
     clear_row(carray(scratch, rows * job.tile_pitch))
@@ -262,8 +293,8 @@ def apply_varying_adjoint(address, scratch, tile):
             fill_window(job, source, r0 - job.top, c0 - job.left, window_rows, window_cols, window)
             if job.fourier:
                 fold_by_transforms(
-                    job, halo, r0, c0, height, width, window, block, scratch, work, second,
-                    offset(second, job.spectrum_size), i0, j0, cols,
+                    job, halo, r0, c0, window_rows, window_cols, height, width, window, block, scratch, work,
+                    offset(window, job.some_rows), offset(window, job.total), offset(window, job.line), i0, j0, cols,
                 )  # fmt: skip
             else:
                 fold_by_correlation(
