@@ -1,6 +1,6 @@
 """Arrays between pages that nobody may touch, and a run of everything on such arrays.
 
-`python guarded.py end|start descent admm exact [all]` ends with a signal as soon as a kernel loads or stores beyond
+`python guarded.py end|start descent varying admm exact [all]` ends with a signal as soon as a kernel loads or stores beyond
 a buffer.
 """
 
@@ -97,6 +97,27 @@ def descent():
         stack = copy(np.stack([image, image, out]))
         fd.solve(stack, blur, mu=0.2, solver="gd", channel_axis=0, max_iter=1, tol=0)
     print(len(cases), "cases")
+
+
+def varying():
+    import fastdeblur as fd
+    from fastdeblur.kernels.runtime import memory
+
+    memory.zeros, memory.arena = guarded, guarded_arena
+    rng, count = np.random.default_rng(0), 0
+    # Three paths and seven boundaries: each path meets each boundary, and with all cases each dtype, too.
+    cases = list(itertools.product(SHAPES[POSITION == "end" :: 2], PATHS))[:: 1 if ALL else 3]
+    cycles = map(itertools.cycle, (PSFS, BOUNDARIES, ["float32", "float64", "float32"]))
+    for (shape, _), path, psf_shape, boundary, dtype in zip(cases, itertools.cycle(PATHS), *cycles, strict=False):
+        KEEP.clear()
+        grid = tuple(min(nodes, size) for nodes, size in zip((2 + count % 2, 3), shape, strict=True))
+        psfs = copy(rng.random((*grid, *psf_shape)))
+        blur = fd.VaryingBlur(psfs, None, shape, boundary=boundary, dtype=dtype, path=path, workers=1)
+        estimate, out = copy(rng.random(blur.estimate_shape).astype(dtype)), copy(np.zeros(shape, dtype))
+        assert blur.forward(estimate, out=out) is out
+        assert np.isfinite(blur.adjoint(out, out=estimate)).all()
+        count += 1
+    print(count, "cases")
 
 
 def half(cases):
@@ -202,6 +223,6 @@ if __name__ == "__main__":
         array = guarded(7, np.float32)
         ctypes.string_at(array.ctypes.data + (array.nbytes if POSITION == "end" else -4), 4)
     # The exact solvers last: arrays of more modules are guarded for them.
-    for kind in (descent, admm, exact):
+    for kind in (descent, varying, admm, exact):
         if kind.__name__ in sys.argv:
             kind()

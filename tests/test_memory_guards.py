@@ -18,13 +18,14 @@ def run(preloaded, tmp_path):
 
 @pytest.mark.parametrize("position", ["end", "start"])
 def test_every_buffer_against_a_protected_page(run, position, long):
-    """In one process, for much of the time is loading code: descent, then splits and photons, then exact solvers."""
-    done = run(position, "descent", "admm", "exact", *(["all"] if long else []))
+    """In one process, for much of the time is loading code: descent, splits and photons, exact solvers."""
+    done = run(position, "descent", "varying", "admm", "exact", *(["all"] if long else []))
     assert done.returncode == 0, done.stderr
-    descent, admm, exact = done.stdout.splitlines()
+    descent, varying, admm, exact = done.stdout.splitlines()
     # What is before a buffer is reached only by what goes below its first element, for which fewer cases will do.
     share = 4 if long else 2 if position == "end" else 1
     assert int(descent.split()[0]) >= 37 * share
+    assert int(varying.split()[0]) >= (60 if long else 20)
     assert int(admm.split()[0]) >= 20 * share
     counts = {kind: int(count) for count, kind in (part.split(maxsplit=1) for part in exact.split(", "))}
     assert counts.keys() == {"one block", "ends", "cosines"}
