@@ -1,7 +1,7 @@
 """Arrays between pages that nobody may touch, and a run of everything on such arrays.
 
-`python guarded.py end|start descent varying admm exact [all]` ends with a signal as soon as a kernel loads or stores beyond
-a buffer.
+`python guarded.py end|start descent varying admm exact [all]` ends with a signal as soon as a kernel loads or stores
+beyond a buffer.
 """
 
 import collections
