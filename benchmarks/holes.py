@@ -1,10 +1,13 @@
 """What missing pixels cost each solver, beside the same image without: iterations, seconds, and how far they got.
 
-    python -m benchmarks.holes [--side 512]
+    python -m benchmarks.holes [--side 512] [--weights]
 
 A photograph blurred by a Gaussian of 2, with 1 % noise; of it a corner's triangle is missing, a border of a tenth, half
 of the pixels at random, the middle half in one block, or the left half.  The last column is the largest difference
 of two pixels side by side deep inside a hole, in shares of the image's range: the continuation there is smooth.
+
+With ``--weights`` instead what the automatic weight loses to the best of some multiples of it, and what photons alone
+lose by where they stop to the best of some numbers of steps, in dB, where there are pixels.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "poisson": {"data": "poisson", "prior": None},
     "poisson, tv": {"data": "poisson", "prior": "tv", "mu": 5e-3},
 }
+AUTOMATIC: dict[str, dict[str, Any]] = {
+    "exact, root": {}, "tv": {"prior": "tv"}, "sparse": {"prior": "sparse"},
+    "poisson, tv": {"data": "poisson", "prior": "tv"}, "poisson": {"data": "poisson", "prior": None},
+}  # fmt: skip
+FACTORS = (1 / 8, 1 / 4, 1 / 2, 2, 4, 8)
+STEPS = (5, 8, 12, 16, 20, 25, 30, 40)
 MOST = 1000
 TAPS = 15
 
@@ -55,8 +64,21 @@ def steepest(restored: np.ndarray, missing: np.ndarray) -> str:
     return number(float(both.max())) if both.size else ""
 
 
+def lost(image: np.ndarray, psf: np.ndarray, sharp: np.ndarray, mask: np.ndarray, options: dict[str, Any]) -> Any:
+    """The result with the automatic weight, its PSNR, and what it loses to the best."""
+    holed = np.where(mask, image, np.nan).astype(image.dtype)
+    found = fd.solve(holed, psf, **options)
+    if options.get("prior", "") is None:
+        others = [fd.deblur(holed, psf, max_iter=steps, tol=0, **options) for steps in STEPS]
+    else:
+        others = [fd.deblur(holed, psf, mu=factor * found.mu, **options) for factor in FACTORS]
+    own, *rest = (-10 * np.log10(np.mean((x - sharp)[mask] ** 2)) for x in (found.image, *others))
+    return found, own, max(own, *rest) - own
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", action="store_true")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--only", default="", help="solvers with this in their name")
     arguments = parser.parse_args()
@@ -65,6 +87,21 @@ def main() -> None:
     noise = np.random.default_rng(0).standard_normal(sharp.shape)
     image = (fd.convolve(sharp, psf, boundary="reflect") + 0.01 * noise).clip(1e-3).astype(np.float32)
     rows = []
+    if arguments.weights:
+        for solver, options in AUTOMATIC.items():
+            for name, mask in masks(side).items():
+                if arguments.only in solver:
+                    found, own, loss = lost(image, psf, sharp, mask, options)
+                    of = (
+                        number(found.mu) if found.mu else "",
+                        str(found.n_iter),
+                        number(found.seconds),
+                        found.stop_reason,
+                    )
+                    rows.append((f"{solver}: {name}", f"{own:.2f}", f"{loss:.2f}", *of))
+        header = ("", "PSNR, dB", "lost, dB", "mu", "iterations", "seconds", "stopped by")
+        print("\n".join(table(header, rows)))
+        return
     for solver, options in SOLVERS.items():
         if arguments.only not in solver:
             continue

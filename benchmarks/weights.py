@@ -9,7 +9,8 @@ prior "gradient" with ``data="squares"``, to the best of all weights; a result c
 also how many wrong psfs are told, by noise.
 
 ``--quick`` takes two photographs and three psfs (some minutes); ``--others`` six photographs on which nothing was
-chosen.  ``--readme`` writes the table of ``benchmarks/README.md``.
+chosen; ``--white`` some levels of white noise; ``--no-rules`` looks at priors only.  ``--readme`` writes the tables of
+``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ._tables import table
 from .photographs import Case
 
 TRIED = np.geomspace(1e-7, 10, 15)
-FACTORS = (1 / 8, 1 / 3, 3, 8)
+FACTORS = (1 / 3, 3)
 PRIORS = ("gradient", "tv", "sparse")
 # By how much a result may be worse than the blurred image.
 WORSE = 0.1
@@ -48,6 +49,8 @@ LEVELS = (0.001, 0.003, 0.01)
 README = Path(__file__).resolve().parent / "README.md"
 FIRST_MARK = "<!-- weights: written by python -m benchmarks.weights -->"
 LAST_MARK = "<!-- end of weights -->"
+PRIORS_FIRST_MARK = "<!-- weights of priors: written by python -m benchmarks.weights --priors -->"
+PRIORS_LAST_MARK = "<!-- end of weights of priors -->"
 
 
 class Loss(NamedTuple):
@@ -147,14 +150,38 @@ def collected(pairs: Iterable[tuple[str, Loss]]) -> dict[str, list[Loss]]:
     return found
 
 
-def write(lines: list[str], readme: Path = README) -> None:
-    """Put lines between the two marks of the benchmarks' README."""
+def write(lines: list[str], readme: Path = README, first_mark: str = FIRST_MARK, last_mark: str = LAST_MARK) -> None:
+    """Put lines between two marks of the benchmarks' README."""
     text = readme.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(FIRST_MARK)
-    _, last, after = rest.partition(LAST_MARK)
+    before, mark, rest = text.partition(first_mark)
+    _, last, after = rest.partition(last_mark)
     if not (mark and last):
-        raise ValueError(f"{readme} has no {FIRST_MARK} ... {LAST_MARK}")
+        raise ValueError(f"{readme} has no {first_mark} ... {last_mark}")
     readme.write_text("\n".join([before + mark, *lines, last + after]), encoding="utf-8")
+
+
+def told_of_priors(priors: dict[str, list[Loss]], families: dict[str, set[str]]) -> list[str]:
+    """The table of priors by families and by kinds of noise, and which results are worse than the blurred image."""
+    lines = ["", *summary(priors, families, "prior"), ""]
+    kinds = list(dict.fromkeys(loss.kind for losses in priors.values() for loss in losses))
+    body = []
+    for kind in kinds:
+        lost = ([loss.lost for loss in losses if loss.kind == kind] for losses in priors.values())
+        body.append((kind, *(f"{np.mean(each):.2f}, {max(each):.2f}" for each in lost)))
+    lines += [*table(("mean, most", *priors), body), ""]
+    for prior, losses in priors.items():
+        worse = [loss for loss in losses if loss.gain < -WORSE]
+        better = sum(loss.warned and loss.gain >= -WORSE for loss in losses)
+        lines.append(
+            f"- {prior}: {len(worse)} of {len(losses)} results worse than the blurred image by more than {WORSE} dB, "
+            f"{sum(not loss.warned for loss in worse)} of them without a warning; {better} others with one"
+        )
+        lines += [
+            f"  - {loss.case.name.replace('_', ' ')}, {loss.case.kind}, {loss.kind}: {loss.gain:+.2f} dB, "
+            + ("with a warning" if loss.warned else "without a warning")
+            for loss in worse
+        ]
+    return lines
 
 
 def main(arguments: list[str]) -> int:
@@ -162,6 +189,8 @@ def main(arguments: list[str]) -> int:
         prog="python -m benchmarks.weights", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="two photographs, three psfs")
+    parser.add_argument("--no-rules", action="store_true", help="not the rules")
+    parser.add_argument("--white", type=float, nargs="+", metavar="LEVEL", help="some of the levels of white noise")
     parser.add_argument("--others", action="store_true", help="photographs on which nothing was chosen")
     parser.add_argument("--side", type=int, default=256, help="pixels a side (of photographs; default 256)")
     parser.add_argument("--levin", type=Path, metavar="FOLDER")
@@ -172,48 +201,38 @@ def main(arguments: list[str]) -> int:
     photographs = _degraded.OTHERS if chosen.others else _degraded.DEVELOPMENT
     photographs, psfs = (QUICK_PHOTOGRAPHS, QUICK_PSFS) if chosen.quick else (photographs, tuple(_degraded.PSFS))
     families = {"white noise": set(_degraded.WHITE), "noise of files": set(_degraded.CORRELATED)}
-    kinds = _degraded.WHITE | _degraded.CORRELATED
-    cases = list(_degraded.cases(photographs, psfs, kinds, chosen.side))
-    if chosen.levin is not None:
-        cases += [("shaken camera", case) for case in _levin.cases(chosen.levin)[0]]
+    white = _degraded.WHITE if chosen.white is None else {f"white {level:g}" for level in chosen.white}
+    kinds = {kind: _degraded.WHITE[kind] for kind in _degraded.WHITE if kind in white} | _degraded.CORRELATED
+    camera = [] if chosen.levin is None else [("shaken camera", case) for case in _levin.cases(chosen.levin)[0]]
+    if camera:
         families["shaken camera"] = {"shaken camera"}
 
-    began = time.monotonic()
-    rules = collected(of_rules(cases))
+    cases = [*_degraded.cases(photographs, psfs, kinds, chosen.side), *camera]
+    size = f"{chosen.side}x{chosen.side} pixels of {', '.join(photographs)}; psfs {', '.join(psfs)}".replace("_", " ")
+
+    began = time.process_time()
     head = "dB lost to the best weight: median, mean, nine in ten lose less (results worse than the blurred image)"
-    lines = summary(rules, families, "rule")
-    first = next(iter(rules))
-    print("\n".join([head, "", *lines, "", f"{first}, by kind", *by_kind(rules[first])]), flush=True)
-    size = f"{chosen.side}x{chosen.side} pixels of {', '.join(photographs)}; psfs {', '.join(psfs)}"
-    section = [
-        "",
-        *textwrap.wrap(f"{head[0].upper()}{head[1:]}; {size.replace('_', ' ')}.", 120),
-        "",
-        *lines,
-        "",
-    ]
+    if not chosen.no_rules:
+        rules = collected(of_rules(cases))
+        lines = summary(rules, families, "rule")
+        first = next(iter(rules))
+        print("\n".join([head, "", *lines, "", f"{first}, by kind", *by_kind(rules[first])]), flush=True)
+        if chosen.readme:
+            write(["", *textwrap.wrap(f"{head[0].upper()}{head[1:]}; {size}.", 120), "", *lines, ""])
     if chosen.priors:
-        priors = collected(of_priors(cases))
-        lines = summary(priors, families, "the package's rule, with prior")
-        print("\n".join(["", *lines]))
-        section += [*lines, ""]
-        for prior, losses in priors.items():
-            worse = [loss for loss in losses if loss.gain < -WORSE]
-            better = sum(loss.warned and loss.gain >= -WORSE for loss in losses)
-            print(
-                f"{prior}: {len(worse)} of {len(losses)} worse than the blurred image, "
-                f"{sum(not loss.warned for loss in worse)} of them without a warning; {better} others with one"
-            )
-            for loss in worse:
-                print(f"  {loss.case.name}, {loss.case.kind}, {loss.kind}: {loss.gain:+.2f} dB, warned {loss.warned}")
+        section = told_of_priors(collected(of_priors(cases)), families)
+        multiples = " and ".join(f"{factor:.2g}" for factor in FACTORS)
+        told = f"{head[0].upper()}{head[1:]}, of the package's weight and {multiples} times as much; {size}."
+        print("\n".join(section), flush=True)
+        if chosen.readme:
+            lines = ["", *textwrap.wrap(told, 120), *section, ""]
+            write(lines, first_mark=PRIORS_FIRST_MARK, last_mark=PRIORS_LAST_MARK)
     if chosen.wrong:
         told = list(wrong_psfs(photographs, chosen.side))
         for level in LEVELS:
             right, wrong = ([each[2] for each in told if each[:2] == (level, true)] for true in (True, False))
             print(f"noise {level:g}: wrong psfs told {sum(wrong)} of {len(wrong)}, true {sum(right)} of {len(right)}")
-    print(f"{time.monotonic() - began:.0f} s")
-    if chosen.readme:
-        write(section)
+    print(f"{time.process_time() - began:.0f} CPU s")
     return 0
 
 

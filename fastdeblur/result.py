@@ -28,7 +28,8 @@ class Result:
         Applications of A plus applications of Aᵀ, halved.
     stop_reason : {"tolerance", "noise", "max_iter", "callback", "diverged"}
         `optimality` is at most `tol` (or, for "exact", no more is left than rounding); "poisson" alone has
-        come to the noise, whatever its `optimality`: it would only fit that from there on;
+        come to the noise, whatever its `optimality`: it would only fit that from there on; "sparse", which is not
+        convex, has come to rest, which with little noise may be above the objective of the solution with "tv";
         no more iterations were allowed; the callback returned True; the objective, or the image, is not finite.
     optimality : float
         How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a
