@@ -39,13 +39,13 @@ INSIDE += [embeddings.interrupt]
 # These import a lot or start processes: the quick version runs them on the default layer alone, and
 # there nothing else, as that layer is one of the others.
 OUTSIDE = [
-    embeddings.dask_threads,
     embeddings.dask_worker,
-    embeddings.joblib_threads,
     embeddings.joblib_loky,
 ]
 # Slower still, or (as for spawned processes) another test's: only in the long version.
 SLOW = [
+    embeddings.dask_threads,
+    embeddings.joblib_threads,
     embeddings.spawn,
     embeddings.forkserver,
     embeddings.interrupt_loading,

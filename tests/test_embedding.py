@@ -116,7 +116,8 @@ def test_an_interrupt_while_a_fork_waits_leaves_no_lock_held_and_comes_afterward
                 os._exit(0)
             os.waitpid(child, 0)
             assert leave.is_set()
-            time.sleep(5)
+            for _ in range(500):
+                time.sleep(0.01)
     finally:
         signal.signal(signal.SIGINT, usual)
     thread.join()

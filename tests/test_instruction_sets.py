@@ -37,7 +37,8 @@ def environment(name, features):
 )
 def test_kernels_for(name, features, long):
     here = Path(__file__).parent
-    tests = [str(here / file) for file in ("test_blur.py", "test_boundaries.py", "test_fourier.py")]
+    names = ("test_boundaries.py", "test_fourier.py", *(["test_blur.py"] if long else []))
+    tests = [str(here / name) for name in names]
     # The vectors of registers; what fills halos is the same everywhere, and compiling takes what time there is: all
     # correlations in float32, and always in the same sweep.
     chosen = "test_forward_is_the_formula and not fft and (reflect or unknown)"

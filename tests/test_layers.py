@@ -1,6 +1,7 @@
 """Rooms import only rooms below their own; and an import stays light."""
 
 import ast
+import functools
 import os
 import sys
 from pathlib import Path
@@ -33,10 +34,20 @@ def name_of(path):
 MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imported(path):
     """Modules of the package that a file imports, by their names below the package."""
+    return list(_imported(path))
+
+
+def _imported(path):
     package = ["fastdeblur", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -84,7 +95,7 @@ def test_rooms_are_few():
     assert len({module for module in MODULES if "." not in module} - packages) <= 8 + 2  # and __init__, __main__
     for module, path in MODULES.items():
         if path.name == "__init__.py":  # says what it holds
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
+            assert ast.get_docstring(tree_of(path)), module
 
 
 @pytest.mark.parametrize(
@@ -93,7 +104,7 @@ def test_rooms_are_few():
     ids=str,
 )
 def test_an_image_enters_few_rooms_and_hardly_ever_goes_back_up(options):
-    side = 8 if "device" in options else 48  # a simulator takes its time
+    side = 8 if "device" in options else 24  # a simulator takes its time
     image, psf = np.random.default_rng(0).random((side, side)), fd.psf.gaussian(5, 1)
     fd.deblur(image, psf, **options)
     calls = set()
@@ -120,8 +131,7 @@ def test_the_cache_knows_all_compiled_sources():
     """An edit anywhere else compiles nothing anew; one that it overlooked would run stale code."""
     kept = {path for pattern in cache.COMPILED for path in PACKAGE.glob(pattern)}
     for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        decorated = [ast.unparse(each) for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
+        decorated = [ast.unparse(each) for node in ast.walk(tree_of(path)) for each in getattr(node, "decorator_list", [])]
         if any(name == "jit" or name.startswith(("task(", "intrinsic")) for name in decorated):
             assert path in kept or path.parent.name == "cuda", path
     for path in kept:
