@@ -131,7 +131,8 @@ def test_the_cache_knows_all_compiled_sources():
     """An edit anywhere else compiles nothing anew; one that it overlooked would run stale code."""
     kept = {path for pattern in cache.COMPILED for path in PACKAGE.glob(pattern)}
     for path in PACKAGE.rglob("*.py"):
-        decorated = [ast.unparse(each) for node in ast.walk(tree_of(path)) for each in getattr(node, "decorator_list", [])]
+        nodes = ast.walk(tree_of(path))
+        decorated = [ast.unparse(each) for node in nodes for each in getattr(node, "decorator_list", [])]
         if any(name == "jit" or name.startswith(("task(", "intrinsic")) for name in decorated):
             assert path in kept or path.parent.name == "cuda", path
     for path in kept:
