@@ -200,9 +200,10 @@ class Details:
     Attributes
     ----------
     detail : float
-        Standard deviation of the image's details; all that there is if not `all_of_it`.
+        Standard deviation of the image's details.
     share, left, unexplained : float
-        What share of it the residual's is; without the noise; and without what the solution smooths away too.
+        What share of it the residual's is; without the noise; and without what the solution smooths away too.  The
+        last two, and what follows, are not looked at if nobody asks, or if `share` is not even UNEXPLAINED.
     remaining : float
         What share of `left` a solution with WEAKER times the ridge has.
     excess : float
@@ -212,43 +213,54 @@ class Details:
         and that with WEAKER times the ridge.
     """
 
-    def __init__(self, estimate: WeightEstimate, all_of_it: bool = True):
-        self._sums, self._blocks = np.zeros(7), [np.zeros((4, 0))]
+    def __init__(self, estimate: WeightEstimate, telling: bool = True):
+        parts = []
         for k, plane in enumerate(estimate.planes[part_of(estimate.planes, ENOUGH)]):
-            self._add(Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare), estimate, all_of_it)
-        residual, weaker, detail, noise, smoothed, of_weaker, pixels = self._sums
-        self.detail = math.sqrt(detail / max(pixels, 1))
-        if not all_of_it:
+            padded = Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare)
+            band = beside(_band(*padded.shape), padded.coefficients)
+            details = padded.inverse(padded.coefficients * band)[padded.inner]
+            left = padded.left * band
+            parts.append((padded, band, left, details, padded.inverse(padded.coefficients * left)[padded.inner] ** 2))
+        detail, residual = (float(sum(each.sum() for each in images)) for images in (
+            [details**2 for _, _, _, details, _ in parts], [squares for *_, squares in parts]
+        ))  # fmt: skip
+        self.detail = math.sqrt(detail / max(sum(details.size for _, _, _, details, _ in parts), 1))
+        self.share = math.sqrt(residual / detail) if detail > 0 else 0.0
+        self.left, self.unexplained, self.remaining = 0.0, 0.0, 1.0
+        self.excess, self.contrast, self.of_weaker = 1.0, 1.0, 1.0
+        if not telling or self.share <= UNEXPLAINED:
             return
-        parts = residual, residual - noise, residual - noise - smoothed, weaker - of_weaker
-        shares = [math.sqrt(max(part, 0) / detail) if detail > 0 else 0.0 for part in parts]
-        self.share, self.left, self.unexplained = shares[:3]
-        self.remaining = shares[3] / self.left if self.left > 0 else 1.0
+        self._sums, self._blocks = np.zeros(4), []  # type: np.ndarray, list[np.ndarray]
+        for part in parts:
+            self._add(*part, estimate)
+        noise, smoothed, weaker, of_weaker = self._sums
+        shares = [max(part, 0) / detail for part in (residual - noise, residual - noise - smoothed, weaker - of_weaker)]
+        self.left, self.unexplained = math.sqrt(shares[0]), math.sqrt(shares[1])
+        self.remaining = math.sqrt(shares[2]) / self.left if self.left > 0 else 1.0
         self.excess = residual / (noise + smoothed) if noise > 0 else 1.0
-        residuals, weaker, slopes, bright = np.concatenate(self._blocks, axis=1)
-        self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, weaker))
+        residuals, of_less, slopes, bright = np.concatenate(self._blocks, axis=1)
+        self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, of_less))
 
-    def _add(self, padded: Padded, estimate: WeightEstimate, all_of_it: bool) -> None:
-        """One more plane."""
-        coefficients, inner = padded.coefficients, padded.inner
-        band = beside(_band(*padded.shape), coefficients)
-        details = padded.inverse(coefficients * band)[inner]
-        if not all_of_it:
-            self._sums[[2, -1]] += float((details**2).sum()), details.size
-            return
-        left, xp = padded.left, module_of(coefficients)
-        bright = padded.inverse(coefficients - coefficients * left)[inner]
-        rough = left * padded.psf_power
+    def _add(
+        self,
+        padded: Padded,
+        band: np.ndarray,
+        left: np.ndarray,
+        details: np.ndarray,
+        residual: np.ndarray,
+        estimate: WeightEstimate,
+    ) -> None:
+        """What more there is to know of a plane."""
+        coefficients, inner, xp = padded.coefficients, padded.inner, module_of(details)
+        bright = padded.inverse(coefficients - coefficients * padded.left)[inner]
+        rough = padded.left * padded.psf_power
         weaker = WEAKER * rough / (padded.psf_power - (1 - WEAKER) * rough) * band
-        left = left * band
-        del rough, band
-        residuals = [padded.inverse(coefficients * part)[inner] ** 2 for part in (left, weaker)]
-        squares = [float(image.sum()) for image in (*residuals, details**2)]
+        of_weaker = padded.inverse(coefficients * weaker)[inner] ** 2
         share = details.size / math.prod(padded.shape)
-        expected = [share * part for part in _expected(padded, estimate, left, weaker)]
-        self._sums += [*squares, *expected, details.size]
+        noise, smoothed, noise_of_weaker = (share * part for part in _expected(padded, estimate, left, weaker))
+        self._sums += [noise, smoothed, float(of_weaker.sum()), noise_of_weaker]
         slopes = xp.diff(details, axis=0)[:, :-1] ** 2 + xp.diff(details, axis=1)[:-1] ** 2
-        images = *(image[:-1, :-1] for image in residuals), slopes, bright[:-1, :-1]
+        images = residual[:-1, :-1], of_weaker[:-1, :-1], slopes, bright[:-1, :-1]
         self._blocks.append(np.stack([on_host(_block_means(image)).ravel() for image in images]))
 
     def resembles_image(self) -> bool:
