@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -41,6 +41,8 @@ LEAST_NOISE = 3e-4
 
 # The model.  The noise's logarithm is linear in log q between KNOTS; log S is a parabola.
 KNOTS = np.log([0.3, 0.6, 1.0, 1.4, 1.8, 2.3, 3.0, 4.44])
+# The parabola's terms are counted from there.
+CENTRE = math.log(0.5)
 # What is expected of the parabola's slope and curvature, and how surely (natural images have slopes of about -2).
 SLOPE, CURVATURE = (-2.5, 0.5), (0.25, 0.2)
 # The slope of images of points, whose spectra are the flatter the sharper the points.  (Stars blurred by a Gaussian of
@@ -218,11 +220,14 @@ class Spectra:
 
     def signal_at(self, radius: np.ndarray) -> np.ndarray:
         """The signal's spectrum at logarithms of radii."""
-        return self._at(radius, _parabola, self._fit[:3])
+        level, slope, curvature = self._fit[:3].tolist()
+        centred = radius - CENTRE
+        return self._of_logarithms(level + centred * (slope - curvature * centred))
 
     def noise_at(self, radius: np.ndarray) -> np.ndarray:
         """The noise's spectrum at logarithms of radii, without errors of compression."""
-        return self._at(np.maximum(radius, FINE) if self._filled else radius, _hats, self._fit[3:])
+        radius = np.maximum(radius, FINE) if self._filled else radius
+        return self._of_logarithms(np.interp(radius, KNOTS, self._fit[3:]))
 
     @property
     def compressed(self) -> bool:
@@ -243,10 +248,7 @@ class Spectra:
         noise = np.maximum(self.noise_at(radius), self.errors_of(passed))
         return signal, passed / (passed + noise)
 
-    def _at(self, radius: np.ndarray, basis: Callable[[np.ndarray], np.ndarray], factors: np.ndarray) -> np.ndarray:
-        # Some rows at a time: the basis has many numbers for each.
-        parts = np.array_split(radius, max(1, radius.size // 1024))
-        values: np.ndarray = np.concatenate([basis(part) @ factors for part in parts])
+    def _of_logarithms(self, values: np.ndarray) -> np.ndarray:
         np.exp(values.clip(-80, 80, out=values), out=values)
         values *= self._range**2
         return values
@@ -380,7 +382,7 @@ def _end(frequencies: np.ndarray, radius: np.ndarray, power: np.ndarray, expecte
 
 def _parabola(radius: np.ndarray) -> np.ndarray:
     """The terms of a parabola in the logarithm of the radius."""
-    centred = radius - math.log(0.5)
+    centred = radius - CENTRE
     return np.stack([np.ones_like(centred), centred, -(centred**2)], axis=-1)
 
 

@@ -320,6 +320,8 @@ def _block_means(image: np.ndarray) -> np.ndarray:
 
 def _band(rows: int, cols: int) -> np.ndarray:
     """The transfer of details: a Gaussian of FINEST pixels less one of COARSEST."""
-    down, across = 2 * np.pi * np.fft.fftfreq(rows)[:, None], 2 * np.pi * np.fft.rfftfreq(cols)
-    squares = down**2 + across**2
-    return np.asarray(np.exp(-0.5 * FINEST**2 * squares) - np.exp(-0.5 * COARSEST**2 * squares))
+    squares = (2 * np.pi * np.fft.fftfreq(rows)) ** 2, (2 * np.pi * np.fft.rfftfreq(cols)) ** 2
+    fine, coarse = (
+        np.multiply.outer(*(np.exp(-0.5 * size**2 * each) for each in squares)) for size in (FINEST, COARSEST)
+    )
+    return np.asarray(fine - coarse)
