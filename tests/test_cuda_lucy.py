@@ -109,3 +109,14 @@ def test_plain_richardson_lucy_steps_match_the_cpu(rng):
         planes = device.put(image) if where == "cuda" else image
         found.append(device.to_host(richardson_lucy.plain_steps(work, planes, 3, 0.05)))
     assert found[1] == pytest.approx(found[0])
+
+
+def test_flux_of_counts_that_were_read_with_noise_matches_the_cpu(rng):
+    image = rng.poisson(20, SHAPE) + 2 * rng.standard_normal(SHAPE)
+    image[2, 3] += 200
+    options = {"data": "poisson", "prior": None, "background": 15.0, "read_noise": 2.0}
+    cpu, gpu = both(image, tol=1e-9, max_iter=4, **options)
+    assert np.abs(gpu.image - cpu.image).max() < 1e-8 * cpu.image.max()
+    assert gpu.history == pytest.approx(cpu.history, rel=1e-9)
+    uncorrected = fd.solve(image + 4, PSF, **(options | {"background": 19.0, "read_noise": 0}), tol=1e-9, max_iter=4)
+    assert np.abs(gpu.image - uncorrected.image).max() > 1e-3 * cpu.image.max()

@@ -101,6 +101,8 @@ def _with_flux(result: Result, image: Image, blurs: list[Blur], options: Options
 def _blurred(blurs: list[Blur], planes: np.ndarray) -> np.ndarray:
     """Planes of a result on the host, blurred; beyond a frame that is smaller than the estimate pixels are repeated."""
     blurred = np.empty_like(planes)
+    if blurs[0].device == "cuda":
+        blurs = [Blur(each.psf, each.image_shape, boundary=each.boundary, dtype=each.dtype) for each in blurs]
     for k, (pixels, out) in enumerate(zip(planes, blurred, strict=True)):
         blur = blurs[k % len(blurs)]
         beyond = [
