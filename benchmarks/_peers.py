@@ -240,7 +240,7 @@ def our_richardson_lucy(image: np.ndarray, psf: np.ndarray, iterations: int) -> 
 
 
 def wiener(image: np.ndarray, psf: np.ndarray) -> Call:
-    """With our prior, but for differences across the border, which it wraps around; dark borders have none."""
+    """With our prior, whose differences wrap around the border."""
     restoration = library("skimage.restoration")
     down, across = (np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1]))
     differences = 2 * np.sqrt(np.sin(np.pi * down) ** 2 + np.sin(np.pi * across) ** 2)

@@ -204,7 +204,8 @@ def solve(
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the
         priors "gradient" and None, "poisson" with "tv", "learned" and None, "squares" with all.
     prior : {"gradient", "tv", "sparse", "learned", None} or callable
-        What is expected of x, with D the forward differences along rows and columns.
+        What is expected of x, with D the forward differences along rows and columns; with the boundary "wrap", where x
+        is periodic, also those from its last row and column to its first.
 
         - "gradient": smoothness, ``R = ½ Σ |Dx|²``;
         - "tv": few edges, ``R = Σ |Dx|``, total variation [5]_, with all channels' differences in one length;
@@ -226,7 +227,7 @@ def solve(
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing [8]_, [9]_: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;
-        where they are wrong, the restored image rings at its border.
+        where they are wrong, the restored image rings at its border.  With "wrap" x is periodic for the prior, too.
     weights : array_like of the image's shape, or of one channel's, or None
         At least 0, for instance the inverse of the noise's variance, relative to `mu`; 0 ignores a pixel, see
         `saturated`, and so does NaN where the image is NaN (or masked); elsewhere that is an error.  None is 1.  Far
@@ -248,7 +249,10 @@ def solve(
         the sums of the objective run over all of them.
     solver : {"auto", "exact", "gd", "momentum", "nesterov", "adam", "adagrad"}
         "auto" takes what serves best: "exact" for the prior "gradient", which finds the minimiser by preconditioned
-        conjugate gradients [10]_, in some ten steps whatever the size; preconditioned quasi-Newton descent [16]_ for
+        conjugate gradients [10]_, in some ten steps whatever the size, or, without weights and with one psf, by one
+        division of transforms where those make the problem diagonal ("wrap", where that is constrained least squares
+        [18]_, Wiener's filter with the differences for the noise's share; "reflect" with a psf that is symmetric along
+        both axes); preconditioned quasi-Newton descent [16]_ for
         "learned"; the alternating direction method for other priors and for bounds; Richardson-Lucy [11]_, [12]_,
         accelerated [13]_, for "poisson" alone; "gd" for no prior.  The other names are rules of a gradient step for
         "gradient" or None, with TensorFlow 1's defaults (momentum 0.9; "nesterov" [1]_, "adagrad" [2]_, "adam" [3]_).
@@ -322,7 +326,7 @@ def solve(
     `mu` is that of "squares" with ``mu·‖Ax − b‖/‖Dx‖``, so that "root" smooths more where the image
     is noisier.  Below some `mu` the minimum of "root" has ``Ax = b``, above another it is a constant
     image; there `Result.optimality` is that of the best subgradient.  With ``mu=0`` the problem is
-    ill-posed and `max_iter` is what bounds it.
+    ill-posed and `max_iter` is what bounds it; where one division solves it, frequencies that the psf loses stay 0.
 
     With `read_noise`, an estimate that is not negative makes points between pixels wider than they are, and where the
     noise of their ground counts, too bright, by up to 3 % for a psf of sigma 1.3.  So in the end the result of the
@@ -367,6 +371,8 @@ def solve(
        Programming 45, 1989.
     .. [17] P. B. Stetson, "DAOPHOT: a computer program for crowded-field stellar photometry", Publications of the
        Astronomical Society of the Pacific 99, 1987.
+    .. [18] B. R. Hunt, "The application of constrained least squares estimation to image restoration by digital
+       computer", IEEE Transactions on Computers C-22, 1973.
 
     Examples
     --------
@@ -521,7 +527,8 @@ def warmup() -> None:
     psf = np.ones((3, 3)) / 9
     kinds: list[dict[str, Any]] = [{"solver": rule} for rule in RULES]
     kinds += [{"solver": "gd", "path": path} for path in PATHS]
-    kinds += [{"boundary": boundary} for boundary in ("constant", "reflect", "unknown")]
+    kinds += [{"boundary": boundary} for boundary in ("constant", "reflect", "unknown", "wrap")]
+    kinds += [{"boundary": "wrap", "weights": np.eye(48) + 1}]
     kinds += [
         {"prior": "tv"},
         {"prior": "sparse"},

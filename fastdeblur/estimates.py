@@ -23,8 +23,8 @@ from .solvers.pcg.preconditioner import memory_of_corrections
 # (python -m benchmarks.estimates sets all of this beside what is measured.)
 # Images of the estimate's size that each method keeps at its peak, its result among them: those of one dtype.
 IMAGES = {
-    "exact": 11.4, "cosines": 9.6, "richardson_lucy": 7.3, "gd": 4.2, "momentum": 5.2, "nesterov": 5.2, "adagrad": 5.2,
-    "adam": 6.2,
+    "exact": 11.4, "cosines": 9.6, "fourier": 5.4, "richardson_lucy": 7.3, "gd": 4.2, "momentum": 5.2, "nesterov": 5.2,
+    "adagrad": 5.2, "adam": 6.2,
 }  # fmt: skip
 ADMM_IMAGES = {"tv": 16.4, "sparse": 23.0, "gradient": 16.8, "denoiser": 15.0}
 LEARNED_IMAGES = 19.3
@@ -48,8 +48,8 @@ LOOKED_AT = 46
 # And of what is looked at to judge the result, when the solve's own memory is idle but still there.
 JUDGED = 60
 # What of what is looked at for a weight is still there when the solve is at its peak; it has given back the rest.
-# Cosines come to theirs sooner.
-STAYS, STAYS_BESIDE_COSINES = 0.12, 0.5
+# Formulas come to theirs sooner.
+STAYS, STAYS_BESIDE_COSINES, STAYS_BESIDE_FOURIER = 0.12, 0.5, 0.8
 # Options that a Blur has of its own.
 OWN = ("boundary", "path", "workers")
 # And, for "root", to see whether the minimum is a constant image: all planes in float64, from about some weight on.
@@ -148,14 +148,16 @@ def of_solve(
     estimate, size = planes * math.prod(own) * dtype.itemsize, dtype.itemsize
     looked = float(LOOKED_AT * math.prod(frame))
     weights = planes * math.prod(frame) * size * weighted
-    cosines = not weighted and len(psfs) == 1 and varying is None and applies(psfs[0], boundary)
-    smooth = estimate * IMAGES["cosines" if cosines else "exact"] + (4.5 + MISSING) * weights
+    formula = "exact"
+    if not weighted and len(psfs) == 1 and varying is None:
+        formula = "fourier" if boundary == "wrap" else "cosines" if applies(psfs[0], boundary) else "exact"
+    smooth = estimate * IMAGES[formula] + (4.5 + MISSING) * weights
     corrections = 0.0
-    if not cosines or options.method == "admm":
+    if formula == "exact" or options.method == "admm":
         corrections = sum(
             2 * size * CORRECTIONS * memory_of_corrections(psf.shape, boundary, frame, own) for psf in psfs
         )
-    if not cosines:
+    if formula == "exact":
         heavy = options.data == "root" and options.mu is not None and options.mu >= HEAVY
         smooth += max(corrections, CONSTANT * planes * math.prod(own) * heavy)
     # The weight that is looked for, and the smooth image on the way to some, with its workspace.
@@ -183,7 +185,9 @@ def of_solve(
     else:
         total = estimate * IMAGES[options.method] + 3 * weights + smooth * (auto and options.data == "root")
     if auto:
-        stays = STAYS_BESIDE_COSINES if cosines and options.method == "exact" else STAYS
+        stays = STAYS
+        if options.method == "exact":
+            stays = {"cosines": STAYS_BESIDE_COSINES, "fourier": STAYS_BESIDE_FOURIER}.get(formula, STAYS)
         total = max(total + stays * looked, looked)
     if varying is not None:
         images = VARYING

@@ -60,7 +60,7 @@ def of_priors(dtype, a, c):
     scalars = types.UniTuple(F8, len(z_update.NAMES))
     for kind in z_update.DIFFERENCES_OF:
         for pixels in (False, True):
-            each = z_update.kernels_of(kind, pixels, dtype)
+            each = z_update.kernels_of(kind, pixels, pixels, dtype)  # periodic or not, as well
             if kind != "denoiser":
                 yield each.begin, a[4], a[4], I8
             images = a[4], a[3], a[4], a[4], a[3], a[4], a[3], a[3], a[3]

@@ -8,15 +8,15 @@ import numpy as np
 from scipy.optimize import brentq
 
 
-def differences(shape):
-    """D as a matrix: differences down, then across."""
+def differences(shape, periodic=False):
+    """D as a matrix: differences down, then across; if `periodic`, also from the last row and column to the first."""
     rows, cols = shape
-    number = np.arange(rows * cols).reshape(rows, cols)
-    pairs = [*zip(number[:-1].ravel(), number[1:].ravel(), strict=True)]
-    pairs += zip(number[:, :-1].ravel(), number[:, 1:].ravel(), strict=True)
-    matrix = np.zeros((len(pairs), rows * cols))
-    for row, (here, there) in enumerate(pairs):
-        matrix[row, here], matrix[row, there] = -1, 1
+    down = [(i, j, i + 1, j) for i in range(rows if periodic else rows - 1) for j in range(cols)]
+    across = [(i, j, i, j + 1) for i in range(rows) for j in range(cols if periodic else cols - 1)]
+    matrix = np.zeros((len(down) + len(across), rows * cols))
+    for row, (i, j, k, m) in enumerate(down + across):
+        matrix[row, k % rows * cols + m % cols] += 1
+        matrix[row, i * cols + j] -= 1
     return matrix
 
 
@@ -31,7 +31,7 @@ class Problem:
         self.domain = tuple(n + (k - 1) * grown for n, k in zip(self.shape, taps, strict=True))
         self.corner = tuple((k - 1 - k // 2) * grown for k in taps)
         self.a = np.array(naive.matrix(self.shape, np.asarray(psf, float).tolist(), boundary))
-        self.d = differences(self.domain)
+        self.d = differences(self.domain, boundary == "wrap")
         self.b = images.reshape(len(images), -1).T
 
     @functools.cached_property

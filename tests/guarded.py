@@ -144,24 +144,27 @@ def exact():
     from fastdeblur.engines import workspaces
     from fastdeblur.kernels.cpu import sweeper
     from fastdeblur.kernels.runtime import memory
-    from fastdeblur.solvers.pcg import boundary_correction, dct, preconditioner
+    from fastdeblur.solvers.pcg import boundary_correction, dct, fourier, preconditioner
 
     memory.zeros = guarded
     memory.arena = guarded_arena
-    dct.np = boundary_correction.np = preconditioner.np = sweeper.np = Numpy()
+    dct.np = boundary_correction.np = fourier.np = preconditioner.np = sweeper.np = Numpy()
     kinds, make = collections.Counter(), workspaces.Preconditioner
 
     def made(*arguments):
         whole = make(*arguments)
-        if whole.cosines:
-            whole.cosines._eigenvalues = [copy(table) for table in whole.cosines._eigenvalues]
-        kinds["cosines" if whole.cosines else "one block" if whole.whole else "ends"] += 1
+        if isinstance(whole.formula, dct.Cosines):
+            whole.formula._eigenvalues = [copy(table) for table in whole.formula._eigenvalues]
+        elif whole.formula:
+            whole.formula._down, whole.formula._across = map(copy, (whole.formula._down, whole.formula._across))
+        formula = type(whole.formula).__name__ if whole.formula else None
+        kinds[formula or ("circulant" if whole.circulant else "one block" if whole.whole else "ends")] += 1
         return whole
 
     workspaces.Preconditioner = made
     rng = np.random.default_rng(0)
     cases = half(itertools.product(EXACT_SHAPES, EXACT_BOUNDARIES, ["float32", "float64"]))
-    cycles = map(itertools.cycle, (EXACT_PSFS, ["root", "squares", "root"]))
+    cycles, weighted = map(itertools.cycle, (EXACT_PSFS, ["root", "squares", "root"])), itertools.cycle([False, True])
     for number, ((shape, boundary, dtype), psf_shape, data) in enumerate(zip(cases, *cycles, strict=False)):
         KEEP.clear()
         mu = (0.05, 1.0, "auto", 0.0)[rng.integers(4)]
@@ -171,8 +174,11 @@ def exact():
             psf = psf + psf[::-1]
             psf += psf[:, ::-1]
             boundary = "reflect"
+        # With weights, every other periodic problem has no formula, but a preconditioner.
+        weights = copy(rng.random(shape)) if boundary == "wrap" and next(weighted) else None
         psf, image = copy(psf / psf.sum()), copy(image.astype(dtype))
         options = {"data": data, "mu": mu, "boundary": boundary, "solver": "exact", "max_iter": 3, "tol": 0}
+        options["weights"] = weights
         if alone(number):
             assert np.isfinite(fd.solve(image, psf, workers=1, **options).image).all()
         if not alone(number) or ALL:

@@ -65,6 +65,19 @@ def matrix(shape, psf, boundary="constant"):
     return out
 
 
+def neighbours(rows, cols, boundary):
+    """Pairs of pixels whose difference counts: each with that below and to its right, round a periodic image."""
+    pairs = []
+    for i in range(rows):
+        for j in range(cols):
+            for k, m in ((i + 1, j), (i, j + 1)):
+                if boundary == "wrap":
+                    pairs.append(((i, j), (0 if k == rows else k, 0 if m == cols else m)))
+                elif k < rows and m < cols:
+                    pairs.append(((i, j), (k, m)))
+    return pairs
+
+
 def norms(planes, images, psf, boundary="constant"):
     """(‖Ax - b‖, ‖Dx‖) over all planes together."""
     misfit = roughness = 0.0
@@ -73,12 +86,8 @@ def norms(planes, images, psf, boundary="constant"):
         for i in range(len(b)):
             for j in range(len(b[0])):
                 misfit += (blurred[i][j] - b[i][j]) ** 2
-        for i in range(len(x)):
-            for j in range(len(x[0])):
-                if i + 1 < len(x):
-                    roughness += (x[i + 1][j] - x[i][j]) ** 2
-                if j + 1 < len(x[0]):
-                    roughness += (x[i][j + 1] - x[i][j]) ** 2
+        for (i, j), (k, m) in neighbours(len(x), len(x[0]), boundary):
+            roughness += (x[k][m] - x[i][j]) ** 2
     return math.sqrt(misfit), math.sqrt(roughness)
 
 
@@ -109,12 +118,9 @@ def gradient(planes, images, psf, data, mu, boundary="constant"):
                 for u, k in down[i]:
                     for v, m in across[j]:
                         g[k][m] += a * psf[u][v] * r
-        for i in range(rows):
-            for j in range(cols):
-                for k, m in ((i + 1, j), (i, j + 1)):
-                    if k < rows and m < cols:
-                        h[k][m] += b * (x[k][m] - x[i][j])
-                        h[i][j] -= b * (x[k][m] - x[i][j])
+        for (i, j), (k, m) in neighbours(rows, cols, boundary):
+            h[k][m] += b * (x[k][m] - x[i][j])
+            h[i][j] -= b * (x[k][m] - x[i][j])
         first.append(g)
         second.append(h)
         whole.append([[g[i][j] + h[i][j] for j in range(cols)] for i in range(rows)])

@@ -141,12 +141,9 @@ def stars_that_wrap(taps):
 
 def sparse_objective(x, taps, image, mu):
     misfit = 0.5 * ((fd.convolve(x, taps, boundary="wrap") - image) ** 2).sum()
-    down, across = np.zeros((2, *x.shape))
-    down[:-1], across[:, :-1] = np.diff(x, axis=0), np.diff(x, axis=1)
-    twice = np.zeros(x.shape)
-    twice[1:-1] += np.diff(x, 2, axis=0) ** 2
-    twice[:, 1:-1] += np.diff(x, 2, axis=1) ** 2
-    twice[:-1, :-1] += 2 * np.diff(np.diff(x, axis=0), axis=1) ** 2
+    down, across = (np.roll(x, -1, axis) - x for axis in (0, 1))
+    twice = sum((np.roll(x, -1, axis) - 2 * x + np.roll(x, 1, axis)) ** 2 for axis in (0, 1))
+    twice += 2 * (np.roll(down, -1, 1) - down) ** 2
     return misfit + mu * ((down**2 + across**2) ** 0.4).sum() + mu * 0.5 * (twice**0.4).sum()
 
 

@@ -336,12 +336,9 @@ def test_channels_are_one_problem(data, boundary, rng):
 def objective_and_gradient(blur, image, x, data, mu):
     """Both from the formulas, by whole arrays."""
     residual = blur.forward(x) - image
-    rows, cols = np.diff(x, axis=0), np.diff(x, axis=1)
-    roughness = np.zeros(x.shape)
-    roughness[1:] += rows
-    roughness[:-1] -= rows
-    roughness[:, 1:] += cols
-    roughness[:, :-1] -= cols
+    last = 0 if blur.boundary == "wrap" else -1  # beyond the border is the pixel itself, but where that is periodic
+    rows, cols = np.diff(x, axis=0, append=x[[last]]), np.diff(x, axis=1, append=x[:, [last]])
+    roughness = np.roll(rows, 1, 0) - rows + np.roll(cols, 1, 1) - cols
     misfit_term, roughness_term = 0.5 * np.vdot(residual, residual), 0.5 * (np.vdot(rows, rows) + np.vdot(cols, cols))
     if data == "squares":
         return misfit_term + mu * roughness_term, blur.adjoint(residual) + mu * roughness

@@ -232,8 +232,11 @@ def sweep(name, images, scalars=None):
     return device.to_host(partials).sum(axis=0)
 
 
-def test_sweeps(rng):
+@pytest.mark.parametrize("periodic", [False, True])
+def test_sweeps(periodic, rng):
     shape = 2, 11, 7
+    plain = np.zeros(span.SCALARS)
+    plain[span.PERIODIC] = periodic
     host = [rng.random(shape) for _ in range(4)]
     a, b, c, d = (device.put(image) for image in host)
     found = sweep("products", [a, b, c, d])
@@ -242,28 +245,22 @@ def test_sweeps(rng):
         wanted = sum(s * t for s, t in zip(host[p].ravel(), host[q].ravel(), strict=True))
         np.testing.assert_allclose(found[k], wanted, rtol=1e-12)
 
-    def steps(image):
-        for plane in image.tolist():
-            for i in range(11):
-                for j in range(7):
-                    if i < 10:
-                        yield plane[i + 1][j] - plane[i][j]
-                    if j < 6:
-                        yield plane[i][j + 1] - plane[i][j]
+    pairs_of_pixels = naive.neighbours(11, 7, "wrap" if periodic else "unknown")
 
-    found = sweep("difference_products", [a, b, c])
+    def steps(image):
+        return [plane[k][m] - plane[i][j] for plane in image.tolist() for (i, j), (k, m) in pairs_of_pixels]
+
+    found = sweep("difference_products", [a, b, c], plain)
     for k, (p, q) in enumerate(pair for pair in pairs if max(pair) < 3):
         wanted = sum(s * t for s, t in zip(steps(host[p]), steps(host[q]), strict=True))
         np.testing.assert_allclose(found[k], wanted, rtol=1e-12)
 
     eigenvalue = np.zeros(shape)
     for p in range(2):
-        for i in range(11):
-            for j in range(7):
-                for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
-                    if 0 <= k < 11 and 0 <= m < 7:
-                        eigenvalue[p, i, j] += host[1][p, i, j] - host[1][p, k, m]
-    found = sweep("gradient_sums", [a, b])
+        for here, there in pairs_of_pixels:
+            eigenvalue[p][here] += host[1][p][here] - host[1][p][there]
+            eigenvalue[p][there] += host[1][p][there] - host[1][p][here]
+    found = sweep("gradient_sums", [a, b], plain)
     wanted = (
         (host[0] ** 2).sum(),
         (host[0] * eigenvalue).sum(),
@@ -271,7 +268,7 @@ def test_sweeps(rng):
         sum(s * s for s in steps(host[1])),
     )
     np.testing.assert_allclose(found[:4], wanted, rtol=1e-12)
-    scalars = np.zeros(span.SCALARS)
+    scalars = plain.copy()
     scalars[vectors.RIDGE] = 0.7
     np.testing.assert_allclose(
         sweep("combine", [a, b], scalars)[0], ((host[0] + 0.7 * eigenvalue) ** 2).sum(), rtol=1e-12

@@ -67,9 +67,10 @@ def nearest_data(poisson, v, b, w, rho):
 class Loops:
     """The splits of planes of a periodic image, whose estimate is at its corner."""
 
-    def __init__(self, kind, x, blurred, estimate, corner, image, weights):
+    def __init__(self, kind, x, blurred, estimate, corner, image, weights, periodic=False):
         self.kind, self.x, self.blurred, self.image, self.weights = kind, x, blurred, image, weights
         self.rows, self.cols, self.estimate, self.corner = len(x[0]), len(x[0][0]), estimate, corner
+        self.periodic = periodic
         self.groups = [[0, 1], [2, 3, 4]] if kind == "sparse" else [[0, 1]]
         self.v = {
             (k, p, i, j): differ(k, plane, i, j)
@@ -81,12 +82,13 @@ class Loops:
     def pixels(self):
         return [(i, j) for i in range(self.rows) for j in range(self.cols)]
 
+    def has(self, k, i, j):
+        return self.periodic or inside(k, i, j, *self.estimate)
+
     def shrink(self, threshold):
         for i, j in self.pixels():
             for group in self.groups:
-                held = [
-                    (k, p, i, j) for k in group for p in range(len(self.x)) if inside(k, i, j, *self.estimate)
-                ]  # fmt: skip
+                held = [(k, p, i, j) for k in group for p in range(len(self.x)) if self.has(k, i, j)]
                 length = math.sqrt(sum(self.v[key] ** 2 for key in held))
                 share = shrunk(self.kind, length, threshold) / length if length else 0.0
                 for k in group:
@@ -110,9 +112,7 @@ class Loops:
                 sums[SUMS_OF_SPLIT + at] += part**2
         for i, j in self.pixels():
             for group, factor in zip(self.groups, (1.0, job["factor"]), strict=False):
-                square = sum(
-                    differ(k, plane, i, j) ** 2 for k in group for plane in self.x if inside(k, i, j, *self.estimate)
-                )
+                square = sum(differ(k, plane, i, j) ** 2 for k in group for plane in self.x if self.has(k, i, j))
                 sums[ROUGHNESS] += factor * {"gradient": square / 2, "tv": math.sqrt(square)}.get(
                     self.kind, square ** (POWER / 2)
                 )
@@ -165,7 +165,7 @@ class Loops:
 @pytest.mark.parametrize(
     ("kind", "planes", "data", "boundary"),
     [("tv", 2, "squares", "unknown"), ("tv", 1, "poisson", "wrap"), ("gradient", 1, "squares", "unknown"),
-     ("sparse", 2, "squares", "unknown")],
+     ("sparse", 2, "squares", "unknown"), ("sparse", 1, "squares", "wrap")],
 )  # fmt: skip
 def test_steps_are_those_of_plain_loops(kind, planes, data, boundary, rng, monkeypatch):
     monkeypatch.setattr(z_update, "RUN", 3)
@@ -182,7 +182,7 @@ def test_steps_are_those_of_plain_loops(kind, planes, data, boundary, rng, monke
     def now():
         return [device.to_host(work.planes_of(name)).tolist() for name in ("x", "blurred")]
 
-    loops = Loops(kind, *now(), work.domain.estimate_shape, work.blur.frame_corner, image, weights)
+    loops = Loops(kind, *now(), work.domain.estimate_shape, work.blur.frame_corner, image, weights, boundary == "wrap")
     x = np.array(loops.x)
     for k in (0, 1):
         if k == 1:  # other penalties: the duals, which are in units of them, are kept

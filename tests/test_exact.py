@@ -1,4 +1,5 @@
 import itertools
+import math
 import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from dense import Problem
 from preloaded import fresh
-from skimage import color, data
+from skimage import color, data, restoration
 from sweeps import sweep
 
 import fastdeblur as fd
@@ -69,10 +70,12 @@ def test_the_minimum_where_the_preconditioner_is_not_the_inverse(boundary, taps,
         x = result.image
         r = blur.forward(x) - image
         prior = np.zeros(domain)
+        g = 0.0
         for axis in (0, 1):
-            step = np.diff(x, axis=axis)
-            prior -= np.diff(step, axis=axis, prepend=0, append=0)
-        f, g = np.linalg.norm(r), np.sqrt(sum((np.diff(x, axis=axis) ** 2).sum() for axis in (0, 1)))
+            step = np.diff(x, axis=axis, append=np.take(x, [0 if boundary == "wrap" else -1], axis))
+            prior -= step - np.roll(step, 1, axis)
+            g = math.hypot(g, np.linalg.norm(step))
+        f = np.linalg.norm(r)
         data_part, prior_part = blur.adjoint(r) / f, 0.1 * prior / g
         assert np.linalg.norm(data_part + prior_part) < 1e-7 * np.linalg.norm(prior_part)
         np.testing.assert_allclose(result.objective, np.sqrt(0.5) * (f + 0.1 * g), rtol=1e-12)
@@ -88,6 +91,51 @@ def test_cosines_need_no_iterations(kind, rng):
         wanted = problem.root(mu) if kind == "root" else problem.squares(mu)
         np.testing.assert_allclose(result.image, problem.frame(wanted)[0], atol=1e-6)
         assert (result.n_iter, result.n_products, result.stop_reason) == (0, 1.0, "tolerance")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(13, 12), (1, 37), (16, 1), (2, 3)])
+def test_a_periodic_problem_is_one_division(dtype, shape, rng):
+    psf = rng.random((4, 5))  # longer than the smaller sides
+    psf /= psf.sum()
+    image = blurred(shape, psf, "wrap", 0.02, rng).astype(dtype)
+    problem, accuracy = Problem(image, psf.astype(dtype), "wrap"), 1e-4 if dtype == np.float32 else 1e-9
+    for kind, mu in (("squares", 0.02), ("root", 0.02), ("squares", 5.0), ("root", 5.0)):
+        result = fd.solve(image, psf, data=kind, mu=mu, boundary="wrap")
+        wanted = problem.root(mu) if kind == "root" else problem.squares(mu)
+        np.testing.assert_allclose(result.image, problem.frame(wanted)[0], atol=accuracy, err_msg=f"{kind} {mu}")
+        assert (result.n_iter, result.stop_reason) == (0, "tolerance")
+        # In single precision, rounding shows where hardly any residual is left.
+        assert result.optimality < (1e-9 if dtype == np.float64 else 1e-2 if kind == "root" else 1e-5)
+        f, g = problem.norms(np.asarray(result.image, float).reshape(-1, 1))
+        least = np.sqrt(0.5) * (f + mu * g) if kind == "root" else 0.5 * (f * f + mu * g * g)
+        assert result.objective == pytest.approx(least, rel=accuracy, abs=1e-3 * accuracy)
+
+
+def test_a_periodic_problem_is_wieners_filter(rng):
+    """As another package divides."""
+    psf = fd.psf.motion(7, 30)
+    image = blurred((48, 40), psf, "wrap", 0.02, rng)
+    squares = [2 - 2 * np.cos(2 * np.pi * np.fft.fftfreq(48))[:, None], 2 - 2 * np.cos(2 * np.pi * np.fft.rfftfreq(40))]
+    expected = restoration.wiener(image, psf, 0.05, reg=np.sqrt(squares[0] + squares[1]).astype(complex), clip=False)
+    found = fd.deblur(image, psf, data="squares", mu=0.05, boundary="wrap")
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["weights", "holes", "psfs"])
+def test_a_periodic_problem_takes_few_steps_without_a_formula(how, rng):
+    psf = fd.psf.gaussian(9, 1.5)
+    image = np.stack([blurred((80, 84), psf, "wrap", 0.01, rng) for _ in range(2)])
+    weights, psfs = None, psf
+    if how == "weights":
+        weights = 1 + rng.random(image.shape)
+    elif how == "holes":
+        image[:, :9, 20:60] = image[:, 30:50, :12] = np.nan  # beside the border
+    else:
+        psfs = np.stack([psf, fd.psf.gaussian(9, 0.9)])
+    result = fd.solve(image, psfs, mu=0.05, boundary="wrap", weights=weights, channel_axis=0, tol=1e-6)
+    assert result.stop_reason == "tolerance"
+    assert result.n_iter <= {"weights": 16, "holes": 30, "psfs": 6}[how]
 
 
 def test_channels_are_one_problem_for_roots(rng):
@@ -167,11 +215,19 @@ def test_brightness_changes_nothing(scale, rng):
     np.testing.assert_allclose(there.objective, here.objective * scale, rtol=1e-12)
 
 
-@pytest.mark.parametrize("boundary", ["unknown", "nearest"])
-def test_the_same_bits_for_any_number_of_threads(boundary, rng):
+@pytest.mark.parametrize(
+    ("boundary", "kind"),
+    [("unknown", ""), ("nearest", ""), ("wrap", ""), ("wrap", "weighted"), ("wrap", "descent")],
+)
+def test_the_same_bits_for_any_number_of_threads(boundary, kind, rng):
     image = blurred((300, 260), NOTEBOOK, boundary, 0.01, rng).astype(np.float32)
-    one, two = (fd.deblur(image, NOTEBOOK, mu=0.1, boundary=boundary, workers=n) for n in (1, 2))
-    np.testing.assert_array_equal(one, two)
+    options = {"mu": 0.1, "boundary": boundary}
+    options |= {"weighted": {"weights": rng.random(image.shape)}, "descent": {"solver": "gd", "max_iter": 4}}.get(
+        kind, {}
+    )
+    one, two = (fd.solve(image, NOTEBOOK, workers=n, **options) for n in (1, 2))
+    np.testing.assert_array_equal(one.image, two.image)
+    assert (one.objective, one.optimality) == (two.objective, two.optimality)
 
 
 def test_callback_and_history(rng):

@@ -1,5 +1,6 @@
 """Several frames of one scene: one estimate for all."""
 
+import dense
 import naive
 import numpy as np
 import pytest
@@ -29,19 +30,18 @@ def error(restored, x):
     return float(np.sqrt(np.mean((restored - x) ** 2)))
 
 
-@for_each("boundary", ["reflect", "unknown"])
+@for_each("boundary", ["reflect", "unknown", "wrap"])
 def test_the_sum_of_the_data_terms_is_minimised(boundary):
     shape, mu, weights = (10, 12), 0.03, [1.0, 0.0, 2.5]
     psfs = [np.random.default_rng(k).random((3, 3)) for k in range(3)]
     psfs = [psf / psf.sum() for psf in psfs]
     images = [np.random.default_rng(9 + k).random(shape) for k in range(3)]
     rows, cols = (12, 14) if boundary == "unknown" else shape
-    eye = np.eye(rows * cols).reshape(rows, cols, -1)
-    differences = np.concatenate([np.diff(eye, axis=axis).reshape(-1, rows * cols) for axis in (0, 1)])
+    differences = dense.differences((rows, cols), boundary == "wrap")
     normal, right = mu * differences.T @ differences, 0.0
     for psf, image, weight in zip(psfs, images, weights, strict=True):
-        dense = np.array(naive.matrix(shape, psf.tolist(), boundary))
-        normal, right = normal + weight * dense.T @ dense, right + weight * dense.T @ image.ravel()
+        blur = np.array(naive.matrix(shape, psf.tolist(), boundary))
+        normal, right = normal + weight * blur.T @ blur, right + weight * blur.T @ image.ravel()
     result = fd.solve(images, psfs, mu=mu, weights=weights, boundary=boundary, tol=1e-10)
     expected, margin = np.linalg.solve(normal, right).reshape(rows, cols), (rows - 10) // 2
     assert abs(result.image - expected[margin : margin + 10, margin : margin + 12]).max() < 1e-7
@@ -237,20 +237,21 @@ def test_frames_may_be_files(tmp_path):
 
 
 @for_each(
-    ("options", "tolerance"),
+    ("options", "tolerance", "boundary"),
     [
-        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000}, 2e-3),
-        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3),
-        ({"data": "squares", "mu": 0.01, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3),
-        ({"data": "poisson", "prior": None, "max_iter": 12, "tol": 0}, 1e-6),
+        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000}, 2e-3, "reflect"),
+        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000}, 2e-3, "wrap"),
+        ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3, "reflect"),
+        ({"data": "squares", "mu": 0.01, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3, "wrap"),
+        ({"data": "poisson", "prior": None, "max_iter": 12, "tol": 0}, 1e-6, "reflect"),
     ],
 )
-def test_a_frame_that_comes_twice_is_that_frame(options, tolerance):
+def test_a_frame_that_comes_twice_is_that_frame(options, tolerance, boundary):
     # With twice the weight of the prior.
     image = frames_of(scene())[0].clip(0, 1)
-    one = fd.solve(image, PSFS[0], boundary="reflect", **options)
+    one = fd.solve(image, PSFS[0], boundary=boundary, **options)
     both = {**options, "mu": 2 * options["mu"]} if "mu" in options else options
-    two = fd.solve([image, image], PSFS[:1] * 2, boundary="reflect", **both)
+    two = fd.solve([image, image], PSFS[:1] * 2, boundary=boundary, **both)
     assert abs(two.image - one.image).max() < tolerance
     assert two.objective == pytest.approx(2 * one.objective, rel=1e-4)
     if "bounds" in options:

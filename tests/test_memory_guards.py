@@ -28,8 +28,8 @@ def test_every_buffer_against_a_protected_page(run, position, long):
     assert int(varying.split()[0]) >= (60 if long else 20)
     assert int(admm.split()[0]) >= 20 * share
     counts = {kind: int(count) for count, kind in (part.split(maxsplit=1) for part in exact.split(", "))}
-    assert counts.keys() == {"one block", "ends", "cosines"}
-    assert min(counts.values()) >= (10 if long else 5 if position == "end" else 2)
+    assert counts.keys() == {"one block", "ends", "Cosines", "Fourier", "circulant"}
+    assert min(counts.values()) >= (6 if long else 3 if position == "end" else 1)
 
 
 @pytest.mark.parametrize("position", ["end", "start"])

@@ -201,19 +201,21 @@ def test_admm_takes_at_most_three_times_the_iterations(kind, long):
     np.testing.assert_array_equal(again.image, usual.image)
 
 
-def observed_by(mask, taps):
+def observed_by(mask, taps, periodic=False):
     """The pixels that are blurred into any that is there, for images without surroundings."""
     rows, cols = np.nonzero(mask)
     observed = np.zeros(mask.shape, bool)
     for i in range(-(taps[0] - 1 - taps[0] // 2), taps[0] // 2 + 1):
         for j in range(-(taps[1] - 1 - taps[1] // 2), taps[1] // 2 + 1):
             down, across = rows + i, cols + j
+            if periodic:
+                down, across = down % mask.shape[0], across % mask.shape[1]
             inside = (down >= 0) & (across >= 0) & (down < mask.shape[0]) & (across < mask.shape[1])
             observed[down[inside], across[inside]] = True
     return observed
 
 
-def prior_of(x, observed, prior):
+def prior_of(x, observed, prior, periodic):
     """The sum over the differences all of whose pixels are observed, by hand."""
     rows, cols = x.shape
     total = 0.0
@@ -231,21 +233,26 @@ def prior_of(x, observed, prior):
                 squares = 0.0
                 for terms, times in group:
                     at = [(i + p, j + q) for p, q in terms]
+                    if periodic:
+                        at = [(p % rows, q % cols) for p, q in at]
                     if all(0 <= p < rows and 0 <= q < cols and observed[p, q] for p, q in at):
                         squares += times * sum(f * x[p] for f, p in zip(terms.values(), at, strict=True)) ** 2
                 total += factor * squares ** (0.4 if prior == "sparse" else 0.5)
     return total
 
 
-@pytest.mark.parametrize("bounds", [None, (0, None)])
+@pytest.mark.parametrize(("bounds", "boundary"), [(None, "constant"), ((0, None), "constant"), (None, "wrap")])
 @pytest.mark.parametrize("prior", ["tv", "sparse"])
-def test_prior_counts_differences_of_observed_pixels(prior, bounds):
+def test_prior_counts_differences_of_observed_pixels(prior, bounds, boundary):
     psf = fd.psf.normalise(fd.psf.gaussian(13, 2)[:, 2:12])  # of another reach on each side
     image, mask = blurred(psf)[:40, :48], masks(48)["corner"][:40]
     mask[25:, 30:] = False
-    result = fd.solve(without(image, mask), psf, prior=prior, mu=5e-3, boundary="constant", bounds=bounds, max_iter=40)
-    misfit = 0.5 * ((fd.convolve(result.image, psf) - image)[mask].astype(float) ** 2).sum()
-    expected = misfit + 5e-3 * prior_of(result.image.astype(float), observed_by(mask, psf.shape), prior)
+    options = {"boundary": boundary, "bounds": bounds, "max_iter": 40}
+    result = fd.solve(without(image, mask), psf, prior=prior, mu=5e-3, **options)
+    misfit = 0.5 * ((fd.convolve(result.image, psf, boundary=boundary) - image)[mask].astype(float) ** 2).sum()
+    periodic = boundary == "wrap"
+    observed = observed_by(mask, psf.shape, periodic)
+    expected = misfit + 5e-3 * prior_of(result.image.astype(float), observed, prior, periodic)
     assert result.objective == pytest.approx(expected, rel=1e-4)
 
 

@@ -76,4 +76,4 @@ def test_restoration(benchmark, name, by):
     blurred = task.image(SIDE)
     ours = task.ours(blurred, psf)
     benchmark.group = f"{name} {SIDE}x{SIDE}"
-    _beside(benchmark, ours if by == OURS else task.theirs(blurred, psf), ours(), border=task.border)
+    _beside(benchmark, ours if by == OURS else task.theirs(blurred, psf), ours())

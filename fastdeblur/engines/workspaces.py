@@ -44,8 +44,8 @@ class HostWorkspaces:
         One for all planes, or one each.
     """
 
-    #: Whether there is an exact solver by cosines.
-    _has_cosines = True
+    #: Whether there are exact solvers by formulas.
+    _has_formulas = True
     #: Whether there are steps of conjugate gradients for the x-update of ADMM.
     _has_iterative_admm = True
     #: The class of the steps of preconditioned conjugate gradients; None for the host's.
@@ -62,22 +62,22 @@ class HostWorkspaces:
 
     @contextmanager
     def pcg(self, weighted: bool) -> Iterator[PcgWorkspace]:
-        """For preconditioned conjugate gradients; weights and psfs that differ leave nothing for cosines to do."""
-        by_cosines = self._has_cosines and not weighted and len(self.blurs) == 1 and not self._varying
+        """For preconditioned conjugate gradients; weights and psfs that differ leave no formula for the minimiser."""
+        by_formula = self._has_formulas and not weighted and len(self.blurs) == 1 and not self._varying
 
         def make() -> PcgWorkspace:
-            return self._pcg_workspace(self._preconditioners_for(by_cosines))
+            return self._pcg_workspace(self._preconditioners_for(by_formula))
 
-        with self._borrowed(("pcg", by_cosines), make) as work:
+        with self._borrowed(("pcg", by_formula), make) as work:
             yield work
 
-    def _preconditioners_for(self, by_cosines: bool) -> list[Preconditioner]:
-        if by_cosines not in self._preconditioners:
-            self._preconditioners[by_cosines] = [
-                Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_cosines)
+    def _preconditioners_for(self, by_formula: bool) -> list[Preconditioner]:
+        if by_formula not in self._preconditioners:
+            self._preconditioners[by_formula] = [
+                Preconditioner(blur.psf, blur.boundary, blur.image_shape, blur.estimate_shape, blur.workers, by_formula)
                 for blur in self.blurs
             ]
-        return self._preconditioners[by_cosines]
+        return self._preconditioners[by_formula]
 
     @contextmanager
     def admm(self) -> Iterator[AdmmWorkspace]:

@@ -18,7 +18,7 @@ from .workspaces import HostWorkspaces
 class CudaWorkspaces(HostWorkspaces):
     """Operators and memory on the device."""
 
-    _has_cosines, _has_iterative_admm = False, False
+    _has_formulas, _has_iterative_admm = False, False
     pcg_steps = CudaConjugateGradients
 
     def _where(self) -> tuple[int, int]:

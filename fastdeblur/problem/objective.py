@@ -1,6 +1,6 @@
 """Objectives: values of the data terms and priors on the host.
 
-With ``r = A x - b`` and ``D`` the forward differences of the whole estimate:
+With ``r = A x - b`` and ``D`` the forward differences of the whole estimate, periodic where that is:
 
 - ``root``: ``sqrt(½‖r‖²) + mu * sqrt(½‖Dx‖²)``
 - ``squares``: ``½‖r‖² + mu * ½‖Dx‖²``
@@ -24,14 +24,20 @@ SECOND_WEIGHT = 0.5
 BAND = 64
 
 
-def penalty(prior: str, x: np.ndarray, observed: np.ndarray | None = None) -> float:
+def penalty(prior: str, x: np.ndarray, observed: np.ndarray | None = None, periodic: bool = False) -> float:
     """A prior's value for planes of an estimate, see `api.solve`; its differences are those of `observed` pixels."""
     total = 0.0
     rows = x.shape[1]
     for first in range(0, rows, BAND):
-        top, end = max(first - 1, 0), min(first + BAND + 1, rows)
-        lines, own = x[:, top:end].astype(np.float64), slice(first - top, min(BAND, rows - first) + first - top)
-        own_observed = None if observed is None else observed[:, top:end]
+        count = min(BAND, rows - first)
+        if periodic:
+            own: Any = np.s_[1:-1, 1:-1]
+            lines = _gone_on(x, first, count).astype(np.float64)
+            own_observed = None if observed is None else _gone_on(observed, first, count)
+        else:
+            top, end = max(first - 1, 0), min(first + BAND + 1, rows)
+            lines, own = x[:, top:end].astype(np.float64), slice(first - top, count + first - top)
+            own_observed = None if observed is None else observed[:, top:end]
         squares = _first_squares(lines, own_observed)[own]
         if prior == "gradient":
             total += 0.5 * float(squares.sum())
@@ -41,6 +47,15 @@ def penalty(prior: str, x: np.ndarray, observed: np.ndarray | None = None) -> fl
             total += float((squares ** (POWER / 2)).sum())
             total += SECOND_WEIGHT * float((_second_squares(lines, own_observed)[own] ** (POWER / 2)).sum())
     return total
+
+
+def _gone_on(planes: np.ndarray, first: int, count: int) -> np.ndarray:
+    """Some rows of periodic planes, with the one before and the one after, and so with columns."""
+    rows, cols = (
+        np.arange(start - 1, start + number + 1) % size
+        for start, number, size in ((first, count, planes.shape[1]), (0, planes.shape[2], planes.shape[2]))
+    )
+    return planes[:, rows[:, None], cols]
 
 
 def _first_squares(lines: np.ndarray, observed: np.ndarray | None) -> np.ndarray:

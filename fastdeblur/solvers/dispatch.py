@@ -92,7 +92,9 @@ def _with_flux(result: Result, image: Image, blurs: list[Blur], options: Options
     change = objective.misfit("poisson", _blurred(blurs, after), counts, weights, shift)
     change -= objective.misfit("poisson", blurred, counts, weights, shift)
     if options.prior == "tv":
-        change += result.mu * (objective.penalty("tv", after) - objective.penalty("tv", before))
+        periodic = blurs[0].boundary == "wrap"
+        first, last = (objective.penalty("tv", each, None, periodic) for each in (before, after))
+        change += result.mu * (last - first)
     history = result.history.copy()
     history[-1] += change
     return replace(result, image=beside(after, result.image), objective=float(history[-1]), history=history)

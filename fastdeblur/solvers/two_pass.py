@@ -50,6 +50,7 @@ class TwoPassWorkspace:
         step["pitch"], step["plane"] = self.estimates[0].pitch, self.estimates[0].plane
         step["residual"] = residuals.address
         step["residual_pitch"], step["residual_plane"] = residuals.pitch, residuals.plane
+        step["periodic"] = blur.boundary == "wrap"
         step["frame_top"], step["frame_left"] = top, left
         step["frame_bottom"], step["frame_right"] = top + height, left + width
         for name, pieces in halos.items():

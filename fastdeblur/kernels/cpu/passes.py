@@ -32,9 +32,10 @@ from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signatu
 # image lies in the estimate; outside it the residual is zero.  `folded`, `filled` and
 # `residual_filled` are the halos (see `halo`) that the adjoint, the estimate and the residual have.
 # `first` and `second` are the optimiser's state, `rule` is the address of its rule.  The gradient
-# is brightness (data_scale A^T r + prior_scale D^T D x).  Weights, if there are any, lie like the image, without
-# gaps, and r is times them.  `shift` is for Richardson-Lucy: a frame that is added to A x, whose rows, and planes, may
-# all be the same one.  From a plane's filter to the next are `next_filter` bytes.
+# is brightness (data_scale A^T r + prior_scale D^T D x); the differences D of a `periodic` estimate are periodic, too.
+# Weights, if there are any, lie like the image, without gaps, and r is times them.  `shift` is for Richardson-Lucy: a
+# frame that is added to A x, whose rows, and planes, may all be the same one.  From a plane's filter to the next are
+# `next_filter` bytes.
 STEP = np.dtype(
     GRID
     + [(name, np.intp) for name in ("path", "forward", "adjoint", "forward_corner", "adjoint_corner", "rule")]
@@ -47,7 +48,7 @@ STEP = np.dtype(
         (name, np.float64)
         for name in ("unit", "brightness", "data_scale", "prior_scale", "rate", "low", "high", "least")
     ]
-    + [("bounded", np.intp), ("measured", np.intp)],
+    + [("bounded", np.intp), ("measured", np.intp), ("periodic", np.intp)],
     align=True,
 )
 read_step = reader(STEP)
@@ -67,6 +68,18 @@ def correlate_estimate(step, plane, i0, j0, rows, cols, scratch):
     return top, left, height, width
 
 
+@jit
+def row_above(step, i):
+    """The step from row i of the estimate to the one above: 0 where there is none."""
+    return -step.pitch if i > 0 else ((step.rows - 1) * step.pitch if step.periodic else 0)
+
+
+@jit
+def row_below(step, i):
+    """The step from row i of the estimate to the one below: 0 where there is none."""
+    return step.pitch if i + 1 < step.rows else ((1 - step.rows) * step.pitch if step.periodic else 0)
+
+
 @task(task_signature)
 def residual(address, scratch, tile):
     """One tile of the residual pass; sums: r^2, |Dx|^2, both in `unit`s."""
@@ -82,7 +95,7 @@ def residual(address, scratch, tile):
     shown = height > 0 and width > 0
     start = plane * step.image_plane + (top - step.frame_top) * image_pitch + left - step.frame_left
     image = offset(pointer(step.image, scratch), start)
-    # The last column has no difference to its right, the last row none below.
+    # The last column has no difference to its right, the last row none below, but where both are next to the first.
     inner = min(cols, step.cols - 1 - j0)
     for i in range(i0, i0 + rows):
         if shown and 0 <= i - top < height:
@@ -96,12 +109,15 @@ def residual(address, scratch, tile):
             else:
                 misfit += residual_row(carray(blurred, width), carray(observed, width), carray(line, width), unit)
         pixel = offset(here, i * pitch + j0)
-        below = offset(pixel, pitch if i + 1 < step.rows else 0)
+        below = offset(pixel, row_below(step, i))
         pixels, lower, right = carray(pixel, inner), carray(below, inner), carray(offset(pixel, 1), inner)
         roughness += difference_squares(pixels, lower, right, unit)
         for j in range(inner, cols):
             drop = float(unit * (below[j] - pixel[j]))
             roughness += drop * drop
+            if step.periodic:
+                drop = float(unit * (pixel[j + 1 - step.cols] - pixel[j]))
+                roughness += drop * drop
     if shown:
         spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, out_pitch)
     sums = sums_of(step, tile)
@@ -145,9 +161,9 @@ def update(address, scratch, tile):
     correlate_residual(step, plane, band_down, band_across, i0, j0, rows, cols, scratch)
     data_scale, prior_scale = real(step.data_scale, scratch), real(step.prior_scale, scratch)
     brightness = real(step.brightness, scratch)
-    # A row with the pixels to its left and right, the image's first and last ones repeated.
-    line = offset(scratch, step.extra)
-    before, after = min(j0, 1), min(step.cols - j0 - cols, 1)
+    # A row with the pixels to its left and right, the image's first and last ones repeated, or each beside the other.
+    line, round_ = offset(scratch, step.extra), (1 - step.cols if step.periodic else 0)
+    before, after = (1 if j0 > 0 else round_), (1 if j0 + cols < step.cols else round_)
     low, high = real(step.low, scratch), real(step.high, scratch)
     total, data_total, prior_total = 0.0, 0.0, 0.0
     for i in range(rows):
@@ -157,8 +173,8 @@ def update(address, scratch, tile):
         copy_row(here, carray(offset(line, 1), cols))
         line[0] = pixel[-before]
         line[cols + 1] = pixel[cols - 1 + after]
-        up = carray(offset(pixel, -pitch if i0 + i > 0 else 0), cols)
-        down = carray(offset(pixel, pitch if i0 + i + 1 < step.rows else 0), cols)
+        up = carray(offset(pixel, row_above(step, i0 + i)), cols)
+        down = carray(offset(pixel, row_below(step, i0 + i)), cols)
         a, b, c = gradient_row(
             gradient, here, up, down, carray(line, cols), carray(offset(line, 2), cols),
             data_scale, prior_scale, brightness,

@@ -121,8 +121,8 @@ def gradient_row(correlated, here, up, down, left, right, data_scale, prior_scal
     """Turn a row of A^T r into the objective's gradient; returns three sums of squares.
 
     They are of the gradient, of its data part and of its prior part, all divided by `brightness`,
-    which is left out of the scales.  A neighbour beyond the border of the estimate is the pixel
-    itself: there is no difference across the border.
+    which is left out of the scales.  Where there is no difference across the border of the estimate,
+    a neighbour beyond it is the pixel itself.
     """
     restrict()
     zero = here.dtype.type(0)

@@ -9,18 +9,18 @@ import numpy as np
 from ..runtime import memory, tasks
 from ..runtime.tasks import Task
 from .tiles import LINE, RUNS, SINGLE_PASS, single_pass
-from .vectors import ROWS, SUMS, SWEEP
+from .vectors import PERIODIC, ROWS, SUMS, SWEEP
 
 
 class Sweeper:
     """Runs tasks in `threads` threads, each with scratch of its own, and adds up what they leave.
 
     `reserve` says how much scratch the tasks need, before the first `run`.  `threads` may be set anew
-    between runs.
+    between runs.  Of `periodic` images, those of `sweep` are.
     """
 
-    def __init__(self, dtype: Any):
-        self.dtype, self.threads = np.dtype(dtype), 1
+    def __init__(self, dtype: Any, periodic: bool = False):
+        self.dtype, self.threads, self._periodic = np.dtype(dtype), 1, periodic
         self._need, self._room = memory.ALIGNMENT, 0
         self._crew = np.zeros((), SINGLE_PASS)
         self._crew_address = self._crew.ctypes.data
@@ -62,6 +62,6 @@ class Sweeper:
             job[name] = memory.data_address(image)
         for name, factor in zip("abc", factors, strict=False):
             job[name] = factor
-        self.run(task, job, tiles)
+        self.run(PERIODIC.get(task, task) if self._periodic else task, job, tiles)
         totals: np.ndarray = self._sums[:tiles].sum(axis=0)
         return totals

@@ -256,3 +256,93 @@ def combine(address, scratch, tile):
                 carray(offset(pixel, up), n), carray(offset(pixel, down), n),
                 carray(offset(pixel, left), n), carray(offset(pixel, right), n), ridge,
             )  # fmt: skip
+
+
+@jit
+def periodic_neighbours(sweep, i, first, part):
+    """As `around` and `part_of`, of a periodic image."""
+    whole = (sweep.rows - 1) * sweep.cols
+    up, down = (-sweep.cols if first + i > 0 else whole), (sweep.cols if first + i + 1 < sweep.rows else -whole)
+    at, n, left, right = part_of(sweep.cols, part)
+    if part == 0:
+        left = sweep.cols - 1
+    elif part == 2:
+        right = 1 - sweep.cols
+    return up, down, at, n, left, right
+
+
+@task(task_signature)
+def periodic_gradient_sums(address, scratch, tile):
+    """`gradient_sums` of a periodic image."""
+    sweep = read_sweep(address)
+    start, rows, first = rows_of(sweep, tile)
+    sums = sums_of(sweep, tile)
+    sums[:4] = 0.0
+    for i in range(rows):
+        for part in range(3):
+            up, down, at, n, left, right = periodic_neighbours(sweep, i, first, part)
+            here = start + i * sweep.cols + at
+            pixel = offset(pointer(sweep.second, scratch), here)
+            dd, dp, pp, xx = gradient_row(
+                carray(offset(pointer(sweep.first, scratch), here), n), carray(pixel, n),
+                carray(offset(pixel, up), n), carray(offset(pixel, down), n),
+                carray(offset(pixel, left), n), carray(offset(pixel, right), n),
+            )  # fmt: skip
+            sums[0] += dd
+            sums[1] += dp
+            sums[2] += pp
+            sums[3] += xx
+
+
+@task(task_signature)
+def periodic_combine(address, scratch, tile):
+    """`combine` of a periodic image."""
+    sweep = read_sweep(address)
+    start, rows, first = rows_of(sweep, tile)
+    ridge = real(sweep.a, scratch)
+    sums = sums_of(sweep, tile)
+    sums[0] = 0.0
+    for i in range(rows):
+        for part in range(3):
+            up, down, at, n, left, right = periodic_neighbours(sweep, i, first, part)
+            here = start + i * sweep.cols + at
+            pixel = offset(pointer(sweep.second, scratch), here)
+            sums[0] += combine_row(
+                carray(offset(pointer(sweep.first, scratch), here), n), carray(pixel, n),
+                carray(offset(pixel, up), n), carray(offset(pixel, down), n),
+                carray(offset(pixel, left), n), carray(offset(pixel, right), n), ridge,
+            )  # fmt: skip
+
+
+@task(task_signature)
+def periodic_difference_products(address, scratch, tile):
+    """`difference_products` of periodic images."""
+    sweep = read_sweep(address)
+    start, rows, first = rows_of(sweep, tile)
+    cols = sweep.cols
+    sums = sums_of(sweep, tile)
+    sums[:6] = 0.0
+    for i in range(rows):
+        _, down, _, _, _, _ = periodic_neighbours(sweep, i, first, 1)
+        for begin, step, n in ((0, 1, cols - 1), (cols - 1, 1 - cols, 1), (0, down, cols)):
+            here = start + i * cols + begin
+            a, b = offset(pointer(sweep.first, scratch), here), offset(pointer(sweep.second, scratch), here)
+            c = offset(pointer(sweep.third, scratch), here)
+            aa, ab, ac, bb, bc, cc = difference_products_row(
+                carray(a, n), carray(b, n), carray(c, n),
+                carray(offset(a, step), n), carray(offset(b, step), n), carray(offset(c, step), n),
+            )  # fmt: skip
+            sums[0] += aa
+            sums[1] += ab
+            sums[2] += ac
+            sums[3] += bb
+            sums[4] += bc
+            sums[5] += cc
+
+
+# What sweeps do of periodic images instead.  (With a flag in them, the last bits of the others changed.)
+PERIODIC = {
+    difference_products: periodic_difference_products,
+    gradient_sums: periodic_gradient_sums,
+    combine: periodic_combine,
+}

@@ -47,9 +47,10 @@ MISFIT, ROUGHNESS = 2 * SUMS_OF_SPLIT, 2 * SUMS_OF_SPLIT + 1
 
 # Addresses are those of planes x rows x pitch pixels, `split` and `split_next` have one such array for each
 # difference.  `groups` holds the first difference of each group that is shrunk together, `masks` a
-# line for each kind of column (see `column_mask`).  `observed` has a mask of the
-# estimate's pixels within the psf's reach of data, or is 0 if all are.  `shrink` is the address of the proximal map.
-# `residual` and `gradient` are those of `z_update_gradient`, else 0.
+# line for each kind of column (see `column_mask`).  The estimate itself may be `periodic`: then it has all differences,
+# and the lines of masks are all 1.  `observed` has a mask of the estimate's pixels within the psf's reach of data, or
+# is 0 if all are; its rows go on by a pixel at both ends if the estimate is periodic.  `shrink` is the address of the
+# proximal map.  `residual` and `gradient` are those of `z_update_gradient`, else 0.
 ADMM = np.dtype(
     [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
     + [(name, np.intp) for name in ("frequencies", "coefficient_pitch", "coefficient_plane")]
@@ -59,7 +60,7 @@ ADMM = np.dtype(
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
     + [(name, np.intp) for name in ("shift", "shift_pitch", "shift_plane")]
     + [(name, np.intp) for name in ("split", "split_next", "groups", "group_count", "masks", "observed", "shrink")]
-    + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences", "residual", "gradient")]
+    + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences", "residual", "gradient", "periodic")]
     + [(name, np.float64) for name in ("relax", "unit", "factor")]
     + [(name, np.float64) for name in ("data_rho", "data_rho_before", "data_keep")]
     + [(name, np.float64) for name in ("rho", "second_rho", "keep", "pixels_rho")]
@@ -83,8 +84,11 @@ def close(line, cols):
 
 
 @jit
-def row_mask(k, i, rows):
+def row_mask(job, k, i):
     """Whether the estimate has a difference in row i: 0 or 1."""
+    rows = job.estimate_rows
+    if job.periodic:
+        return True
     if k == 0 or k == 4:
         return i < rows - 1
     if k == 2:
@@ -103,15 +107,15 @@ def column_mask(k):
 
 
 @jit
-def mask_of(k, i, rows):
+def mask_of(job, k, i):
     """Which line of masks is that of a difference in row i; the last line is all zeros."""
-    return column_mask(k) if row_mask(k, i, rows) else 3
+    return column_mask(k) if row_mask(job, k, i) else 3
 
 
 @jit
 def mask_line(job, plane, k, i, line, scratch):
     """The mask of a difference in row i of a plane; where pixels are unobserved it is combined in `line`."""
-    shared = offset(pointer(job.masks, scratch), mask_of(k, i, job.estimate_rows) * job.pitch)
+    shared = offset(pointer(job.masks, scratch), mask_of(job, k, i) * job.pitch)
     if job.observed == 0:
         return shared
     # A difference counts where all of its pixels are observed.  (Beyond the estimate the mask is 0.)
@@ -193,7 +197,7 @@ def group_squares(job, i, first, end, lines, next_plane, next_difference, combin
     clear_row(squares)
     for plane in range(job.planes):
         for k in range(first, end):
-            if row_mask(k, i, job.estimate_rows):
+            if row_mask(job, k, i):
                 line = offset(lines, plane * next_plane + k * next_difference)
                 mask = mask_line(job, plane, k, i, combined, scratch)
                 add_squares(carray(line, job.cols), carray(mask, job.cols), squares)
@@ -214,7 +218,7 @@ def all_differences(job, i, pixels, changes, scratch):
             out = offset(changes, (plane * DIFFERENCES + k) * length)
             difference(k, pixels, offset(pixels, length), offset(pixels, 2 * length), cols, out)
             if job.gradient:
-                mask = offset(pointer(job.masks, scratch), mask_of(k, i, job.estimate_rows) * job.pitch)
+                mask = offset(pointer(job.masks, scratch), mask_of(job, k, i) * job.pitch)
                 multiply_row(carray(mask, cols), carray(out, cols))
 
 

@@ -25,9 +25,9 @@ SCALARS = 16
 # The parameters.
 (
     ROOT, MU, TOL, MAX_ITER, LEARNING_RATE, FOLLOW, DATA_NORM, PRIOR_NORM, BLACK, ROUNDING, UNIT, BRIGHTNESS, RULE,
-    KEEP, KEEP_SQUARE, LOW, HIGH, BOUNDED, EXPLODED, LARGEST,
-) = range(20)  # fmt: skip
-PARAMETERS = 20
+    KEEP, KEEP_SQUARE, LOW, HIGH, BOUNDED, EXPLODED, LARGEST, PERIODIC,
+) = range(21)  # fmt: skip
+PARAMETERS = 21
 RUNNING, TOLERANCE, STEPS, DIVERGED = range(4)
 # How many objectives are stored: the host reads them before they are overwritten.
 HISTORY = 1024

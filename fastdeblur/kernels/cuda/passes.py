@@ -22,6 +22,7 @@ from .loop import (
     HERE,
     HIGH,
     LOW,
+    PERIODIC,
     PRIOR_SCALE,
     RATE,
     RULE,
@@ -30,6 +31,7 @@ from .loop import (
     STATUS,
     UNIT,
 )
+from .neighbours import after, before
 from .shapes import ALIGNED, ALIGNMENT, LANES, LINE, ROWS, TILE_ROWS, columns, device, kernel
 from .sums import pass_sums
 
@@ -90,6 +92,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
         here, unit = int(scalars[HERE]), real(parameters[UNIT])
         x, version = estimates[here], here if source.shape[0] > 1 else 0
         correlate(tile, source[version], plane, down, across, rows_at, cols_at, i0, j0)
+        periodic = parameters[PERIODIC] != 0.0
         misfit, roughness = real(0), real(0)
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
@@ -98,12 +101,11 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                 if i >= x.shape[1] or j >= x.shape[2]:
                     continue
                 pixel = x[plane, i, j]
-                if i + 1 < x.shape[1]:
-                    drop = unit * (x[plane, i + 1, j] - pixel)
-                    roughness += drop * drop
-                if j + 1 < x.shape[2]:
-                    drop = unit * (x[plane, i, j + 1] - pixel)
-                    roughness += drop * drop
+                # Without a neighbour there is no difference.
+                drop = unit * (x[plane, after(i, x.shape[1], periodic), j] - pixel)
+                roughness += drop * drop
+                drop = unit * (x[plane, i, after(j, x.shape[2], periodic)] - pixel)
+                roughness += drop * drop
                 p, q = i - top, j - left
                 if p >= 0 and q >= 0 and p < image.shape[1] and q < image.shape[2]:
                     lacks = tile[(i - i0) * tile_cols + j - j0] - image[plane, p, q]
@@ -128,6 +130,7 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
         data_scale, prior_scale = real(scalars[DATA_SCALE]), real(scalars[PRIOR_SCALE])
         brightness, rate, rule = real(parameters[BRIGHTNESS]), real(scalars[RATE]), int(parameters[RULE])
         bounded, low, high = parameters[BOUNDED] != 0.0, real(parameters[LOW]), real(parameters[HIGH])
+        periodic = parameters[PERIODIC] != 0.0
         total, data_total, prior_total = real(0), real(0), real(0)
         for r in range(ROWS):
             i = i0 + cuda.threadIdx.y * ROWS + r
@@ -136,13 +139,16 @@ def passes(path: str, dtype: Any) -> SimpleNamespace:
                 if i >= x.shape[1] or j >= x.shape[2]:
                     continue
                 pixel = x[plane, i, j]
-                # A neighbour beyond the border is the pixel itself.
-                up = x[plane, i - 1, j] if i > 0 else pixel
-                below = x[plane, i + 1, j] if i + 1 < x.shape[1] else pixel
-                before = x[plane, i, j - 1] if j > 0 else pixel
-                after = x[plane, i, j + 1] if j + 1 < x.shape[2] else pixel
+                up, below = (
+                    x[plane, before(i, x.shape[1], periodic), j],
+                    x[plane, after(i, x.shape[1], periodic), j],
+                )
+                left, right = (
+                    x[plane, i, before(j, x.shape[2], periodic)],
+                    x[plane, i, after(j, x.shape[2], periodic)],
+                )
                 data = data_scale * tile[(i - i0) * tile_cols + j - j0]
-                prior = prior_scale * ((pixel - up) + (pixel - below) + (pixel - before) + (pixel - after))
+                prior = prior_scale * ((pixel - up) + (pixel - below) + (pixel - left) + (pixel - right))
                 gradient = data + prior
                 data_total += data * data
                 prior_total += prior * prior

@@ -18,9 +18,9 @@ from .sums import add_up
 (
     A, B, C, RIDGE, PAUSED, MISFIT, ITERATION, MU, ROOT, TOL, LAST_ITERATION, LOOKED_AT, MOVED, MADE_FOR, LAST_RIDGE,
     DATA, PRIOR, NORM_F, NORM_G, OPTIMALITY, LEAST, KINK, FORGOTTEN, STAY, STEADY, MOVING_RIDGE,
-    ROUNDED, FARTHEST, LEAST_STEP, UNTOLD, NOUGHT, LEAST_SEEN, AMPLIFIED,
-) = range(33)  # fmt: skip
-SCALARS = 33
+    ROUNDED, FARTHEST, LEAST_STEP, UNTOLD, NOUGHT, LEAST_SEEN, AMPLIFIED, PERIODIC,
+) = range(34)  # fmt: skip
+SCALARS = 34
 # Why it pauses.
 GOING, ARRIVED, SPECIAL, RIDGE_LEFT, LOST = range(5)
 # Iterations at most between two looks, and what is kept of each: ‖r‖, ‖Dx‖, optimality, what rounding leaves of that.

@@ -1,7 +1,7 @@
 """Fused vector operations of PCG (CUDA): inner products and updates; see `kernels.cpu.vectors`.
 
 A block goes through STRIP rows of a plane.  All sums are float64, products included.  Factors are on the device:
-the exact solver's scalars, see `span`.
+the exact solver's scalars, see `span`; they also say whether the differences D are periodic.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from .neighbours import after, before
 from .shapes import STRIP, THREADS, device, kernel
-from .span import PAUSED, RIDGE, A, B, C
+from .span import PAUSED, PERIODIC, RIDGE, A, B, C
 from .sums import SUMS, block_sums
 
 
@@ -73,15 +74,13 @@ def add_differences(sums, first, second, third, plane, i, j, p, q):
 @kernel
 def difference_products(first, second, third, scalars, partials):
     """Sums: the six inner products of the differences D of three images."""
-    sums, plane = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z
+    sums, plane, periodic = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z, scalars[PERIODIC] != 0.0
     cleared(sums)
     begin, end = own_rows(first)
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, first.shape[2], THREADS):
-            if i + 1 < first.shape[1]:
-                add_differences(sums, first, second, third, plane, i, j, i + 1, j)
-            if j + 1 < first.shape[2]:
-                add_differences(sums, first, second, third, plane, i, j, i, j + 1)
+            add_differences(sums, first, second, third, plane, i, j, after(i, first.shape[1], periodic), j)
+            add_differences(sums, first, second, third, plane, i, j, i, after(j, first.shape[2], periodic))
     leave(sums, 6, partials)
 
 
@@ -121,35 +120,31 @@ def move_residual(fresh, direction, residual, image, scalars, partials):
 
 
 @device
-def eigenvalues(x, plane, i, j):
-    """A pixel of DᵀDx.  A neighbour beyond the border is the pixel itself."""
+def eigenvalues(x, plane, i, j, periodic):
+    """A pixel of DᵀDx."""
     here = x[plane, i, j]
-    up = x[plane, i - 1, j] if i > 0 else here
-    down = x[plane, i + 1, j] if i + 1 < x.shape[1] else here
-    left = x[plane, i, j - 1] if j > 0 else here
-    right = x[plane, i, j + 1] if j + 1 < x.shape[2] else here
+    up, down = x[plane, before(i, x.shape[1], periodic), j], x[plane, after(i, x.shape[1], periodic), j]
+    left, right = x[plane, i, before(j, x.shape[2], periodic)], x[plane, i, after(j, x.shape[2], periodic)]
     return (here - up) + (here - down) + (here - left) + (here - right)
 
 
 @kernel
 def gradient_sums(data, x, scalars, partials):
     """Sums of squares of Aᵀr (data), of DᵀDx and of Dx; the second is the product of the first two of these."""
-    sums, plane = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z
+    sums, plane, periodic = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z, scalars[PERIODIC] != 0.0
     cleared(sums)
     begin, end = own_rows(x)
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, x.shape[2], THREADS):
-            here, prior = x[plane, i, j], np.float64(eigenvalues(x, plane, i, j))
+            here, prior = x[plane, i, j], np.float64(eigenvalues(x, plane, i, j, periodic))
             slope = np.float64(data[plane, i, j])
             sums[0] += slope * slope
             sums[1] += slope * prior
             sums[2] += prior * prior
-            if i + 1 < x.shape[1]:
-                drop = np.float64(x[plane, i + 1, j] - here)
-                sums[3] += drop * drop
-            if j + 1 < x.shape[2]:
-                drop = np.float64(x[plane, i, j + 1] - here)
-                sums[3] += drop * drop
+            drop = np.float64(x[plane, after(i, x.shape[1], periodic), j] - here)
+            sums[3] += drop * drop
+            drop = np.float64(x[plane, i, after(j, x.shape[2], periodic)] - here)
+            sums[3] += drop * drop
     leave(sums, 4, partials)
 
 
@@ -158,11 +153,11 @@ def combine(data, x, scalars, partials):
     """Aᵀr (data) += ridge DᵀDx; sum: its square."""
     sums, plane = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z
     cleared(sums)
-    ridge = data.dtype.type(scalars[RIDGE])
+    ridge, periodic = data.dtype.type(scalars[RIDGE]), scalars[PERIODIC] != 0.0
     begin, end = own_rows(x)
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, x.shape[2], THREADS):
-            whole = data[plane, i, j] + ridge * eigenvalues(x, plane, i, j)
+            whole = data[plane, i, j] + ridge * eigenvalues(x, plane, i, j, periodic)
             data[plane, i, j] = whole
             sums[0] += np.float64(whole) * np.float64(whole)
     leave(sums, 1, partials)

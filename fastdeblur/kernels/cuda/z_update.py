@@ -22,6 +22,7 @@ from ..cpu.shrink import LARGEST, POWER, TAKEN
 from ..cpu.z_update import DIFFERENCES, FIRSTS, MISFIT, ROUGHNESS, SUMS_OF_SPLIT
 from .lucy import cost as cost_of_photons
 from .lucy import shared
+from .neighbours import after, before
 from .shapes import SIMULATED, THREADS, device, kernel
 from .sums import make
 
@@ -57,18 +58,18 @@ def all_observed(observed, k, plane, i, j):
     """Whether all pixels of one of the estimate's differences are observed; an array of one element: all are."""
     if observed.shape[1] * observed.shape[2] == 1:
         return True
+    rows, cols, here = observed.shape[1], observed.shape[2], observed[plane, i, j]
+    # (Beyond the border, only a periodic estimate has differences.)
+    below, right = after(i, rows, True), after(j, cols, True)
     if k == 0:
-        return observed[plane, i, j] * observed[plane, i + 1, j] != 0
+        return here * observed[plane, below, j] != 0
     if k == 1:
-        return observed[plane, i, j] * observed[plane, i, j + 1] != 0
+        return here * observed[plane, i, right] != 0
     if k == 2:
-        return observed[plane, i - 1, j] * observed[plane, i, j] * observed[plane, i + 1, j] != 0
+        return observed[plane, before(i, rows, True), j] * here * observed[plane, below, j] != 0
     if k == 3:
-        return observed[plane, i, j - 1] * observed[plane, i, j] * observed[plane, i, j + 1] != 0
-    return (
-        observed[plane, i, j] * observed[plane, i + 1, j] * observed[plane, i, j + 1] * observed[plane, i + 1, j + 1]
-        != 0
-    )
+        return observed[plane, i, before(j, cols, True)] * here * observed[plane, i, right] != 0
+    return here * observed[plane, below, j] * observed[plane, i, right] * observed[plane, below, right] != 0
 
 
 @device
@@ -125,13 +126,18 @@ def _proximal(kind: str, real: Any) -> tuple[Any, Any]:
 
 
 @functools.cache
-def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
-    """The kernels for a kind of prior, one of DIFFERENCES_OF."""
+def kernels_of(kind: str, has_pixels: bool, periodic: bool, dtype: Any) -> SimpleNamespace:
+    """The kernels for a kind of prior, one of DIFFERENCES_OF, and for estimates that are periodic, or are not."""
     real = np.dtype(dtype).type
     share, cost = _proximal(kind, real)
     zero, half, one, two, four = map(real, (0, 0.5, 1, 2, 4))
     root, least = real(math.sqrt(2)), real(1e-30)
     firsts, seconds = DIFFERENCES_OF[kind] > 0, DIFFERENCES_OF[kind] > FIRSTS
+
+    @device
+    def counts(k, plane, i, j, rows, cols, observed):
+        """Whether a difference is one of the estimate, all of whose pixels are observed."""
+        return (periodic or penalised(k, i, j, rows, cols)) and all_observed(observed, k, plane, i, j)
 
     @device
     def difference(k, x, plane, i, j):
@@ -154,7 +160,7 @@ def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                if penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j):
+                if counts(k, plane, i, j, rows, cols, observed):
                     drop = difference(k, x, plane, i, j)
                     squares += drop * drop
         return cost(squares)
@@ -168,13 +174,13 @@ def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                if penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j):
+                if counts(k, plane, i, j, rows, cols, observed):
                     squares += split[k, plane, i, j] * split[k, plane, i, j]
         taken = share(squares, real(threshold_before))
         squares = zero
         for plane in range(x.shape[0]):
             for k in range(first, end):
-                counted = penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j)
+                counted = counts(k, plane, i, j, rows, cols, observed)
                 v = split[k, plane, i, j]
                 u = v * (one - taken) if counted else v
                 v = u + keep * (v - u) + relax * (difference(k, x, plane, i, j) - u)
@@ -186,7 +192,7 @@ def kernels_of(kind: str, has_pixels: bool, dtype: Any) -> SimpleNamespace:
         for plane in range(x.shape[0]):
             for k in range(first, end):
                 v, last = split[k, plane, i, j], reflected[k, plane, i, j]
-                counted = penalised(k, i, j, rows, cols) and all_observed(observed, k, plane, i, j)
+                counted = counts(k, plane, i, j, rows, cols, observed)
                 u = v * (one - taken) if counted else v
                 reflected[k, plane, i, j] = two * u - v
                 drop = difference(k, x, plane, i, j)

@@ -20,17 +20,17 @@ from ..pcg.multigrid import doubled, halved
 STEPS, MORE_STEPS, MOST_STEPS, DAMPING = 8, 2, 128, 0.8
 
 
-def continue_planes(planes: Any, observed: Any) -> None:
+def continue_planes(planes: Any, observed: Any, periodic: bool = False) -> None:
     """Write a continuation of the `observed` pixels to the other pixels of planes, in place.
 
-    A plane without observed pixels stays as it is.
+    Those of `periodic` planes go on beyond the border.  A plane without observed pixels stays as it is.
     """
     for plane, mask in zip(planes, observed, strict=True):
         if mask.any() and not mask.all():
-            plane[...] = _continued(plane[None], mask[None], STEPS)[0]
+            plane[...] = _continued(plane[None], mask[None], STEPS, periodic)[0]
 
 
-def _continued(planes: Any, observed: Any, steps: int) -> Any:
+def _continued(planes: Any, observed: Any, steps: int, periodic: bool) -> Any:
     """A plane, as an array of one, continued by way of the next coarser grid."""
     xp, one = module_of(planes), planes.dtype.type
     if observed.all():
@@ -38,13 +38,13 @@ def _continued(planes: Any, observed: Any, steps: int) -> Any:
     rows, cols = planes.shape[1:]
     mass = _coarser(observed.astype(planes.dtype))
     means = _coarser(xp.where(observed, planes, one(0))) / xp.maximum(mass, one(0.25))
-    coarse = _continued(means, mass > 0, min(MORE_STEPS * steps, MOST_STEPS))
+    coarse = _continued(means, mass > 0, min(MORE_STEPS * steps, MOST_STEPS), periodic)
     x = xp.where(observed, planes, doubled(doubled(coarse, 1, rows), 2, cols))
     del coarse, mass, means
     counts = [xp.full(size, 2, x.dtype) for size in (rows, cols)]
     for count in counts:  # at the ends there is one neighbour less
-        count[0] -= one(1)
-        count[-1] -= one(1)
+        count[0] -= one(not periodic)
+        count[-1] -= one(not periodic)
     share = one(DAMPING) / (counts[0][:, None] + counts[1])
     share[observed[0]] = 0
     change = xp.empty_like(x)
@@ -55,6 +55,10 @@ def _continued(planes: Any, observed: Any, steps: int) -> Any:
             drops = lines[1:] - lines[:-1]
             out[:-1] += drops
             out[1:] -= drops
+            if periodic:
+                drop = lines[0] - lines[-1]
+                out[-1] += drop
+                out[0] -= drop
         change *= share
         x += change
     return x

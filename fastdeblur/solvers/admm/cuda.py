@@ -41,7 +41,7 @@ class CudaAdmmWorkspace:
         self.blur, self.differences = blurs[0], DIFFERENCES_OF[kind]
         self.dtype = dtype = blurs[0].dtype
         self.job: dict[str, float] = dict.fromkeys(NAMES, 0.0)
-        self._kernels = kernels_of(kind, pixels, dtype)
+        self._kernels = kernels_of(kind, pixels, domain.periodic, dtype)
         self._operator = blurs[0].operator_with(blurs)
 
         rows, cols = domain.shape

@@ -38,6 +38,8 @@ class Domain:
     shape, estimate_shape : (int, int)
     tied : bool
         Whether the boundary ties the halo to the estimate.
+    periodic : bool
+        Whether the estimate itself is, so that it has differences from its last pixels to its first.
     psfs : list of ndarray
     """
 
@@ -47,8 +49,8 @@ class Domain:
         self.boundary, self.estimate_shape, self.dtype = blur.boundary, blur.estimate_shape, blur.dtype
         self.psfs = [reduced(each.psf, each.image_shape, each.boundary) for each in blurs]
         taps = self.psfs[0].shape
-        self.tied = padded and is_tied(blur)
-        if self.boundary == "wrap" or not padded:
+        self.tied, self.periodic = padded and is_tied(blur), self.boundary == "wrap"
+        if self.periodic or not padded:
             self.shape = self.estimate_shape
         else:
             # For "unknown" the estimate alone would do; with some space between its borders, the free

@@ -87,7 +87,10 @@ class AdmmWorkspace:
         self._axes[0] = 1
         masks = memory.zeros(MASKS * pitch, dtype).reshape(MASKS, pitch)
         size = domain.estimate_shape[1]
-        masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
+        if domain.periodic:
+            masks[:3, :size] = 1
+        else:
+            masks[0, :size], masks[1, : size - 1], masks[2, 1 : max(size - 1, 1)] = 1, 1, 1
         starts = memory.zeros(DIFFERENCES + 1, np.intp)
         starts[: len(groups)] = groups
         tables = {"masks": masks, "groups": starts, "axis": self._axes, "sums": self.sums}
@@ -114,10 +117,10 @@ class AdmmWorkspace:
             rows * domain.coefficient_pitch,
         )
         job["psf_plane"] = rows * domain.coefficient_pitch if len(self.blurs) > 1 else 0
-        job["estimate_rows"] = domain.estimate_shape[0]
+        job["estimate_rows"], job["periodic"] = domain.estimate_shape[0], domain.periodic
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
         self.shift(None)
-        self._sweeper = Sweeper(dtype)
+        self._sweeper = Sweeper(dtype, domain.periodic)
         lines = 3 + 6 * planes * DIFFERENCES + 4
         self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
 
@@ -161,6 +164,11 @@ class AdmmWorkspace:
                 self._observed_masks = memory.zeros(self._memory["x"].size + 2 * MARGIN, self.dtype)
             masks = self._observed_masks[MARGIN:-MARGIN].reshape(self.planes, -1, self._pitch)
             self.domain.estimate(masks[:, :, : self.domain.shape[1]])[...] = observed
+            if self.domain.periodic:  # each row goes on, before its first element and after its last
+                size, whole = self.domain.shape[1], self._observed_masks
+                masks[:, :, size] = masks[:, :, 0]
+                before = whole[MARGIN - 1 : MARGIN - 1 + masks.size : self._pitch]
+                before[...] = masks[:, :, size - 1].reshape(-1)
             self.job["observed"] = masks.ctypes.data
 
     def planes_of(self, name: str) -> np.ndarray:
@@ -253,7 +261,7 @@ class AdmmWorkspace:
         estimate = np.ascontiguousarray(self.estimate)
         blurred = np.empty_like(self.image)
         apply_to_planes(self.blurs, estimate, blurred)
-        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate, self._observed)
+        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate, self._observed, self.domain.periodic)
         return misfit("poisson" if poisson else "squares", blurred, self.image, self.weights, self._shift), rough
 
 

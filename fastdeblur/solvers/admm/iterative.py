@@ -110,6 +110,8 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
 
     def _begin_differences(self, x: np.ndarray) -> None:
         super()._begin_differences(x)
+        if self.domain.periodic:
+            return
         # Beyond the last row, and the last column, there are none.
         rows, cols = self.domain.shape
         split = self._memory["split"].reshape(self.differences, self.planes, rows, cols)

@@ -444,7 +444,7 @@ class AdmmIteration:
         """The frame of the estimate in the caller's units."""
         frame: np.ndarray = frame_of(self._work.estimate, self._work.blur) / self._work.dtype.type(self._unit)
         if self._observed is not None:
-            continue_planes(frame, frame_of(self._observed, self._work.blur))
+            continue_planes(frame, frame_of(self._observed, self._work.blur), self._work.domain.periodic)
         if self._bounds is not None:  # to the last bit
             frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame

@@ -64,7 +64,7 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
     def _begin_differences(self, x: np.ndarray) -> None:
         if self.differences:
             super()._begin_differences(x)
-        if self.differences > FIRSTS:  # the others have two less, or one, too
+        if self.differences > FIRSTS and not self.domain.periodic:  # the others have two less, or one, too
             split = self._memory["split"].reshape(self.differences, self.planes, *self.domain.shape)
             for at in (0, -1):
                 split[2, :, at], split[3, :, :, at] = 0, 0
@@ -106,7 +106,9 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
         self._sweeper.sweep(combine, [gradient, self._direction], (float(job["rho"]),))
         gradient += self._direction_product
         if job["second_rho"]:
-            gradient += self.dtype.type(job["second_rho"]) * seconds_transposed(seconds(self._direction))
+            gradient += self.dtype.type(job["second_rho"]) * (
+                seconds_transposed(seconds(self._direction, self.domain.periodic), self.domain.periodic)
+            )
         if job["pixels_rho"]:
             gradient += self.dtype.type(job["pixels_rho"]) * self._direction
 
@@ -122,7 +124,7 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
         if rho:
             gram += rho * sweep(difference_products, [fresh, direction, direction])[[0, 1, 3]]
         if second_rho:
-            new, last = seconds(fresh), seconds(direction)
+            new, last = (seconds(each, self.domain.periodic) for each in (fresh, direction))
             gram += second_rho * np.array([_inner(new, new), _inner(new, last), _inner(last, last)])
         first, second = quadratic_step(gram[[0, 1, 1, 2]].reshape(2, 2), [-float(q[2]), -float(q[5])])
         factors = first, second, 1.0
@@ -141,20 +143,38 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
         estimate = np.ascontiguousarray(self.estimate)
         product = np.empty_like(estimate)
         self._apply(estimate, product)
-        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate)
+        rough = 0.0 if self.kind == "denoiser" else penalty(self.kind, estimate, None, self.domain.periodic)
         return 0.5 * self._misfit(estimate, product), rough
 
 
-def seconds(x: np.ndarray) -> list[np.ndarray]:
+def seconds(x: np.ndarray, periodic: bool) -> list[np.ndarray]:
     """Second differences of planes: down, across, and the mixed ones times √2, as the sparse prior has them."""
+    if periodic:
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1)), "wrap")
+        down, across, mixed = seconds(x, False)
+        return [down[:, :, 1:-1], across[:, 1:-1], mixed[:, 1:, 1:]]
     mixed = np.diff(np.diff(x, axis=1), axis=2)
     mixed *= x.dtype.type(math.sqrt(2))
     return [np.diff(x, 2, axis=1), np.diff(x, 2, axis=2), mixed]
 
 
-def seconds_transposed(parts: list[np.ndarray]) -> np.ndarray:
+def seconds_transposed(parts: list[np.ndarray], periodic: bool) -> np.ndarray:
     """The transpose of `seconds`."""
     down, across, mixed = parts
+    if periodic:
+        wide = seconds_transposed(
+            [
+                np.pad(down, ((0, 0), (0, 0), (1, 1))),
+                np.pad(across, ((0, 0), (1, 1), (0, 0))),
+                np.pad(mixed, ((0, 0), (1, 0), (1, 0))),
+            ],
+            False,
+        )
+        for lines in (wide.transpose(1, 0, 2), wide.transpose(2, 0, 1)):  # what is beyond the border is within
+            lines[1] += lines[-1]
+            lines[-2] += lines[0]
+        out: np.ndarray = wide[:, 1:-1, 1:-1]
+        return out
     out = np.zeros((len(down), down.shape[1] + 2, down.shape[2]), down.dtype)
     for part, axis in ((down, 1), (across, 2)):
         lines, of_part = np.moveaxis(out, axis, 0), np.moveaxis(part, axis, 0)

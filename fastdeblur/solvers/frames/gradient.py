@@ -27,7 +27,7 @@ class Equations:
 
     def __init__(self, normal: Normal):
         blur, self._weight = normal.blur, normal.total_weight
-        self._sweeper = Sweeper(normal.right.dtype)
+        self._sweeper = Sweeper(normal.right.dtype, blur.boundary == "wrap")
         size = normal.right.size
         self._sweeper.threads = threads.count(blur.workers, size // 4096 + 1, size * 20e-9)
         # What is beyond the frame each frame shows otherwise, and no psf for all as they do: the preconditioner takes
@@ -39,8 +39,9 @@ class Equations:
             boundary, shape = "wrap", blur.estimate_shape
         self._mean = normal.mean_psf()
         self._preconditioner = Preconditioner(
-            self._mean, boundary, shape, blur.estimate_shape, blur.workers, by_cosines=False
-        )
+            self._mean, boundary, shape, blur.estimate_shape, blur.workers, by_formula=False,
+            periodic=blur.boundary == "wrap",
+        )  # fmt: skip
         self.roots: np.ndarray | None = None
         if blur.boundary == "unknown" or normal.weights.of_pixels:
             coverage = normal.coverage()

@@ -90,6 +90,7 @@ class CudaGradientWorkspace:
         values[loop.BLACK], values[loop.ROUNDING] = parameters.black, parameters.rounding
         values[loop.KEEP], values[loop.KEEP_SQUARE] = dtype.type(KEEP), dtype.type(KEEP_SQUARE)
         values[loop.EXPLODED], values[loop.LARGEST] = EXPLODED, LARGEST
+        values[loop.PERIODIC] = self.blurs[0].boundary == "wrap"
         if parameters.bounds is not None:
             values[loop.BOUNDED], values[loop.LOW], values[loop.HIGH] = True, *parameters.bounds
         self._parameters = view(device.put(values))

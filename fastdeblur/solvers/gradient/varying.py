@@ -36,7 +36,7 @@ class VaryingGradientWorkspace:
         self._here, self._there, self._gradient = (np.zeros(shape, dtype) for _ in range(3))
         self._residual = np.zeros(frame, dtype)
         self._state = [np.zeros(shape, dtype) for _ in range({"gd": 0, "adam": 2}.get(rule, 1))]
-        self._sweeper = Sweeper(dtype)
+        self._sweeper = Sweeper(dtype, self.blur.boundary == "wrap")
         self._sweeper.threads = threads.count(
             blurs[0].workers, self._here.size // 4096 + 1, self._here.size * PIXEL_SECONDS
         )

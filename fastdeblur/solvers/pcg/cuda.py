@@ -77,7 +77,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         self.blurs, self.planes, self.blur = blurs, planes, blurs[0]
         self.operator = self.blur.operator_with(blurs)
         dtype, estimate, frame = self.blur.dtype, (planes, *self.blur.estimate_shape), (planes, *self.blur.image_shape)
-        self._preconditioners, self.cosines = preconditioners, None
+        self._preconditioners, self.formula = preconditioners, None
         self.least = max(each.least for each in preconditioners)
         self.largest = max(each.largest for each in preconditioners)
         each = planes if len(preconditioners) == 1 else 1
@@ -87,6 +87,7 @@ class CudaPcgWorkspace(PcgWorkspace):
             device.zeros(frame, dtype) for _ in range(4)
         )
         self.scalars = device.zeros(span.SCALARS, np.float64)
+        self.scalars[span.PERIODIC] = self.periodic
         self.log = device.zeros((span.LOG, span.KEPT), np.float64)
         self._scalars, self._log = view(self.scalars), view(self.log)
         self.sweeper: Any = CudaSweeper(self.scalars)
@@ -167,6 +168,7 @@ class CudaConjugateGradients(ConjugateGradients):
         scalars[span.OPTIMALITY], scalars[span.LEAST_SEEN], scalars[span.AMPLIFIED] = (
             self.optimality, self.least_seen, AMPLIFIED
         )  # fmt: skip
+        scalars[span.PERIODIC] = work.periodic
         scalars[span.STAY], scalars[span.STEADY], scalars[span.MOVING_RIDGE] = STAY, STEADY, MOVING
         work.scalars[...] = device.put(scalars)
         applied = work.applied

@@ -76,14 +76,14 @@ class Cosines:
         both(False)
         ridge = mu
         if root:
-            ridge = math.exp(_zero(excess, LEAST[x.itemsize], MOST)) if mu > 0 else 0.0
+            ridge = math.exp(falling_zero(excess, LEAST[x.itemsize], MOST)) if mu > 0 else 0.0
         job["ridge"] = ridge
         sweeper.run(solution, job, planes * rows)
         both(True)
         return ridge
 
 
-def _zero(function: Any, first: float, last: float) -> float:
+def falling_zero(function: Any, first: float, last: float) -> float:
     """Where a falling function is zero between two points, or the point nearest to that."""
     if not function(first) > 0:
         return first

@@ -40,10 +40,10 @@ class PcgWorkspace:
         pixels = math.prod(estimate)
         self._tiles, self._seconds = pixels // LEAST_PIXELS + 1, pixels * 20e-9
         self._preconditioners = preconditioners
-        self.cosines = preconditioners[0].cosines
+        self.formula = preconditioners[0].formula
         self.least = max(each.least for each in preconditioners)
         self.largest = max(each.largest for each in preconditioners)
-        self.sweeper = Sweeper(dtype)
+        self.sweeper = Sweeper(dtype, self.periodic)
         each = planes if len(preconditioners) == 1 else 1
         self._appliers: list[Any] = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
         self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
@@ -59,6 +59,11 @@ class PcgWorkspace:
         self._missing: Any = None
         #: Planes in which A loses constants: D loses them too, so that nothing determines the estimate's.
         self._lost: list[int] = []
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the estimate's differences are."""
+        return self.blur.boundary == "wrap"
 
     @property
     def frame(self) -> np.ndarray:

@@ -60,7 +60,7 @@ class CudaApplier:
                     out[...] = part
         else:
             self._padded[:, :rows, :cols] = source
-            out[...] = self._solve(current, corrections, (0, 1))[:, :rows, :cols]
+            out[...] = self._solve(current, corrections, tuple(range(len(whole.axes))))[:, :rows, :cols]
         if whole.corners:
             self._add_corners(inverses, source, out)
 
@@ -68,6 +68,8 @@ class CudaApplier:
         """The solution for the padded image, with the boundary corrections of some axes."""
         fft, ring = device.transforms(), self._ring
         solution = self._divided(current, self._padded)
+        if self._whole.circulant:
+            return solution
         strips = self._strips
         strips[...] = 0
         for k in axes:

@@ -28,6 +28,7 @@ from ...problem.laplacian import eigenvalues
 from ...problem.regularization import ridge_of_root
 from ...result import Result
 from ..common import Problem, bar, finished, wants_stop
+from .fourier import Solved
 from .host import PcgWorkspace
 from .preconditioner import RidgePreconditioner
 from .ridge import RidgeSearch
@@ -118,15 +119,15 @@ class ConjugateGradients:
     def __init__(self, work: PcgWorkspace, image: np.ndarray, root: bool, mu: float, tol: float):
         self.work, self._root, self._mu, self._tol = work, root, mu, tol
         self._misfit = 0.0  # squares of norms
-        if work.cosines is None:
+        if work.formula is None:
             self._misfit = work.look()
+            work.direction[...] = 0
+            work.blurred_direction[...] = 0
         self._looked_at = self._misfit
         # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
         # Aᵀr can still be told from rounding.
         brightness = float(np.finfo(work.blur.dtype).eps) * math.sqrt(work.square(work.image))
         self._nought, self._clear = 4 * brightness, (32 if work.blur.dtype == np.float32 else 512) * brightness
-        work.direction[...] = 0
-        work.blurred_direction[...] = 0
         # ‖DᵀDx‖ of a smooth image is as uncertain as the last digits of its pixels: about `brightness` for their
         # own rounding, and twice that was measured with what rounding makes of the steps and of the products.
         self._rounded = ROUNDED * brightness / math.sqrt(work.largest) if work.largest > 0 else 0.0
@@ -157,26 +158,30 @@ class ConjugateGradients:
 
     def solved_at_once(self) -> bool:
         """Whether no iteration is needed, the iterate having become the minimiser."""
-        if self.work.cosines is not None:
-            self._solve_by_cosines()
+        if self.work.formula is not None:
+            self._solve_by_formula()
             return True
         return self._root and self._mu > 0 and self._constant()
 
-    def _solve_by_cosines(self) -> None:
+    def _solve_by_formula(self) -> None:
         """Let the iterate be the minimiser itself."""
         work = self.work
         work.x[...] = work.image
-        assert work.cosines is not None
-        ridge = work.cosines.minimise(work.x, work.sweeper, self._root, self._mu)
+        assert work.formula is not None
+        solved = work.formula.minimise(work.x, work.sweeper, self._root, self._mu)
+        if isinstance(solved, Solved):
+            self.norms, self.optimality = solved.norms, solved.optimality
+            return
         self._misfit = work.look()
         if self._root and self._mu > 0:
-            self._search = RidgeSearch(ridge)
+            self._search = RidgeSearch(solved)
 
     def _constant(self) -> bool:
         """Whether the minimum is a constant image, as it is from some mu on; if so the iterate becomes that.
 
         At a constant c, D x = 0 and the prior's subgradients are mu Dᵀv for all ‖v‖ ≤ 1: of those with
-        ``Aᵀr/‖r‖ + mu Dᵀv = 0`` the shortest is ``v = D L⁺ Aᵀr / (mu‖r‖)``, with L = DᵀD, which cosines diagonalise.
+        ``Aᵀr/‖r‖ + mu Dᵀv = 0`` the shortest is ``v = D L⁺ Aᵀr / (mu‖r‖)``, with L = DᵀD, which cosines diagonalise, or
+        Fourier coefficients where it is periodic.
         """
         work, sweep = self.work, self.work.sweeper.sweep
         rough = float(sweep(difference_products, [work.x] * 3)[0])
@@ -192,9 +197,12 @@ class ConjugateGradients:
         for level, response, image, out in zip(levels, responses, work.image, residual, strict=True):
             out[...] = work.blur.dtype.type(level) * response - image
         work.apply_blur(residual, gradient, adjoint=True)
+        transform = scipy.fft.fft2 if work.periodic else scipy.fft.dctn
         with forks.unforked():
-            coefficients = scipy.fft.dctn(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
-        rows, cols = (eigenvalues(size, size, periodic=False) for size in gradient.shape[1:])
+            coefficients = transform(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
+        if work.periodic:
+            coefficients = np.abs(coefficients)
+        rows, cols = (eigenvalues(size, size, periodic=work.periodic) for size in gradient.shape[1:])
         laplacian = rows[:, None] + cols[None, :]
         laplacian[0, 0] = np.inf
         misfit = math.sqrt(work.square(residual))
@@ -243,7 +251,7 @@ class ConjugateGradients:
             total = math.sqrt(max(data + 2 * own * both + own * own * prior, 0.0))
             self.optimality = total / (math.sqrt(data) + own * math.sqrt(prior))
         if own <= ridge:
-            by_formula = work.cosines is not None  # stationary even where rounding hides it
+            by_formula = work.formula is not None  # stationary even where rounding hides it
             misfit = f if by_formula else max(f - self._clear, 0.0)
             lacking = LACKING * misfit * (1 - own / ridge) / (f + mu * g)
             self.optimality = min(self.optimality, max(0.0 if by_formula and f <= self._clear else here, lacking))
