@@ -102,21 +102,28 @@ def test_every_method_gains_by_more_frames_some_of_whose_pixels_are_missing(opti
     assert error(together.image, x) < 0.8 * min(error(each, x) for each in alone)
 
 
-def test_the_objective_is_that_of_the_estimate_and_callbacks_see_it():
+@for_each("boundary", ["reflect", "wrap"])
+def test_the_objective_is_that_of_the_estimate_and_callbacks_see_it(boundary):
     x, mu, seen = scene((24, 26)), 0.002, []
     images, weights = frames_of(x), [1.0, 2.0, 0.5]
     for prior in ("tv", "sparse"):
         result = fd.solve(
-            [np.stack([image, image]) for image in images], PSFS, mu=mu, weights=weights, boundary="reflect",
+            [np.stack([image, image]) for image in images], PSFS, mu=mu, weights=weights, boundary=boundary,
             prior=prior, bounds=(0.1, 0.9), channel_axis=0, max_iter=8, tol=0, callback=seen.append,
         )  # fmt: skip
         total = 0.0
         for image, psf, weight in zip(images, PSFS, weights, strict=True):
             for plane in result.image:
-                total += 0.5 * weight * ((fd.convolve(plane, psf, boundary="reflect") - image) ** 2).sum()
+                total += 0.5 * weight * ((fd.convolve(plane, psf, boundary=boundary) - image) ** 2).sum()
         firsts = np.zeros((2, *x.shape))
         seconds = np.zeros(x.shape)
         for plane in result.image:
+            if boundary == "wrap":
+                down, across = (np.roll(plane, -1, axis) - plane for axis in (0, 1))
+                firsts += np.square([down, across])
+                seconds += (down - np.roll(down, 1, 0)) ** 2 + (across - np.roll(across, 1, 1)) ** 2
+                seconds += 2 * (np.roll(down, -1, 1) - down) ** 2
+                continue
             firsts[0, :-1] += np.diff(plane, axis=0) ** 2
             firsts[1, :, :-1] += np.diff(plane, axis=1) ** 2
             seconds[1:-1] += np.diff(plane, 2, axis=0) ** 2

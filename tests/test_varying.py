@@ -327,7 +327,7 @@ def test_what_does_not_go_with_a_field_is_named(lens, options, message):
     [
         ("gd", "root", "reflect", None, True),
         ("momentum", "squares", "reflect", (0.3, 0.7), False),
-        ("nesterov", "squares", "reflect", None, True),
+        ("nesterov", "squares", "wrap", None, True),
         ("adam", "root", "unknown", (0.3, 0.7), True),
         ("adagrad", "root", "reflect", None, False),
     ],
