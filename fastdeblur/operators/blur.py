@@ -311,8 +311,8 @@ class Blur:
 
     def run(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """`forward` or `adjoint` of arrays that kernels can use as they are, unchecked."""
-        direction = self._adjoint if adjoint else self._forward
-        direction.run(source, out, self.threads(direction.grid))
+        operator = self._adjoint if adjoint else self._forward
+        operator.run(source, out, self.threads(operator.grid))
 
     def operator_with(self, blurs: list[Blur]) -> Any:
         """The blur on the GPU for planes with these psfs, one for all or one each."""
@@ -326,7 +326,7 @@ class Blur:
         shape, out_shape = shapes[::-1] if adjoint else shapes
         if self.device == "cuda":
             return self._apply_on_device(adjoint, name, x, shape, out, out_shape)
-        direction = self._adjoint if adjoint else self._forward
+        operator = self._adjoint if adjoint else self._forward
         source = validation.real_array(name, x)
         if source.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")
@@ -339,7 +339,7 @@ class Blur:
                 source = np.array(source, self.dtype, order="C")
         target = out if row_pitch(out, self.dtype) is not None else np.empty(out_shape, self.dtype)
 
-        if not direction.run(source, target, self.threads(direction.grid)):
+        if not operator.run(source, target, self.threads(operator.grid)):
             validation.finite(name, source.astype(self.dtype, copy=False))  # says where it is not
             warnings.warn(f"the blurred image is too large for {self.dtype}", RuntimeWarning, stacklevel=callers + 1)
         if target is not out:

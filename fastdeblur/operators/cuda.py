@@ -34,7 +34,7 @@ def choose(psf: np.ndarray) -> str:
 
 
 class Side:
-    """One direction: from a source to `shape`, which its tables tell where to read for each pixel and tap."""
+    """The blur or its adjoint: from a source to `shape`, which its tables tell where to read for each pixel and tap."""
 
     def __init__(self, path: str, psfs: np.ndarray, rows_at: np.ndarray, cols_at: np.ndarray):
         self.path, self._psfs = path, psfs

@@ -1,6 +1,6 @@
 """Paths of the convolution (separable, direct, fft): filters, and the memory that they need.
 
-A filter is one direction of the blur (the blur or its adjoint) on one path: valid correlation of
+A filter is the blur or its adjoint on one path: valid correlation of
 a window with some weights.  It knows what its kernel reads and writes, so that `tiling` can cut
 images and `buffers` can lay out memory for it.
 """
@@ -30,7 +30,7 @@ TILE_ROWS = 32
 
 
 class Filter(ABC):
-    """One direction of the blur on one path.
+    """The blur or its adjoint on one path.
 
     Attributes
     ----------

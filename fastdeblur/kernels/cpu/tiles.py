@@ -27,7 +27,7 @@ SUMS = 8
 LINE = 8
 EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 
-# One direction of the blur for one path: valid correlation with `taps_down x taps_across` weights.
+# The blur or its adjoint for one path: valid correlation with `taps_down x taps_across` weights.
 # `down` holds, for each rank, the column's weights with a register tile's rows of zeros (less one)
 # above and below; the direct path keeps the whole psf there, in the same way, and no `across`.
 # The FFT path has the psf's spectrum there, in the order that transforms of `fft_rows x fft_cols` leave, and a plan's

@@ -104,10 +104,10 @@ class Fourier:
             return log_ratio(mu, misfit, rough) - t
 
         sweeper.run(analyse, lines, -(-rows // LINES) * planes)
-        ridge, searched, t, ends = mu, root and mu > 0, 0.0, (LEAST[x.itemsize], MOST)
+        ridge, searched, t, limits = mu, root and mu > 0, 0.0, (LEAST[x.itemsize], MOST)
         if searched:
             solve(0.0, True, False)
-            t = falling_zero(excess, *ends)
+            t = falling_zero(excess, *limits)
             # From some mu on the minimum is a constant image.
             ridge = math.exp(t) if t < MOST else HUGE
         misfit, rough, whole, data, prior = solve(ridge, not searched, True)
@@ -115,7 +115,7 @@ class Fourier:
         if ridge == HUGE:
             rough = 0.0
         # At an end one of the norms is 0, but for rounding, and its root has a subgradient for every ridge beyond.
-        stationary = (searched and t in ends) or not data + prior > 0
+        stationary = (searched and t in limits) or not data + prior > 0
         return Solved((misfit, rough), 0.0 if stationary else whole / (data + prior))
 
 

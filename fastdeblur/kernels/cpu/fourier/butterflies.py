@@ -173,8 +173,8 @@ class Arithmetic:
             row = [columns[0][q]]
             for k in range(1, 4):
                 angle = math.tau * q * k / 16
-                turn = Complex(self.constant(math.cos(angle)), self.constant(-math.sin(angle)))
-                row.append(self.multiply(columns[k][q], turn) if q else columns[k][q])
+                twiddle = Complex(self.constant(math.cos(angle)), self.constant(-math.sin(angle)))
+                row.append(self.multiply(columns[k][q], twiddle) if q else columns[k][q])
             out[q::4] = self._four(row)
         return out
 

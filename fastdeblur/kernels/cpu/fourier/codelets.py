@@ -134,16 +134,16 @@ def _turned_pass(radix: int, back: bool) -> Callable[..., None]:
             legs = _legs(b, b.mul(loop.index, width), step, radix)
             weights = _legs(b, b.mul(loop.index, step_twiddles), width, radix - 1)
 
-            def turn(k: int) -> Complex:
+            def twiddle(k: int) -> Complex:
                 return memory.load_complex(twiddles, weights[k - 1])
 
             def loaded(k: int) -> Complex:
                 x = memory.load_complex(data, legs[k])
-                return z.multiply_conjugate(x, turn(k)) if back and k else x
+                return z.multiply_conjugate(x, twiddle(k)) if back and k else x
 
             x = Lazy(loaded, radix)
             for k, each in z.inverse(x) if back else z.transform(x):
-                memory.store_complex(each if back or not k else z.multiply(each, turn(k)), data, legs[k])
+                memory.store_complex(each if back or not k else z.multiply(each, twiddle(k)), data, legs[k])
 
     return body
 
