@@ -1,6 +1,10 @@
 """Psfs that vary over the image, and several frames: time of a product, steps, and quality beside one psf, one frame.
 
-    python -m benchmarks.varying [product] [steps] [quality] [frames] [memory] [--side 2048] [--images FILE.npz]
+    python -m benchmarks.varying [product] [peers] [steps] [quality] [tiles] [frames] [memory] [--side 2048]
+        [--images FILE.npz]
+
+``--readme FILE ...`` measures nothing, and writes the tables that runs have printed to these files into the README
+beside this file.
 
 The lens is out of focus, with a comet's tail, both growing from the centre to the corners; noise is 1 %, that of the
 frames 2 %.  Without a file of images, which has a stack of them called `images`, quality is that of skimage's camera.
@@ -9,12 +13,19 @@ frames 2 %.  Without a file of images, which has a stack of them called `images`
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import resource
+import tempfile
 import time
 import tracemalloc
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.signal
+import scipy.sparse.linalg
 from skimage import data
 
 import fastdeblur as fd
@@ -22,6 +33,18 @@ import fastdeblur as fd
 from ._tables import number, table
 
 TAPS, GRID, SIGMA = 31, 5, 0.01
+README = Path(__file__).parent / "README.md"
+FIRST_MARK, LAST_MARK = "<!-- varying: written by python -m benchmarks.varying -->", "<!-- end of varying -->"
+# The parts, and what stands above each one's table in the README.
+PARTS = {
+    "product": "Products, 2048 x 2048, one thread: seconds in those of one psf by FFT; memory in images.",
+    "peers": "Beside brute force and PyLops: seconds; a smooth image to a thousandth of its objective.",
+    "steps": "Solves, 2048 x 2048, 5 x 5 psfs of 31 x 31, boundary unknown, an optimality of 1e-4.",
+    "quality": "DB of a photograph that a lens blurred, with the field and with its mean psf.",
+    "tiles": "Four tiles beside the whole, 320 x 320: differences and second differences in shares of the range.",
+    "frames": "DB of eight frames, each moved along another line, with noise of 2 %.",
+    "memory": "Frames of 1024 x 1024 from files: what the process takes before and at its peak.",
+}
 
 
 def lens(taps: int = TAPS, grid: int = GRID, base: float = 0.8, grow: float = 3.5) -> np.ndarray:
@@ -94,6 +117,89 @@ def memory_of_product(psfs: np.ndarray, x: np.ndarray) -> tuple[float, float]:
     return kept / x.nbytes, (most - kept) / x.nbytes - 1
 
 
+def peers(side: int) -> list[list[Any]]:
+    """Seconds of a processor for forward and adjoint, and for a smooth image to about the same objective.
+
+    Beside PyLops' operator, where it is installed, by scipy's conjugate gradients, and brute force: one blur for each
+    psf, weighed.  PyLops weighs what psfs spread, not what they gather: its adjoint is the blur here.
+    """
+    psfs = lens().astype(np.float32)
+    field = fd.VaryingBlur(psfs, None, (side, side), boundary="constant", workers=1)
+    x = photograph(side).astype(np.float32)
+    b = field.forward(x) + SIGMA * np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    ridge, rows = 0.01, []
+    at = np.linspace(0, side - 1, GRID)
+
+    def brute(image: np.ndarray, adjoint: bool = False) -> np.ndarray:
+        down, across = (np.maximum(1 - abs(np.arange(side) - node) / (at[1] - at[0]), 0) for node in (at[:, None],) * 2)
+        total = np.zeros_like(image)
+        for a, c in itertools.product(range(GRID), repeat=2):
+            weights = np.outer(down[a], across[c]).astype(np.float32)
+            if adjoint:
+                total += scipy.signal.fftconvolve(weights * image, psfs[a, c, ::-1, ::-1], mode="same")
+            else:
+                total += weights * scipy.signal.fftconvolve(image, psfs[a, c], mode="same")
+        return total
+
+    def solved(forward: Any, adjoint: Any) -> tuple[float, int]:
+        """Until the objective is within a thousandth of the least."""
+        best = fd.solve(b, field, data="squares", mu=ridge).objective
+        steps: list[int] = []
+
+        def objective(z: np.ndarray) -> float:
+            differences = [np.diff(z, axis=axis) for axis in (0, 1)]
+            rough = sum(float((each.astype(np.float64) ** 2).sum()) for each in differences)
+            return 0.5 * float(((forward(z) - b).astype(np.float64) ** 2).sum()) + 0.5 * ridge * rough
+
+        def normal(flat: np.ndarray) -> np.ndarray:
+            z = flat.reshape(x.shape).astype(np.float32)
+            out = adjoint(forward(z))
+            for axis in (0, 1):
+                out -= ridge * np.diff(np.diff(z, axis=axis), axis=axis, prepend=0, append=0)
+            return out.ravel()
+
+        class Done(Exception):
+            pass
+
+        def look(flat: np.ndarray) -> None:
+            steps.append(1)
+            if len(steps) % 10 == 0 and objective(flat.reshape(x.shape)) < 1.001 * best:
+                raise Done
+
+        operator = scipy.sparse.linalg.LinearOperator((x.size,) * 2, matvec=normal, dtype=np.float32)
+        began = time.process_time()
+        with contextlib.suppress(Done):
+            scipy.sparse.linalg.cg(operator, adjoint(b).ravel(), x0=b.ravel(), rtol=0, maxiter=300, callback=look)
+        return time.process_time() - began, len(steps)
+
+    result = fd.solve(b, field, data="squares", mu=ridge)
+    spent = least_seconds(lambda: fd.solve(b, field, data="squares", mu=ridge), 1)
+    ours = [least_seconds(lambda: field.forward(x)), least_seconds(lambda: field.adjoint(b))]
+    rows.append(["fastdeblur", *map(number, ours), "", number(spent), str(result.n_iter)])
+    kept = fd.Deblurrer(field, x.shape, data="squares", mu=ridge)
+    again = least_seconds(lambda: kept.solve(b), 1)
+    rows.append(["fastdeblur, the second image of a Deblurrer", "", "", "", number(again), str(result.n_iter)])
+    others: dict[str, tuple[Any, Any]] = {"brute force, scipy": (brute, lambda y: brute(y, adjoint=True))}
+    try:
+        from pylops.signalprocessing import NonStationaryConvolve2D
+
+        places = tuple(np.rint(at).astype(int))
+        operator = NonStationaryConvolve2D(
+            (side, side), np.ascontiguousarray(psfs[:, :, ::-1, ::-1]), places, places, engine="numba", dtype="float32"
+        )
+        others["PyLops, numba"] = (
+            lambda z: operator.rmatvec(z.ravel()).reshape(z.shape),
+            lambda y: operator.matvec(y.ravel()).reshape(y.shape),
+        )
+    except ImportError:
+        rows.append(["PyLops: not installed", "", "", "", "", ""])
+    for name, (forward, adjoint) in others.items():
+        seconds = [least_seconds(lambda f=forward: f(x), 1), least_seconds(lambda f=adjoint: f(b), 1)]
+        off = abs(forward(x) - field.forward(x)).max()
+        rows.append([name, *map(number, seconds), f"{off:.0e}", *map(number, solved(forward, adjoint))])
+    return rows
+
+
 def blurred(sharp: np.ndarray, psfs: np.ndarray, seed: int = 0) -> tuple[np.ndarray, fd.VaryingBlur]:
     """A noisy image of a lens, and the operator to restore it with."""
     image = fd.VaryingBlur(psfs, None, sharp.shape, boundary="reflect").forward(sharp)
@@ -129,6 +235,32 @@ def quality(images: np.ndarray) -> list[list[Any]]:
     return rows
 
 
+def tiles(side: int) -> list[list[Any]]:
+    """A photograph in four tiles beside the whole: differences in shares of the range, and second differences."""
+    sharp, tile, rows = photograph(512)[:side, :side], side // 2, []
+    image, field = blurred(sharp, lens())
+    counts = (1e4 * image.clip(0)).astype(np.float32)
+    for name, of, options in (
+        ("squares, gradient", image, {"data": "squares"}),
+        ("squares, tv, tol 1e-4", image, {"prior": "tv", "max_iter": 2000}),
+        ("squares, tv, tol 1e-5", image, {"prior": "tv", "tol": 1e-5, "max_iter": 2000}),
+        ("poisson", counts, {"data": "poisson", "prior": None}),
+    ):
+        whole = fd.solve(of, field, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given = options if options.get("prior", "") is None else options | {"mu": whole.mu}
+            restored = fd.deblur_large(of, field, tile=tile, **given)
+        off = abs(restored - whole.image) / np.ptp(whole.image)
+        lines = [abs(np.diff(np.moveaxis(restored, axis, 0), 2, axis=0)) / np.ptp(restored) for axis in (0, 1)]
+        seams = max(each[tile - 2 : tile].max() for each in lines)
+        elsewhere = max(np.delete(each[8:-8], np.arange(tile - 10, tile - 8), axis=0).max() for each in lines)
+        rows.append(
+            [name, f"{off.max():.0e}", f"{np.quantile(off, 0.999):.0e}", number(seams), number(elsewhere), whole.n_iter]
+        )
+    return [[*map(str, row)] for row in rows]
+
+
 def frames(images: np.ndarray) -> list[list[Any]]:
     """Mean PSNR of eight frames with different motions: all together, the best one, the mean of the restored."""
     psfs = [fd.psf.motion(length, angle) for length, angle in zip((7, 9, 11, 13) * 2, range(0, 180, 22), strict=False)]
@@ -145,32 +277,65 @@ def frames(images: np.ndarray) -> list[list[Any]]:
         )
         alone = [fd.deblur(shot, psf) for shot, psf in zip(shots, psfs, strict=True)]
         single, mean = max(psnr(each, sharp) for each in alone), psnr(np.mean(alone, axis=0), sharp)
-        scores.append([psnr(result.image, sharp), best, single, mean, result.n_iter])
+        of_mean = psnr(fd.deblur(np.mean(shots, axis=0), mean_of(psfs)), sharp)
+        scores.append([psnr(result.image, sharp), best, single, mean, of_mean, result.n_iter])
     return [["eight motions", *(number(score) for score in np.mean(scores, axis=0))]]
 
 
+def mean_of(psfs: list[np.ndarray]) -> np.ndarray:
+    """The mean of psfs of several shapes."""
+    sides = [max(psf.shape[axis] for psf in psfs) for axis in (0, 1)]
+    total = np.zeros(sides)
+    for psf in psfs:
+        top, left = (side // 2 - size // 2 for side, size in zip(sides, psf.shape, strict=True))
+        total[top : top + psf.shape[0], left : left + psf.shape[1]] += psf
+    return total / len(psfs)
+
+
 def memory() -> list[list[Any]]:
-    """What many frames of 1024 x 1024 take, made one after another: the process's peak, and seconds."""
+    """What many frames of 1024 x 1024 take, read from files one after another: the process's peak, and seconds."""
     sharp, rows = photograph(1024).astype(np.float32), []
-    for count in (8, 100):
-        psfs = [fd.psf.motion(9, 180 * k / count) for k in range(count)]
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time()
-        result = fd.solve(
-            (fd.convolve(sharp, psf, boundary="reflect") for psf in psfs), psfs, mu=1e-2, max_iter=5, tol=0
-        )
-        spent, after = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rows.append([str(count), number(before), number(after), number(spent), str(result.n_iter)])
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (8, 16, 100):
+            psfs = [fd.psf.motion(9, 180 * k / count) for k in range(count)]
+            paths = [Path(folder, f"{k}.npy") for k in range(count)]
+            for path, psf in zip(paths, psfs, strict=True):
+                np.save(path, fd.convolve(sharp, psf, boundary="reflect"))
+            before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time()
+            result = fd.solve(paths, psfs, mu=1e-2, max_iter=5, tol=0)
+            spent, after = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            rows.append([str(count), number(before), number(after), number(spent), str(result.n_iter)])
     return rows
+
+
+def write(files: list[str], readme: Path = README) -> None:
+    """Put printed tables between the README's two marks, in the order of PARTS; the last one of each part counts."""
+    found: dict[str, str] = {}
+    for file in files:
+        blocks = Path(file).read_text(encoding="utf-8").split("\n\n")
+        for name, body in itertools.pairwise(block.strip() for block in blocks):
+            if name in PARTS:
+                found[name] = body
+    text = readme.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(FIRST_MARK)
+    _, last, after = rest.partition(LAST_MARK)
+    if not (mark and last):
+        raise ValueError(f"{readme} has no {FIRST_MARK} ... {LAST_MARK}")
+    lines = [f"{PARTS[name]}\n\n{found[name]}\n" for name in PARTS if name in found]
+    readme.write_text("\n".join([before + mark, "", *lines, last + after]), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parts = ("product", "steps", "quality", "frames", "memory")
-    parser.add_argument("parts", nargs="*", default=list(parts))
+    parser.add_argument("parts", nargs="*", default=list(PARTS))
+    parser.add_argument("--readme", nargs="+", metavar="FILE")
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--images")
     parser.add_argument("--most", type=int, default=6)
     arguments = parser.parse_args()
+    if arguments.readme:
+        write(arguments.readme)
+        return
     images = photograph(512)[None]
     if arguments.images:
         images = np.load(arguments.images)["images"][: arguments.most] / 255.0
@@ -180,11 +345,21 @@ def main() -> None:
             ["field", "path", "forward / Blur's by FFT", "adjoint", "operator, images", "product, images"],
             lambda: product(arguments.side),
         ),
+        (
+            "peers",
+            ["257 x 257, 5 x 5 of 31 x 31", "forward, s", "adjoint, s", "difference", "smooth image, s", "steps"],
+            lambda: peers(257),
+        ),
         ("steps", ["prior", "steps", "stopped by", "optimality", "s of a processor"], lambda: steps(arguments.side)),
         ("quality", ["prior", "blurred", "field", "best mu", "mean psf", "best mu"], lambda: quality(images)),
         (
+            "tiles",
+            ["data, prior", "largest difference", "999 of 1000", "seams", "elsewhere", "steps of the whole"],
+            lambda: tiles(320),
+        ),
+        (
             "frames",
-            ["frames", "together", "best mu", "best single", "mean of restored", "steps"],
+            ["frames", "together", "best mu", "best single", "mean of restored", "restored mean", "steps"],
             lambda: frames(images),
         ),
         ("memory", ["frames", "MB before", "MB at most", "s of a processor", "steps"], memory),

@@ -68,6 +68,7 @@ def test_a_part_of_a_field_has_the_psfs_of_its_pixels(rows, cols):
         ("unknown", {}),
         ("wrap", {"data": "squares", "mu": 0.02}),
         ("reflect", {"data": "poisson", "prior": None, "max_iter": 12, "tol": 0}),
+        pytest.param("unknown", {"prior": "tv", "mu": 0.003, "max_iter": 1000}, marks=pytest.mark.long),
     ],
 )
 def test_tiles_are_the_whole(boundary, options):
@@ -120,7 +121,15 @@ def test_colours_share_the_field():
         assert abs(fd.deblur_large(plane, field(), **options) - tile).max() < 1e-4
 
 
-@pytest.mark.parametrize("kind", [{}, {"mu": 0.1, "boundary": "wrap"}, {"prior": "tv", "max_iter": 2, "tol": 0}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"mu": 0.1, "boundary": "wrap"},
+        {"prior": "tv", "max_iter": 2, "tol": 0},
+        {"data": "poisson", "prior": None, "max_iter": 2, "tol": 0},
+    ],
+)
 def test_dask_has_the_bits_of_tiles(kind):
     da = pytest.importorskip("dask.array")
     blur = field(kind.get("boundary", "unknown"))
