@@ -50,7 +50,7 @@ def row(sharp: np.ndarray, psf: np.ndarray, noise: float, bounds: tuple[float, N
 
     def value(x: np.ndarray) -> float:
         misfit = 0.5 * np.square(fd.convolve(x, psf, boundary="wrap") - image).sum()
-        return float(misfit + found.mu * objective.penalty("sparse", x[None]))
+        return float(misfit + found.mu * objective.penalty("sparse", x[None], periodic=True))
 
     own = value(found.image)
     points = tv.image, image if bounds is None else image.clip(*bounds), sharp
