@@ -214,25 +214,26 @@ class Details:
     """
 
     def __init__(self, estimate: WeightEstimate, telling: bool = True):
-        parts = []
+        parts, residual, detail, pixels = [], 0.0, 0.0, 0
         for k, plane in enumerate(estimate.planes[part_of(estimate.planes, ENOUGH)]):
             padded = Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare)
             band = beside(_band(*padded.shape), padded.coefficients)
-            details = padded.inverse(padded.coefficients * band)[padded.inner]
-            left = padded.left * band
-            parts.append((padded, band, left, details, padded.inverse(padded.coefficients * left)[padded.inner] ** 2))
-        detail, residual = (float(sum(each.sum() for each in images)) for images in (
-            [details**2 for _, _, _, details, _ in parts], [squares for *_, squares in parts]
-        ))  # fmt: skip
-        self.detail = math.sqrt(detail / max(sum(details.size for _, _, _, details, _ in parts), 1))
+            details = padded.inverse(padded.coefficients * band)[padded.inner].copy()
+            band *= padded.left
+            squares = padded.inverse(padded.coefficients * band)[padded.inner] ** 2
+            del band
+            parts.append((padded, details, squares))
+            residual, detail = residual + float(squares.sum()), detail + float((details**2).sum())
+            pixels += details.size
+        self.detail = math.sqrt(detail / max(pixels, 1))
         self.share = math.sqrt(residual / detail) if detail > 0 else 0.0
         self.left, self.unexplained, self.remaining = 0.0, 0.0, 1.0
         self.excess, self.contrast, self.of_weaker = 1.0, 1.0, 1.0
         if not telling or self.share <= UNEXPLAINED:
             return
         self._sums, self._blocks = np.zeros(4), []  # type: np.ndarray, list[np.ndarray]
-        for part in parts:
-            self._add(*part, estimate)
+        while parts:
+            self._add(*parts.pop(0), estimate)
         noise, smoothed, weaker, of_weaker = self._sums
         shares = [max(part, 0) / detail for part in (residual - noise, residual - noise - smoothed, weaker - of_weaker)]
         self.left, self.unexplained = math.sqrt(shares[0]), math.sqrt(shares[1])
@@ -241,20 +242,16 @@ class Details:
         residuals, of_less, slopes, bright = np.concatenate(self._blocks, axis=1)
         self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, of_less))
 
-    def _add(
-        self,
-        padded: Padded,
-        band: np.ndarray,
-        left: np.ndarray,
-        details: np.ndarray,
-        residual: np.ndarray,
-        estimate: WeightEstimate,
-    ) -> None:
+    def _add(self, padded: Padded, details: np.ndarray, residual: np.ndarray, estimate: WeightEstimate) -> None:
         """What more there is to know of a plane."""
         coefficients, inner, xp = padded.coefficients, padded.inner, module_of(details)
         bright = padded.inverse(coefficients - coefficients * padded.left)[inner]
-        rough = padded.left * padded.psf_power
-        weaker = WEAKER * rough / (padded.psf_power - (1 - WEAKER) * rough) * band
+        left = padded.left * padded.psf_power  # the ridge's part of it
+        weaker = WEAKER * left / (padded.psf_power - (1 - WEAKER) * left)
+        band = beside(_band(*padded.shape), coefficients)
+        weaker *= band
+        left = padded.left * band
+        del band
         of_weaker = padded.inverse(coefficients * weaker)[inner] ** 2
         share = details.size / math.prod(padded.shape)
         noise, smoothed, noise_of_weaker = (share * part for part in _expected(padded, estimate, left, weaker))
