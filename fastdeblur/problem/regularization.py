@@ -183,12 +183,13 @@ class WeightEstimate:
             seen = None if self._missing is None else _shifted(self._missing[part][k] == 0, psf, padded.inner)
             if min(x.shape) < 3:
                 x, seen = whole, None
-            lengths = xp.hypot(xp.diff(x, axis=0)[:, :-1], xp.diff(x, axis=1)[:-1])
+            lengths = xp.sqrt(xp.diff(x, axis=0)[:, :-1] ** 2 + xp.diff(x, axis=1)[:-1] ** 2)
             if seen is not None and seen[1:-1, 1:-1].any():  # what fills the others is smooth
                 lengths = lengths[seen[:-1, :-1]]
             sums[0], counts[0] = sums[0] + float(lengths.sum()), counts[0] + lengths.size
-            lengths = xp.hypot(xp.diff(x, 2, axis=0)[:, 1:-1], xp.diff(x, 2, axis=1)[1:-1])
-            lengths = xp.hypot(lengths, math.sqrt(2) * xp.diff(xp.diff(x, axis=0), axis=1)[:-1, :-1])
+            squares = xp.diff(x, 2, axis=0)[:, 1:-1] ** 2 + xp.diff(x, 2, axis=1)[1:-1] ** 2
+            squares += 2 * xp.diff(xp.diff(x, axis=0), axis=1)[:-1, :-1] ** 2
+            lengths = xp.sqrt(squares, out=squares)
             if seen is not None and seen[1:-1, 1:-1].any():
                 lengths = lengths[seen[1:-1, 1:-1]]
             sums[1], counts[1] = sums[1] + float(lengths.sum()), counts[1] + lengths.size
