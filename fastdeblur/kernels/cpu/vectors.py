@@ -112,12 +112,12 @@ def difference_products(address, scratch, tile):
 
 
 @jit
-def move_row(fresh, direction, here, a, b, c):
-    """direction = a fresh + b direction; here = c here + direction."""
+def move_row(fresh, search_direction, here, a, b, c):
+    """search_direction = a fresh + b search_direction; here = c here + search_direction."""
     restrict()
     for j in range(fresh.size):
-        step = a * fresh[j] + b * direction[j]
-        direction[j] = step
+        step = a * fresh[j] + b * search_direction[j]
+        search_direction[j] = step
         here[j] = c * here[j] + step
 
 
@@ -134,14 +134,14 @@ def move(address, scratch, tile):
 
 
 @jit
-def move_residual_row(fresh, direction, residual, image, a, b, c):
+def move_residual_row(fresh, search_direction, residual, image, a, b, c):
     """What `move_row` does to the estimate, done to A x - image; returns the sum of squares."""
     restrict()
     total = 0.0
     extra = c - fresh.dtype.type(1)
     for j in range(fresh.size):
-        step = a * fresh[j] + b * direction[j]
-        direction[j] = step
+        step = a * fresh[j] + b * search_direction[j]
+        search_direction[j] = step
         misfit = c * residual[j] + extra * image[j] + step
         residual[j] = misfit
         total += float(misfit) * float(misfit)

@@ -85,8 +85,8 @@ def difference_products(first, second, third, scalars, partials):
 
 
 @kernel
-def move(fresh, direction, here, scalars):
-    """direction = a fresh + b direction; here = c here + direction."""
+def move(fresh, search_direction, here, scalars):
+    """search_direction = a fresh + b search_direction; here = c here + search_direction."""
     if scalars[PAUSED] != 0.0:
         return
     plane, real = cuda.blockIdx.z, here.dtype.type
@@ -94,13 +94,13 @@ def move(fresh, direction, here, scalars):
     begin, end = own_rows(here)
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, here.shape[2], THREADS):
-            step = a * fresh[plane, i, j] + b * direction[plane, i, j]
-            direction[plane, i, j] = step
+            step = a * fresh[plane, i, j] + b * search_direction[plane, i, j]
+            search_direction[plane, i, j] = step
             here[plane, i, j] = c * here[plane, i, j] + step
 
 
 @kernel
-def move_residual(fresh, direction, residual, image, scalars, partials):
+def move_residual(fresh, search_direction, residual, image, scalars, partials):
     """What `move` does to the estimate, done to A x - image; sum: its square."""
     if scalars[PAUSED] != 0.0:
         return
@@ -111,8 +111,8 @@ def move_residual(fresh, direction, residual, image, scalars, partials):
     begin, end = own_rows(residual)
     for i in range(begin, end):
         for j in range(cuda.threadIdx.x, residual.shape[2], THREADS):
-            step = a * fresh[plane, i, j] + b * direction[plane, i, j]
-            direction[plane, i, j] = step
+            step = a * fresh[plane, i, j] + b * search_direction[plane, i, j]
+            search_direction[plane, i, j] = step
             misfit = c * residual[plane, i, j] + extra * image[plane, i, j] + step
             residual[plane, i, j] = misfit
             sums[0] += np.float64(misfit) * np.float64(misfit)

@@ -102,7 +102,7 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
     def _begin_blurred(self) -> None:
         pcg = self._pcg
         pcg.prepare()
-        pcg.direction[...] = 0
+        pcg.search_direction[...] = 0
         pcg.blurred_direction[...] = 0
         self._current, self._steps, self._each, self.products_beside = [], 0, 1, 0.0
         pcg.apply_blur(pcg.x, self._blurred())
@@ -174,26 +174,26 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
         change = np.empty_like(pcg.gradient)
         pcg.apply_blur(pcg.blurred_direction, change, adjoint=True)
         change *= kind(job["data_rho"])
-        pcg.sweeper.sweep(combine, [change, pcg.direction], (float(job["rho"]),))
+        pcg.sweeper.sweep(combine, [change, pcg.search_direction], (float(job["rho"]),))
         if job["pixels_rho"]:
-            change += kind(job["pixels_rho"]) * pcg.direction
+            change += kind(job["pixels_rho"]) * pcg.search_direction
         pcg.gradient += change
 
     def _step(self) -> None:
         job, pcg = self.job, self._pcg
         sweep, quadratic = pcg.sweeper.sweep, self.quadratic
         data_rho, rho, pixels_rho = (float(job[name]) for name in ("data_rho", "rho", "pixels_rho"))
-        fresh, direction = pcg.fresh, pcg.direction
+        fresh, search_direction = pcg.fresh, pcg.search_direction
         pcg.precondition(self._preconditioners_for(rho / data_rho), pcg.gradient, fresh)
         pcg.apply_blur(fresh, pcg.blurred_fresh)
         frames = [pcg.blurred_fresh, pcg.blurred_direction, pcg.residual, pcg.image]
         p = sweep(products, frames)
-        q = sweep(products, [fresh, direction, pcg.gradient, pcg.gradient])
+        q = sweep(products, [fresh, search_direction, pcg.gradient, pcg.gradient])
         gram = data_rho * p[[0, 1, 4]] + pixels_rho * q[[0, 1, 4]]
-        gram += rho * sweep(difference_products, [fresh, direction, direction])[[0, 1, 3]]
+        gram += rho * sweep(difference_products, [fresh, search_direction, search_direction])[[0, 1, 3]]
         first, second = quadratic_step(gram[[0, 1, 1, 2]].reshape(2, 2), [-float(q[2]), -float(q[5])])
         factors = first, second, 1.0
-        sweep(move, [fresh, direction, pcg.x], factors)
+        sweep(move, [fresh, search_direction, pcg.x], factors)
         if quadratic:
             squares = self._squares
             residual = float(sweep(move_residual, frames, factors)[0])

@@ -41,9 +41,14 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
         self.path, self.most_relax = normal.blur.path, VARYING_RELAX[pixels]
         domain, planes = Domain([normal.blur], padded=False), len(normal.right)
         AdmmWorkspace.__init__(self, domain, [normal.blur], planes, kind, pixels)
-        self._fresh, self._direction, self._product, self._fresh_product, self._direction_product, self._right = (
-            np.zeros_like(normal.right) for _ in range(6)
-        )
+        (
+            self._fresh,
+            self._search_direction,
+            self._product,
+            self._fresh_product,
+            self._direction_product,
+            self._right,
+        ) = (np.zeros_like(normal.right) for _ in range(6))
         self.unit, self._step_square, self._steps = 1.0, 0.0, 0
 
     def _counts(self, whole: int, frame: int) -> dict[str, int]:
@@ -58,7 +63,7 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
         np.multiply(self._normal.right, self.dtype.type(unit / self._weight), out=self._right)
 
     def _begin_blurred(self) -> None:
-        self._direction[...], self._direction_product[...] = 0, 0
+        self._search_direction[...], self._direction_product[...] = 0, 0
         self._steps, self._each, self._step_square = 0, 1, 0.0
 
     def _begin_differences(self, x: np.ndarray) -> None:
@@ -103,32 +108,32 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
 
     def _follow(self) -> None:
         job, gradient = self.job, self.planes_of("gradient")
-        self._sweeper.sweep(combine, [gradient, self._direction], (float(job["rho"]),))
+        self._sweeper.sweep(combine, [gradient, self._search_direction], (float(job["rho"]),))
         gradient += self._direction_product
         if job["second_rho"]:
             gradient += self.dtype.type(job["second_rho"]) * (
-                seconds_transposed(seconds(self._direction, self.domain.periodic), self.domain.periodic)
+                seconds_transposed(seconds(self._search_direction, self.domain.periodic), self.domain.periodic)
             )
         if job["pixels_rho"]:
-            gradient += self.dtype.type(job["pixels_rho"]) * self._direction
+            gradient += self.dtype.type(job["pixels_rho"]) * self._search_direction
 
     def _step(self) -> None:
-        job, sweep, fresh, direction = self.job, self._sweeper.sweep, self._fresh, self._direction
+        job, sweep, fresh, search_direction = self.job, self._sweeper.sweep, self._fresh, self._search_direction
         x, gradient = self.planes_of("x"), self.planes_of("gradient")
         rho, second_rho, pixels_rho = (float(job[name]) for name in ("rho", "second_rho", "pixels_rho"))
         fresh[...] = self._preconditioned(gradient, rho, second_rho, pixels_rho)
         self._apply(fresh, self._fresh_product)
-        p = sweep(products, [fresh, direction, self._fresh_product, self._direction_product])
-        q = sweep(products, [fresh, direction, gradient, gradient])
+        p = sweep(products, [fresh, search_direction, self._fresh_product, self._direction_product])
+        q = sweep(products, [fresh, search_direction, gradient, gradient])
         gram = p[[2, 3, 6]] + pixels_rho * p[[0, 1, 4]]
         if rho:
-            gram += rho * sweep(difference_products, [fresh, direction, direction])[[0, 1, 3]]
+            gram += rho * sweep(difference_products, [fresh, search_direction, search_direction])[[0, 1, 3]]
         if second_rho:
-            new, last = (seconds(each, self.domain.periodic) for each in (fresh, direction))
+            new, last = (seconds(each, self.domain.periodic) for each in (fresh, search_direction))
             gram += second_rho * np.array([_inner(new, new), _inner(new, last), _inner(last, last)])
         first, second = quadratic_step(gram[[0, 1, 1, 2]].reshape(2, 2), [-float(q[2]), -float(q[5])])
         factors = first, second, 1.0
-        sweep(move, [fresh, direction, x], factors)
+        sweep(move, [fresh, search_direction, x], factors)
         sweep(move, [self._fresh_product, self._direction_product, self._product], factors)
         step = first * first * p[2] + 2 * first * second * p[3] + second * second * p[6]
         self._squares = {"step": max(float(step), 0.0)}

@@ -144,7 +144,7 @@ def minimise_gradient(normal: Normal, options: Options, mu: float, noise: float)
     product, smooth = np.empty_like(x), equations.laplacian(x)
     normal.product(x, product)
     progress = Progress(options)
-    direction, last = np.zeros_like(x), 0.0
+    search_direction, last = np.zeros_like(x), 0.0
     with bar(options.progress, options.max_iter) as show:
         while True:
             data = product - right
@@ -157,14 +157,14 @@ def minimise_gradient(normal: Normal, options: Options, mu: float, noise: float)
                 break
             fresh = equations.precondition(gradient, mu)
             slope = dot(gradient, fresh)
-            direction *= dtype.type(slope / last if last > 0 else 0.0)
-            direction -= fresh
+            search_direction *= dtype.type(slope / last if last > 0 else 0.0)
+            search_direction -= fresh
             last = slope
-            moved, smoothed = np.empty_like(x), equations.laplacian(direction)
-            normal.product(direction, moved)
-            curvature = dot(direction, moved) + mu * dot(direction, smoothed)
-            length = dtype.type(-dot(gradient, direction) / curvature if curvature > 0 else 0.0)
-            x += length * direction
+            moved, smoothed = np.empty_like(x), equations.laplacian(search_direction)
+            normal.product(search_direction, moved)
+            curvature = dot(search_direction, moved) + mu * dot(search_direction, smoothed)
+            length = dtype.type(-dot(gradient, search_direction) / curvature if curvature > 0 else 0.0)
+            x += length * search_direction
             product += length * moved
             smooth += length * smoothed
     return progress.result(normal, equations.frame_of(x), mu, misfit, noise)

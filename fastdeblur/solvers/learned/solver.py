@@ -200,21 +200,21 @@ class QuasiNewton:
         if not self._spare:
             step, change, _ = self._pairs.pop(0)
             self._spare.append((step, change))
-        direction = self._spare[0][0]
+        search_direction = self._spare[0][0]
         held = self._held()
-        np.negative(work.gradient, out=direction)
+        np.negative(work.gradient, out=search_direction)
         if held is not None:
-            direction[held] = 0
+            search_direction[held] = 0
         factors = []
         for step, change, curvature in reversed(self._pairs):
-            factors.append(dot(step, direction) / curvature)
-            _add(direction, -one(factors[-1]), change, work.trial)
-        work.precondition(direction)
+            factors.append(dot(step, search_direction) / curvature)
+            _add(search_direction, -one(factors[-1]), change, work.trial)
+        work.precondition(search_direction)
         for (step, change, curvature), factor in zip(self._pairs, reversed(factors), strict=True):
-            _add(direction, one(factor - dot(change, direction) / curvature), step, work.trial)
+            _add(search_direction, one(factor - dot(change, search_direction) / curvature), step, work.trial)
         if held is not None:
-            direction[held] = 0
-        return dot(work.gradient, direction)
+            search_direction[held] = 0
+        return dot(work.gradient, search_direction)
 
     def _held(self) -> np.ndarray | None:
         """Pixels at a bound that a step against the gradient would leave."""

@@ -82,7 +82,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         self.largest = max(each.largest for each in preconditioners)
         each = planes if len(preconditioners) == 1 else 1
         self._appliers: list[Any] = [CudaApplier(preconditioner, each) for preconditioner in preconditioners]
-        self.x, self.direction, self.fresh, self.gradient = (device.zeros(estimate, dtype) for _ in range(4))
+        self.x, self.search_direction, self.fresh, self.gradient = (device.zeros(estimate, dtype) for _ in range(4))
         self.image, self.residual, self.blurred_direction, self.blurred_fresh = (
             device.zeros(frame, dtype) for _ in range(4)
         )
@@ -91,7 +91,7 @@ class CudaPcgWorkspace(PcgWorkspace):
         self.log = device.zeros((span.LOG, span.KEPT), np.float64)
         self._scalars, self._log = view(self.scalars), view(self.log)
         self.sweeper: Any = CudaSweeper(self.scalars)
-        self.sweeper.keep(self.x, self.direction, self.fresh, self.gradient)
+        self.sweeper.keep(self.x, self.search_direction, self.fresh, self.gradient)
         self.sweeper.keep(self.image, self.residual, self.blurred_direction, self.blurred_fresh)
         self.applied, self.norms = 0, (0.0, 0.0)
         self._response = self._shares = self._weighed = None
@@ -130,13 +130,13 @@ class CudaPcgWorkspace(PcgWorkspace):
         run, scalars, totals = self.sweeper.run, self._scalars, self.sweeper.totals_view
         self.precondition(current, self.gradient, self.fresh)
         self.apply_blur(self.fresh, self.blurred_fresh)
-        frames = [self.blurred_fresh, self.blurred_direction, self.residual, self.image]
-        images = [self.fresh, self.direction, self.x]
-        sums = *run("products", frames), *run("difference_products", images)
+        in_frame = [self.blurred_fresh, self.blurred_direction, self.residual, self.image]
+        images = [self.fresh, self.search_direction, self.x]
+        sums = *run("products", in_frame), *run("difference_products", images)
         launch(span.choose, 1, ADDERS, *sums, scalars, totals)
         run("move", images)
         self.without_lost(self.x)
-        launch(span.moved, 1, ADDERS, *run("move_residual", frames), scalars, totals)
+        launch(span.moved, 1, ADDERS, *run("move_residual", in_frame), scalars, totals)
         self.apply_blur(self.residual, self.gradient, adjoint=True)
         both = [self.gradient, self.x]
         launch(span.measure, 1, ADDERS, *run("gradient_sums", both), scalars, totals)

@@ -46,7 +46,7 @@ class PcgWorkspace:
         self.sweeper = Sweeper(dtype, self.periodic)
         each = planes if len(preconditioners) == 1 else 1
         self._appliers: list[Any] = [Applier(preconditioner, self.sweeper, each) for preconditioner in preconditioners]
-        self.x, self.direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
+        self.x, self.search_direction, self.fresh, self.gradient = (_image(estimate, dtype) for _ in range(4))
         self.image, self.residual, self.blurred_direction, self.blurred_fresh = (_image(frame, dtype) for _ in range(4))
         self.applied = 0
         # ‖Ax − b‖ and ‖Dx‖ of the last solve's estimate.

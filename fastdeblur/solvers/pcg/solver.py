@@ -121,7 +121,7 @@ class ConjugateGradients:
         self._misfit = 0.0  # squares of norms
         if work.formula is None:
             self._misfit = work.look()
-            work.direction[...] = 0
+            work.search_direction[...] = 0
             work.blurred_direction[...] = 0
         self._looked_at = self._misfit
         # Less than `nought` is what rounding makes of nothing; with a residual of `clear` or more,
@@ -299,9 +299,9 @@ class ConjugateGradients:
             return
         work.precondition(self._preconditioners_now(), work.gradient, work.fresh)
         work.apply_blur(work.fresh, work.blurred_fresh)
-        frames = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
-        p = sweep(products, frames)
-        q = sweep(difference_products, [work.fresh, work.direction, work.x])
+        in_frame = [work.blurred_fresh, work.blurred_direction, work.residual, work.image]
+        p = sweep(products, in_frame)
+        q = sweep(difference_products, [work.fresh, work.search_direction, work.x])
         # With A x = r + b, from the products of A z, A p, r and b.
         zz, zp, zr, zb, pp, pr, pb, rr, rb, bb = p[:10]
         zx, px = zr + zb, pr + pb
@@ -320,9 +320,9 @@ class ConjugateGradients:
             self.diverged = True
             return
         factors = float(y[0]), float(y[1]), 1.0 + float(y[2])
-        sweep(move, [work.fresh, work.direction, work.x], factors)
+        sweep(move, [work.fresh, work.search_direction, work.x], factors)
         work.without_lost(work.x)
-        self._misfit = float(sweep(move_residual, frames, factors)[0])
+        self._misfit = float(sweep(move_residual, in_frame, factors)[0])
         if self._misfit < FORGOTTEN * self._looked_at or abs(y[2]) > AMPLIFIED:
             self._misfit = self._looked_at = work.look()
         self._moved = True
