@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.cpu.direct import direct
-from ..kernels.cpu.fft import fft
+from ..kernels.cpu.fft import fft, stages
 from ..kernels.cpu.fourier.plan import TransformPlan
 from ..kernels.cpu.separable import separable
 from ..kernels.cpu.simd import RegisterShape, register_shape
@@ -187,6 +187,7 @@ class Fourier(Filter):
         twiddles = plan.twiddles_down()
         self.record["twiddles_down"], self.record["twiddles_down_end"] = self._keep(twiddles, self.dtype), twiddles.size
         self.record["twiddles_across"] = self._keep(plan.twiddles_across(), self.dtype)
+        self.record["stages"] = stages.address(self.dtype)
         self.work = plan.size
         # Of as many rows as a vector has lanes, where psfs vary.
         self.rows_work = 2 * self._lanes * self.fft_cols

@@ -8,7 +8,7 @@ is not ours.
 import numpy as np
 from numba import carray
 
-from ..runtime.tasks import jit, task
+from ..runtime.tasks import inlined, jit, task
 from .halo import begins_alone, fold, own_part, piece_at, pieces_of, read_halo
 from .rows import clear_row, copy_row
 from .simd import address_of, fence, integers, lanes, offset, pointer, real, stream
@@ -59,7 +59,7 @@ def stream_row(source, out, cols):
     copy_row(carray(offset(source, last), cols - last), carray(offset(out, last), cols - last))
 
 
-@jit
+@inlined
 def fill_window(job, source, i, j, rows, cols, window):
     """Copy the window that starts at position (i, j), with what the boundary says of it."""
     row_source, col_source = integers(job.row_source), integers(job.col_source)
@@ -80,7 +80,7 @@ def fill_window(job, source, i, j, rows, cols, window):
             line[c - j] = pixels[col_source[c]] if col_source[c] >= 0 else zero
 
 
-@jit
+@inlined
 def write_tile(job, tile, own, i0, j0, rows, cols):
     """Write a tile of the result, and whether it is finite."""
     out, nought, written = pointer(job.out, own), real(job.nought, own), 0.0

@@ -3,17 +3,20 @@
 A tile is two windows, one below the other: real and imaginary part of one complex image, which a correlation with
 real weights keeps apart.  Columns go to frequencies, in strips as wide as a vector; then rows, a few at a time, which
 come back at once, multiplied by the psf's spectrum; then the columns come back, and what is periodic in them is left
-out.
+out.  These stages are one task, called through its address: blurs by psfs that vary use the same machine code.
 """
 
-from ..runtime.tasks import task
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..runtime.tasks import inlined, task
 from .fourier.codelets import (
     FIRST,
     backward_pass,
     filter_block,
     first_pass_back,
     forward_pass,
-    inlined,
     last_pass,
     load_pass,
     store_pass,
@@ -141,18 +144,80 @@ def strips_to_tile(psf, strips, out, out_pitch, rows, cols):
         store_pass(strip, step, twiddles_down, here, offset(here, upper * out_pitch), out_pitch, upper, rows - upper)
 
 
+# The stages of a tile.
+WINDOWS_TO_STRIPS, ROWS_FORWARD, FILTER_STRIPS, ROWS_BACK, STRIPS_TO_TILE = range(5)
+
+
+def stage_signature(pixels):
+    """Signature of the stages: which, filter, source, pitch, out, pitch, rows, cols."""
+    size = types.intp
+    return types.void(size, size, pixels, size, pixels, size, size, size)
+
+
+@task(stage_signature)
+def stages(stage, filter_, source, pitch, out, out_pitch, rows, cols):
+    """One stage: a tile's windows to strips, or strips to its `rows` and `cols`, whose rows are so far apart.
+
+    Or, in place, as many rows as a vector has lanes of strips that are `pitch` apart: there, back, or times a spectrum
+    at `out`.
+    """
+    psf = read_filter(filter_)
+    across, twiddles = integers(psf.radices_across), pointer(psf.twiddles_across, source)
+    strips = psf.fft_cols // lanes(source)
+    if stage == WINDOWS_TO_STRIPS:
+        windows_to_strips(psf, source, pitch, rows, cols, out)
+    elif stage == ROWS_FORWARD:
+        rows_forward(source, pitch, strips, across, twiddles)
+    elif stage == FILTER_STRIPS:
+        filter_strips(source, pitch, strips, out)
+    elif stage == ROWS_BACK:
+        rows_back(source, pitch, strips, across, twiddles)
+    else:
+        strips_to_tile(psf, source, out, out_pitch, rows, cols)
+
+
+@intrinsic
+def call_stage(typingctx, address, stage, filter_, source, pitch, out, out_pitch, rows, cols):
+    """Call the stages at `address`."""
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        lowered = [context.get_value_type(t) for t in sig.args[1:]]
+        function = ir.FunctionType(ir.VoidType(), lowered).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(size, size, size, source, size, out, size, size, size), codegen
+
+
+@inlined
+def to_strips(filter_, source, pitch, rows, cols, strips):
+    """A tile's two windows to frequencies along columns; reads whole vectors of each row."""
+    call_stage(read_filter(filter_).stages, WINDOWS_TO_STRIPS, filter_, source, pitch, strips, 0, rows, cols)
+
+
+@inlined
+def transform_rows(stage, filter_, block, strip, spectrum):
+    """A stage of as many rows as a vector has lanes; the spectrum's are those rows."""
+    call_stage(read_filter(filter_).stages, stage, filter_, block, strip, spectrum, 0, 0, 0)
+
+
+@inlined
+def from_strips(filter_, strips, out, out_pitch, rows, cols):
+    """A tile from its frequencies along columns; writes whole vectors of each row."""
+    call_stage(read_filter(filter_).stages, STRIPS_TO_TILE, filter_, strips, 0, out, out_pitch, rows, cols)
+
+
 @task(correlation_signature)
 def fft(filter_, source, pitch, out, out_pitch, rows, cols, work):
     """One tile by the FFT path; reads and writes whole vectors of each row."""
     psf = read_filter(filter_)
     width = lanes(source)
-    across, twiddles_across = integers(psf.radices_across), pointer(psf.twiddles_across, source)
-    spectrum = pointer(psf.down, source)
-    windows_to_strips(psf, source, pitch, rows, cols, work)
-    strips = psf.fft_cols // width
+    to_strips(filter_, source, pitch, rows, cols, work)
     for row in range(0, psf.fft_rows, width):
         block = offset(work, row * 2 * width)
-        rows_forward(block, psf.strip, strips, across, twiddles_across)
-        filter_strips(block, psf.strip, strips, offset(spectrum, row * 2 * psf.fft_cols))
-        rows_back(block, psf.strip, strips, across, twiddles_across)
-    strips_to_tile(psf, work, out, out_pitch, rows, cols)
+        spectrum = offset(pointer(psf.down, source), row * 2 * psf.fft_cols)
+        transform_rows(ROWS_FORWARD, filter_, block, psf.strip, spectrum)
+        transform_rows(FILTER_STRIPS, filter_, block, psf.strip, spectrum)
+        transform_rows(ROWS_BACK, filter_, block, psf.strip, spectrum)
+    from_strips(filter_, work, out, out_pitch, rows, cols)

@@ -9,7 +9,7 @@ so tiles stay independent of each other, whatever their order.
 import numpy as np
 from numba import carray
 
-from ..runtime.tasks import jit
+from ..runtime.tasks import inlined, jit
 from .rows import add_row, copy_row
 from .simd import integers, offset
 from .tiles import reader
@@ -53,7 +53,7 @@ def own_part(start, size, first, count):
     return (begin, end) if begin < end else (start + size, start + size)
 
 
-@jit
+@inlined
 def fold(halo, block, block_pitch, r0, height, c0, width, tile, tile_pitch, i0, j0, cols):
     """Add a block, which has the positions from (r0, c0) on, to the tile's pixels that stand there."""
     row_pixel, col_pixel = integers(halo.row_pixel), integers(halo.col_pixel)
@@ -67,7 +67,7 @@ def fold(halo, block, block_pitch, r0, height, c0, width, tile, tile_pitch, i0, 
             out[col_pixel[c] - j0] += line[c - c0]
 
 
-@jit
+@inlined
 def spread(halo, down, across, i0, j0, rows, cols, image, pitch):
     """Write a tile's pixels to every position outside the frame where they stand."""
     p0, p1 = pieces_of(halo.row_first, down)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import carray
 
-from ..runtime.tasks import jit, task
+from ..runtime.tasks import inlined, jit, task
 from .rows import clear_row
 from .simd import offset, pointer, real
 from .tiles import reader, task_signature
@@ -62,7 +62,7 @@ def residual_row(weighed, squares, above, here, below, left, right, down, across
         out[j] = weighed[j] - squares[j] * x - differences
 
 
-@jit
+@inlined
 def begin_row(job, plane, i, line_weighed, line_x, scratch):
     """The first Jacobi step in row i of a plane, its neighbours beyond the border included."""
     at = (plane * job.rows + i) * job.cols
@@ -82,7 +82,7 @@ def close(line, n):
     line[n] = line[n - 1]
 
 
-@jit
+@inlined
 def residual_of(job, plane, i, above, here, below, weighed, out, scratch):
     """The residual in row i, from three rows of x; rows beyond the border are the row itself."""
     n = job.cols
@@ -160,7 +160,7 @@ def restrict_residual(address, scratch, tile):
             halve_row(carray(residual, n), real(weight, scratch), coarse)
 
 
-@jit
+@inlined
 def corrected_row(job, plane, i, weighed, x, scratch):
     """Row i of the first Jacobi step, and the coarse correction."""
     begin_row(job, plane, i, weighed, x, scratch)

@@ -12,7 +12,7 @@ they are computed; the adjoint's values in the halo are folded back into the til
 import numpy as np
 from numba import carray
 
-from ..runtime.tasks import jit, task
+from ..runtime.tasks import inlined, jit, task
 from .halo import begins_alone, fold, piece_at, pieces_of, read_halo, spread
 from .rows import (
     clear_row,
@@ -54,7 +54,7 @@ STEP = np.dtype(
 read_step = reader(STEP)
 
 
-@jit
+@inlined
 def correlate_estimate(step, plane, i0, j0, rows, cols, scratch):
     """The part of a tile that the image shows: A x goes to the scratch; its first row and column, and its sizes."""
     top, left = max(i0, step.frame_top), max(j0, step.frame_left)
@@ -124,7 +124,7 @@ def residual(address, scratch, tile):
     sums[0], sums[1] = misfit, roughness
 
 
-@jit
+@inlined
 def correlate_residual(step, plane, down, across, i0, j0, rows, cols, scratch):
     """One tile of A^T r, the halo folded in."""
     halo = read_halo(step.folded)

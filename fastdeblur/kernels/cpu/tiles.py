@@ -32,11 +32,11 @@ EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 # above and below; the direct path keeps the whole psf there, in the same way, and no `across`.
 # The FFT path has the psf's spectrum there, in the order that transforms of `fft_rows x fft_cols` leave, and a plan's
 # radices (their number, then they themselves, but for the columns' first and the rows' last) and twiddles, see
-# `fourier`.
+# `fourier`; and the address of the stages of a tile, see `fft`.
 FILTER = np.dtype(
     [(name, np.intp) for name in ("taps_down", "taps_across", "rank", "down", "across", "work_pitch")]
     + [(name, np.intp) for name in ("fft_rows", "fft_cols", "strip", "radices_down", "radices_across")]
-    + [(name, np.intp) for name in ("twiddles_down", "twiddles_down_end", "twiddles_across")],
+    + [(name, np.intp) for name in ("twiddles_down", "twiddles_down_end", "twiddles_across", "stages")],
     align=True,
 )
 

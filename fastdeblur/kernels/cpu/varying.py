@@ -10,13 +10,12 @@ the grid's rows, and are weighed by rows.  The adjoint goes the same way backwar
 import numpy as np
 from numba import carray
 
-from ..runtime.tasks import jit, task
+from ..runtime.tasks import inlined, jit, task
 from .apply import APPLY, fill_window, write_tile
-from .fft import filter_strips, rows_back, rows_forward, strips_to_tile, windows_to_strips
-from .fourier.codelets import inlined
+from .fft import FILTER_STRIPS, ROWS_BACK, ROWS_FORWARD, from_strips, to_strips, transform_rows
 from .halo import fold, piece_at, pieces_of, read_halo
 from .rows import add_row, clear_row, copy_row, restrict
-from .simd import integers, lanes, offset, pointer
+from .simd import lanes, offset, pointer
 from .tiles import FILTER, call_correlation, locate, read_filter, reader, task_signature
 
 # The filters of the grid's nodes, row by row, are at `filter`.  `row_weights` and `col_weights` have the nodes' weights
@@ -82,7 +81,7 @@ def filter_of(job, down, across):
     return job.filter + (down * job.nodes_across + across) * NEXT_FILTER
 
 
-@jit
+@inlined
 def blur_by_correlation(job, i0, j0, rows, cols, window, block, own, work):
     """A tile of the blur, by the direct or the separable path."""
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
@@ -147,18 +146,17 @@ def weigh_rows(line, source, from_strip, out, to_strip, strips, adds):
             weigh_strip(weights, here, there)
 
 
-@jit
+@inlined
 def blur_by_transforms(job, i0, j0, rows, cols, window, block, own, strips, some, total, lines):
     """A tile of the blur, by the FFT path."""
     psf, width = read_filter(job.filter), lanes(window)
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
-    radices, twiddles = integers(psf.radices_across), pointer(psf.twiddles_across, window)
     count, size, shown = psf.fft_cols // width, 2 * width * width, -(-cols // width)
     filtered = offset(some, count * size)
     for c in range(job.nodes_across):
         across = offset(col_weights, c * job.col_weights_pitch + j0)
         extend_row(carray(across, cols), cols, carray(offset(lines, c * psf.fft_cols), psf.fft_cols))
-    windows_to_strips(psf, window, job.window_pitch, rows, cols, strips)
+    to_strips(job.filter, window, job.window_pitch, rows, cols, strips)
     for a in range(job.nodes_down):
         down = offset(row_weights, a * job.row_weights_pitch + i0)
         if not reaches(down, rows):
@@ -167,18 +165,18 @@ def blur_by_transforms(job, i0, j0, rows, cols, window, block, own, strips, some
             at, begun = row * 2 * width, False
             for k in range(count):
                 copy_row(carray(offset(strips, k * psf.strip + at), size), carray(offset(some, k * size), size))
-            rows_forward(some, size, count, radices, twiddles)
+            transform_rows(ROWS_FORWARD, job.filter, some, size, some)
             for c in range(job.nodes_across):
                 line = offset(lines, c * psf.fft_cols)
                 if not reaches(line, cols):
                     continue
                 spectrum = pointer(read_filter(filter_of(job, a, c)).down, window)
                 copy_row(carray(some, count * size), carray(filtered, count * size))
-                filter_strips(filtered, size, count, offset(spectrum, row * 2 * psf.fft_cols))
-                rows_back(filtered, size, count, radices, twiddles)
+                transform_rows(FILTER_STRIPS, job.filter, filtered, size, offset(spectrum, row * 2 * psf.fft_cols))
+                transform_rows(ROWS_BACK, job.filter, filtered, size, filtered)
                 weigh_rows(line, filtered, size, offset(total, at), psf.strip, shown, begun)
                 begun = True
-        strips_to_tile(psf, total, block, job.tile_pitch, rows, cols)
+        from_strips(job.filter, total, block, job.tile_pitch, rows, cols)
         for i in range(rows):
             at = i * job.tile_pitch
             add_scaled(down[i], carray(offset(block, at), cols), carray(offset(own, at), cols))
@@ -205,7 +203,7 @@ def apply_varying(address, scratch, tile):
     write_tile(job, tile, scratch, i0, j0, rows, cols)
 
 
-@jit
+@inlined
 def fold_by_correlation(job, halo, r0, c0, rows, cols, height, width, window, block, own, work, i0, j0, tile_cols):
     """Add one piece of the adjoint to its tile, by the direct or the separable path."""
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
@@ -229,14 +227,13 @@ def fold_by_correlation(job, halo, r0, c0, rows, cols, height, width, window, bl
             fold(halo, block, job.tile_pitch, r0, height, c0, width, own, job.tile_pitch, i0, j0, tile_cols)
 
 
-@jit
+@inlined
 def fold_by_transforms(
     job, halo, r0, c0, rows, cols, height, wide, window, block, own, strips, some, total, line, i0, j0, tile_cols
 ):  # fmt: skip
     """Add one piece of the adjoint to its tile, by the FFT path."""
     psf, width = read_filter(job.filter), lanes(window)
     row_weights, col_weights = pointer(job.row_weights, window), pointer(job.col_weights, window)
-    radices, twiddles = integers(psf.radices_across), pointer(psf.twiddles_across, window)
     count, size = psf.fft_cols // width, 2 * width * width
     weighted, begun = offset(window, job.window_size), False
     for a in range(job.nodes_down):
@@ -246,7 +243,7 @@ def fold_by_transforms(
         for i in range(rows):
             at = i * job.window_pitch
             scale_row(down[i], carray(offset(window, at), cols), carray(offset(weighted, at), cols))
-        windows_to_strips(psf, weighted, job.window_pitch, height, wide, strips)
+        to_strips(job.filter, weighted, job.window_pitch, height, wide, strips)
         for c in range(job.nodes_across):
             across = offset(col_weights, c * job.col_weights_pitch + c0 - job.left)
             if not reaches(across, cols):
@@ -256,8 +253,8 @@ def fold_by_transforms(
             for row in range(0, psf.fft_rows, width):
                 at = row * 2 * width
                 weigh_rows(line, offset(strips, at), psf.strip, some, size, count, False)
-                rows_forward(some, size, count, radices, twiddles)
-                filter_strips(some, size, count, offset(spectrum, row * 2 * psf.fft_cols))
+                transform_rows(ROWS_FORWARD, job.filter, some, size, some)
+                transform_rows(FILTER_STRIPS, job.filter, some, size, offset(spectrum, row * 2 * psf.fft_cols))
                 for k in range(count):  # what comes back, comes back once
                     here = carray(offset(some, k * size), size)
                     there = carray(offset(total, k * psf.strip + at), size)
@@ -268,8 +265,8 @@ def fold_by_transforms(
             begun = True
     if begun:
         for row in range(0, psf.fft_rows, width):
-            rows_back(offset(total, row * 2 * width), psf.strip, count, radices, twiddles)
-        strips_to_tile(psf, total, block, job.tile_pitch, height, wide)
+            transform_rows(ROWS_BACK, job.filter, offset(total, row * 2 * width), psf.strip, total)
+        from_strips(job.filter, total, block, job.tile_pitch, height, wide)
         fold(halo, block, job.tile_pitch, r0, height, c0, wide, own, job.tile_pitch, i0, j0, tile_cols)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray
 from rocket_fft import r2c
 
-from ..runtime.tasks import jit, task
+from ..runtime.tasks import inlined, jit, task
 from .likelihood import likelihood_row
 from .rows import clear_row, copy_row, multiply_row
 from .shrink import COSTS, SHARES, call_shrink
@@ -140,7 +140,7 @@ def mask_line(job, plane, k, i, line, scratch):
     return line
 
 
-@jit
+@inlined
 def difference(k, above, here, below, cols, out):
     """One of the differences of a row, from lines with margins."""
     line, down = carray(here, cols), carray(below, cols)
@@ -156,7 +156,7 @@ def difference(k, above, here, below, cols, out):
         mixed_row(line, carray(offset(here, 1), cols), down, carray(offset(below, 1), cols), carray(out, cols))
 
 
-@jit
+@inlined
 def update_data(job, plane, i, out, sums, scratch):
     """One row of the z-update of the blurred estimate's split variable."""
     start = plane * job.plane + i * job.pitch
@@ -203,7 +203,7 @@ def group_squares(job, i, first, end, lines, next_plane, next_difference, combin
                 add_squares(carray(line, job.cols), carray(mask, job.cols), squares)
 
 
-@jit
+@inlined
 def all_differences(job, i, pixels, changes, scratch):
     """The differences of row i of the estimate."""
     cols, length = job.cols, line_pitch(job)
@@ -222,7 +222,7 @@ def all_differences(job, i, pixels, changes, scratch):
                 multiply_row(carray(mask, cols), carray(out, cols))
 
 
-@jit
+@inlined
 def update_differences(
     job, i, own, pixels, changes, split_rows, last_rows, reflected, magnitudes, shares, combined, sums, scratch
 ):
@@ -281,7 +281,7 @@ def update_differences(
             sums[ROUGHNESS] += job.factor * cost if second else cost
 
 
-@jit
+@inlined
 def adjoint_row(job, i, plane, above, here, below, out, scratch):
     """Row i of the adjoint of the reflected differences, and of the copy, times their penalties."""
     cols, length = job.cols, line_pitch(job)

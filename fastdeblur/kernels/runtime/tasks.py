@@ -41,6 +41,12 @@ differed in their last bits.  They have no wrappers, with which a first `deblur`
 CPU seconds, not 16.4): Python cannot call them.
 """
 
+inlined: Any = partial(numba.njit, inline="always", **_OPTIONS)()
+"""The decorator of a helper that one place in a task calls: Numba puts it into its caller before anything is compiled.
+
+One decorated by `jit` is compiled for itself, and again within each that calls it.
+"""
+
 REALS = {"float32": types.float32, "float64": types.float64}
 
 

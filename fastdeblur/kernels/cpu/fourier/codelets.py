@@ -10,11 +10,9 @@ A pass is a function of its own in the module of the task that calls it, compile
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -27,12 +25,6 @@ from .butterflies import Arithmetic, Complex
 RADICES = (3, 4, 5, 8)
 FIRST = 4
 LAST = (4, 8)
-
-inlined: Any = partial(numba.njit, inline="always")()
-"""The decorator of what calls codelets: Numba puts it into its caller before anything is compiled.
-
-As functions that are compiled, and then compiled again within each that calls them, they took five times as long.
-"""
 
 
 class Lazy(Sequence[Complex]):
