@@ -194,11 +194,14 @@ def solve(
     shifts : array_like, shape (frames, 2), or None
         Where `image` is a list, or another iterable, of frames of one scene, and `psf` a list with one for each: by how
         many rows and columns the scene has moved in each, see `fastdeblur.shifts`.  A frame is an array, or the path of
-        an image file, whose pixels are taken as they are stored; pixels that are NaN are missing.  The sum of the
-        frames' data terms is minimised over one estimate, with ``data="squares"`` and any prior but None, or with
-        "poisson" and None; `weights` are a number for each frame, or an array of its shape, or some of both; `bounds`,
-        channels and how to compute it are as for one.  Other options are refused.  Frames are read one after another,
-        and not kept but for a bit for each pixel of those with missing ones; for photons again at each step.
+        an image file, whose pixels are taken as they are stored; pixels that are NaN are missing.  The sums of
+        the data term run over all frames, and there is one estimate: with ``data="squares"``, the default here, and any
+        prior but None, with "root" and "gradient", or with "poisson" and "tv", "learned" or None.  `weights` are a
+        number for each frame, or an array of its shape, or some of both, and so is `background`, or one of these for
+        all; `read_noise`, `bounds`, channels and how to compute it are as for one (the flux of points is not corrected
+        for `read_noise`).  Other options are refused.  Frames are read one after another, and not kept but for a bit
+        for each pixel of those with missing ones; for photons they are read again at each step, and with "tv" an array
+        of the size of each is kept.
     data : {None, "root", "squares", "poisson"}
         What is asked of ``Ax``.  None is "root" for the prior "gradient", whose `mu` then does not depend on the
         brightness of the image, only on its detail and noise; "squares" for every other.  "root" goes with the

@@ -87,8 +87,10 @@ def test_missing_pixels_and_weights_of_pixels_are_minimised(boundary):
         {"prior": "learned"},
         {"prior": lambda image, sigma: denoise_tv_chambolle(image, weight=0.5 * sigma)},
         {"data": "poisson", "prior": None},
+        {"data": "poisson", "prior": "tv"},
+        {"data": "poisson", "prior": "learned"},
     ],
-    ids=["tv", "sparse", "learned", "denoiser", "photons"],
+    ids=["tv", "sparse", "learned", "denoiser", "photons", "photons and tv", "photons and learned"],
 )
 def test_every_method_gains_by_more_frames_some_of_whose_pixels_are_missing(options):
     x = 100 * scene()
@@ -251,16 +253,21 @@ def test_frames_may_be_files(tmp_path):
         ({"prior": "tv", "mu": 0.002, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3, "reflect"),
         ({"data": "squares", "mu": 0.01, "tol": 1e-5, "max_iter": 1000, "bounds": (0.3, 0.8)}, 2e-3, "wrap"),
         ({"data": "poisson", "prior": None, "max_iter": 12, "tol": 0}, 1e-6, "reflect"),
+        ({"data": "poisson", "prior": None, "max_iter": 12, "tol": 0, "background": 0.3}, 1e-6, "reflect"),
+        ({"data": "poisson", "prior": "tv", "mu": 0.01, "tol": 1e-5, "max_iter": 1000}, 2e-3, "reflect"),
+        ({"data": "root", "mu": 0.2, "tol": 1e-7}, 1e-6, "wrap"),
+        ({"data": "root", "mu": 0.2, "tol": 1e-6, "max_iter": 1000, "bounds": (0.3, 0.8)}, 1e-5, "wrap"),
     ],
 )
 def test_a_frame_that_comes_twice_is_that_frame(options, tolerance, boundary):
     # With twice the weight of the prior.
     image = frames_of(scene())[0].clip(0, 1)
     one = fd.solve(image, PSFS[0], boundary=boundary, **options)
-    both = {**options, "mu": 2 * options["mu"]} if "mu" in options else options
+    times = np.sqrt(2) if options.get("data") == "root" else 2  # the root of twice the sum of squares
+    both = {**options, "mu": times * options["mu"]} if "mu" in options else options
     two = fd.solve([image, image], PSFS[:1] * 2, boundary=boundary, **both)
     assert abs(two.image - one.image).max() < tolerance
-    assert two.objective == pytest.approx(2 * one.objective, rel=1e-4)
+    assert two.objective == pytest.approx(times * one.objective, rel=1e-4)
     if "bounds" in options:
         assert (two.image.min(), two.image.max()) == options["bounds"]
 
@@ -273,6 +280,160 @@ def test_edges_and_photons_of_many_frames_are_better_than_of_one():
         alone = [fd.deblur(image, psf, boundary="reflect", **options) for image, psf in zip(counts, PSFS, strict=True)]
         assert together.stop_reason in ("tolerance", "noise")
         assert error(together.image, x) < 0.75 * min(error(each, x) for each in alone)
+
+
+def small_frames(boundary, mean):
+    """Three small frames of one scene, their psfs and weights, and their blurs and the estimate's differences densely.
+
+    Two pixels of one frame are missing.
+    """
+    shape, rng = (8, 9), np.random.default_rng(4)
+    psfs = [psf / psf.sum() for psf in rng.random((3, 3, 3))]
+    sharp = mean * (1 + ((np.indices(shape) // 4).sum(axis=0) % 2))
+    images = [rng.poisson(fd.convolve(sharp, psf, boundary="reflect")).astype(float) for psf in psfs]
+    images[1][3, 4:6] = np.nan
+    weights = [1.0, 0.5, 2.0]
+    blurs = [np.array(naive.matrix(shape, psf.tolist(), boundary)) for psf in psfs]
+    rows, cols = (10, 11) if boundary == "unknown" else shape
+    differences = dense.differences((rows, cols), periodic=True).reshape(2, rows, cols, -1)
+    if boundary != "wrap":
+        differences[0, -1], differences[1, :, -1] = 0, 0
+    return images, psfs, weights, blurs, differences.reshape(2 * rows * cols, -1), (rows, cols)
+
+
+def of_frame(flat, shape):
+    margin = (shape[0] - 8) // 2
+    return flat.reshape(shape)[margin : margin + 8, margin : margin + 9]
+
+
+@for_each("boundary", ["wrap", "unknown"])
+def test_photons_with_total_variation_are_minimised(boundary):
+    # Against the primal-dual method of Chambolle and Pock, with dense matrices: a dual variable for each frame's mean
+    # and for the differences, each step its proximal map.
+    images, psfs, weights, blurs, differences, shape = small_frames(boundary, 50.0)
+    mu, backgrounds, noise = 0.1, [4.0, np.linspace(0, 8, 72).reshape(8, 9), 0.0], 1.5
+    size = shape[0] * shape[1]
+    kept = [np.isfinite(image).ravel() for image in images]
+    matrix = np.concatenate([blur[keep] for blur, keep in zip(blurs, kept, strict=True)])
+    counts, beside, w = (
+        np.concatenate([np.broadcast_to(part, (8, 9)).ravel()[keep] for part, keep in zip(parts, kept, strict=True)])
+        for parts in ([image + noise**2 for image in images], [b + noise**2 for b in backgrounds], weights)
+    )
+    x, dual, split = np.full(size, 60.0), np.zeros(len(matrix)), np.zeros(len(differences))
+    ahead, step = x.copy(), 0.9 / np.linalg.norm(np.concatenate([matrix, differences]), 2)
+    to_x, to_dual = 60 * step, step / 60
+
+    def lengths(split):
+        return np.hypot(*split.reshape(2, -1))
+
+    def objective(x):
+        mean = matrix @ x + beside
+        return (w * (mean - counts * np.log(mean))).sum() + mu * lengths(differences @ x).sum()
+
+    for _ in range(8000):
+        near = dual + to_dual * (matrix @ ahead + beside)
+        # By Moreau's identity, from the proximal map of the likelihood.
+        at, share = near / to_dual, w / to_dual
+        mean = 0.5 * (at - share + np.sqrt((at - share) ** 2 + 4 * share * counts))
+        dual = near - to_dual * mean
+        moved = split + to_dual * (differences @ ahead)
+        split = (moved.reshape(2, -1) / np.maximum(lengths(moved) / mu, 1.0)).ravel()
+        new = np.maximum(x - to_x * (matrix.T @ dual + differences.T @ split), 0)
+        x, ahead = new, 2 * new - x
+    result = fd.solve(
+        images, psfs, mu=mu, weights=weights, boundary=boundary, data="poisson", prior="tv", background=backgrounds,
+        read_noise=noise, tol=1e-7, max_iter=4000,
+    )  # fmt: skip
+    assert result.objective == pytest.approx(objective(x), rel=1e-6)
+    assert abs(result.image - of_frame(x, shape)).max() < 0.02 * 60
+
+
+@for_each("boundary", ["reflect", "unknown"])
+def test_roots_are_those_of_the_sums_over_all_frames(boundary):
+    # By dense linear algebra: the ridge that is the estimate's own, by bisection.
+    images, psfs, weights, blurs, differences, shape = small_frames(boundary, 0.5)
+    mu, normal, right = 0.4, 0.0, 0.0
+    for image, weight, blur in zip(images, weights, blurs, strict=True):
+        plane = weight * np.isfinite(image).ravel()
+        normal, right = (
+            normal + blur.T @ (plane[:, None] * blur),
+            right + blur.T @ (plane * np.nan_to_num(image).ravel()),
+        )
+
+    def at(ridge):
+        x = np.linalg.solve(normal + ridge * differences.T @ differences, right)
+        squares = 0.0
+        for image, weight, blur in zip(images, weights, blurs, strict=True):
+            squares += weight * np.nansum((blur @ x - image.ravel()) ** 2)
+        return x, np.sqrt(squares), np.linalg.norm(differences @ x)
+
+    low, high = 1e-9, 1e6
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        _, misfit, rough = at(middle)
+        low, high = (middle, high) if mu * misfit / rough > middle else (low, middle)
+    x, misfit, rough = at(low)
+    options = {"weights": weights, "boundary": boundary, "data": "root", "tol": 1e-9}
+    result = fd.solve(images, psfs, mu=mu, **options)
+    assert result.stop_reason == "tolerance"
+    assert result.objective == pytest.approx(np.sqrt(0.5) * (misfit + mu * rough), rel=1e-9)
+    assert abs(result.image - of_frame(x, shape)).max() < 1e-6
+    # Some weight is too large for anything but a constant.
+    constant = fd.solve(images, psfs, mu=100.0, **options)
+    assert (np.ptp(constant.image), constant.n_iter, constant.stop_reason) == (0, 0, "tolerance")
+    level = at(1e9)[0].mean()
+    assert constant.image[0, 0] == pytest.approx(level, rel=1e-6)
+
+
+def test_the_automatic_root_is_the_smooth_image_and_gives_its_weight():
+    images = frames_of(scene())
+    smooth, root = (fd.solve(images, PSFS, boundary="reflect", tol=1e-8, **data) for data in ({}, {"data": "root"}))
+    assert abs(smooth.image - root.image).max() < 1e-6
+    again = fd.solve(images, PSFS, boundary="reflect", tol=1e-8, data="root", mu=root.mu)
+    assert abs(again.image - root.image).max() < 1e-5
+    assert root.objective == pytest.approx(again.objective, rel=1e-8)
+
+
+@for_each("options", [{}, {"prior": "tv", "mu": 0.003}, {"data": "root", "mu": 0.3}])
+def test_backgrounds_are_subtracted(options):
+    images, slope = frames_of(scene()), np.linspace(0, 1, 48 * 52).reshape(48, 52)
+    backgrounds = [2.0, slope, 1 - slope]
+    given = [image + background for image, background in zip(images, backgrounds, strict=True)]
+    options = {"boundary": "reflect", "max_iter": 20, "tol": 0, **options}
+    bare = fd.solve(images, PSFS, **options).image
+    assert abs(fd.solve(given, PSFS, background=backgrounds, **options).image - bare).max() < 1e-8
+    same = fd.solve([image + slope for image in images], PSFS, background=slope, **options).image
+    assert abs(same - bare).max() < 1e-8
+
+
+@for_each("data", ["squares", "poisson"])
+def test_the_learned_prior_of_one_frame_is_that_of_an_image(data):
+    image, *others = (100 * frame for frame in frames_of(scene((24, 26)).clip(0.1)))
+    options = {"prior": "learned", "data": data, "boundary": "reflect", "tol": 1e-8, "max_iter": 300}
+    if data == "poisson":
+        options |= {"background": 5.0, "read_noise": 2.0}
+    alone = fd.solve(image, PSFS[0], **options)
+    result = fd.solve([image, others[0]], PSFS[:2], weights=[1.0, 0.0], **options)
+    assert result.objective == pytest.approx(alone.objective, rel=1e-6)
+    assert abs(result.image - alone.image).max() < 1.0
+    both = fd.solve([image, others[0]], PSFS[:2], **options)
+    assert (np.diff(both.history) <= 0).all()
+    assert abs(both.image - alone.image).max() > 5.0
+
+
+def test_sky_and_read_noise_of_photons_are_reckoned_with():
+    # Each frame has a sky of its own, which has been subtracted from none; the reading's noise makes some negative.
+    x, skies, rng = 20 * scene(), [5.0, 60.0, 200.0], np.random.default_rng(1)
+    given = [
+        rng.poisson(image + sky) + rng.normal(0, 3, x.shape)
+        for image, sky in zip(frames_of(x, noise=0), skies, strict=True)
+    ]
+    options = {"data": "poisson", "boundary": "reflect", "read_noise": 3}
+    for prior in ({"prior": "tv"}, {"prior": "learned"}, {"prior": None, "max_iter": 8, "tol": 0}):
+        known, wrong = (
+            error(fd.solve(given, PSFS, background=each, **prior, **options).image, x) for each in (skies, skies[::-1])
+        )
+        assert known < 0.8 * wrong
 
 
 def test_photons_are_read_again_at_each_step():
@@ -299,9 +460,9 @@ IMAGES = [np.eye(12), np.eye(12)]
         (([np.eye(12), np.eye(13)], PSFS[:2]), {}, r"one shape; the first has \(12, 12\), another \(13, 13\)"),
         (([], PSFS[:2]), {}, "at least one image"),
         ((["a.tif"], PSFS[:1]), {}, "cannot read a.tif"),
-        ((IMAGES, PSFS[:2]), {"prior": None}, "'tv', 'sparse', 'learned' or a denoiser, or 'poisson' with prior None"),
-        ((IMAGES, PSFS[:2]), {"data": "poisson", "prior": "tv"}, "'poisson' with prior None, for several frames"),
-        ((IMAGES, PSFS[:2]), {"data": "root"}, "data must be None or 'squares' with.*for several frames; got data='ro"),
+        ((IMAGES, PSFS[:2]), {"prior": None}, "'tv', 'sparse', 'learned' or a denoiser, 'root' with 'gradient', or 'p"),
+        ((IMAGES, PSFS[:2]), {"data": "poisson", "prior": "sparse"}, "'poisson' with 'tv', 'learned' or None, for sev"),
+        ((IMAGES, PSFS[:2]), {"data": "root", "prior": "tv"}, "'root' with 'gradient'.*got data='root', prior='tv'"),
         ((IMAGES, PSFS[:2]), {"device": "cuda"}, "device does not go with several frames; got 'cuda'"),
         ((IMAGES, PSFS[:2]), {"weights": [1, np.eye(13)]}, r"the image's shape \(12, 12\); its shape is \(13, 13\)"),
         ((IMAGES, PSFS[:2]), {"weights": np.ones((3, 12, 12))}, "one for each of the 2 frames, a number or an array"),
@@ -309,7 +470,19 @@ IMAGES = [np.eye(12), np.eye(12)]
         ((IMAGES, PSFS[:2]), {"weights": [1, np.where(IMAGES[0], np.nan, 1)]}, "must not be NaN where the frame is n"),
         (([IMAGES[0], np.full((12, 12), np.nan)], PSFS[:2]), {}, "all of frame 1 are missing or have the weight 0"),
         (([IMAGES[0], np.full((12, 12), np.inf)], PSFS[:2]), {}, r"frames must be finite, or NaN.*at index \(0, 0\)"),
-        ((IMAGES, PSFS[:2]), {"background": 1.0}, "background does not go with several frames; got 1.0"),
+        (
+            (IMAGES, PSFS[:2]),
+            {"background": [1.0]},
+            "one of these for each of the 2 frames; the list has 1",
+        ),
+        ((IMAGES, PSFS[:2]), {"background": [1.0, -1.0]}, "background must be a finite number at least 0; got -1.0"),
+        (
+            (IMAGES, PSFS[:2]),
+            {"background": np.ones((9, 9))},
+            r"have the image's shape \(12, 12\); its shape is",
+        ),
+        ((IMAGES, PSFS[:2]), {"read_noise": 2.0}, "read_noise goes with data='poisson'"),
+        ((IMAGES, PSFS[:2]), {"init": "zeros"}, "init does not go with several frames; got 'zeros'"),
         ((iter(IMAGES), PSFS[:2]), {"data": "poisson", "prior": None}, "must be a list, or another sequence"),
         (([-IMAGES[0]], PSFS[:1]), {"data": "poisson", "prior": None}, "must not be negative.*the least value is -1"),
         (([np.ones((9, 9, 3))], [np.ones((3, 3, 2)) / 9]), {"channel_axis": -1}, "as many channels as frames"),

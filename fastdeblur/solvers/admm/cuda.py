@@ -23,6 +23,7 @@ from ...operators.cuda import places
 from ...problem.laplacian import eigenvalues
 from ...problem.objective import SECOND_WEIGHT
 from ...problem.start import spread_out
+from ..richardson_lucy.solver import photons
 from .domain import Domain
 from .solver import LOOK
 
@@ -109,6 +110,10 @@ class CudaAdmmWorkspace:
         """Set what the poisson mean has beside the blurred estimate; see `AdmmWorkspace.shift`."""
         self._shift = device.zeros((1, 1, self.image.shape[2]), self.dtype) if shift is None else shift
         self._views["shift"] = view(self._shift)
+
+    def photon_counts(self) -> float:
+        """See `AdmmWorkspace`."""
+        return photons(self.image, self.weights)
 
     def set_observed(self, observed: Any) -> None:
         """Set which pixels of the estimate are observed; see `AdmmWorkspace.set_observed`."""

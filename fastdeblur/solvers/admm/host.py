@@ -19,6 +19,7 @@ from ...operators.boundary import frame_of
 from ...problem.laplacian import eigenvalues
 from ...problem.objective import misfit, penalty
 from ...problem.start import spread_out
+from ..richardson_lucy.solver import photons
 from .domain import Domain
 
 # Rows a tile, of all planes together, and the least of each.
@@ -155,6 +156,10 @@ class AdmmWorkspace:
         self.job["shift_plane"], self.job["shift_pitch"] = (
             shift.strides[axis] // shift.itemsize if shift.shape[axis] > 1 else 0 for axis in (0, 1)
         )
+
+    def photon_counts(self) -> float:
+        """The weighted sum of the image that was entered."""
+        return photons(self.image, self.weights)
 
     def set_observed(self, observed: np.ndarray | None) -> None:
         """Set which pixels of the estimate are observed, None for all: the prior counts the differences of those."""

@@ -33,7 +33,6 @@ from ...problem.spectrum import SPARSE_SHARE, contrast_share, spread
 from ...problem.weights import typical
 from ...result import Result
 from ..common import Problem, State, bar, finished, in_units, noise_of, unit_of, wants_stop
-from ..richardson_lucy.solver import photons
 from .continuation import continue_planes
 from .host import AdmmWorkspace
 
@@ -254,7 +253,7 @@ class AdmmIteration:
             work.image += shift
             work.image.clip(0, out=work.image)
         work.shift(shift)
-        self._counts = photons(work.image, work.weights)
+        self._counts = work.photon_counts()
         self._observed = self._observed_pixels(weights)
         work.set_observed(self._observed)
 

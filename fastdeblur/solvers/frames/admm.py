@@ -109,7 +109,7 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
     def _follow(self) -> None:
         job, gradient = self.job, self.planes_of("gradient")
         self._sweeper.sweep(combine, [gradient, self._search_direction], (float(job["rho"]),))
-        gradient += self._direction_product
+        gradient += self.dtype.type(job["data_rho"]) * self._direction_product
         if job["second_rho"]:
             gradient += self.dtype.type(job["second_rho"]) * (
                 seconds_transposed(seconds(self._search_direction, self.domain.periodic), self.domain.periodic)
@@ -120,12 +120,14 @@ class FramesAdmmWorkspace(IterativeAdmmWorkspace):
     def _step(self) -> None:
         job, sweep, fresh, search_direction = self.job, self._sweeper.sweep, self._fresh, self._search_direction
         x, gradient = self.planes_of("x"), self.planes_of("gradient")
-        rho, second_rho, pixels_rho = (float(job[name]) for name in ("rho", "second_rho", "pixels_rho"))
-        fresh[...] = self._preconditioned(gradient, rho, second_rho, pixels_rho)
+        data_rho, rho, second_rho, pixels_rho = (
+            float(job[name]) for name in ("data_rho", "rho", "second_rho", "pixels_rho")
+        )
+        fresh[...] = self._preconditioned(gradient, rho / data_rho, second_rho / data_rho, pixels_rho / data_rho)
         self._apply(fresh, self._fresh_product)
         p = sweep(products, [fresh, search_direction, self._fresh_product, self._direction_product])
         q = sweep(products, [fresh, search_direction, gradient, gradient])
-        gram = p[[2, 3, 6]] + pixels_rho * p[[0, 1, 4]]
+        gram = data_rho * p[[2, 3, 6]] + pixels_rho * p[[0, 1, 4]]
         if rho:
             gram += rho * sweep(difference_products, [fresh, search_direction, search_direction])[[0, 1, 3]]
         if second_rho:

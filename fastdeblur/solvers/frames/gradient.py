@@ -137,34 +137,72 @@ class Progress:
         )
 
 
+class NormalDescent:
+    """Conjugate gradients on the normal equations with ``ridge DᵀD``, and what is known of the estimate on the way."""
+
+    def __init__(self, normal: Normal, equations: Equations, ridge: float):
+        self._normal, self._equations = normal, equations
+        self.begin(ridge)
+        self.move_to(equations.precondition(normal.right, ridge) / normal.right.dtype.type(normal.total_weight))
+
+    def begin(self, ridge: float) -> None:
+        """Go on for another ridge."""
+        self._ridge, self._last = ridge, 0.0
+
+    def move_to(self, x: np.ndarray) -> None:
+        """Let planes be the estimate."""
+        self.x, self._product, self._smooth = x, np.empty_like(x), self._equations.laplacian(x)
+        self._normal.product(x, self._product)
+        self._search_direction, self._last = np.zeros_like(x), 0.0
+
+    def misfit(self) -> float:
+        """The sum of w ‖A x − b‖²."""
+        return self._normal.misfit(self.x, self._product)
+
+    def roughness(self) -> float:
+        """‖Dx‖²."""
+        return max(dot(self.x, self._smooth), 0.0)
+
+    def optimality(self, ridge: float) -> float:
+        """The norm of the gradient for a ridge, relative to the sum of those of its parts."""
+        data = self._product - self._normal.right
+        gradient = self._gradient(data, ridge)
+        parts = math.sqrt(dot(data, data)) + ridge * math.sqrt(dot(self._smooth, self._smooth))
+        return math.sqrt(dot(gradient, gradient)) / parts if parts > 0 else 0.0
+
+    def _gradient(self, data: np.ndarray, ridge: float) -> np.ndarray:
+        gradient: np.ndarray = data + data.dtype.type(ridge) * self._smooth
+        return gradient
+
+    def step(self) -> None:
+        """Go to the next estimate."""
+        equations, ridge, direction = self._equations, self._ridge, self._search_direction
+        gradient = self._gradient(self._product - self._normal.right, ridge)
+        fresh = equations.precondition(gradient, ridge)
+        one = fresh.dtype.type
+        slope = dot(gradient, fresh)
+        direction *= one(slope / self._last if self._last > 0 else 0.0)
+        direction -= fresh
+        self._last = slope
+        moved, smoothed = np.empty_like(self.x), equations.laplacian(direction)
+        self._normal.product(direction, moved)
+        curvature = dot(direction, moved) + ridge * dot(direction, smoothed)
+        length = one(-dot(gradient, direction) / curvature if curvature > 0 else 0.0)
+        self.x += length * direction
+        self._product += length * moved
+        self._smooth += length * smoothed
+
+
 def minimise_gradient(normal: Normal, options: Options, mu: float, noise: float) -> Result:
     """Minimise ½ Σ w ‖A x − b‖² + ½ mu ‖Dx‖²; the result's image is planes."""
-    right, dtype, equations = normal.right, normal.right.dtype, Equations(normal)
-    x = equations.precondition(right, mu) / dtype.type(normal.total_weight)
-    product, smooth = np.empty_like(x), equations.laplacian(x)
-    normal.product(x, product)
-    progress = Progress(options)
-    search_direction, last = np.zeros_like(x), 0.0
+    equations = Equations(normal)
+    descent, progress = NormalDescent(normal, equations, mu), Progress(options)
     with bar(options.progress, options.max_iter) as show:
         while True:
-            data = product - right
-            gradient = data + dtype.type(mu) * smooth
-            parts = math.sqrt(dot(data, data)) + mu * math.sqrt(dot(smooth, smooth))
-            optimality = math.sqrt(dot(gradient, gradient)) / parts if parts > 0 else 0.0
-            misfit = normal.misfit(x, product)
+            optimality, misfit = descent.optimality(mu), descent.misfit()
             show(len(progress.history))
-            if progress.stops(0.5 * misfit + 0.5 * mu * dot(x, smooth), optimality, equations.frame_of(x)):
+            objective = 0.5 * misfit + 0.5 * mu * descent.roughness()
+            if progress.stops(objective, optimality, equations.frame_of(descent.x)):
                 break
-            fresh = equations.precondition(gradient, mu)
-            slope = dot(gradient, fresh)
-            search_direction *= dtype.type(slope / last if last > 0 else 0.0)
-            search_direction -= fresh
-            last = slope
-            moved, smoothed = np.empty_like(x), equations.laplacian(search_direction)
-            normal.product(search_direction, moved)
-            curvature = dot(search_direction, moved) + mu * dot(search_direction, smoothed)
-            length = dtype.type(-dot(gradient, search_direction) / curvature if curvature > 0 else 0.0)
-            x += length * search_direction
-            product += length * moved
-            smooth += length * smoothed
-    return progress.result(normal, equations.frame_of(x), mu, misfit, noise)
+            descent.step()
+    return progress.result(normal, equations.frame_of(descent.x), mu, misfit, noise)

@@ -13,6 +13,7 @@ from ..learned.host import LearnedWorkspace
 from ..learned.solver import PAIRS, QuasiNewton
 from .gradient import Equations
 from .operators import Normal, dot
+from .photons import Counts, PhotonFrames
 
 
 class FramesLearnedWorkspace(LearnedWorkspace):
@@ -74,3 +75,47 @@ class FramesQuasiNewton(QuasiNewton):
         slopes *= work.dtype.type(self._mu)
         work.gradient += slopes
         return data + self._mu * rough
+
+
+class FramesPhotonsQuasiNewton(QuasiNewton):
+    """`QuasiNewton` for the mean of what the photon counts of frames cost, which are read again at each look."""
+
+    def __init__(self, frames: PhotonFrames, work: FramesLearnedWorkspace, problem: Problem, scale: Scale):
+        self._frames, self._normal, self._least = frames, work.normal, 0.0
+        self._workspace, self._back = work, np.empty_like(work.x)
+        super().__init__(work, problem, scale)
+        self._photons = self._unit * frames.total / work.normal.total_weight
+
+    def _enter(self, counts: Counts) -> None:
+        """Make a frame the one that `_likelihood` looks at."""
+        work, unit = self._workspace, self._workspace.dtype.type(self._unit)
+        np.multiply(counts.pixels, unit, out=work.image)
+        self._shift = unit * counts.shift
+        self._weights = counts.weights_of_pixels()
+        self._weights /= work.dtype.type(self._normal.total_weight)
+
+    def _exact_fit(self) -> float:
+        self._workspace.unit = self._unit
+        total = 0.0
+        for counts in self._frames:
+            self._enter(counts)
+            total += super()._exact_fit()
+        return total
+
+    def _evaluate(self, x: np.ndarray) -> float:
+        work, value = self._workspace, 0.0
+        slopes = np.zeros_like(x)
+        for counts in self._frames:
+            self._enter(counts)
+            self._normal.operators.run(counts.frame, x, work.blurred)
+            value += self._likelihood(work.blurred)
+            self._normal.operators.run(counts.frame, work.blurred, self._back, adjoint=True)
+            slopes += self._back
+        # Each frame's cost was less what all of them cost at least.
+        value += (len(self._normal.operators) - 1) * self._exact
+        self._normal.applied += len(self._normal.operators)
+        work.gradient[...] = slopes
+        rough, slopes = work.prior(x)
+        slopes *= work.dtype.type(self._mu)
+        work.gradient += slopes
+        return value + self._mu * rough

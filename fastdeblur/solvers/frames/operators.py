@@ -182,6 +182,12 @@ class Normal:
         self.brightest, self.darkest = max(self.brightest, float(frame.max())), min(self.darkest, float(frame.min()))
         self._count += 1
 
+    def unweighted(self) -> Normal:
+        """The same frames, all of weight 1; without their right-hand side."""
+        plain = Normal(self.operators, FrameWeights(None, self._count, None), self._image)
+        plain._count = self._count
+        return plain
+
     def _weighed(self, k: int, frame: np.ndarray) -> np.ndarray:
         """A frame, or its blur, times the weights of the frame's pixels."""
         planes = self.weights.planes(k, frame.dtype)

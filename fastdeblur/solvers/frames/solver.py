@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from ...kernels.runtime.arrays import joined
 from ...problem.image import Image
 from ...problem.learned import Scale, gain_of
 from ...problem.options import MOST_STEPS, OPTIONS, Options, checked
-from ...problem.regularization import MU_RULES, estimate_of
+from ...problem.regularization import MU_RULES, WeightEstimate, estimate_of
 from ...problem.spectrum import spread
 from ...problem.weights import fill
 from ...result import Result
@@ -23,10 +24,13 @@ from ..admm.domain import Domain
 from ..common import Problem
 from ..learned import solver as learned
 from .admm import FramesAdmmWorkspace
+from .background import FrameBackgrounds
 from .gradient import Equations, minimise_gradient
-from .learned import FramesLearnedWorkspace, FramesQuasiNewton
+from .learned import FramesLearnedWorkspace, FramesPhotonsQuasiNewton, FramesQuasiNewton
 from .operators import Normal, Operators
-from .photons import minimise_photons
+from .photons import PhotonFrames, minimise_photons
+from .photons_admm import FramesPhotonsAdmmWorkspace
+from .root import minimise_root
 from .source import FrameSource
 from .weights import FrameWeights
 
@@ -34,8 +38,8 @@ from .weights import FrameWeights
 ROUGHLY = 1e-3
 # Options of `solve` that frames have; all others must be what they are by default.
 TAKEN = {
-    "data", "prior", "mu", "boundary", "weights", "bounds", "channel_axis", "max_iter", "tol", "path", "workers",
-    "callback", "progress",
+    "data", "prior", "mu", "boundary", "weights", "bounds", "background", "read_noise", "channel_axis", "max_iter",
+    "tol", "path", "workers", "callback", "progress",
 }  # fmt: skip
 
 
@@ -65,22 +69,29 @@ def solve_frames(
     each = iter(source)
     first = next(each)
     operators = Operators(psfs, given_shifts, first, options, source.shape)
-    normal = Normal(operators, FrameWeights(options["weights"], len(operators), axis), first)
+    count = len(operators)
+    backgrounds = FrameBackgrounds(options["background"], settings.read_noise, count, source.shape or (), axis)
+    normal = Normal(operators, FrameWeights(options["weights"], count, axis), first)
+    first = backgrounds.without(0, first)
     normal.add(first)
-    for frame in each:
-        normal.add(frame)
+    for k, frame in enumerate(each, 1):
+        normal.add(backgrounds.without(k, frame) if k < count else frame)
     normal.check_complete()
+    photons = PhotonFrames(normal, source, backgrounds) if settings.data == "poisson" else None
     image = Image(first, axis, lambda restored: restored, first)
     settings = replace(settings, callback=outside.shown_to(settings.callback, image))
-    result = Frames(normal, source, settings, first, outside.checked_denoiser(settings.denoiser, image)).solve()
+    result = Frames(normal, photons, settings, first, outside.checked_denoiser(settings.denoiser, image)).solve()
     return replace(result, image=np.ascontiguousarray(joined(result.image, axis)), seconds=time.perf_counter() - began)
 
 
 class Frames:
     """One solve of frames whose normal equations are there, by the method of the options; results are planes."""
 
-    def __init__(self, normal: Normal, source: FrameSource, options: Options, first: np.ndarray, denoiser: Any):
-        self._normal, self._source, self._options, self._denoiser = normal, source, options, denoiser
+    def __init__(
+        self, normal: Normal, photons: PhotonFrames | None, options: Options, first: np.ndarray, denoiser: Any
+    ):
+        self._normal, self._photons, self._options, self._denoiser = normal, photons, options, denoiser
+        self._shift = None if photons is None else photons.shift
         weights = normal.weights
         planes = weights.planes(0, first.dtype)
         present = None if planes is None else (planes > 0).astype(first.dtype)
@@ -95,21 +106,42 @@ class Frames:
         self._worth = normal.total_weight / self._usual
         self._estimate: Any = None
         if options.mu is None or options.data == "poisson" or options.method != "exact":
-            self._estimate = estimate_of(self._first, normal.operators[0], present)
+            blurs = normal.operators[0]
+            if self._shift is not None:  # it is wanted beside the planes that are looked at
+                self._estimate = WeightEstimate(self._first, [blur.psf for blur in blurs], present)
+            else:
+                self._estimate = estimate_of(self._first, blurs, present)
 
     def solve(self) -> Result:
         """Minimise."""
         options, normal = self._options, self._normal
         noise = math.nan if self._estimate is None or options.mu is not None else self._estimate.noise
-        if options.data == "poisson":
-            return self._photons()
+        for psfs in normal.operators.psfs:
+            options.check_psf(psfs)
+        if options.method == "richardson_lucy":
+            return self._richardson_lucy()
+        if options.method == "exact" and options.data == "root":
+            return self._root(options, noise)[0]
         if options.method == "exact":
             return minimise_gradient(normal, options, self._ridge() if options.mu is None else options.mu, noise)
-        equations = Equations(normal)
+        equations, ridge = Equations(normal), None
         mu = self._weight() if options.mu is None else options.mu
+        if options.data == "root":  # within bounds, which change ridge and weight little
+            roughly = replace(options, bounds=None, max_iter=MOST_STEPS["exact"], tol=ROUGHLY, callback=None)
+            smooth, ridge = self._root(roughly, math.nan)
+            mu = smooth.mu
         minimise = self._learned if options.method == "learned" else self._admm
-        result, estimate = minimise(equations, self._problem(equations, mu))
+        result, estimate = minimise(equations, self._problem(equations, mu), ridge)
         return self._of_all(result, estimate, mu, noise)
+
+    def _root(self, options: Options, noise: float) -> tuple[Result, float]:
+        return minimise_root(self._normal, options, self._ridge() if options.mu is None else options.mu, noise)
+
+    @property
+    def _share(self) -> float:
+        """What the objective of the mean of the frames' data terms is of that of their sum."""
+        total = self._normal.total_weight
+        return 1 / math.sqrt(total) if self._options.data == "root" else 1 / total
 
     def _problem(self, equations: Equations, mu: float) -> Problem:
         """The mean of the frames' data terms, that begins with a smooth image."""
@@ -121,14 +153,14 @@ class Frames:
 
         callback = options.callback
         if callback is not None:
-            total, of_caller = normal.total_weight, callback
+            share, of_caller = self._share, callback
 
             def callback(state: Any) -> Any:
-                return of_caller(replace(state, objective=state.objective * total))
+                return of_caller(replace(state, objective=state.objective / share))
 
         return Problem(
-            image=self._first, weights=None, start=start, data="squares", mu=mu / normal.total_weight,
-            bounds=options.bounds, shift=None, max_iter=options.max_iter, tol=options.tol, callback=callback,
+            image=self._first, weights=None, start=start, data=options.data, mu=mu * self._share,
+            bounds=options.bounds, shift=self._shift, max_iter=options.max_iter, tol=options.tol, callback=callback,
             progress=options.progress,
         )  # fmt: skip
 
@@ -141,42 +173,45 @@ class Frames:
             normal.product(estimate, product)
             misfit = math.sqrt(normal.misfit(estimate, product) / (total * result.image.size)) / noise
         return replace(
-            result, objective=result.objective * total, history=result.history * total, mu=mu, noise=noise,
+            result, objective=result.objective / self._share, history=result.history / self._share, mu=mu, noise=noise,
             misfit=misfit, n_products=float(normal.applied), path=normal.blur.path,
         )  # fmt: skip
 
-    def _admm(self, equations: Equations, problem: Problem) -> tuple[Result, np.ndarray]:
+    def _admm(self, equations: Equations, problem: Problem, ridge: float | None) -> tuple[Result, np.ndarray]:
         options = self._options
         pixels = options.bounds is not None or options.prior == "denoiser"
         domain = Domain([self._normal.blur], padded=False)
-        work = FramesAdmmWorkspace(self._normal, equations, str(options.prior), pixels or domain.loses_constants)
-        result = admm.minimise(work, problem, None, self._denoiser)
+        normal, kind, pixels = self._normal, str(options.prior), pixels or domain.loses_constants
+        if self._photons is None:
+            work = FramesAdmmWorkspace(normal, equations, kind, pixels)
+        else:
+            plain = normal.unweighted()
+            work = FramesPhotonsAdmmWorkspace(plain, Equations(plain), kind, pixels, self._photons, normal.total_weight)
+        about = None if ridge is None else ridge / normal.total_weight
+        result = admm.minimise(work, problem, about, self._denoiser)
+        if self._photons is not None:
+            normal.applied += plain.applied
         return result, work.estimate / work.dtype.type(work.unit)
 
-    def _learned(self, equations: Equations, problem: Problem) -> tuple[Result, np.ndarray]:
+    def _learned(self, equations: Equations, problem: Problem, ridge: float | None) -> tuple[Result, np.ndarray]:
         scale = Scale(self._estimate.noise_to_smooth() / math.sqrt(self._worth), spread(self._first))
         gain = gain_of([psf for of_frame in self._normal.operators.psfs for psf in of_frame])
         work = FramesLearnedWorkspace(self._normal, equations)
-        result = learned.minimise(work, problem, scale.times(1 / gain), FramesQuasiNewton)
+        kind: Any = FramesQuasiNewton
+        if self._photons is not None:
+            kind = functools.partial(FramesPhotonsQuasiNewton, self._photons)
+        result = learned.minimise(work, problem, scale.times(1 / gain), kind)
         return result, work.x / work.dtype.type(work.unit)
 
-    def _photons(self) -> Result:
+    def _richardson_lucy(self) -> Result:
         options, normal = self._options, self._normal
-        for psfs in normal.operators.psfs:
-            options.check_psf(psfs)
-        if normal.darkest < 0:
-            raise ValueError(f"frames must not be negative with data='poisson'; the least value is {normal.darkest:g}")
-        if not self._source.again:
-            raise TypeError(
-                "frames must be a list, or another sequence, for data='poisson', not a generator: they are read again "
-                "at each step"
-            )
+        assert self._photons is not None
         noise_norm = 0.0
         if options.tol > 0:  # as much as the best smooth image leaves
             smooth = replace(options, max_iter=MOST_STEPS["exact"], tol=ROUGHLY, callback=None)
             found = minimise_gradient(normal, smooth, self._ridge(), 1.0)
             noise_norm = found.misfit * math.sqrt(normal.total_weight * self._first.size)
-        return minimise_photons(normal, self._source, options, noise_norm)
+        return minimise_photons(normal, self._photons, self._first, options, noise_norm)
 
     def _ridge(self) -> float:
         """The weight of "gradient" for all frames, as for one with so much less noise."""
@@ -190,7 +225,7 @@ class Frames:
         prior, estimate, worth = str(self._options.prior), self._estimate, self._worth
         if prior == "gradient":
             return self._ridge()
-        weight = float(estimate.weight_of(prior, "squares")) * self._usual
+        weight = float(estimate.weight_of(prior, self._options.data, self._shift)) * self._usual
         if prior == "denoiser":  # a variance of pixels of weight 1
             return weight
         if prior == "learned":
@@ -205,10 +240,11 @@ def _checked(options: dict[str, Any]) -> Options:
             raise ValueError(f"{name} does not go with several frames; got {value!r} (leave it out)")
     data, prior = options["data"], options["prior"]
     named = prior in ("gradient", "tv", "sparse", "learned") if isinstance(prior, str) else callable(prior)
-    if not (data in (None, "squares") and named) and not (data == "poisson" and prior is None):
+    pairs = {"root": prior == "gradient", "poisson": prior in ("tv", "learned", None)}
+    if not pairs.get(data, data in (None, "squares") and named):
         raise ValueError(
-            "data must be None or 'squares' with the prior 'gradient', 'tv', 'sparse', 'learned' or a denoiser, or "
-            f"'poisson' with prior None, for several frames; got data={data!r}, "
-            f"prior={'a denoiser' if callable(prior) else repr(prior)}"
+            "data must be None or 'squares' with the prior 'gradient', 'tv', 'sparse', 'learned' or a denoiser, 'root' "
+            "with 'gradient', or 'poisson' with 'tv', 'learned' or None, for several frames; "
+            f"got data={data!r}, prior={'a denoiser' if callable(prior) else repr(prior)}"
         )
     return checked(options | {"data": data or "squares", "weights": None})
