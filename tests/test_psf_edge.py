@@ -58,6 +58,30 @@ def test_edge_gives_mtf_family_and_parameter(spread, family, parameter, angle, t
     assert found.mtf[0] == 1
 
 
+@pytest.mark.parametrize(("spread", "family", "parameter", "angle", "transfer"), CASES, ids=["gaussian", "disk"])
+def test_mtf50_is_right_in_noise_of_three_percent(spread, family, parameter, angle, transfer):
+    image = edge(spread, parameter, angle, noise=3, shape=(80, 80))
+    found = fd.psf.from_edge(image)
+    assert found.mtf50 == pytest.approx(half_frequency(transfer, angle), rel=0.02)
+    assert abs(found.parameters[family] - parameter) < 2 * found.errors[family]
+
+
+def test_mtf_of_no_family_is_measured_too():
+    """Seven parts of a narrow Gaussian and three of a wide one: a Gaussian's MTF is up to 0.2 off."""
+
+    def spread(distances, sigmas):
+        return 0.7 * gaussian_edge(distances, sigmas[0]) + 0.3 * gaussian_edge(distances, sigmas[1])
+
+    found = fd.psf.from_edge(edge(spread, (1.0, 5.0), 84, noise=0.3, shape=(80, 80)))
+    narrow, wide = (np.exp(-2 * (np.pi * sigma * found.frequencies) ** 2) for sigma in (1.0, 5.0))
+    turn = np.radians(84)
+    pixel = np.sinc(found.frequencies * np.sin(turn)) * np.sinc(found.frequencies * np.cos(turn))
+    low = found.frequencies < 0.3
+    np.testing.assert_allclose(
+        found.mtf[low], ((0.7 * narrow + 0.3 * wide) * pixel)[low], atol=0.04
+    )  # (0.035 without noise: the line spread's window cuts the wide one)
+
+
 def test_region_is_the_part_that_is_used():
     image = np.full((90, 100), 300.0)
     image[15:75, 20:90] = edge(gaussian_edge, 1.3, 84)

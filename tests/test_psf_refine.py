@@ -1,9 +1,15 @@
 """A rough psf, made better by what the blurred image says."""
 
+import functools
+import json
+
 import numpy as np
 import pytest
+from samples import one_error
 
 import fastdeblur as fd
+from fastdeblur.cli import main as cli
+from fastdeblur.cli import psf as cli_psf
 
 
 def blurred(psf, noise=0.003):
@@ -45,6 +51,23 @@ def test_a_right_psf_stays_and_it_says_so():
     assert refined.message.startswith("not changed")
     assert refined.psf.dtype == np.float32
     np.testing.assert_allclose(refined.psf, true, rtol=1e-6)
+
+
+def test_command_refines_a_rough_psf_by_the_mean_of_channels(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_psf, "refine", functools.partial(fd.psf.refine, rounds=0))
+    image = blurred(fd.psf.motion(11, 30))[0][:96, :96]
+    colours = np.stack([0.5 * image, image, 1.5 * image], axis=-1).astype(np.float32)
+    np.save("image.npy", colours)
+    assert cli.main(["psf", "image.npy", "--refine", "motion:11:40", "-o", "psf.npy", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["improved"] is True
+    assert figures["angle"] == pytest.approx(-10, abs=2)
+    assert np.diff(figures["evidence"]).min() > 0
+    mean = fd.psf.refine(colours.mean(axis=-1, dtype=float), fd.psf.motion(11, 40), rounds=0)
+    np.testing.assert_array_equal(np.load("psf.npy"), mean.psf)
+    assert "twice as large" in one_error(capsys, "psf", "image.npy", "--refine", "box:49", "-o", "psf.npy")
+    assert "must be one of gaussian" in one_error(capsys, "psf", "image.npy", "--refine", "lens", "-o", "psf.npy")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from .. import validation
 from ..io import files
 from ..io.source import Source
 from ..problem.options import OPTIONS
-from . import plots, psf_field, psf_fit, psf_points
+from ..psf import refine
+from . import plots, psf_field, psf_fit, psf_points, psf_spec
 from .deblur import transfer_curve
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ or a value for each of its parameters (nothing between colons: any), or several 
   box:SIZE                  airy:RADIUS
   moffat:FWHM:BETA
 With --points, from stars or beads; with --edge, from a straight edge slanted by some 5 degrees.
+With --refine, from the blurred image and a psf that is a little wrong: turned, scaled and fitted, or left as it is.
 The evidence that is printed is the logarithm of how many times likelier the image is than without blur.
 Of a stack the first page is used.  Photographs are used in linear light (--transfer).
 """
@@ -76,6 +78,11 @@ def add(commands: Any) -> None:
         type=psf_points.region,
         metavar="ROW,COL,ROWS,COLS",
         help="from a slanted edge in this part of it (first row and column, and how many)",
+    )
+    how.add_argument(
+        "--refine",
+        metavar="SPEC",
+        help="from a rough psf and the image: a file, or motion:15:40 and the like, as for deblur",
     )
     parser.add_argument(
         "--regions",
@@ -129,8 +136,23 @@ def _estimate(arguments: argparse.Namespace, source: Source, most: int) -> Estim
         else:
             psf, line, figures = psf_points.from_edge(arguments.edge, source, most)
         return Estimate(psf, line, figures, lambda: plots.psf(psf))
+    if arguments.refine is not None:
+        return _refined(arguments.refine, source, most)
     fit = psf_fit.fitted(arguments.family, source, most)
     psf_fit.warn(fit)
     evidence = ", ".join(f"{name} {value:.1f}" for name, value in fit.evidence.items())
     line = f"{fit}; evidence {evidence}; misfit {fit.misfit:.2g}"
     return Estimate(fit.psf, line, psf_fit.said(fit), fit.plot)
+
+
+def _refined(spec: str, source: Source, most: int) -> Estimate:
+    """A rough psf, refined by the image."""
+    rough = psf_spec.read_psf(spec, most)
+    image = psf_fit.light(source, most)
+    found = refine(image, rough, channel_axis=None if image.ndim == 2 else -1)
+    figures = {
+        "improved": found.improved, "message": found.message, "angle": found.angle, "scale": found.scale,
+        "evidence": found.evidence.tolist(),
+    }  # fmt: skip
+    line = f"{found.message}; evidence {' '.join(f'{each:.1f}' for each in found.evidence)}"
+    return Estimate(found.psf, line, figures, lambda: plots.psf(found.psf))

@@ -34,6 +34,10 @@ CALIBRATION = 1.3
 SAME_PSF, ANGLE_STEP = 0.01, 0.1
 # How many local maxima of the evidence on the grid of starting values are refined.
 REFINED = 3
+# Those whose log evidence, by a first look, is less than this below the highest.
+NEAR = 30.0
+# Values of a parameter that the evidence hardly bounds within its range, over which another is averaged.
+AVERAGED = 9
 # Another maximum, another family, or no blur at all is not excluded where its log evidence is less than this below.
 UNSURE = 3.0
 # A psf with more than this share of its light in one pixel is hardly a blur: sharp photographs have as much.
@@ -306,7 +310,7 @@ class _Search:
         for coarse.coloured in (False, True):
             levels.append(self._grid(FAMILIES["gaussian"].within({}, min(coarse.tile)))[0].peak)
         fine.coloured = coarse.coloured = levels[1] > levels[0] + UNSURE
-        grids = [[self._refined(each) for each in self._grid(family)] for family in families]
+        grids = [self._near(self._grid(family)) for family in families]
         for grid in grids:
             grid.sort(key=lambda each: -each.peak)
         best = max((each for grid in grids for each in grid[:1]), key=lambda each: each.peak)
@@ -346,6 +350,10 @@ class _Search:
             away = family.distances(left, places)
             left, values = left[away > 2.5], values[away > 2.5]
         return maxima
+
+    def _near(self, maxima: list[_Maximum]) -> list[_Maximum]:
+        """Those of a grid's maxima that are not far below the highest, refined."""
+        return [self._refined(each) for each in maxima if each.peak > maxima[0].peak - NEAR]
 
     def _refined(self, maximum: _Maximum, size: float = 0.5) -> _Maximum:
         """The maximum near a starting value, by the simplex method of Nelder and Mead."""
@@ -410,6 +418,62 @@ class _Search:
         maximum.errors, maximum.peak = tuple(errors.tolist()), peak
         occam = 0.5 * (count * math.log(2 * math.pi) + float(np.linalg.slogdet(covariance)[1])) if count else 0.0
         maximum.evidence = peak + min(occam - volume, 0.0) - self._none
+        if [kinds[k].kind for k in free] == ["scale", "scale"]:
+            self._average(maximum, free, deviations)
+
+    def _average(self, maximum: _Maximum, free: list[int], deviations: np.ndarray) -> None:
+        """Of two scales, the means over the second one's range where the evidence does not bound it.
+
+        A Moffat profile's width depends on its exponent, of which an image says little: the exponent at the maximum is
+        often one at an end of its range, and the curvature there says nothing of the others.
+        """
+        family, kinds = maximum.family, list(maximum.family.parameters.values())
+        first, second = free
+        low, high = (kinds[second].encode(end) for end in (kinds[second].low, kinds[second].high))
+        peak_at = maximum.places[second]
+        if low < peak_at - 2 * deviations[1] and peak_at + 2 * deviations[1] < high:
+            return
+        ends = max(low, peak_at - 4 * deviations[1]), min(high, peak_at + 4 * deviations[1])
+        spacing = (ends[1] - ends[0]) / AVERAGED
+        others = ends[0] + (np.arange(AVERAGED) + 0.5) * spacing
+        order = np.argsort(np.abs(others - peak_at))
+        step = max(0.02, min(float(deviations[0]), 0.1))
+        peaks, means, squares = np.full(AVERAGED, -np.inf), np.zeros(AVERAGED), np.full(AVERAGED, step**2)
+        means[order[0]] = maximum.places[first]
+        for count, k in enumerate(order):
+            if count:
+                # From the nearest one that was done.
+                done = order[:count]
+                means[k] = means[done[np.argmin(np.abs(done - k))]]
+            for _ in range(4):
+                values = []
+                for move in (-step, 0, step):
+                    places = list(maximum.places)
+                    places[first], places[second] = means[k] + move, others[k]
+                    values.append(self._evidence(family, tuple(places)))
+                bend = 2 * values[1] - values[0] - values[2]
+                move = 0.5 * (values[2] - values[0]) / bend * step if bend > 0 else math.inf
+                limit = 2 * step if bend > 0 else math.copysign(2 * step, values[2] - values[0])
+                move = limit if math.isinf(move) else min(max(move, -2 * step), 2 * step)
+                peaks[k] = max(*values, values[1] + 0.5 * bend * (move / step) ** 2 if bend > 0 else -math.inf)
+                squares[k] = min(step**2 / max(bend, 0.05), 1.0)
+                means[k] += move
+                if abs(move) < step:
+                    break
+        share = np.exp(peaks - peaks.max()) * np.sqrt(squares)
+        total = float(share.sum())
+        share /= total
+        places = list(maximum.places)
+        for k, (mean, square) in ((first, (means, squares)), (second, (others, spacing**2 / 12))):
+            places[k] = float(share @ mean)
+            deviation = math.sqrt(float(share @ ((mean - places[k]) ** 2 + square)))
+            errors = list(maximum.errors)
+            errors[k] = CALIBRATION * math.exp(places[k]) * deviation
+            maximum.errors = tuple(errors)
+        maximum.places = tuple(places)
+        volume = sum(math.log(kinds[k].volume()) for k in free)
+        integral = float(peaks.max()) + math.log(total * spacing * math.sqrt(2 * math.pi))
+        maximum.evidence = min(integral - volume, maximum.peak) - self._none
 
     def _step(self, family: Family, places: np.ndarray, k: int, peak: float) -> float:
         """A step along a parameter at which the evidence drops by about 1."""

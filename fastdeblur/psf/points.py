@@ -44,7 +44,7 @@ class PointsPsf:
     psf : ndarray, shape (rows, cols), or (regions down, regions across, rows, cols)
         Not negative, sums to 1, its centroid at ``shape // 2``; at steps of ``1 / oversampling`` pixels.
     uncertainty : ndarray of the psf's shape
-        Standard errors of its values, from leaving out a part of the points at a time.
+        Standard errors of its values, from leaving out a part of the points at a time, and from what smoothing changes.
     points : structured ndarray
         All points that were looked at, the brightest first: row, col, flux (in the image's units), background,
         misfit (about 1 for a point like the others; NaN where it was not fitted), used, reason ("" for those used:
@@ -209,8 +209,8 @@ def from_points(
     offsets = np.arange(-half * oversampling, half * oversampling + 1) / oversampling
 
     def sampled(each: np.ndarray) -> np.ndarray:
-        psf = np.maximum(grid.sampled(each, offsets), 0)
-        return np.asarray(psf / psf.sum())
+        psf = grid.sampled(each, offsets)
+        return np.asarray(psf / np.maximum(psf, 0).sum())
 
     psfs, errors, widths = [], [], []
     for cell in np.ndindex(*cells):
@@ -219,7 +219,7 @@ def from_points(
         local, prior = coefficients, None
         if regions is not None:
             local, prior, tau = _local(stamps, grid, coefficients)
-        psfs.append(sampled(local))
+        psfs.append(np.maximum(sampled(local), 0))
         fine = grid.sampled(local, np.arange(-8 * half, 8 * half + 1) / 8)
         widths.append(2 * math.sqrt((fine > 0.5 * fine.max()).sum() / math.pi) / 8)
         normal = NormalEquations(stamps, grid, level_of(grid, local), prior)
