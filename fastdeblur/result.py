@@ -29,7 +29,8 @@ class Result:
     stop_reason : {"tolerance", "noise", "max_iter", "callback", "diverged"}
         `optimality` is at most `tol` (or, for "exact", no more is left than rounding); "poisson" alone has
         come to the noise, whatever its `optimality`: it would only fit that from there on; "sparse", which is not
-        convex, has come to rest, which with little noise may be above the objective of the solution with "tv";
+        convex, has come to rest, for images of points where the objective changes by no more than `tol` (those that do
+        not come to that, and may be above the objective of the solution with "tv", end at "max_iter");
         no more iterations were allowed; the callback returned True; the objective, or the image, is not finite.
     optimality : float
         How far from a minimum `image` is: ``‖∇F‖ / (‖∇data‖ + mu·‖∇prior‖)``, at most 1 and 0 at a

@@ -280,7 +280,7 @@ def test_admm_steps_match_the_cpu(boundary, dtype, options, monkeypatch, rng):
 
 def test_sparse_penalties_grow_only_after_sums_have_been_read(rng, monkeypatch):
     monkeypatch.setattr(admm, "STEADY", 5)
-    monkeypatch.setattr(admm, "STEADY_CHANGE", math.inf)
+    monkeypatch.setattr(admm, "RESTS", math.inf)
     image = rng.random((4, 5)).astype(np.float32)
     cpu, gpu = both(image, boundary="wrap", prior="sparse", mu=0.02, max_iter=8, tol=0)
     assert np.abs(gpu.image - cpu.image).max() < 1e-4
