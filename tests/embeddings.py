@@ -216,7 +216,7 @@ def interrupt(bits, times):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = {"max_iter": 10**9, "tol": 0, "mu": 0.1}
     psf, found = fd.psf.gaussian(PSF_SIZE, 2), []
-    for solver in ({"solver": "gd"}, {"prior": "tv"}, {"solver": "exact", "data": "root"}):
+    for solver in ({"solver": "gd"}, {"prior": "tv"}, {"solver": "momentum", "workers": 1}):
         fd.solve(image(), psf, **{**options, **solver, "max_iter": 3})
     with busy(lambda _: job(workers=1)):
         for turn in range(3 * times):

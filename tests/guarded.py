@@ -1,7 +1,7 @@
 """Arrays between pages that nobody may touch, and a run of everything on such arrays.
 
-`python guarded.py end|start descent varying admm exact [all]` ends with a signal as soon as a kernel loads or stores
-beyond a buffer.
+`python guarded.py [end] [start] descent varying admm exact [all]` ends with a signal as soon as a kernel loads or
+stores beyond a buffer.
 """
 
 import collections
@@ -224,11 +224,14 @@ def admm():
 
 
 if __name__ == "__main__":
-    POSITION, ALL = sys.argv[1], "all" in sys.argv
-    if sys.argv[2] == "touch":  # the trap itself
-        array = guarded(7, np.float32)
-        ctypes.string_at(array.ctypes.data + (array.nbytes if POSITION == "end" else -4), 4)
-    # The exact solvers last: arrays of more modules are guarded for them.
-    for kind in (descent, varying, admm, exact):
-        if kind.__name__ in sys.argv:
-            kind()
+    ALL = "all" in sys.argv
+    for POSITION in ("end", "start"):
+        if POSITION not in sys.argv:
+            continue
+        if "touch" in sys.argv:  # the trap itself
+            array = guarded(7, np.float32)
+            ctypes.string_at(array.ctypes.data + (array.nbytes if POSITION == "end" else -4), 4)
+        # The exact solvers last: arrays of more modules are guarded for them.
+        for kind in (descent, varying, admm, exact):
+            if kind.__name__ in sys.argv:
+                kind()

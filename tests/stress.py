@@ -38,12 +38,10 @@ INSIDE = [
 INSIDE += [embeddings.interrupt]
 # These import a lot or start processes: the quick version runs them on the default layer alone, and
 # there nothing else, as that layer is one of the others.
-OUTSIDE = [
-    embeddings.dask_worker,
-    embeddings.joblib_loky,
-]
-# Slower still, or (as for spawned processes) another test's: only in the long version.
+OUTSIDE = [embeddings.joblib_loky]
+# Slower still, or (as for spawned processes and Dask's workers) another test's: only in the long version.
 SLOW = [
+    embeddings.dask_worker,
     embeddings.dask_threads,
     embeddings.joblib_threads,
     embeddings.spawn,

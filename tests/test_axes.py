@@ -181,10 +181,10 @@ def test_an_array_becomes_a_cube_of_fits(tmp_path):
 
 def test_named_axes_tile_by_tile(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(plan, "CODE", 0)  # what compiled code takes: small images shall not fit
-    array = noise((300, 310, 6), "f4")
+    array = noise((300, 310, 2), "f4")
     np.save(tmp_path / "in.npy", array)
     psf = ["--psf", "gaussian:3:0.7", "--prior", "tv", "--mu", "0.01", "--max-iter", "2", "--tol", "0"]
-    words = [*psf, "--max-memory", "20MB"]
+    words = [*psf, "--max-memory", "8MB"]
     for out, named in (("plain", []), ("named", ["--axes", "YXC"])):
         assert cli.main(["deblur", str(tmp_path / "in.npy"), "-o", str(tmp_path / f"{out}.npy"), *words, *named]) == 0
         assert " tiles of " in lines(capsys)[0][0]

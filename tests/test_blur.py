@@ -15,6 +15,7 @@ import pytest
 import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.operators import host
@@ -33,10 +34,10 @@ def case(image_shape, psf_shape):
     return image, psf, np.array(naive.convolve(image.tolist(), psf.tolist()))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("path", ["direct", "separable", "fft"])
-@pytest.mark.parametrize("psf_shape", PSF_SHAPES)
-@pytest.mark.parametrize("image_shape", IMAGE_SHAPES)
+@sweep(
+    pairs=True, image_shape=IMAGE_SHAPES, psf_shape=PSF_SHAPES, path=["direct", "separable", "fft"],
+    dtype=["float32", "float64"],
+)  # fmt: skip
 def test_forward_is_the_formula(image_shape, psf_shape, path, dtype):
     image, psf, expected = case(image_shape, psf_shape)
     blurred = fd.Blur(psf, image_shape, dtype=dtype, path=path).forward(image.astype(dtype))

@@ -124,8 +124,7 @@ def test_oracles_matrix_and_gradient_are_those_of_its_blur(boundary, rng):
             assert (ahead - behind) / 2e-5 == pytest.approx(np.vdot(whole, direction), rel=1e-6, abs=1e-6)
 
 
-@every_path_and_boundary
-@for_each("dtype", ["float32", "float64"])
+@sweep(pairs=True, path=PATHS, boundary=BOUNDARIES, dtype=["float32", "float64"])
 def test_forward_is_the_formula(dtype, path, boundary, long):
     # Each pair of shapes in one of the dtypes, which takes turns along either.
     cases = itertools.product(enumerate(IMAGE_SHAPES), enumerate(PSF_SHAPES))
@@ -160,7 +159,7 @@ def test_adjoint_is_the_transpose(path, boundary, rng, long):
         np.testing.assert_allclose(blurred, expected, rtol=0, atol=6 * tolerance, err_msg=case)
 
 
-@sweep(pairs=True, path=PATHS, boundary=BOUNDARIES, psf_shape=[(13, 13), (4, 4), (3, 8), (31, 31)])
+@sweep(path=PATHS, boundary=BOUNDARIES, psf_shape=[(13, 13), (4, 4), (3, 8), (31, 31)])
 def test_many_tiles(psf_shape, path, boundary, rng):
     for shape in LARGE_SHAPES:
         estimate, psf = scene(shape, psf_shape, boundary)
@@ -173,7 +172,7 @@ def test_many_tiles(psf_shape, path, boundary, rng):
         assert abs(difference) <= 1e-13 * np.linalg.norm(estimate) * np.linalg.norm(y), f"image {shape}"
 
 
-@every_path_and_boundary
+@sweep(path=PATHS, boundary=BOUNDARIES)
 def test_corners_of_many_tiles_are_folded_back(path, boundary):
     """Pixel by pixel at the corners and edges: which entries of the estimate each one is sent to."""
     shape = 300, 300
@@ -257,7 +256,7 @@ def test_a_psf_out_of_reach_sees_only_what_lies_outside():
         np.testing.assert_allclose(nearest, image[-1, -1], rtol=1e-13, err_msg=path)
 
 
-@every_path_and_boundary
+@sweep(path=PATHS, boundary=BOUNDARIES)
 def test_same_bits_for_any_number_of_threads(path, boundary, rng):
     psf = rng.random((9, 8))
     blurs = [
@@ -300,7 +299,7 @@ def step_by_oracle(shape, name, data, boundary):
 
 
 @pytest.mark.filterwarnings("ignore:psf's centroid")
-@sweep(pairs=True, path=PATHS, boundary=BOUNDARIES, data=DATA)
+@sweep(path=PATHS, boundary=BOUNDARIES, data=DATA)
 def test_gradient_and_objective_are_the_oracles(data, path, boundary):
     rate = 1e-3
     for shape, (name, psf) in itertools.product([(7, 9), (1, 6), (5, 1), (1, 1)], STEP_PSFS.items()):
@@ -347,8 +346,7 @@ def objective_and_gradient(blur, image, x, data, mu):
     return value, slopes[0] * blur.adjoint(residual) + slopes[1] * roughness
 
 
-@every_boundary
-@for_each("data", DATA)
+@sweep(boundary=BOUNDARIES, data=DATA)
 def test_steps_on_many_tiles(data, boundary, rng):
     image, start, psf = rng.random((70, 600)), rng.random((70, 600)), rng.random((5, 9))
     psf /= psf.sum()

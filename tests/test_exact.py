@@ -171,8 +171,7 @@ def test_few_products_whatever_the_boundary(boundary, rng, long):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", ["root", "squares"])
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@sweep(kind=["root", "squares"], boundary=BOUNDARIES)
 def test_corner_cases(boundary, kind, rng, long):
     options = {"data": kind, "boundary": boundary}
     noise = rng.standard_normal((24, 20))

@@ -131,8 +131,7 @@ def test_into_a_caller_s_array(tmp_path, wanted, kind):
     assert len(os.listdir(tmp_path)) <= 1
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".tif", ".zarr"])
-@pytest.mark.parametrize("linked", [False, True])
+@sweep(suffix=[".npy", ".tif", ".zarr"], linked=[False, True])
 def test_into_a_file(tmp_path, wanted, suffix, linked):
     out = tmp_path / f"out{suffix}"
     if linked:

@@ -58,8 +58,7 @@ def account(out, source=IMAGE, **options):
         return work.run(lambda *more: writers.opened(out, readable.shape, np.dtype("f4"), None, *more))[1]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@sweep(suffix=SUFFIXES, error=[KeyboardInterrupt, MemoryError])
 def test_a_run_that_is_stopped_goes_on(tmp_path, monkeypatch, wanted, suffix, error):
     out = saved(tmp_path / f"out{suffix}", OLD)
     interrupted(monkeypatch, out, error=error)

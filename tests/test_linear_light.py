@@ -181,7 +181,7 @@ def magenta():
 def test_transparent_pixels_do_not_bleed(tmp_path, capsys, monkeypatch, suffix, memory):
     if memory != "1GB":
         monkeypatch.setattr(plan, "CODE", 0)
-    image = np.tile(magenta(), (1, 1, 1) if memory == "1GB" else (5, 5, 1))
+    image = np.tile(magenta(), (1, 1, 1) if memory == "1GB" else (3, 4, 1))
     files.write(tmp_path / f"a{suffix}", image, alpha=True)
     words = ["--psf", "box:3", "--mu", 0.05, "--prior", "tv", "--max-iter", 5, "--max-memory", memory]
     restored, figures = deblurred(capsys, tmp_path / f"a{suffix}", *words)

@@ -1,12 +1,11 @@
 """Every format into every other: what it says is carried over or named in the one line of what is lost."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 from samples import noise
+from sweeps import sweep
 
 from fastdeblur.io import files
 from fastdeblur.io.metadata import Metadata
@@ -97,7 +96,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "to"), [*itertools.product(LOST, WORDS)])
+@sweep(source=LOST, to=WORDS)
 def test_what_is_not_kept_is_named(tmp_path, source, to):
     save, lost = LOST[source]
     save(tmp_path / source)

@@ -42,7 +42,7 @@ def without(image, mask):
     return np.where(mask, image, np.nan).astype(image.dtype)
 
 
-@sweep(pairs=True, boundary=["unknown", "nearest"], psf=PSFS, options=[{"mu": 0.2}, {"data": "squares", "mu": 5e-3}])
+@sweep(boundary=["unknown", "nearest"], psf=PSFS, options=[{"mu": 0.2}, {"data": "squares", "mu": 5e-3}])
 def test_the_exact_solver_takes_at_most_three_times_the_iterations(options, psf, boundary, long):
     turn, psf = list(PSFS).index(psf) + (boundary == "nearest"), PSFS[psf]
     image = blurred(psf)
@@ -241,9 +241,9 @@ def prior_of(x, observed, prior, periodic):
     return total
 
 
-@pytest.mark.parametrize(("bounds", "boundary"), [(None, "constant"), ((0, None), "constant"), (None, "wrap")])
-@pytest.mark.parametrize("prior", ["tv", "sparse"])
-def test_prior_counts_differences_of_observed_pixels(prior, bounds, boundary):
+@sweep(within=[(None, "constant"), ((0, None), "constant"), (None, "wrap")], prior=["tv", "sparse"])
+def test_prior_counts_differences_of_observed_pixels(prior, within):
+    bounds, boundary = within
     psf = fd.psf.normalise(fd.psf.gaussian(13, 2)[:, 2:12])  # of another reach on each side
     image, mask = blurred(psf)[:40, :48], masks(48)["corner"][:40]
     mask[25:, 30:] = False

@@ -103,9 +103,7 @@ def test_callbacks_and_starts_are_in_the_units_of_the_image():
     assert result.history.shape == (result.n_iter + 1,)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("psf", DIFFERENCES)
-@pytest.mark.parametrize("kind", ["exact root", "exact squares", "tv", "bounds"])
+@sweep(pairs=True, boundary=BOUNDARIES, psf=DIFFERENCES, kind=["exact root", "exact squares", "tv", "bounds"])
 def test_psfs_that_sum_to_nothing(psf, boundary, kind, long):
     shapes, mus = [(1, 1), (1, 7), (5, 1), (5, 7)], ["auto", 0.0] if kind in ("tv", "bounds") else ["auto", 0.0, 1e-3]
     # A shape for each weight: all pairs, and all triples of a shape and two of the others.
@@ -119,13 +117,13 @@ def test_psfs_that_sum_to_nothing(psf, boundary, kind, long):
             assert result.objective <= result.history[0] * (1 + 1e-9) or kind in ("tv", "bounds")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["exact root", "exact squares"])
-@pytest.mark.parametrize(
-    ("psf", "boundary"), [([[1, -1.0]], "wrap"), ([[1, -2, 1.0]], "mirror"), ([[1], [-1.0]], "nearest")]
-)
-def test_rounding_does_not_choose_what_a_psf_loses(psf, boundary, kind, dtype):
+@sweep(
+    pairs=True, dtype=["float32", "float64"], kind=["exact root", "exact squares"],
+    lost=[([[1, -1.0]], "wrap"), ([[1, -2, 1.0]], "mirror"), ([[1], [-1.0]], "nearest")],
+)  # fmt: skip
+def test_rounding_does_not_choose_what_a_psf_loses(lost, kind, dtype):
     """A constant is lost by psfs that sum to nothing, and by differences: it is 0, whatever the last digits are."""
+    psf, boundary = lost
     rng, eps = np.random.default_rng(5), np.finfo(dtype).eps
     for shape in ((1, 7), (5, 7)):
         image = np.zeros(shape, dtype)

@@ -223,8 +223,7 @@ def numbers(argument, given):
     return np.asarray(found.data if hasattr(found, "wcs") else found)
 
 
-@pytest.mark.parametrize("argument", MASKABLE)
-@pytest.mark.parametrize("masked", [*MASKED, lazily_masked], ids=lambda f: f.__name__)
+@sweep(argument=MASKABLE, masked=[*MASKED, lazily_masked])
 def test_masked_pixels_of_an_image_are_missing_ones(masked, argument):
     mask, hidden = SMALL < 0.1, SMALL.copy()
     hidden[mask] = np.inf  # what is below a mask is never looked at

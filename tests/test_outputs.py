@@ -224,7 +224,7 @@ def swap(out):
     raise AssertionError
 
 
-@sweep(pairs=True, damage=[vanish, empty, cut, swap], suffix=SUFFIXES, number=[2, 3])
+@sweep(damage=[vanish, empty, cut, swap], suffix=SUFFIXES, number=[2, 3])
 def test_an_old_result_outlives_a_partial_that_does_not(tmp_path, wanted, suffix, damage, number):
     out = saved(tmp_path / f"out{suffix}", OLD)
     with (
@@ -322,7 +322,7 @@ def victim(tmp_path):
 NAMES = ["journal", "journal.new", "partial", "replaced", "removed"]
 
 
-@sweep(pairs=True, name=NAMES, suffix=SUFFIXES, to=["file", ".", "missing"])
+@sweep(name=NAMES, suffix=SUFFIXES, to=["file", ".", "missing"])
 def test_no_link_is_followed(tmp_path, victim, wanted, suffix, name, to):
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / f"out{suffix}"
@@ -337,8 +337,7 @@ def test_no_link_is_followed(tmp_path, victim, wanted, suffix, name, to):
     np.testing.assert_array_equal(read(out), wanted)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("to", ["file", ".", "hard"])
+@sweep(suffix=SUFFIXES, to=["file", ".", "hard"])
 def test_no_link_is_followed_by_the_next_run(tmp_path, victim, wanted, suffix, to):
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / f"out{suffix}"

@@ -9,6 +9,7 @@ import pytest
 from malformed import png
 from PIL import Image, ImageCms, PngImagePlugin
 from samples import SHAPES, noise
+from sweeps import sweep
 
 from fastdeblur.io import files, icc
 from fastdeblur.io import png as pngs
@@ -285,9 +286,7 @@ def text_of(keep):
     return found if keep else None
 
 
-@pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("to", [".png", ".jpg", ".webp"])
-@pytest.mark.parametrize("origin", [".png", ".jpg", ".webp"])
+@sweep(pairs=True, orientation=TURNS, to=[".png", ".jpg", ".webp"], origin=[".png", ".jpg", ".webp"])
 def test_metadata_of_pictures_are_kept(tmp_path, origin, to, orientation):
     image = np.zeros((9, 14, 3), np.uint8)
     image[:4, :5] = 200

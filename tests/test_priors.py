@@ -217,8 +217,7 @@ def test_the_sparse_objective_is_what_is_written(boundary, rng):
     assert result.history[-2] == pytest.approx(expected, rel=1e-2)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("options", [{"prior": "tv"}, {"prior": "sparse"}, {"bounds": (0, 1), "mu": 0.1}])
+@sweep(boundary=BOUNDARIES, options=[{"prior": "tv"}, {"prior": "sparse"}, {"bounds": (0, 1), "mu": 0.1}])
 def test_the_same_bits_for_any_number_of_threads(boundary, options, rng):
     image = rng.random((70, 83)).astype(np.float32)
     one, two = (

@@ -9,7 +9,7 @@ pytest.importorskip("zarr")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="moves what is there as POSIX can")
-@pytest.mark.parametrize(("kind", "count"), [("threads", 12), ("processes", 3)])
+@pytest.mark.parametrize(("kind", "count"), [("threads", 8), ("processes", 2)])
 def test_one_run_writes_and_the_other_is_refused(kind, count):
     ended = list(races.races(kind, count, seed=1))
     assert len(ended) == count

@@ -32,13 +32,25 @@ def copied(source, out):
                 put(page)
 
 
+def has_predictor(rasterio, dtype):
+    """Whether the libtiff that came with rasterio can write differences of numbers of this type."""
+    given = {"driver": "GTiff", "count": 1, "height": 2, "width": 2, "compress": "deflate", "predictor": 2}
+    try:
+        with rasterio.MemoryFile() as memory, memory.open(**given, dtype=dtype) as file:
+            file.write(np.zeros((1, 2, 2), dtype))
+    except rasterio.errors.RasterioIOError:  # up to 4.3.0 none of 64 bits
+        return False
+    return True
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_geotiff_of_any_dtype_and_layout(tmp_path, dtype):
     rasterio = pytest.importorskip("rasterio")
     name = {"i1": "int8"}.get(dtype, np.dtype(dtype).name)
+    predicted = np.dtype(dtype).itemsize < 8 or has_predictor(rasterio, name)
     kinds = [*itertools.product((4,), LAYOUTS, COMPRESSIONS), *itertools.product((1, 3), LAYOUTS, [{}])]
     for count, layout, packing in kinds:
-        if packing.get("predictor") and np.dtype(dtype).kind == "f":
+        if packing.get("predictor") and (np.dtype(dtype).kind == "f" or not predicted):
             continue
         image = noise((count, 37, 45), dtype)
         given = {"driver": "GTiff", "count": count, "height": 37, "width": 45, "dtype": name, "nodata": 3, **packing}

@@ -225,8 +225,7 @@ STACKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", STACKS)
-@pytest.mark.parametrize("dtype", [None, "float32"])
+@sweep(kind=STACKS, dtype=[None, "float32"])
 def test_stacks_of_microscopes_keep_axes_and_pixel_sizes(tmp_path, capsys, kind, dtype):
     options, planes = STACKS[kind]
     image, sharp = blurred((40, 46), 6, "uint16")
