@@ -170,6 +170,8 @@ def test_sharp_images_elsewhere_score_the_same(folder, tmp_path):
     assert len(_levin.too_far(_levin.cases(make(tmp_path / "too far", shift=(7, 0)))[0])) > 20
 
 
+# One of the slanted psfs takes 40 to 200 iterations, as last digits have it, where there is hardly any noise.
+@pytest.mark.filterwarnings("ignore:the result may be wrong: after 200 iterations")
 def test_leaderboard(folder, tmp_path, capsys):
     saved = tmp_path / "scores.json"
     methods = ["blurred", "gradient"]
