@@ -15,6 +15,7 @@ from .kernels.runtime import threads
 from .operators.blur import Blur
 from .operators.psf_field import PsfField
 from .operators.varying import VaryingBlur, memory_of
+from .problem.flux import corrects_flux
 from .problem.options import Options
 from .problem.verdict import ENOUGH
 from .solvers.pcg.dct import applies
@@ -47,6 +48,9 @@ UNOBSERVED = 2.0
 LOOKED_AT = 46
 # And of what is looked at to judge the result, when the solve's own memory is idle but still there.
 JUDGED = 60
+# And of the sums by which the flux of points in counts is corrected, of one plane at a time; and beside them the result
+# twice and blurred, in images.
+OF_FLUX, BESIDE_FLUX = 44, 3.0
 # What of what is looked at for a weight is still there when the solve is at its peak; it has given back the rest.
 # Formulas come to theirs sooner.
 STAYS, STAYS_BESIDE_COSINES, STAYS_BESIDE_FOURIER = 0.12, 0.5, 0.8
@@ -198,4 +202,7 @@ def of_solve(
         elif options.method in RULES:
             images = VARYING_DESCENT
         total += varying + images * estimate
-    return int(total + beside * planes * math.prod(frame) * size + min(ENOUGH**2, math.prod(frame)) * JUDGED)
+    after = float(min(ENOUGH**2, math.prod(frame)) * JUDGED)
+    if corrects_flux(options):
+        after = max(after, (OF_FLUX + BESIDE_FLUX * planes * size) * math.prod(frame))
+    return int(total + beside * planes * math.prod(frame) * size + after)

@@ -18,11 +18,17 @@ import math
 import numpy as np
 
 from ..kernels.cpu.likelihood import LEAST_MEAN
+from .options import Options
 
 # By how much flux may be wrong: that much of what sums say more is believed as their own error allows; and at most.
 UNSURE, MOST = 0.04, 0.06
 # Half the side of the windows, in standard deviations of the psf.
 REACH = 3.0
+
+
+def corrects_flux(options: Options) -> bool:
+    """Whether a result with these options is corrected: an image whose noise of reading is known is of counts."""
+    return options.read_noise > 0 and options.prior in (None, "tv")
 
 
 def flux_factors(
@@ -42,10 +48,20 @@ def flux_factors(
     reach = [min(max(math.ceil(REACH * width), 1), taps) for width, taps in zip(_widths(psf), psf.shape, strict=True)]
     residual, mean = counted * (plane - blurred), np.maximum(blurred + shift, LEAST_MEAN).astype(np.float64)
     dispersion = float((residual**2 / mean).sum()) / max(float(counted.sum()), 1.0)
-    more, light, counts = (_window_sums(image, reach) for image in (residual, counted * blurred, counted * mean))
-    light = light.clip(0)
-    allowed = light**2 + dispersion / UNSURE**2 * counts
-    factors: np.ndarray = 1 + (more * light / np.maximum(allowed, 1e-300)).clip(-MOST, MOST)
+    mean *= counted
+    allowed = _window_sums(mean, reach)
+    del mean
+    allowed *= dispersion / UNSURE**2
+    factors = _window_sums(residual, reach)
+    del residual
+    light = _window_sums(counted * blurred, reach)
+    light.clip(0, out=light)
+    factors *= light
+    light *= light
+    allowed += light
+    factors /= np.maximum(allowed, 1e-300, out=allowed)
+    factors.clip(-MOST, MOST, out=factors)
+    factors += 1
     return factors
 
 
@@ -65,7 +81,9 @@ def _window_sums(image: np.ndarray, reach: list[int]) -> np.ndarray:
     for axis, half in enumerate(reach):
         pad = [(0, 0), (0, 0)]
         pad[axis] = (half + 1, half)
-        sums = np.pad(image.astype(np.float64), pad).cumsum(axis=axis)
+        lines = np.moveaxis(np.pad(image.astype(np.float64, copy=False), pad), axis, 0)
+        del image
+        lines.cumsum(axis=0, out=lines)
         size = 2 * half + 1
-        image = np.take(sums, range(size, sums.shape[axis]), axis) - np.take(sums, range(sums.shape[axis] - size), axis)
+        image = np.moveaxis(lines[size:] - lines[:-size], 0, axis)
     return image

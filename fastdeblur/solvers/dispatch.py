@@ -13,7 +13,7 @@ from ..kernels.runtime.arrays import beside, module_of, on_host, scaled_array
 from ..operators.blur import Blur
 from ..operators.varying import VaryingBlur
 from ..problem import objective
-from ..problem.flux import flux_factors
+from ..problem.flux import corrects_flux, flux_factors
 from ..problem.image import Image
 from ..problem.learned import gain_of
 from ..problem.options import Options
@@ -56,7 +56,7 @@ def solve_and_judge(
         callback = _in_caller_units(callback, units, options, image)
     solve = Solve(workspaces, scaled_options, image, callback, denoiser)
     result = solve(scaled_options.mu)
-    if options.read_noise > 0 and options.prior in (None, "tv"):  # these are counts
+    if corrects_flux(options):
         result = _with_flux(result, image, workspaces.blurs, scaled_options)
     with np.errstate(over="ignore", invalid="ignore"):  # of results that are refused, or replaced, for that
         # Methods that leave psfs and images unscaled may have some whose squares are too large a number.

@@ -230,7 +230,8 @@ class Frames:
             return weight
         if prior == "learned":
             return weight * worth
-        return float(weight * worth ** (0.5 - 0.5 * MU_RULES[prior][1]))  # a rule with a power of the noise
+        _, power, _, of_contrast = MU_RULES[prior]  # a rule with a power of the noise, that most images are far above
+        return float(weight * worth ** (0.5 - 0.5 * (power - of_contrast)))
 
 
 def _checked(options: dict[str, Any]) -> Options:
