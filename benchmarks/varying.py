@@ -49,7 +49,7 @@ PARTS = {
 }
 
 
-def lens(taps: int = TAPS, grid: int = GRID, base: float = 0.8, grow: float = 3.5) -> np.ndarray:
+def lens(taps: int = TAPS, grid: int = GRID, base: float = 0.8, grow: float = 3.5, tail: float = 1.0) -> np.ndarray:
     """Psfs of a lens on a grid: disks whose size and distance from the centre grow along a tail."""
     down, across = np.mgrid[: 4 * taps, : 4 * taps] / 4.0 - (taps - 0.25) / 2
     psfs = np.zeros((grid, grid, taps, taps))
@@ -59,7 +59,7 @@ def lens(taps: int = TAPS, grid: int = GRID, base: float = 0.8, grow: float = 3.
             size = base + grow * float(place @ place) / 2
             psf: Any = 0.0
             for part in np.linspace(0, 1, 8):
-                row, col = place * part * size
+                row, col = tail * place * part * size
                 radius = size * (0.6 + 0.4 * part)
                 soft = np.clip((radius - np.hypot(down - row, across - col)) * 2 + 0.5, 0, 1)
                 psf = psf + soft / max(soft.sum(), 1e-9)
@@ -254,11 +254,12 @@ def growth(images: np.ndarray) -> list[list[Any]]:
     and at the one that its mean psf gives.
     """
     rows = []
-    for grow in (0.5, 1.0, 2.0, 4.0):
-        for name, options in {"gradient": {"data": "squares"}, "tv": {"prior": "tv"}}.items():
+    kinds = {"gradient": {"data": "squares"}, "tv": {"prior": "tv"}}
+    for tail, grow in itertools.product((1.0, 0.0), (0.5, 1.0, 2.0, 4.0)):
+        for name, options in kinds.items():
             scores, options = [], options | {"tol": 1e-3}
             for k, sharp in enumerate(images):
-                image, field = blurred(sharp, lens(grow=grow), k)
+                image, field = blurred(sharp, lens(grow=grow, tail=tail), k)
                 result = fd.solve(image, field, **options)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -269,7 +270,9 @@ def growth(images: np.ndarray) -> list[list[Any]]:
                 scores.append([psnr(each, sharp) for each in (image, result.image, by_mean, alone.image)] + [best])
             of_all = np.array(scores)
             gains = (of_all[:, 1:2] - of_all[:, [4, 3]]).min(axis=0)
-            rows.append([number(grow), name, *map(number, of_all.mean(axis=0)), *map(number, gains)])
+            rows.append(
+                [number(grow), "yes" if tail else "no", name, *map(number, of_all.mean(axis=0)), *map(number, gains)]
+            )
     return rows
 
 
@@ -393,7 +396,18 @@ def main() -> None:
         ("quality", ["prior", "blurred", "field", "best mu", "mean psf", "best mu"], lambda: quality(images)),
         (
             "growth",
-            ["radius grows by", "prior", "blurred", "field", "mu by mean psf", "mean psf", "best mu", "gain", "own mu"],
+            [
+                "radius grows by",
+                "tail",
+                "prior",
+                "blurred",
+                "field",
+                "mu by mean psf",
+                "mean psf",
+                "best mu",
+                "gain",
+                "own mu",
+            ],
             lambda: growth(photographs(192) if not arguments.images else images),
         ),
         (
