@@ -97,6 +97,15 @@ def test_an_angle_that_hardly_matters_is_the_middle_of_those_that_fit():
     assert found.parameters["angle"] == pytest.approx(0, abs=1)
 
 
+def test_an_exponent_that_is_not_bounded_is_averaged_over_its_range():
+    """The evidence is highest at an end of the exponent's range, 8, but hardly less elsewhere."""
+    found = fd.psf.fit(blurred(fd.psf.moffat(61, 5, 3)), "moffat", parameters={"fwhm": (3, 8)})
+    assert 1.6 < found.parameters["beta"] < 7.9
+    assert abs(found.parameters["beta"] - 3) <= 2 * found.errors["beta"] < 10
+    assert abs(found.parameters["fwhm"] - 5) <= 2 * found.errors["fwhm"] < 4
+    assert not any("beta" in each for each in found.warnings)
+
+
 def test_a_function_is_a_family():
     def ring(radius, width):
         rows, cols = np.indices((31, 31)) - 15

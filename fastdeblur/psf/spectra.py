@@ -91,7 +91,7 @@ class Spectrum:
         sector = np.minimum((angle * (SECTORS / np.pi)).astype(np.intp), SECTORS - 1)
         ring = ((self.log_radius - self.log_radius.min()) / RING).astype(np.intp)
         self.cell = ring * SECTORS + sector
-        self.cells = int(self.cell.max()) + 1
+        self.cells, self.sector = int(self.cell.max()) + 1, sector
         self.independent = 0.5 * pixels / (rows * cols)
         count = np.bincount(self.cell, self.times, self.cells)
         sure = 1 / (1 + 2 * self.independent * count * MISFIT**2)
@@ -99,6 +99,13 @@ class Spectrum:
         self.times = self.times * sure[self.cell]
         self.sums = [self.times, self.times * self.log_radius, self.times * self.observed]
         self.coloured = False
+        # What direction adds to log S and log N, by cell and by sector.
+        ring, sector = np.divmod(np.arange(self.cells), SECTORS)
+        angle = (np.arange(SECTORS) + 0.5) * (np.pi / SECTORS)
+        self.signal_directions = _signal_basis(self.log_radius.min() + (ring + 0.5) * RING, angle[sector])[
+            :, 1 + len(COMPONENTS) :
+        ]
+        self.noise_directions = _noise_directions(angle)
 
     def response(self, psf: np.ndarray) -> np.ndarray:
         """|h|² at the frequencies that are used, as the window shows it."""
@@ -210,12 +217,11 @@ class Fit:
         """Powers of the blurred signal and of the noise at all frequencies that are used."""
         spectrum = self._spectrum
         knots = self.unknowns[1 : 1 + len(COMPONENTS)] @ COMPONENTS + MEAN + self.unknowns[0]
-        log_signal = np.interp(spectrum.log_radius, KNOTS, knots) + self._directions()[spectrum.cell]
+        log_signal = np.interp(spectrum.log_radius, KNOTS, knots)
+        log_signal += (spectrum.signal_directions @ self.unknowns[1 + len(COMPONENTS) : self._signals])[spectrum.cell]
         at_knots, around = np.split(self.unknowns[self._signals :], [len(NOISE_KNOTS)])
         log_noise = np.interp(spectrum.log_radius, NOISE_KNOTS, at_knots)
-        log_noise += (_noise_directions((np.arange(SECTORS) + 0.5) * (np.pi / SECTORS)) @ around)[
-            spectrum.cell % SECTORS
-        ]
+        log_noise += (spectrum.noise_directions @ around)[spectrum.sector]
         return np.maximum(self._response, 1e-12) * np.exp(log_signal), np.exp(log_noise)
 
     def rings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -229,15 +235,6 @@ class Fit:
             np.bincount(ring, spectrum.times * each)[some] / count[some] for each in values
         )
         return radius, observed, signal, noise
-
-    def _directions(self) -> np.ndarray:
-        """What direction adds to log S, by cell."""
-        cell = np.arange(self._spectrum.cells)
-        log_radius = self._spectrum.log_radius.min() + (cell // SECTORS + 0.5) * RING
-        angle = (cell % SECTORS + 0.5) * (np.pi / SECTORS)
-        factors = self.unknowns[1 + len(COMPONENTS) : self._signals]
-        added: np.ndarray = _signal_basis(log_radius, angle)[:, 1 + len(COMPONENTS) :] @ factors
-        return added
 
     def _log_evidence(self, dispersion: float) -> float:
         spectrum = self._spectrum
@@ -273,10 +270,14 @@ def _noise_directions(angle: np.ndarray) -> np.ndarray:
 
 def _signal_basis(log_radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """What adds to the mean of log S: its level, components, and terms of direction."""
-    terms = [np.cos(2 * angle), np.sin(2 * angle), np.cos(4 * angle), np.sin(4 * angle)]
-    terms += [each * log_radius for each in terms]
-    parts = [np.ones_like(log_radius), *(np.interp(log_radius, KNOTS, each) for each in COMPONENTS), *terms]
-    return np.stack(parts, axis=-1)
+    out = np.empty((*np.shape(log_radius), 1 + len(COMPONENTS) + 8))
+    out[..., 0] = 1
+    for k, component in enumerate(COMPONENTS):
+        out[..., 1 + k] = np.interp(log_radius, KNOTS, component)
+    terms = out[..., 1 + len(COMPONENTS) :]
+    for k, term in enumerate((np.cos(2 * angle), np.sin(2 * angle), np.cos(4 * angle), np.sin(4 * angle))):
+        terms[..., k], terms[..., 4 + k] = term, term * log_radius
+    return out
 
 
 def _precision(step: float) -> np.ndarray:
