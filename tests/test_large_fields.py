@@ -89,6 +89,8 @@ def test_weight_and_halo_are_those_of_the_field():
     assert found.mu == pytest.approx(ridge, rel=0.3)
     widest = [layout(image, psf, tile=(60, 70), data="squares", mu=found.mu)[2] for psf in (PSFS[0, 0], PSFS[2, 2])]
     assert halo == tuple(np.max(widest, axis=0))
+    # Flat parts of total variation's image reach further: at least four psfs.
+    assert layout(image, blur, tile=(60, 70), prior="tv", mu=0.003)[2] == (28, 28)
 
 
 def second_differences(image, cuts):
