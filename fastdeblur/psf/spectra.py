@@ -101,11 +101,11 @@ class Spectrum:
         self.coloured = False
         # What direction adds to log S and log N, by cell and by sector.
         ring, sector = np.divmod(np.arange(self.cells), SECTORS)
-        angle = (np.arange(SECTORS) + 0.5) * (np.pi / SECTORS)
-        self.signal_directions = _signal_basis(self.log_radius.min() + (ring + 0.5) * RING, angle[sector])[
+        middle = (np.arange(SECTORS) + 0.5) * (np.pi / SECTORS)
+        self.signal_directions = _signal_basis(self.log_radius.min() + (ring + 0.5) * RING, middle[sector])[
             :, 1 + len(COMPONENTS) :
         ]
-        self.noise_directions = _noise_directions(angle)
+        self.noise_directions = _noise_directions(middle)
 
     def response(self, psf: np.ndarray) -> np.ndarray:
         """|h|² at the frequencies that are used, as the window shows it."""
