@@ -36,11 +36,10 @@ INSIDE = [
     embeddings.fork_pools,
 ]
 INSIDE += [embeddings.interrupt]
-# These import a lot or start processes: the quick version runs them on the default layer alone, and
-# there nothing else, as that layer is one of the others.
-OUTSIDE = [embeddings.joblib_loky]
-# Slower still, or (as for spawned processes and Dask's workers) another test's: only in the long version.
+# These import a lot or start processes, or (as for spawned processes and Dask's workers) are another test's: only in
+# the long version.
 SLOW = [
+    embeddings.joblib_loky,
     embeddings.dask_worker,
     embeddings.dask_threads,
     embeddings.joblib_threads,
@@ -53,13 +52,13 @@ SLOW = [
     embeddings.numba_beside,
     embeddings.numba_within,
 ]
-CASES = {case.__name__.replace("_", "-"): case for case in [*FIRST, *INSIDE, *OUTSIDE, *SLOW]}
+CASES = {case.__name__.replace("_", "-"): case for case in [*FIRST, *INSIDE, *SLOW]}
 # What these try of threads and forks has little to do with the layer: the suite's quick run has them on one of them.
 LAYERLESS = [embeddings.workers, embeddings.fork_transforms, embeddings.fork_threads, embeddings.fork_pools]
 LAYERLESS += [embeddings.interrupt, embeddings.callback, embeddings.fork_callback, embeddings.fork_after]
+# The default layer is one of the others.
 QUICK_CASES = {
-    layer: [name for name, case in CASES.items() if case in (OUTSIDE if layer == "default" else FIRST + INSIDE)]
-    for layer in LAYERS
+    layer: [name for name, case in CASES.items() if case in FIRST + INSIDE and layer != "default"] for layer in LAYERS
 }
 
 

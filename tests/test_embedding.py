@@ -23,7 +23,7 @@ main_thread = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="sends
 
 
 def in_quick_run(layer, case):
-    return layer in ("default", "omp") or stress.CASES[case] not in stress.LAYERLESS
+    return layer == "omp" or stress.CASES[case] not in stress.LAYERLESS
 
 
 @functools.cache

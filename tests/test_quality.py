@@ -163,6 +163,7 @@ def test_kernels_are_turned_if_that_explains_the_images(folder, tmp_path):
     assert mean_psnr(as_given) > mean_psnr(wrong) + 3
 
 
+@pytest.mark.long
 def test_sharp_images_elsewhere_score_the_same(folder, tmp_path):
     elsewhere = _levin.cases(make(tmp_path / "elsewhere", shift=(3, -2)))[0]
     assert mean_psnr(elsewhere) == pytest.approx(mean_psnr(_levin.cases(folder)[0]), abs=0.5)

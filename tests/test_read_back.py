@@ -35,6 +35,7 @@ def copied(source, out):
 def has_predictor(rasterio, dtype):
     """Whether the libtiff that came with rasterio can write differences of numbers of this type."""
     given = {"driver": "GTiff", "count": 1, "height": 2, "width": 2, "compress": "deflate", "predictor": 2}
+    given |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 4.6e6)}
     try:
         with rasterio.MemoryFile() as memory, memory.open(**given, dtype=dtype) as file:
             file.write(np.zeros((1, 2, 2), dtype))

@@ -337,6 +337,7 @@ def test_no_cache(python, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.long
 def test_other_settings_of_the_compiler_have_entries_of_their_own(python, tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     assert python(SMALLER, **environment, NUMBA_OPT="0") == "36.0 "
