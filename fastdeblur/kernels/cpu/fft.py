@@ -6,7 +6,6 @@ come back at once, multiplied by the psf's spectrum; then the columns come back,
 out.  These stages are one task, called through its address: blurs by psfs that vary use the same machine code.
 """
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -22,7 +21,7 @@ from .fourier.codelets import (
     store_pass,
 )
 from .simd import integers, lanes, offset, pointer
-from .tiles import correlation_signature, read_filter
+from .tiles import call_at_address, correlation_signature, read_filter
 
 # Twiddles, numbers, of a butterfly of the first pass.
 FIRST_TWIDDLES = 2 * (FIRST - 1)
@@ -180,14 +179,7 @@ def stages(stage, filter_, source, pitch, out, out_pitch, rows, cols):
 def call_stage(typingctx, address, stage, filter_, source, pitch, out, out_pitch, rows, cols):
     """Call the stages at `address`."""
     size = types.intp
-
-    def codegen(context, builder, sig, args):
-        lowered = [context.get_value_type(t) for t in sig.args[1:]]
-        function = ir.FunctionType(ir.VoidType(), lowered).as_pointer()
-        builder.call(builder.inttoptr(args[0], function), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(size, size, size, source, size, out, size, size, size), codegen
+    return types.void(size, size, size, source, size, out, size, size, size), call_at_address
 
 
 @inlined

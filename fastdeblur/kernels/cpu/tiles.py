@@ -83,18 +83,19 @@ def crew_signature(pixels):
     return types.void(types.intp, types.intp, types.intp)
 
 
+def call_at_address(context, builder, sig, args):
+    """What an intrinsic does that calls the C function at its first argument with the others."""
+    lowered = [context.get_value_type(t) for t in sig.args[1:]]
+    function = ir.FunctionType(ir.VoidType(), lowered).as_pointer()
+    builder.call(builder.inttoptr(args[0], function), args[1:])
+    return context.get_dummy_value()
+
+
 @intrinsic
 def call_correlation(typingctx, address, filter, source, pitch, out, out_pitch, rows, cols, work):
     """Call the path at `address`."""
     size = types.intp
-
-    def codegen(context, builder, sig, args):
-        lowered = [context.get_value_type(t) for t in sig.args[1:]]
-        function = ir.FunctionType(ir.VoidType(), lowered).as_pointer()
-        builder.call(builder.inttoptr(args[0], function), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(size, size, source, size, out, size, size, size, work), codegen
+    return types.void(size, size, source, size, out, size, size, size, work), call_at_address
 
 
 @intrinsic

@@ -12,10 +12,8 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import scipy.fft
 
-from ...kernels.runtime import forks
-from ...problem.laplacian import eigenvalues
+from ...problem.laplacian import least_subgradient
 from ...problem.options import Options
 from ...result import Result
 from ..common import bar
@@ -99,8 +97,7 @@ def minimise_root(normal: Normal, options: Options, mu: float, noise: float) -> 
 def _constant(normal: Normal, mu: float) -> np.ndarray | None:
     """The constant planes that are the minimum, as they are from some weight on; else None.
 
-    At a constant ``Dx = 0``, and the prior's subgradients are mu Dᵀv for all ``‖v‖ ≤ 1``.  With the gradient g of the
-    root of squares, the shortest v for which they sum to 0 is ``D L⁺ g / mu``, where L = DᵀD.
+    There the prior's subgradients have to hold one that is the negative gradient of the root, see `least_subgradient`.
     """
     planes, product = np.ones_like(normal.right), np.empty_like(normal.right)
     normal.product(planes, product)
@@ -109,13 +106,5 @@ def _constant(normal: Normal, mu: float) -> np.ndarray | None:
         plane[...] = float(right.sum(dtype=np.float64)) / square if square > 0 else 0.0
     normal.product(planes, product)
     misfit = math.sqrt(normal.misfit(planes, product))
-    gradient = (product - normal.right).astype(np.float64)
-    periodic = normal.blur.boundary == "wrap"
-    transform = scipy.fft.fft2 if periodic else scipy.fft.dctn
-    with forks.unforked():
-        coefficients = np.abs(transform(gradient, axes=(1, 2), norm="ortho"))
-    rows, cols = (eigenvalues(size, size, periodic=periodic) for size in gradient.shape[1:])
-    laplacian = rows[:, None] + cols
-    laplacian[0, 0] = np.inf
-    needed = math.sqrt(float((coefficients**2 / laplacian).sum()))
+    needed = least_subgradient(product - normal.right, normal.blur.boundary == "wrap")
     return planes if needed <= mu * misfit else None

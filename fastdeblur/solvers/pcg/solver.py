@@ -18,13 +18,11 @@ import math
 import time
 
 import numpy as np
-import scipy.fft
 
 from ...kernels.cpu.objective import value
 from ...kernels.cpu.vectors import combine, difference_products, gradient_sums, move, move_residual, products
-from ...kernels.runtime import forks
 from ...kernels.runtime.arrays import on_host
-from ...problem.laplacian import eigenvalues
+from ...problem.laplacian import least_subgradient
 from ...problem.regularization import ridge_of_root
 from ...result import Result
 from ..common import Problem, bar, finished, wants_stop
@@ -179,9 +177,8 @@ class ConjugateGradients:
     def _constant(self) -> bool:
         """Whether the minimum is a constant image, as it is from some mu on; if so the iterate becomes that.
 
-        At a constant c, D x = 0 and the prior's subgradients are mu Dᵀv for all ‖v‖ ≤ 1: of those with
-        ``Aᵀr/‖r‖ + mu Dᵀv = 0`` the shortest is ``v = D L⁺ Aᵀr / (mu‖r‖)``, with L = DᵀD, which cosines diagonalise, or
-        Fourier coefficients where it is periodic.
+        At a constant c, D x = 0 and the prior's subgradients are mu Dᵀv for all ‖v‖ ≤ 1: one of them has to be
+        ``-Aᵀr/‖r‖``, see `least_subgradient`.
         """
         work, sweep = self.work, self.work.sweeper.sweep
         rough = float(sweep(difference_products, [work.x] * 3)[0])
@@ -197,16 +194,9 @@ class ConjugateGradients:
         for level, response, image, out in zip(levels, responses, work.image, residual, strict=True):
             out[...] = work.blur.dtype.type(level) * response - image
         work.apply_blur(residual, gradient, adjoint=True)
-        transform = scipy.fft.fft2 if work.periodic else scipy.fft.dctn
-        with forks.unforked():
-            coefficients = transform(on_host(gradient).astype(np.float64), axes=(1, 2), norm="ortho")
-        if work.periodic:
-            coefficients = np.abs(coefficients)
-        rows, cols = (eigenvalues(size, size, periodic=work.periodic) for size in gradient.shape[1:])
-        laplacian = rows[:, None] + cols[None, :]
-        laplacian[0, 0] = np.inf
+        needed = least_subgradient(on_host(gradient), work.periodic)
         misfit = math.sqrt(work.square(residual))
-        if math.sqrt(float((coefficients**2 / laplacian).sum())) > self._mu * misfit and misfit > self._nought:
+        if needed > self._mu * misfit and misfit > self._nought:
             return False
         for level, x in zip(levels, work.x, strict=True):
             x[...] = level
