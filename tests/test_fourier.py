@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from fastdeblur.kernels.cpu.fourier.plan import TransformPlan
 from fastdeblur.kernels.cpu.simd import register_shape
 from fastdeblur.operators import costs, paths
 
@@ -71,13 +72,27 @@ def test_lengths_have_small_factors_and_are_near_each_other():
             assert lengths[-1] >= 2**16
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_vectors_are_aligned_whatever_the_processor(vector_bytes, dtype):
+    """Tables that are loaded as aligned vectors are whole ones: a load from elsewhere ends the process."""
+    itemsize = np.dtype(dtype).itemsize
+    lanes = vector_bytes // itemsize
+    for rows, cols in [(16, 4 * lanes), (48, 8 * lanes), (80, 12 * lanes), (256, 20 * lanes)]:
+        plan = TransformPlan(rows, cols, lanes, itemsize)
+        down = plan.twiddles_down()
+        for elements in (down.size, plan.twiddles_across().size, plan.strip, plan.size):
+            assert elements % (2 * lanes) == 0
+        vectors = down.reshape(-1, lanes)
+        np.testing.assert_array_equal(vectors, np.broadcast_to(vectors[:, :1], vectors.shape))
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (2, 8), (7, 9), (31, 17)])
 def test_a_tile_may_be_smaller_and_nothing_else_is_read_or_written(rows, cols, rng):
     """Rows and vectors behind those of the window may hold anything, as may the work's memory; odd rows, and one."""
-    weights = rng.random((6, 4))
-    filter_ = paths.Fourier(weights, 0, 0, (32, 48))
-    lanes = register_shape(np.dtype("float64")).lanes
-    image = np.full((filter_.window_rows(rows) + 40, 64), np.nan)
+    weights, lanes = rng.random((6, 4)), register_shape(np.dtype("float64")).lanes
+    filter_ = paths.Fourier(weights, 0, 0, (32, 12 * lanes))
+    image = np.full((filter_.window_rows(rows) + 40, 16 * lanes), np.nan)
     used = -(-(cols + 3) // lanes) * lanes
     assert used <= filter_.window_cols(cols)
     image[: rows + 5, :used] = rng.random((rows + 5, used))

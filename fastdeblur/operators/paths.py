@@ -180,12 +180,13 @@ class Fourier(Filter):
             self.record["down"] = self._keep(plan.spectrum(weights), self.dtype)
         self.record["fft_rows"], self.record["fft_cols"], self.record["strip"] = *fft_shape, plan.strip
         # The kernel knows the radix of the first pass down, and of the last across.
-        down, across = [len(plan.down) - 2, *plan.down[1:]], [len(plan.across), *plan.across]
         self.record["radices_down"], self.record["radices_across"] = (
-            self._keep(np.array(radices), np.intp) for radices in (down, across)
+            self._keep(np.array([passes, *radices]), np.intp)
+            for passes, radices in ((len(plan.down) - 2, plan.down[1:]), (len(plan.across), plan.across))
         )
-        twiddles = plan.twiddles_down()
-        self.record["twiddles_down"], self.record["twiddles_down_end"] = self._keep(twiddles, self.dtype), twiddles.size
+        first, down = plan.twiddles_first(), plan.twiddles_down()
+        self.record["twiddles_first"] = self._keep(first, self.dtype)
+        self.record["twiddles_down"], self.record["twiddles_down_end"] = self._keep(down, self.dtype), down.size
         self.record["twiddles_across"] = self._keep(plan.twiddles_across(), self.dtype)
         self.record["stages"] = stages.address(self.dtype)
         self.work = plan.size

@@ -23,9 +23,6 @@ from .fourier.codelets import (
 from .simd import integers, lanes, offset, pointer
 from .tiles import call_at_address, correlation_signature, read_filter
 
-# Twiddles, numbers, of a butterfly of the first pass.
-FIRST_TWIDDLES = 2 * (FIRST - 1)
-
 
 @inlined
 def columns_forward(strip, rows, radices, twiddles):
@@ -33,7 +30,7 @@ def columns_forward(strip, rows, radices, twiddles):
     width, passes, quarter = 2 * lanes(strip), radices[0], rows // FIRST
     for part in range(FIRST):
         here = offset(strip, part * quarter * width)
-        size, at = quarter, quarter * FIRST_TWIDDLES
+        size, at = quarter, 0
         for k in range(passes):
             radix = radices[1 + k]
             block, step = size, (radix - 1) * width
@@ -113,6 +110,7 @@ def windows_to_strips(psf, source, pitch, rows, cols, strips):
     """A tile's two windows, of the blur by a psf, to frequencies along columns; reads whole vectors of each row."""
     width, step = lanes(source), psf.fft_rows // FIRST
     down, twiddles_down = integers(psf.radices_down), pointer(psf.twiddles_down, source)
+    twiddles_first = pointer(psf.twiddles_first, source)
     upper = (rows + 1) // 2
     lower = rows - upper
     upper_rows, lower_rows = upper + psf.taps_down - 1, lower + psf.taps_down - 1
@@ -122,7 +120,7 @@ def windows_to_strips(psf, source, pitch, rows, cols, strips):
         if column < used:
             here = offset(source, column)
             load_pass(
-                here, offset(here, upper * pitch), pitch, upper_rows, lower_rows if lower else 0, step, twiddles_down,
+                here, offset(here, upper * pitch), pitch, upper_rows, lower_rows if lower else 0, step, twiddles_first,
                 strip,
             )  # fmt: skip
             columns_forward(strip, psf.fft_rows, down, twiddles_down)
@@ -136,11 +134,12 @@ def strips_to_tile(psf, strips, out, out_pitch, rows, cols):
     """A tile from its frequencies along columns; writes whole vectors of each row."""
     width, step = lanes(out), psf.fft_rows // FIRST
     down, twiddles_down = integers(psf.radices_down), pointer(psf.twiddles_down, out)
+    twiddles_first = pointer(psf.twiddles_first, out)
     upper = (rows + 1) // 2
     for column in range(0, cols, width):
         strip, here = offset(strips, column // width * psf.strip), offset(out, column)
         columns_back(strip, psf.fft_rows, down, twiddles_down, psf.twiddles_down_end)
-        store_pass(strip, step, twiddles_down, here, offset(here, upper * out_pitch), out_pitch, upper, rows - upper)
+        store_pass(strip, step, twiddles_first, here, offset(here, upper * out_pitch), out_pitch, upper, rows - upper)
 
 
 # The stages of a tile.

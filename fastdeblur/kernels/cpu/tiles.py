@@ -36,7 +36,8 @@ EPOCH, OVER, FINISHED, RUNS = 0, LINE, 2 * LINE, 3 * LINE
 FILTER = np.dtype(
     [(name, np.intp) for name in ("taps_down", "taps_across", "rank", "down", "across", "work_pitch")]
     + [(name, np.intp) for name in ("fft_rows", "fft_cols", "strip", "radices_down", "radices_across")]
-    + [(name, np.intp) for name in ("twiddles_down", "twiddles_down_end", "twiddles_across", "stages")],
+    + [(name, np.intp) for name in ("twiddles_first", "twiddles_down", "twiddles_down_end", "twiddles_across")]
+    + [("stages", np.intp)],
     align=True,
 )
 

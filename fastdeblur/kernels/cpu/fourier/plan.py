@@ -100,11 +100,15 @@ class TransformPlan:
         blocks = coefficients.reshape(rows // lanes, lanes, cols // lanes, lanes).transpose(0, 2, 3, 1)
         return np.stack([blocks.real, blocks.imag], axis=3).ravel()
 
+    def twiddles_first(self) -> np.ndarray:
+        """Those of the columns' first pass, one number each."""
+        table = next(iter(_twiddles(self.down)))
+        return np.stack([table.real, table.imag], axis=-1).ravel()
+
     def twiddles_down(self) -> np.ndarray:
-        """Those of the first pass, one number each, then those of the others as vectors of the same number."""
-        first, *others = list(_twiddles(self.down))[:-1]
-        tables = [np.stack([first.real, first.imag], axis=-1).ravel()]
-        for table in others:
+        """Those of the columns' passes between the first and the last, as vectors of the same number."""
+        tables = [np.zeros(0)]
+        for table in list(_twiddles(self.down))[1:-1]:
             vectors = np.broadcast_to(table[..., None], (*table.shape, self._lanes))
             tables.append(np.stack([vectors.real, vectors.imag], axis=2).ravel())
         return np.concatenate(tables)
