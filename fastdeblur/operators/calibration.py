@@ -28,6 +28,8 @@ SIDES = (96, 250, 700)
 LARGE = 1600
 TAPS = ((3, 3), (5, 5), (9, 9), (13, 13), (25, 25), (41, 41), (1, 15), (15, 1), (7, 31))
 RANKS = (1, 3)
+# Of whole images by the FFT path, for which transforms are chosen by the table that there is.
+FOURIER_TAPS = (5, 9, 13, 25)
 TRANSFORMS = (24, 36, 48, 64, 96, 128, 160, 192, 240, 256, 320, 384, 480, 512, 600, 720, 864, 1024, 1152)
 # Taps, of a transform's side: overlap of little and of half.
 OVERLAPS = (0.1, 0.5)
@@ -69,7 +71,10 @@ def separable(dtype: str) -> Iterator[Case]:
 
 
 def fourier(dtype: str) -> Iterator[Case]:
-    """Tiles of given transforms, whatever `costs` would choose."""
+    """Tiles of given transforms, whatever `costs` would choose; and what an image takes beside its tiles."""
+    for side in SIDES[:2]:
+        for taps in FOURIER_TAPS:
+            yield applied("fft", side, (taps, taps), taps, dtype)
     for side in TRANSFORMS:
         for overlap in OVERLAPS:
             taps = max(int(overlap * side), 2)
@@ -80,15 +85,18 @@ def fourier(dtype: str) -> Iterator[Case]:
 
 
 def transformed(side: int, taps: int, tiles: int, dtype: str, threads: int = 1) -> Case:
-    """As many tiles down and across, each of transforms of `side`, or of the next length that there are any of."""
+    """As many tiles down and across, each of transforms of `side`, or of the next length that there are any of.
+
+    One tile keeps one thread busy.
+    """
     rows, cols = (costs.at_least(side, lengths) for lengths in costs.transforms(dtype))
     filter_ = paths.Fourier(full_rank((taps, taps), dtype), taps // 2, taps // 2, (rows, cols))
     shape = tiles * filter_.most_rows, tiles * filter_.most_cols
     return Case(
         f"{tiles}x{tiles} of {rows}x{cols}, {taps}x{taps} taps",
-        costs.fourier_counts(tiles**2, rows, cols, shape[0] * shape[1], dtype),
+        (*costs.fourier_counts(tiles**2, rows, cols, shape[0] * shape[1], dtype), 0.0),
         bare(filter_, shape, threads),
-        threads,
+        min(threads, tiles**2),
     )
 
 

@@ -30,7 +30,7 @@ from ..kernels.cpu.simd import register_shape
 # By bytes in a vector register, by dtype, by path: one constant for each of the path's counts.
 Table = dict[str, dict[str, dict[str, list[float]]]]
 # For each path, how many counts it has.
-PATHS = {"direct": 4, "separable": 5, "fft": 5}
+PATHS = {"direct": 4, "separable": 5, "fft": 6}
 FILE = files(__package__) / "costs.json"
 # Up to so many, transforms do not pay on any machine, however small the image.
 FEW_TAPS = 25
@@ -128,13 +128,13 @@ def counts(path: str, shape: tuple[int, int], psf_shape: tuple[int, ...], rank: 
     """What the time of a path is linear in.
 
     direct: multiply-adds, pixels of windows, pixels from memory, images; separable: multiply-adds
-    down, across, and the same; fft: see `fourier_counts`.
+    down, across, and the same; fft: see `fourier_counts`, and images.
     """
     (rows, cols), (down, across) = shape, psf_shape
     if path == "fft":
         fft_rows, fft_cols = fourier_shape(psf_shape, shape, dtype)
         tiles = -(-rows // (_WINDOWS * (fft_rows - down + 1))) * -(-cols // (fft_cols - across + 1))
-        return fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype)
+        return *fourier_counts(tiles, fft_rows, fft_cols, rows * cols, dtype), 1.0
     registers = register_shape(np.dtype(dtype))
     pixels = float(rows + rows % registers.rows) * -(-cols // registers.width) * registers.width
     columns, windows = down + registers.rows - 1, pixels * (1 + (down - 1) / WINDOW)
@@ -177,7 +177,7 @@ def good_length(least: int) -> int:
 @lru_cache(maxsize=256)
 def fourier_shape(psf_shape: tuple[int, ...], shape: tuple[int, int], dtype: Any) -> tuple[int, int]:
     """Rows and columns of the transforms that should be fastest for an image of `shape`."""
-    constants, windows = _constants("fft", dtype), (_WINDOWS, 1)
+    constants, windows = _constants("fft", dtype)[:-1], (_WINDOWS, 1)
     choices = [
         _lengths(taps, size, part, lengths, max(_LONGEST, 3 * taps))
         for taps, size, part, lengths in zip(psf_shape, shape, windows, transforms(dtype), strict=True)
