@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -308,11 +309,21 @@ def test_what_cannot_be_put_in_its_place_waits_there(tmp_path, monkeypatch, want
     np.testing.assert_array_equal(read(out), wanted)
 
 
+def test_frozen_programs_have_no_metadata_of_packages(tmp_path, monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    restored = fd.deblur_large(np.ones((40, 40)), PSF, tmp_path / "out.npy", mu=0.1, tile=32, halo=8)
+    np.testing.assert_allclose(restored, 1, atol=1e-6)
+
+
 def test_the_journal_is_lines_of_json(tmp_path, monkeypatch):
     out = tmp_path / "out.npy"
     interrupted(monkeypatch, out)
     first, *lines = map(json.loads, beside(out, "journal").read_text().splitlines())
     assert {"version", "source", "psf", "grid", "mu", "found"} <= set(first)
+    assert first["version"] == fd.__version__
     assert [len(line) for line in lines] == [2] * 4
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
+
+import fastdeblur
 
 from ..io import files
 from ..io.locks import Lock
@@ -85,7 +86,7 @@ class Journal:
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Refuse to go on with what another job has begun; `identity` tells them apart, in what JSON has."""
-        identity = json.loads(json.dumps({"version": metadata.version("fastdeblur"), **identity}))
+        identity = json.loads(json.dumps({"version": fastdeblur.__version__, **identity}))
         different = [name for name in {**self._identity, **identity} if self._given(name) != identity.get(name)]
         if self.tiles and different:
             self.refuse(different)
