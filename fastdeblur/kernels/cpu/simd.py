@@ -47,15 +47,19 @@ def cpu_features() -> frozenset[str]:
 def register_shape(dtype: Any) -> RegisterShape:
     """Shape of the register tile for float32 or float64 on the processor compiled for.
 
-    Two rows everywhere: each vector that is loaded then feeds two multiply-adds, and a psf of
-    `k` rows costs `k + 1` sweeps, where four rows would cost `k + 3`.  Useful multiply-adds at
-    13x13 and 25x25 as a share of the peak, on one thread with AVX2 (16 registers): 2x6 0.80 and
-    0.88, 2x5 0.80 and 0.87, 3x4 0.78 and 0.86, 2x4 0.76 and 0.83, 4x2 0.69 and 0.75.  Without
-    AVX a multiply-add needs one more register, so five columns.
+    Of two rows, each vector that is loaded feeds two multiply-adds, and a psf of `k` rows costs
+    `k + 1` sweeps, where four rows cost `k + 3`.  Useful multiply-adds at 13x13 and 25x25 as a
+    share of the peak, on one thread with AVX2 (16 registers): 2x6 0.80 and 0.88, 2x5 0.80 and
+    0.87, 3x4 0.78 and 0.86, 2x4 0.76 and 0.83, 4x2 0.69 and 0.75.  Without AVX a multiply-add
+    needs one more register, so five columns.
+
+    Vectors of a whole cache line, unless aligned, are loaded from two: with two rows the loads, not
+    the multiply-adds, take the time.  Times of 2x6, 3x6, 4x4 and 4x5 on Emerald Rapids: 13x13 1.10,
+    0.98, 1 and 1.05, 25x25 1.16, 1.01, 1 and 1.05, 5x5 on 100x100 1.25, 1.1, 1 and 1.
     """
     features = cpu_features()
     if "avx512f" in features:
-        rows, columns, vector_bytes = 2, 6, 64
+        rows, columns, vector_bytes = 4, 4, 64
     elif "avx2" in features:
         rows, columns, vector_bytes = 2, 6, 32
     else:
