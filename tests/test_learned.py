@@ -55,7 +55,7 @@ def prior(planes, boundary, scale=SCALE):
 def test_filters_and_potentials_are_those_of_plain_loops(dtype, boundary, shape, rng):
     planes = rng.random(shape).astype(dtype)
     compute = PriorPass(shape[0], shape[1:], dtype, boundary, 1)
-    compute.set(learned.potentials(SCALE))
+    compute.set(learned.potentials(SCALE), 1.0)
     value, gradient = compute(planes)
     wanted, slopes = prior(planes.astype(float), boundary)
     accuracy = 2e-6 if dtype == np.float32 else 1e-12
@@ -67,7 +67,7 @@ def test_potentials_of_huge_responses_are_finite():
     planes = np.zeros((1, 13, 14), np.float32)
     planes[0, 6, 7] = 1e17
     compute = PriorPass(1, (13, 14), np.float32, "wrap", 1)
-    compute.set(learned.potentials(SCALE))
+    compute.set(learned.potentials(SCALE), 1.0)
     assert compute(planes)[0] == pytest.approx(prior(planes.astype(float), "wrap")[0], rel=1e-5)
 
 

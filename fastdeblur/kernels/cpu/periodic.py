@@ -10,7 +10,7 @@ from rocket_fft import c2c
 
 from ..runtime.tasks import jit, task
 from .lines import divide, lines_of, read_lines
-from .rows import restrict
+from .rows import clear_row, restrict
 from .simd import complexes, doubles, integers, offset, pointer, real
 from .tiles import reader, task_signature
 
@@ -57,12 +57,14 @@ def divide_columns(address, scratch, tile):
     spectrum = offset(complexes(pointer(job.spectrum, scratch)), plane * job.spectrum_plane + first)
     lines, axis = complexes(scratch), carray(integers(job.axis), 1)
     columns = carray(lines, (count, pitch))[:, :n]
-    gather(spectrum, job.pitch, count, lines, pitch, n)
+    if n > job.fulls:
+        clear_row(carray(scratch, count * 2 * pitch))
+    gather(spectrum, job.pitch, count, lines, pitch, job.fulls)
     c2c(columns, columns, axis, True, real(1.0, scratch), 1)
     for k in range(count):
         divide(job, first + k, offset(scratch, 2 * k * pitch))
     c2c(columns, columns, axis, False, real(1.0 / n, scratch), 1)
-    scatter(spectrum, job.pitch, count, lines, pitch, n)
+    scatter(spectrum, job.pitch, count, lines, pitch, job.fulls)
 
 
 @jit

@@ -2,12 +2,12 @@
 
 The prior is ``sum over k and i of phi_k((f_k * x)_i)``, with a few dozen small filters f and their potentials
 ``phi(z) = sum over m of alpha_m / 2 log(1 + gamma_m² z²)``.  A tile of its gradient, ``sum over k of
-f_k^T phi_k'(f_k * x)``, takes two filters at a time: their responses within the tile's reach, the slopes of the
-potentials there, and what those add to the tile, all while it is in cache.  Responses near a tile's border are
-computed for both tiles, so that each writes its own pixels only.
+f_k^T phi_k'(f_k * x)``, takes two filters at a time: the potentials' slopes at their responses within the tile's reach,
+which are found while the responses are in registers, and what those add to the tile, all while it is in cache.
+Responses near a tile's border are computed for both tiles, so that each writes its own pixels only.
 
-The logarithms are those of products: of each column's responses one product, whose exponent is taken out every few
-rows, so that there is one logarithm a column and not one a response.
+The logarithms are those of products: each lane of a register has one product, whose exponent is taken out now and
+then, so that there is one logarithm a lane and not one a response.
 
 The image comes with the filters' reach around it, and so does the gradient, whose surroundings the caller folds back.
 """
@@ -18,15 +18,16 @@ import numpy as np
 from numba import carray
 
 from ..runtime.tasks import jit, task
-from .rows import clear_row, copy_row, multiply_row, restrict
+from .rows import clear_row, copy_row
 from .simd import (
     add_column_tap,
-    add_row_tap,
-    bits_of,
+    add_sums,
+    add_term,
     doubles,
     doubles_at,
-    from_bits,
+    lanes,
     load_tile,
+    multiply_tiles,
     offset,
     pointer,
     store_tile,
@@ -40,38 +41,42 @@ from .tiles import reader, task_signature
 TOGETHER = 2
 # Numbers of a potential's term: alpha gamma², gamma² and alpha / 2.
 NUMBERS = 3
-# Rows after which products are brought near 1: each factor may be up to 2^100 or so.
-ROWS_OF_PRODUCT = 8
-# Of float64: the place of the exponent, what is added to it, and the bits of the digits.
-EXPONENT, BIAS = 52, 1023
-DIGITS = (1 << EXPONENT) - 1
 LOG_2 = math.log(2.0)
 
 # `source` and `out` are planes of `rows x cols` pixels with ``size - 1`` more rows and columns in all, rows `pitch`
 # and planes `plane` elements apart.  `weights` are the filters, an even number, `flipped` the same turned by 180
-# degrees.  A tile has `tile_rows x tile_cols` pixels.  A thread's scratch begins with the responses of two filters,
-# `response_plane` elements each, rows `response_pitch` apart; then comes the tile itself, at `own`, rows `own_pitch`
-# apart, a row at `slopes`, and at `products` as many float64 as a tile has columns for each term of both.
+# degrees, with a row of zeros before and behind each.  A tile has `tile_rows x tile_cols` pixels.  A thread's scratch
+# begins with the responses of two filters, `response_plane` elements each, rows `response_pitch` apart; then comes the
+# tile itself, at `own`, rows `own_pitch` apart; at `counted` a row that is 1 where responses are the tile's, behind it
+# one of zeros; at `shares` a vector for each of the two filters, and at `products` what `add_term` needs for each term.
+# `sums` of a tile are the potentials, and of each filter the sum of slope / response.
 RESPONSES = np.dtype(
     [(name, np.intp) for name in ("source", "out", "plane", "pitch", "rows", "cols")]
     + [(name, np.intp) for name in ("filters", "size", "weights", "flipped", "terms", "potentials")]
     + [(name, np.intp) for name in ("tile_rows", "tile_cols", "response_pitch", "response_plane")]
-    + [(name, np.intp) for name in ("own", "own_pitch", "slopes", "products", "sums")],
+    + [(name, np.intp) for name in ("own", "own_pitch", "counted", "shares", "products", "sums")],
     align=True,
 )
 read_responses = reader(RESPONSES)
 
 
 @jit
-def respond(source, pitch, weights, size, out, out_plane, cols):
-    """A row of the responses of two filters, rounded up to whole register tiles."""
+def respond(source, pitch, weights, size, numbers, terms, counted, shares, products, out, out_plane, cols):
+    """A row of the potentials' slopes at the responses of two filters, rounded up to whole register tiles."""
     for j in range(0, cols, tile_width(source)):
         tile = zero_tile(source)
         for u in range(size):
             pixels, taps = offset(source, u * pitch + j), offset(weights, u * size)
             for v in range(size):
                 tile = add_column_tap(tile, offset(pixels, v), offset(taps, v), -size * size)
-        store_tile(tile, offset(out, j), out_plane)
+        ratios, here = zero_tile(source), offset(counted, j)
+        for m in range(terms):
+            ratios = add_term(
+                ratios, tile, here, offset(numbers, NUMBERS * m), NUMBERS * terms,
+                offset(products, 2 * TOGETHER * lanes(source) * m),
+            )  # fmt: skip
+        add_sums(ratios, here, shares)
+        store_tile(multiply_tiles(tile, ratios), offset(out, j), out_plane)
 
 
 @jit
@@ -81,69 +86,16 @@ def add_adjoint(source, pitch, weights, size, out, out_pitch, rows, cols, begins
         for j in range(0, cols, tile_width(source)):
             here = offset(out, i * out_pitch + j)
             tile = zero_tile(source) if begins else load_tile(here, out_pitch)
-            for u in range(size):
-                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, u * size)
+            for u in range(size + TOGETHER - 1):
+                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, (u + 1) * size)
                 for v in range(size):
-                    tile = add_row_tap(tile, offset(pixels, v), pitch, offset(taps, v))
+                    tile = add_column_tap(tile, offset(pixels, v), offset(taps, v), size)
             store_tile(tile, here, out_pitch)
-
-
-@jit
-def term_row(responses, slopes, curvature, scale):
-    """Add a term's share of slope / response."""
-    restrict()
-    one = slopes.dtype.type(1)
-    for j in range(slopes.size):
-        slopes[j] += curvature / (one + scale * responses[j] * responses[j])
-
-
-@jit
-def product_row(responses, products, scale):
-    """Multiply products with what the logarithm is taken of."""
-    restrict()
-    one = responses.dtype.type(1)
-    for j in range(responses.size):
-        products[j] *= float(one + scale * responses[j] * responses[j])
-
-
-@jit
-def take_exponents(products):
-    """Bring products between 1 and 2; returns the sum of the exponents that were taken out."""
-    total = np.int64(0)
-    for j in range(products.size):
-        bits = bits_of(products[j])
-        total += (bits >> np.int64(EXPONENT)) - np.int64(BIAS)
-        products[j] = from_bits((bits & np.int64(DIGITS)) | np.int64(BIAS << EXPONENT), products[j])
-    return float(total)
-
-
-@jit
-def logarithms(products):
-    """Sum of the logarithms."""
-    total = 0.0
-    for j in range(products.size):
-        total += math.log(products[j])
-    return total
-
-
-@jit
-def to_slopes(job, line, slopes, products, numbers, first, count, counted):
-    """Turn a row of a filter's responses into slopes; `count` from `first` on are in products, if it is `counted`."""
-    row, shares = carray(line, job.response_pitch), carray(slopes, job.response_pitch)
-    clear_row(shares)
-    for m in range(job.terms):
-        curvature, scale = numbers[NUMBERS * m], numbers[NUMBERS * m + 1]
-        term_row(row, shares, curvature, scale)
-        if counted:
-            product_row(
-                carray(offset(line, first), count), carray(offset(products, m * job.tile_cols), count), scale
-            )  # fmt: skip
-    multiply_row(shares, row)
 
 
 @task(task_signature)
 def responses(address, scratch, tile):
-    """A tile of the gradient; sum: the potentials of the responses whose windows begin in it."""
+    """A tile of the gradient; sums: of the responses whose windows begin in it."""
     job = read_responses(address)
     size, reach, pitch = job.size, job.size - 1, job.response_pitch
     across, down = -(-(job.cols + reach) // job.tile_cols), -(-(job.rows + reach) // job.tile_rows)
@@ -155,41 +107,44 @@ def responses(address, scratch, tile):
     b0, b1 = max(reach - j0, 0), min(job.tile_cols, job.cols - j0) + reach
     own_cols = max(b1 - reach, 0)
     source = offset(pointer(job.source, scratch), plane * job.plane + (i0 - reach) * job.pitch + j0 - reach)
-    own, slopes = offset(scratch, job.own), offset(scratch, job.slopes)
+    own, counted, shares = offset(scratch, job.own), offset(scratch, job.counted), offset(scratch, job.shares)
     products = doubles_at(offset(scratch, job.products))
     clear_row(carray(scratch, TOGETHER * job.response_plane))
+    clear_row(carray(counted, 2 * pitch))
+    for j in range(reach, reach + own_cols):
+        counted[j] = 1
+    sums = carray(doubles(job.sums + 8 * (1 + job.filters) * tile), 1 + job.filters)
+    count = TOGETHER * lanes(scratch)
     total = 0.0
     for k in range(0, job.filters, TOGETHER):
         numbers = offset(pointer(job.potentials, scratch), k * NUMBERS * job.terms)
         taps = offset(pointer(job.weights, scratch), k * size * size)
-        for n in range(TOGETHER * job.terms * job.tile_cols):
-            products[n] = 1.0
+        clear_row(carray(shares, count))
+        for n in range(2 * count * job.terms):
+            products[n] = 0.0 if n // lanes(scratch) % 2 else 1.0
         for a in range(a0, a1):
             respond(
-                offset(source, a * job.pitch + b0), job.pitch, taps, size,
+                offset(source, a * job.pitch + b0), job.pitch, taps, size, numbers, job.terms,
+                offset(counted, b0 if a >= reach else pitch + b0), shares, products,
                 offset(scratch, a * pitch + b0), job.response_plane, b1 - b0,
             )  # fmt: skip
             for f in range(TOGETHER):
-                line = offset(scratch, f * job.response_plane + a * pitch)
-                clear_row(carray(offset(line, b1), pitch - b1))
-                to_slopes(
-                    job, line, slopes, offset(products, f * job.terms * job.tile_cols),
-                    offset(numbers, f * NUMBERS * job.terms), reach, own_cols, a >= reach,
-                )  # fmt: skip
-            if a % ROWS_OF_PRODUCT == ROWS_OF_PRODUCT - 1 or a == a1 - 1:
-                for n in range(TOGETHER * job.terms):
-                    column = carray(offset(products, n * job.tile_cols), own_cols)
-                    total += float(numbers[NUMBERS * n + 2]) * LOG_2 * take_exponents(column)
-        for n in range(TOGETHER * job.terms):
-            column = carray(offset(products, n * job.tile_cols), own_cols)
-            total += float(numbers[NUMBERS * n + 2]) * logarithms(column)
+                clear_row(carray(offset(scratch, f * job.response_plane + a * pitch + b1), pitch - b1))
         for f in range(TOGETHER):
+            share = 0.0
+            for n in range(lanes(scratch)):
+                share += float(shares[f * lanes(scratch) + n])
+                for m in range(job.terms):
+                    at = (TOGETHER * m + f) * 2 * lanes(scratch) + n
+                    logarithm = math.log(products[at]) + LOG_2 * products[at + lanes(scratch)]
+                    total += float(numbers[(f * job.terms + m) * NUMBERS + 2]) * logarithm
+            sums[1 + k + f] = share
             add_adjoint(
                 offset(scratch, f * job.response_plane), pitch,
-                offset(pointer(job.flipped, scratch), (k + f) * size * size), size,
+                offset(pointer(job.flipped, scratch), (k + f) * size * (size + 2)), size,
                 own, job.own_pitch, rows, cols, k == 0 and f == 0,
             )  # fmt: skip
+    sums[0] = total
     out = offset(pointer(job.out, scratch), plane * job.plane + i0 * job.pitch + j0)
     for i in range(rows):
         copy_row(carray(offset(own, i * job.own_pitch), cols), carray(offset(out, i * job.pitch), cols))
-    carray(doubles(job.sums + 8 * tile), 1)[0] = total

@@ -258,6 +258,106 @@ def load_tile(typingctx, source, pitch):
     return tile(source, types.intp), codegen
 
 
+def _reciprocal(builder, divisor):
+    """1 / divisor: where processors estimate it faster than they divide, that with a step of Newton's method."""
+    vector = divisor.type
+    features, key = cpu_features(), (vector.count, isinstance(vector.element, ir.FloatType))
+    if key == (16, True) and "avx512f" in features:
+        mask = ir.IntType(16)
+        arguments = [divisor, ir.Constant(vector, [0.0] * 16), ir.Constant(mask, -1)]
+        name, signature = "llvm.x86.avx512.rcp14.ps.512", ir.FunctionType(vector, [vector, vector, mask])
+    elif key == (8, True) and "avx" in features:
+        arguments, name, signature = [divisor], "llvm.x86.avx.rcp.ps.256", ir.FunctionType(vector, [vector])
+    else:
+        return builder.fdiv(ir.Constant(vector, [1.0] * vector.count), divisor)
+    estimate = builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
+    two = ir.Constant(vector, [2.0] * vector.count)
+    return builder.fmul(estimate, multiply_add(builder, builder.fneg(divisor), estimate, two))
+
+
+# Beyond it a reciprocal's estimate is 0, or no number.
+_LARGEST = 2.0**125
+
+
+@intrinsic
+def add_term(typingctx, shares, tile, counted, numbers, stride, products):
+    """``shares[r, c] += a[r] / (1 + b[r] tile[r, c]²)``, with a = numbers[r stride] and b the number behind it.
+
+    The divisors of columns whose `counted` is 1, not 0, are multiplied into the products.  These have two vectors for
+    each of the tile's rows, with as many float64 as a register has numbers: products between 1 and 2, and the sums of
+    the exponents that were taken out.
+    """
+    shape = _shape(numbers)
+
+    def codegen(context, builder, sig, args):
+        shares_, tile_, counted_, numbers_, stride_, products_ = args
+        vector = context.get_value_type(tile.dtype)
+        lanes_, wide, bits = shape.lanes, ir.VectorType(ir.DoubleType(), shape.lanes), ir.VectorType(INDEX, shape.lanes)
+
+        def of_bits(value):
+            return ir.Constant(bits, [value] * lanes_)
+
+        one, largest = (ir.Constant(vector, [value] * lanes_) for value in (1.0, _LARGEST))
+        results = []
+        for r in range(shape.rows):
+            here = builder.gep(numbers_, [builder.mul(stride_, ir.Constant(INDEX, r))])
+            a, b = (splat(builder, builder.load(builder.gep(here, [ir.Constant(INDEX, k)])), vector) for k in (0, 1))
+            product = _load(builder, products_, 2 * r, wide)
+            for c in range(shape.columns):
+                k = r * shape.columns + c
+                response = builder.extract_value(tile_, k)
+                square = builder.fmul(response, response)
+                divisor = multiply_add(builder, b, square, one)
+                divisor = builder.select(builder.fcmp_ordered("<", divisor, largest), divisor, largest)
+                share = builder.extract_value(shares_, k)
+                results.append(multiply_add(builder, a, _reciprocal(builder, divisor), share))
+                factor = multiply_add(builder, b, builder.fmul(square, _load(builder, counted_, c, vector)), one)
+                if vector != wide:
+                    factor = builder.fpext(factor, wide)
+                product = builder.fmul(product, factor)
+            whole = builder.bitcast(product, bits)
+            # An exponent in the last digits of 2^52 is that number and the exponent.
+            power = builder.or_(builder.lshr(whole, of_bits(52)), of_bits(0x433 << 52))
+            power = builder.fsub(builder.bitcast(power, wide), ir.Constant(wide, [2.0**52 + 1023] * lanes_))
+            product = builder.or_(builder.and_(whole, of_bits((1 << 52) - 1)), of_bits(1023 << 52))
+            sums = builder.fadd(_load(builder, products_, 2 * r + 1, wide), power)
+            for k, value in ((2 * r, builder.bitcast(product, wide)), (2 * r + 1, sums)):
+                builder.store(value, _vector_at(builder, products_, k, wide)).align = 8
+        return context.make_tuple(builder, shares, results)
+
+    return shares(shares, tile, counted, numbers, types.intp, products), codegen
+
+
+@intrinsic
+def multiply_tiles(typingctx, first, second):
+    """``first[r, c] second[r, c]``."""
+
+    def codegen(context, builder, sig, args):
+        pairs = ([builder.extract_value(tile, k) for tile in args] for k in range(first.count))
+        return context.make_tuple(builder, first, [builder.fmul(*pair) for pair in pairs])
+
+    return first(first, second), codegen
+
+
+@intrinsic
+def add_sums(typingctx, tile, counted, sums):
+    """Add the sums over the columns that are counted: a vector for each of the tile's rows."""
+    shape = _shape(counted)
+
+    def codegen(context, builder, sig, args):
+        tile_, counted_, sums_ = args
+        vector = context.get_value_type(tile.dtype)
+        for r in range(shape.rows):
+            total = _load(builder, sums_, r, vector)
+            for c in range(shape.columns):
+                each = builder.extract_value(tile_, r * shape.columns + c)
+                total = multiply_add(builder, each, _load(builder, counted_, c, vector), total)
+            builder.store(total, _vector_at(builder, sums_, r, vector)).align = np.dtype(str(counted.dtype)).itemsize
+        return context.get_dummy_value()
+
+    return types.void(tile, counted, sums), codegen
+
+
 @intrinsic
 def real(typingctx, value, like):
     """A float64 `value` in the precision of the pixels behind `like`."""

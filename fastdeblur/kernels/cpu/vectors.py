@@ -259,6 +259,100 @@ def combine(address, scratch, tile):
 
 
 @jit
+def add_and_multiply_row(out, added, other, factor):
+    """out += factor added; returns its inner product with another."""
+    restrict()
+    total = 0.0
+    for j in range(out.size):
+        out[j] += factor * added[j]
+        total += float(out[j]) * float(other[j])
+    return total
+
+
+@task(task_signature)
+def add_and_multiply(address, scratch, tile):
+    """First += a second; sum: its inner product with the third."""
+    sweep = read_sweep(address)
+    start, rows, _ = rows_of(sweep, tile)
+    n = rows * sweep.cols
+    sums_of(sweep, tile)[0] = add_and_multiply_row(
+        carray(offset(pointer(sweep.first, scratch), start), n),
+        carray(offset(pointer(sweep.second, scratch), start), n),
+        carray(offset(pointer(sweep.third, scratch), start), n), real(sweep.a, scratch),
+    )  # fmt: skip
+
+
+@jit
+def add_and_square_row(out, added, factor):
+    """out += factor added; returns its square."""
+    restrict()
+    total = 0.0
+    for j in range(out.size):
+        out[j] += factor * added[j]
+        total += float(out[j]) * float(out[j])
+    return total
+
+
+@task(task_signature)
+def add_and_square(address, scratch, tile):
+    """First += a second; sum: its square."""
+    sweep = read_sweep(address)
+    start, rows, _ = rows_of(sweep, tile)
+    n = rows * sweep.cols
+    sums_of(sweep, tile)[0] = add_and_square_row(
+        carray(offset(pointer(sweep.first, scratch), start), n),
+        carray(offset(pointer(sweep.second, scratch), start), n),
+        real(sweep.a, scratch),
+    )  # fmt: skip
+
+
+@jit
+def scaled_sum_row(first, second, out, factor):
+    """out = first + factor second."""
+    restrict()
+    for j in range(out.size):
+        out[j] = first[j] + factor * second[j]
+
+
+@task(task_signature)
+def scaled_sum(address, scratch, tile):
+    """Third = first + a second."""
+    sweep = read_sweep(address)
+    start, rows, _ = rows_of(sweep, tile)
+    n = rows * sweep.cols
+    scaled_sum_row(
+        carray(offset(pointer(sweep.first, scratch), start), n),
+        carray(offset(pointer(sweep.second, scratch), start), n),
+        carray(offset(pointer(sweep.third, scratch), start), n), real(sweep.a, scratch),
+    )  # fmt: skip
+
+
+@jit
+def multiply_rows(first, second):
+    """Inner products of two rows, and their squares."""
+    total = first_square = second_square = 0.0
+    for j in range(first.size):
+        a, b = float(first[j]), float(second[j])
+        total += a * b
+        first_square += a * a
+        second_square += b * b
+    return total, first_square, second_square
+
+
+@task(task_signature)
+def inner_products(address, scratch, tile):
+    """Sums: the inner product of the first and the second, and the square of each."""
+    sweep = read_sweep(address)
+    start, rows, _ = rows_of(sweep, tile)
+    n = rows * sweep.cols
+    sums = sums_of(sweep, tile)
+    sums[0], sums[1], sums[2] = multiply_rows(
+        carray(offset(pointer(sweep.first, scratch), start), n),
+        carray(offset(pointer(sweep.second, scratch), start), n),
+    )  # fmt: skip
+
+
+@jit
 def periodic_neighbours(sweep, i, first, part):
     """As `around` and `part_of`, of a periodic image."""
     whole = (sweep.rows - 1) * sweep.cols

@@ -72,9 +72,8 @@ class FramesQuasiNewton(QuasiNewton):
             self._trial = (x, gradient, data)
         work.gradient[...] = gradient
         rough, slopes = work.prior(x)
-        slopes *= work.dtype.type(self._mu)
         work.gradient += slopes
-        return data + self._mu * rough
+        return data + rough
 
 
 class FramesPhotonsQuasiNewton(QuasiNewton):
@@ -116,6 +115,5 @@ class FramesPhotonsQuasiNewton(QuasiNewton):
         self._normal.applied += len(self._normal.operators)
         work.gradient[...] = slopes
         rough, slopes = work.prior(x)
-        slopes *= work.dtype.type(self._mu)
         work.gradient += slopes
-        return value + self._mu * rough
+        return value + rough

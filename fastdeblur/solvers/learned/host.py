@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from ...kernels.cpu.lines import LINE_JOB, LINES, analyse, synthesise
+from ...kernels.cpu.periodic import divide_columns
 from ...kernels.cpu.responses import NUMBERS, RESPONSES, TOGETHER, responses
 from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
+from ...kernels.cpu.vectors import add_and_multiply, add_and_square, inner_products, scaled_sum
 from ...kernels.runtime import forks, memory, threads
 from ...kernels.runtime.memory import up
 from ...operators.blur import Blur, apply_to_planes
@@ -18,12 +21,11 @@ from ...operators.boundary import frame_of, pixel_at, reduced
 from ...problem.learned import Potentials, terms
 
 # Rows of a tile, and about its columns.
-TILE_ROWS, TILE_COLS = 64, 192
+TILE_ROWS, TILE_COLS = 96, 192
 # Seconds that a tap takes one thread, to decide whether threads are worth it.
 TERM_SECONDS = 5e-11
-# The share of the potentials' largest curvatures that the preconditioner has: less, and more steps are too long.  (The
-# same photographs: 39 steps with 0.6, 33 and 31 with 0.4, 30 and 31 with 0.25.)
-SHARE = 0.3
+# Seconds that a pixel takes one thread in a transform, for the same.
+PIXEL_SECONDS = 4e-9
 # The least of its eigenvalues, relative to the blur's largest.
 LEAST = 1e-6
 
@@ -55,11 +57,11 @@ class PriorPass:
         )
         filters = up(count, TOGETHER)
         self._filters = memory.zeros(filters * size * size, dtype).reshape(filters, size, size)
-        self._flipped = memory.zeros(filters * size * size, dtype).reshape(filters, size, size)
+        self._flipped = memory.zeros(filters * size * (size + 2), dtype).reshape(filters, size + 2, size)
         self._numbers = memory.zeros(filters * term_count * NUMBERS, dtype).reshape(filters, term_count, NUMBERS)
         self._tiles = planes * -(-rows // TILE_ROWS) * -(-cols // tile_cols)
         self._seconds = planes * rows * cols * filters * size * size * TERM_SECONDS
-        self._sums = memory.zeros(self._tiles, np.float64)
+        self._sums = memory.zeros(self._tiles * (1 + filters), np.float64).reshape(-1, 1 + filters)
         self._job = job = np.zeros((), RESPONSES)
         job["source"], job["out"] = (each.ctypes.data for each in self._memory)
         job["plane"], job["pitch"], (job["rows"], job["cols"]) = rows * pitch, pitch, shape
@@ -71,19 +73,21 @@ class PriorPass:
         response_plane = (TILE_ROWS + reach) * response_pitch
         own = TOGETHER * response_plane
         own_pitch = registers * width + memory.ALIGNMENT
-        slopes = up(own + TILE_ROWS * own_pitch, memory.ALIGNMENT)
-        products = up(slopes + response_pitch, memory.ALIGNMENT)
+        counted = up(own + TILE_ROWS * own_pitch, memory.ALIGNMENT)
+        shares = up(counted + 2 * response_pitch, memory.ALIGNMENT)
+        lanes = register_shape(self._dtype.name).lanes
+        products = up(shares + TOGETHER * lanes, memory.ALIGNMENT)
         job["response_plane"], job["own"], job["own_pitch"] = response_plane, own, own_pitch
-        job["slopes"], job["products"] = slopes, products
+        job["counted"], job["shares"], job["products"] = counted, shares, products
         self._sweeper = Sweeper(self._dtype)
-        self._sweeper.reserve(products + TOGETHER * term_count * tile_cols * 8 // self._dtype.itemsize)
+        self._sweeper.reserve(products + 2 * TOGETHER * term_count * lanes * 8 // self._dtype.itemsize)
 
-    def set(self, potentials: Potentials) -> None:
-        """Take the filters and potentials, and the number of threads."""
+    def set(self, potentials: Potentials, mu: float) -> None:
+        """Take the filters and `mu` times the potentials, and the number of threads."""
         count = len(potentials.filters)
         self._filters[:count] = potentials.filters
-        self._flipped[...] = self._filters[:, ::-1, ::-1]
-        self._numbers[:count] = potentials.numbers
+        self._flipped[:, 1:-1] = self._filters[:, ::-1, ::-1]
+        self._numbers[:count] = potentials.numbers * (mu, 1, mu)
         self._sweeper.threads = threads.count(self._workers, self._tiles, self._seconds)
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -100,7 +104,13 @@ class PriorPass:
             for place, pixel in axis:
                 lines[pixel] += lines[place]
         view: np.ndarray = gradient[inner]
-        return float(self._sums.sum()), view
+        return float(self._sums[:, 0].sum()), view
+
+    def curvatures(self) -> np.ndarray:
+        """Of each filter the mean of slope / response at the last estimate."""
+        planes, (rows, cols) = len(self._estimate), self._shape
+        means: np.ndarray = self._sums[:, 1:].sum(axis=0) / (planes * rows * cols)
+        return means
 
     def _surroundings(self, planes: np.ndarray) -> list[tuple[list[tuple[int, int]], np.ndarray]]:
         """For rows, then columns: places beyond the estimate with the pixels that they repeat, and the lines."""
@@ -154,8 +164,31 @@ class LearnedWorkspace:
                 for n, taps in zip(blur.estimate_shape, blur.psf.shape, strict=True)
             )
         self._psf_power: list[np.ndarray] = []
-        self._rough: np.ndarray | None = None
-        self._factor = 1.0
+        self._filters = np.zeros((0, 1, 1))
+        self._data = 1.0
+        self._sweeper = Sweeper(dtype)
+        self._transforms()
+
+    def _transforms(self) -> None:
+        """Tables of the preconditioner's transforms, which go along rows, then columns."""
+        rows, cols = self.blur.estimate_shape
+        length, across = self._length
+        frequencies = across // 2 + 1
+        pitch = up(frequencies, 8)
+        self._spectrum, self._axis = memory.zeros(2 * rows * pitch, self.dtype), memory.zeros(1, np.intp)
+        self._axis[0] = 1
+        self._zeros = memory.zeros(max(length, frequencies), self.dtype)
+        self._divisors = [np.zeros((frequencies, length), self.dtype) for _ in self.blurs]
+        self._line_job = job = np.zeros((), LINE_JOB)
+        job["step_full"], job["step_real"], job["planes"] = cols, 1, 1
+        job["spectrum"], job["pitch"], job["frequencies"] = self._spectrum.ctypes.data, pitch, frequencies
+        job["reals"], job["fulls"], job["real_length"], job["full_length"] = cols, rows, across, length
+        # Rows that are a power of two apart would share their cache sets.
+        job["real_pitch"], job["full_pitch"] = up(across, 16) + 16, up(length, 8) + 8
+        job["axis"] = self._axis.ctypes.data
+        job["eigenvalues_full"] = job["eigenvalues_across"] = self._zeros.ctypes.data
+        self._row_tiles, self._column_tiles = -(-rows // LINES), -(-frequencies // LINES)
+        self._sweeper.reserve(LINES * max(int(job["real_pitch"]), 2 * int(job["full_pitch"])))
 
     @property
     def frame(self) -> np.ndarray:
@@ -169,34 +202,56 @@ class LearnedWorkspace:
         self.applied += 1
 
     def set_prior(self, potentials: Potentials, mu: float, data: float) -> None:
-        """Take the potentials; the preconditioner is for them times `mu`, and data of the weight `data`."""
-        self.prior.set(potentials)
-        kernel = _autocorrelation(potentials.filters, SHARE * mu * potentials.curvatures)
+        """Take `mu` times the potentials, beside data of the weight `data`."""
+        self.prior.set(potentials, mu)
+        self._filters, self._data = potentials.filters, data
+        seconds = self.planes * math.prod(self._length) * PIXEL_SECONDS
+        self._sweeper.threads = threads.count(self.blur.workers, self._row_tiles, seconds)
+
+    def set_preconditioner(self) -> None:
+        """The preconditioner is for the prior's curvatures at the last estimate."""
+        count = len(self._filters)
+        kernel = _autocorrelation(self._filters, self.prior.curvatures()[:count])
         with forks.unforked():
             if not self._psf_power:
                 for blur in self.blurs:
                     psf = reduced(blur.psf.astype(np.float64), _shape(self._length), "wrap")
                     self._psf_power.append((np.abs(scipy.fft.rfft2(psf, self._length)) ** 2).astype(self.dtype))
             kernel = reduced(kernel, _shape(self._length), "wrap")
-            padded = np.zeros(self._length)
+            padded = np.zeros(self._length, self.dtype)
             padded[: kernel.shape[0], : kernel.shape[1]] = kernel
             padded = np.roll(padded, tuple(-(n // 2) for n in kernel.shape), (0, 1))
-            rough = scipy.fft.rfft2(padded).real
-        largest = max(float(power.max()) for power in self._psf_power) * data
-        self._rough = np.maximum(rough, LEAST * (largest + float(rough.max())) or 1.0).astype(self.dtype)
-        self._factor = data
+            rough = scipy.fft.rfft2(padded, overwrite_x=True).real
+        largest = max(float(power.max()) for power in self._psf_power) * self._data
+        np.maximum(rough, LEAST * (largest + float(rough.max())) or 1.0, out=rough)
+        for power, divisor in zip(self._psf_power, self._divisors, strict=True):
+            np.multiply(power.T, self.dtype.type(self._data), out=divisor)
+            divisor += rough.T
 
     def precondition(self, planes: np.ndarray) -> None:
         """Planes of the estimate's size become what the preconditioner makes of them."""
-        rows, cols = self.blur.estimate_shape
-        assert self._rough is not None
+        job = self._line_job
         for k, plane in enumerate(planes):
-            with forks.unforked():
-                coefficients = scipy.fft.rfft2(plane, self._length)
-                divisor = self._psf_power[k % len(self._psf_power)] * self.dtype.type(self._factor)
-                divisor += self._rough
-                coefficients /= divisor
-                plane[...] = scipy.fft.irfft2(coefficients, self._length, overwrite_x=True)[:rows, :cols]
+            job["source"] = job["out"] = plane.ctypes.data
+            job["psf_power"] = self._divisors[k % len(self._divisors)].ctypes.data
+            self._sweeper.run(analyse, job, self._row_tiles)
+            self._sweeper.run(divide_columns, job, self._column_tiles)
+            self._sweeper.run(synthesise, job, self._row_tiles)
+
+    def products(self, first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+        """The inner product of planes, and the square of each."""
+        product, first_square, second_square = self._sweeper.sweep(inner_products, [first, second])[:3].tolist()
+        return product, first_square, second_square
+
+    def add(self, out: np.ndarray, factor: float, added: np.ndarray, other: np.ndarray | None = None) -> float:
+        """out += factor added; returns the inner product with `other`, or its square."""
+        if other is None:
+            return float(self._sweeper.sweep(add_and_square, [out, added], (factor,))[0])
+        return float(self._sweeper.sweep(add_and_multiply, [out, added, other], (factor,))[0])
+
+    def sum(self, first: np.ndarray, factor: float, second: np.ndarray, out: np.ndarray) -> None:
+        """out = first + factor second."""
+        self._sweeper.sweep(scaled_sum, [first, second, out], (factor,))
 
 
 def _shape(length: tuple[int, ...]) -> tuple[int, int]:
@@ -212,16 +267,3 @@ def _autocorrelation(filters: np.ndarray, factors: np.ndarray) -> np.ndarray:
         kernel = scipy.fft.irfft2(np.tensordot(factors, power, 1), (2 * size - 1,) * 2)
     centred: np.ndarray = np.roll(kernel, (size - 1, size - 1), (0, 1))
     return centred
-
-
-def dot(first: np.ndarray, second: np.ndarray) -> float:
-    """Inner product of planes: row by row, in double precision across rows.
-
-    Not by BLAS, whose bits depend on threads.
-    """
-    return float(np.einsum("ijk,ijk->ij", first, second).sum(dtype=np.float64))
-
-
-def norm(planes: np.ndarray) -> float:
-    """Euclidean norm."""
-    return math.sqrt(dot(planes, planes))

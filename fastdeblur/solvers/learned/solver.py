@@ -1,9 +1,9 @@
 """Driver of the learned prior: preconditioned quasi-Newton descent, on all data terms and boundaries.
 
 The steps are those of the limited-memory BFGS method [1]_, whose first matrix is not a multiple of the identity but the
-inverse, in a Fourier basis, of ``AᵀA`` and a share of the largest curvature that the prior can have,
-``sum of c_k f_kᵀf_k`` with ``c_k = phi_k''(0)``: with all of that it would be the majoriser of half-quadratic
-minimisation [2]_, each of whose steps descends.  Steps that do not lower the objective enough are shortened, so that it
+inverse, in a Fourier basis, of ``AᵀA`` and of what the prior's majoriser in half-quadratic minimisation [2]_ has on
+average, ``sum of c_k f_kᵀf_k`` where c_k is the mean of ``phi_k'(z) / z`` over a filter's responses z to an estimate:
+that of the start, and some later ones.  Steps that do not lower the objective enough are shortened, so that it
 never rises.  Within bounds, pixels that are at one and would leave it are held, and steps are projected [3]_.
 
 References
@@ -31,11 +31,13 @@ from ...problem.weights import typical
 from ...result import Result
 from ..common import Problem, bar, finished, in_units, largest, unit_of, wants_stop
 from ..richardson_lucy.solver import photons
-from .host import LearnedWorkspace, dot
+from .host import LearnedWorkspace
 
 # How many steps are remembered.  (Two photographs of 256 x 256, noise of 2.55 and 7.65 of 255, "wrap": 33 and 31 steps
 # to 1e-4, with four 39 and 40.)
 PAIRS = 3
+# Steps after which the preconditioner is made anew.
+ANEW = (4, 12, 24)
 # The share of the descent that a gradient promises, which a step must bring, and how often one is shortened.
 ENOUGH, MOST_CUTS = 1e-4, 20
 # What rounding may add to an objective, relatively, in last digits.
@@ -127,7 +129,8 @@ class QuasiNewton:
         self._pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
         self._spare = list(zip(work.steps, work.changes, strict=True))
         self._value = self._evaluate(work.x)
-        self._slope, self.optimality = 0.0, math.nan
+        work.set_preconditioner()
+        self._steps, self._slope, self.optimality = 0, 0.0, math.nan
 
     @property
     def objective(self) -> float:
@@ -153,9 +156,9 @@ class QuasiNewton:
         if self._poisson:
             value = self._likelihood(residual)
         else:
-            residual -= work.image
+            square = work.add(residual, -1.0, work.image)
             if self._weights is None:
-                value = 0.5 * dot(residual, residual)
+                value = 0.5 * square
             else:
                 value = 0.5 * float(
                     np.einsum("ijk,ijk,ijk->ij", residual, residual, self._weights).sum(dtype=np.float64)
@@ -163,9 +166,8 @@ class QuasiNewton:
                 residual *= self._weights
         work.apply_blur(residual, work.gradient, adjoint=True)
         rough, slopes = work.prior(x)
-        slopes *= work.dtype.type(self._mu)
         work.gradient += slopes
-        return value + self._mu * rough
+        return value + rough
 
     def _likelihood(self, mean: np.ndarray) -> float:
         """What photon counts cost, beyond the least; the blurred estimate becomes its gradient.
@@ -187,6 +189,8 @@ class QuasiNewton:
 
     def direct(self) -> None:
         """Find the direction of the next step, and how much it promises."""
+        if self._steps in ANEW:
+            self._work.set_preconditioner()
         self._slope = self._quasi_newton()
         if not self._slope < 0 and self._pairs:
             self._forget()
@@ -196,7 +200,7 @@ class QuasiNewton:
 
     def _quasi_newton(self) -> float:
         """The direction, left where its step will be; returns the gradient's product with it."""
-        work, one = self._work, self._work.dtype.type
+        work = self._work
         if not self._spare:
             step, change, _ = self._pairs.pop(0)
             self._spare.append((step, change))
@@ -205,16 +209,25 @@ class QuasiNewton:
         np.negative(work.gradient, out=search_direction)
         if held is not None:
             search_direction[held] = 0
-        factors = []
-        for step, change, curvature in reversed(self._pairs):
-            factors.append(dot(step, search_direction) / curvature)
-            _add(search_direction, -one(factors[-1]), change, work.trial)
+        factors, pairs = [], self._pairs
+        if pairs:
+            product = work.products(pairs[-1][0], search_direction)[0]
+        for k in reversed(range(len(pairs))):
+            _, change, curvature = pairs[k]
+            factors.append(product / curvature)
+            product = work.add(search_direction, -factors[-1], change, pairs[max(k - 1, 0)][0])
         work.precondition(search_direction)
-        for (step, change, curvature), factor in zip(self._pairs, reversed(factors), strict=True):
-            _add(search_direction, one(factor - dot(change, search_direction) / curvature), step, work.trial)
+        if pairs:
+            product = work.products(pairs[0][1], search_direction)[0]
+        for k, factor in enumerate(reversed(factors)):
+            step, _, curvature = pairs[k]
+            other = pairs[k + 1][1] if k + 1 < len(pairs) else work.gradient
+            product = work.add(search_direction, factor - product / curvature, step, other)
+        if held is None and pairs:
+            return product
         if held is not None:
             search_direction[held] = 0
-        return dot(work.gradient, search_direction)
+        return work.products(work.gradient, search_direction)[0]
 
     def _held(self) -> np.ndarray | None:
         """Pixels at a bound that a step against the gradient would leave."""
@@ -240,7 +253,7 @@ class QuasiNewton:
 
     def _goes(self) -> bool:
         """Go along the direction as far as the objective falls."""
-        work, one = self._work, self._work.dtype.type
+        work = self._work
         if not self._slope < 0:
             return False
         step, change = self._spare[0]
@@ -248,12 +261,11 @@ class QuasiNewton:
         slope, length = self._slope, 1.0
         rounded = ROUNDED * float(np.finfo(work.dtype).eps) * abs(self._value)
         for _ in range(MOST_CUTS):
-            np.multiply(step, one(length), out=work.trial)
-            work.trial += work.x
+            work.sum(work.x, length, step, work.trial)
             promised = length * slope
             if self._bounds is not None:
                 work.trial.clip(*self._bounds, out=work.trial)
-                promised = -(dot(change, work.trial) - dot(change, work.x))
+                promised = work.products(change, work.x)[0] - work.products(change, work.trial)[0]
             value = self._evaluate(work.trial)
             if value <= self._value + ENOUGH * promised + rounded * (length < 1) and promised < 0:
                 break
@@ -264,12 +276,12 @@ class QuasiNewton:
         else:
             np.negative(change, out=work.gradient)
             return False
-        np.subtract(work.trial, work.x, out=step)
+        work.sum(work.trial, -1.0, work.x, step)
         work.x, work.trial = work.trial, work.x
-        self._value = value
-        change += work.gradient
-        curvature = dot(step, change)
-        if curvature > LEAST_CURVATURE * math.sqrt(dot(step, step) * dot(change, change)):
+        self._value, self._steps = value, self._steps + 1
+        work.sum(work.gradient, 1.0, change, change)
+        curvature, step_square, change_square = work.products(step, change)
+        if curvature > LEAST_CURVATURE * math.sqrt(step_square * change_square):
             self._spare.pop(0)
             self._pairs.append((step, change, curvature))
         return True
@@ -280,9 +292,3 @@ class QuasiNewton:
         if self._bounds is not None:  # to the last bit
             frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame
-
-
-def _add(out: np.ndarray, factor: Any, planes: np.ndarray, scratch: np.ndarray) -> None:
-    """out += factor planes."""
-    np.multiply(planes, factor, out=scratch)
-    out += scratch
