@@ -2,9 +2,10 @@
 
 The prior is ``sum over k and i of phi_k((f_k * x)_i)``, with a few dozen small filters f and their potentials
 ``phi(z) = sum over m of alpha_m / 2 log(1 + gamma_m² z²)``.  A tile of its gradient, ``sum over k of
-f_k^T phi_k'(f_k * x)``, takes two filters at a time: the potentials' slopes at their responses within the tile's reach,
-which are found while the responses are in registers, and what those add to the tile, all while it is in cache.
-Responses near a tile's border are computed for both tiles, so that each writes its own pixels only.
+f_k^T phi_k'(f_k * x)``, takes as many filters at a time as a register tile has rows: the potentials' slopes at their
+responses within the tile's reach, which are found while the responses are in registers, and what those add to the
+tile, all while it is in cache.  Responses near a tile's border are computed for both tiles, so that each writes its own
+pixels only.
 
 The logarithms are those of products: each lane of a register has one product, whose exponent is taken out now and
 then, so that there is one logarithm a lane and not one a response.
@@ -37,19 +38,18 @@ from .simd import (
 )
 from .tiles import reader, task_signature
 
-# Filters that are done together: a register tile has a row for each.
-TOGETHER = 2
 # Numbers of a potential's term: alpha gamma², gamma² and alpha / 2.
 NUMBERS = 3
 LOG_2 = math.log(2.0)
 
 # `source` and `out` are planes of `rows x cols` pixels with ``size - 1`` more rows and columns in all, rows `pitch`
-# and planes `plane` elements apart.  `weights` are the filters, an even number, `flipped` the same turned by 180
-# degrees, with a row of zeros before and behind each.  A tile has `tile_rows x tile_cols` pixels.  A thread's scratch
-# begins with the responses of two filters, `response_plane` elements each, rows `response_pitch` apart; then comes the
-# tile itself, at `own`, rows `own_pitch` apart; at `counted` a row that is 1 where responses are the tile's, behind it
-# one of zeros; at `shares` a vector for each of the two filters, and at `products` what `add_term` needs for each term.
-# `sums` of a tile are the potentials, and of each filter the sum of slope / response.
+# and planes `plane` elements apart.  `weights` are the filters, in whole register tiles; `flipped` the same turned by
+# 180 degrees, with a tile's rows less one of zeros before and behind each.  A tile has `tile_rows x tile_cols` pixels.
+# A thread's scratch begins with the responses of a register tile's filters, `response_plane` elements each, rows
+# `response_pitch` apart; then comes the tile itself, at `own`, rows `own_pitch` apart; at `counted` a row that is 1
+# where responses are the tile's, behind it one of zeros; at `shares` a vector for each of these filters, and at
+# `products` what `add_term` needs for each term.  `sums` of a tile are the potentials, and of each filter the sum of
+# slope / response.
 RESPONSES = np.dtype(
     [(name, np.intp) for name in ("source", "out", "plane", "pitch", "rows", "cols")]
     + [(name, np.intp) for name in ("filters", "size", "weights", "flipped", "terms", "potentials")]
@@ -62,7 +62,7 @@ read_responses = reader(RESPONSES)
 
 @jit
 def respond(source, pitch, weights, size, numbers, terms, counted, shares, products, out, out_plane, cols):
-    """A row of the potentials' slopes at the responses of two filters, rounded up to whole register tiles."""
+    """A row of the potentials' slopes at responses: as many filters' as a register tile has rows, whole tiles."""
     for j in range(0, cols, tile_width(source)):
         tile = zero_tile(source)
         for u in range(size):
@@ -73,7 +73,7 @@ def respond(source, pitch, weights, size, numbers, terms, counted, shares, produ
         for m in range(terms):
             ratios = add_term(
                 ratios, tile, here, offset(numbers, NUMBERS * m), NUMBERS * terms,
-                offset(products, 2 * TOGETHER * lanes(source) * m),
+                offset(products, 2 * tile_rows(source) * lanes(source) * m),
             )  # fmt: skip
         add_sums(ratios, here, shares)
         store_tile(multiply_tiles(tile, ratios), offset(out, j), out_plane)
@@ -86,8 +86,8 @@ def add_adjoint(source, pitch, weights, size, out, out_pitch, rows, cols, begins
         for j in range(0, cols, tile_width(source)):
             here = offset(out, i * out_pitch + j)
             tile = zero_tile(source) if begins else load_tile(here, out_pitch)
-            for u in range(size + TOGETHER - 1):
-                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, (u + 1) * size)
+            for u in range(size + tile_rows(source) - 1):
+                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, (u + tile_rows(source) - 1) * size)
                 for v in range(size):
                     tile = add_column_tap(tile, offset(pixels, v), offset(taps, v), size)
             store_tile(tile, here, out_pitch)
@@ -109,14 +109,15 @@ def responses(address, scratch, tile):
     source = offset(pointer(job.source, scratch), plane * job.plane + (i0 - reach) * job.pitch + j0 - reach)
     own, counted, shares = offset(scratch, job.own), offset(scratch, job.counted), offset(scratch, job.shares)
     products = doubles_at(offset(scratch, job.products))
-    clear_row(carray(scratch, TOGETHER * job.response_plane))
+    clear_row(carray(scratch, tile_rows(scratch) * job.response_plane))
     clear_row(carray(counted, 2 * pitch))
     for j in range(reach, reach + own_cols):
         counted[j] = 1
     sums = carray(doubles(job.sums + 8 * (1 + job.filters) * tile), 1 + job.filters)
-    count = TOGETHER * lanes(scratch)
+    together = tile_rows(scratch)
+    count = together * lanes(scratch)
     total = 0.0
-    for k in range(0, job.filters, TOGETHER):
+    for k in range(0, job.filters, together):
         numbers = offset(pointer(job.potentials, scratch), k * NUMBERS * job.terms)
         taps = offset(pointer(job.weights, scratch), k * size * size)
         clear_row(carray(shares, count))
@@ -128,20 +129,20 @@ def responses(address, scratch, tile):
                 offset(counted, b0 if a >= reach else pitch + b0), shares, products,
                 offset(scratch, a * pitch + b0), job.response_plane, b1 - b0,
             )  # fmt: skip
-            for f in range(TOGETHER):
+            for f in range(together):
                 clear_row(carray(offset(scratch, f * job.response_plane + a * pitch + b1), pitch - b1))
-        for f in range(TOGETHER):
+        for f in range(together):
             share = 0.0
             for n in range(lanes(scratch)):
                 share += float(shares[f * lanes(scratch) + n])
                 for m in range(job.terms):
-                    at = (TOGETHER * m + f) * 2 * lanes(scratch) + n
+                    at = (together * m + f) * 2 * lanes(scratch) + n
                     logarithm = math.log(products[at]) + LOG_2 * products[at + lanes(scratch)]
                     total += float(numbers[(f * job.terms + m) * NUMBERS + 2]) * logarithm
             sums[1 + k + f] = share
             add_adjoint(
                 offset(scratch, f * job.response_plane), pitch,
-                offset(pointer(job.flipped, scratch), (k + f) * size * (size + 2)), size,
+                offset(pointer(job.flipped, scratch), (k + f) * size * (size + 2 * together - 2)), size,
                 own, job.own_pitch, rows, cols, k == 0 and f == 0,
             )  # fmt: skip
     sums[0] = total

@@ -10,7 +10,7 @@ import scipy.fft
 
 from ...kernels.cpu.lines import LINE_JOB, LINES, analyse, synthesise
 from ...kernels.cpu.periodic import divide_columns
-from ...kernels.cpu.responses import NUMBERS, RESPONSES, TOGETHER, responses
+from ...kernels.cpu.responses import NUMBERS, RESPONSES, responses
 from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.cpu.vectors import add_and_multiply, add_and_square, inner_products, scaled_sum
@@ -43,7 +43,8 @@ class PriorPass:
         kind = "wrap" if boundary == "wrap" else "reflect"
         self._pixels = [pixel_at(kind, n, self._before, reach - self._before) for n in shape]
         rows, cols = (n + reach for n in shape)
-        width = register_shape(self._dtype.name).width
+        register = register_shape(self._dtype.name)
+        width, together = register.width, register.rows
         registers = max(TILE_COLS // width, -(-size // width), 1)
         tile_cols = registers * width - reach
         pitch = up(cols, memory.ALIGNMENT)
@@ -55,9 +56,10 @@ class PriorPass:
         self._estimate, self._gradient = (
             each[: planes * rows * pitch].reshape(planes, rows, pitch)[:, :, :cols] for each in self._memory
         )
-        filters = up(count, TOGETHER)
+        filters, before = -(-count // together) * together, together - 1
         self._filters = memory.zeros(filters * size * size, dtype).reshape(filters, size, size)
-        self._flipped = memory.zeros(filters * size * (size + 2), dtype).reshape(filters, size + 2, size)
+        whole = memory.zeros(filters * size * (size + 2 * before), dtype).reshape(filters, -1, size)
+        self._flipped = whole[:, before : before + size]
         self._numbers = memory.zeros(filters * term_count * NUMBERS, dtype).reshape(filters, term_count, NUMBERS)
         self._tiles = planes * -(-rows // TILE_ROWS) * -(-cols // tile_cols)
         self._seconds = planes * rows * cols * filters * size * size * TERM_SECONDS
@@ -66,27 +68,26 @@ class PriorPass:
         job["source"], job["out"] = (each.ctypes.data for each in self._memory)
         job["plane"], job["pitch"], (job["rows"], job["cols"]) = rows * pitch, pitch, shape
         job["filters"], job["size"], job["terms"] = filters, size, term_count
-        job["weights"], job["flipped"] = self._filters.ctypes.data, self._flipped.ctypes.data
+        job["weights"], job["flipped"] = self._filters.ctypes.data, whole.ctypes.data
         job["potentials"], job["sums"] = self._numbers.ctypes.data, self._sums.ctypes.data
         job["tile_rows"], job["tile_cols"] = TILE_ROWS, tile_cols
         job["response_pitch"] = response_pitch = up((registers + 1) * width + reach, memory.ALIGNMENT)
         response_plane = (TILE_ROWS + reach) * response_pitch
-        own = TOGETHER * response_plane
+        own = together * response_plane
         own_pitch = registers * width + memory.ALIGNMENT
         counted = up(own + TILE_ROWS * own_pitch, memory.ALIGNMENT)
         shares = up(counted + 2 * response_pitch, memory.ALIGNMENT)
-        lanes = register_shape(self._dtype.name).lanes
-        products = up(shares + TOGETHER * lanes, memory.ALIGNMENT)
+        products = up(shares + together * register.lanes, memory.ALIGNMENT)
         job["response_plane"], job["own"], job["own_pitch"] = response_plane, own, own_pitch
         job["counted"], job["shares"], job["products"] = counted, shares, products
         self._sweeper = Sweeper(self._dtype)
-        self._sweeper.reserve(products + 2 * TOGETHER * term_count * lanes * 8 // self._dtype.itemsize)
+        self._sweeper.reserve(products + 2 * together * term_count * register.lanes * 8 // self._dtype.itemsize)
 
     def set(self, potentials: Potentials, mu: float) -> None:
         """Take the filters and `mu` times the potentials, and the number of threads."""
         count = len(potentials.filters)
         self._filters[:count] = potentials.filters
-        self._flipped[:, 1:-1] = self._filters[:, ::-1, ::-1]
+        self._flipped[...] = self._filters[:, ::-1, ::-1]
         self._numbers[:count] = potentials.numbers * (mu, 1, mu)
         self._sweeper.threads = threads.count(self._workers, self._tiles, self._seconds)
 
