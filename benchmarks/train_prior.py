@@ -31,7 +31,8 @@ import numpy as np
 SOURCE = Path(__file__).with_name("_train_prior.c")
 KNOTS = np.array([1.5, 3, 6, 11, 18, 27, 38, 52]) / 255
 LEVELS = (2 / 255, 55 / 255)
-PATCH, BATCH = 70, 8
+# Responses of a patch, along an axis: a multiple of 8, which the solver relies on.
+RESPONSES, BATCH = 64, 8
 # Pixels at a patch's border that the loss leaves out: fewer responses see them.
 MARGIN = 4
 # Adam's rates: filters, potentials by level of noise, potentials at all levels.
@@ -218,10 +219,11 @@ def cosines(side: int) -> np.ndarray:
     return np.stack([np.outer(rows[a], rows[b]).ravel() for a, b in pairs])
 
 
-def patch_of(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    image = images[rng.integers(len(images))]
-    row, col = (rng.integers(size - PATCH + 1) for size in image.shape)
-    patch = np.rot90(image[row : row + PATCH, col : col + PATCH], rng.integers(4))
+def patch_of(images: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A patch that filters of that side fit into `RESPONSES` times, turned and flipped by chance."""
+    image, patch_size = images[rng.integers(len(images))], RESPONSES + side - 1
+    row, col = (rng.integers(size - patch_size + 1) for size in image.shape)
+    patch = np.rot90(image[row : row + patch_size, col : col + patch_size], rng.integers(4))
     return np.float32((patch[::-1] if rng.random() < 0.5 else patch) / 255)
 
 
@@ -292,7 +294,7 @@ def train(prior: Prior, images: np.ndarray, steps: int, minutes: float, seed: in
         gradients, spectra = [], solver.spectra(filters.detach().numpy())
         for number, level in enumerate(levels):
             weights = Weights(*(v.detach().numpy().copy() for v in (filters, a[number], c[number])))
-            sharp = patch_of(images, rng)
+            sharp = patch_of(images, prior.side, rng)
             noisy = sharp + np.float32(level) * rng.standard_normal(sharp.shape, dtype=np.float32)
             loss, gradient = loss_of(solver, weights, spectra, sharp, noisy, level)
             losses.append(loss)

@@ -124,6 +124,43 @@ def test_the_gradient_vanishes_at_the_minimum(boundary, rng):
         assert abs(again.image - found.image).max() < 1e-4
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_it_is_near_its_minimum_when_it_stops(boundary):
+    sharp, image = scene((64, 60), boundary="reflect" if boundary == "unknown" else boundary)
+    image = image.astype(np.float32)
+    found, least = (
+        fd.solve(image, PSF, prior="learned", boundary=boundary, tol=tol, max_iter=n)
+        for tol, n in ((1e-4, 60), (1e-8, 400))
+    )
+    assert found.stop_reason == "tolerance"
+    assert found.objective < 1.01 * least.objective
+    errors = [np.sqrt(np.mean((result.image - sharp) ** 2)) for result in (found, least)]
+    assert errors[0] < 1.03 * errors[1]
+
+
+def test_three_channels_are_taken_as_a_sum_and_differences():
+    """The prior is that of an orthonormal basis, whose first plane has the root of three times the range."""
+    _, image = scene((40, 42), boundary="wrap")
+    image = np.stack([image, 0.8 * image[::-1], 0.3 + 0.2 * image[:, ::-1]])
+    result = fd.solve(image, PSF, prior="learned", boundary="wrap", channel_axis=0, max_iter=20, tol=0)
+    mean = [naive.convolve(plane.tolist(), PSF.tolist(), "wrap") for plane in result.image]
+    a, b, c = result.image
+    mixed = np.stack([(a + b + c) / 3**0.5, (a - c) / 2**0.5, (a - 2 * b + c) / 6**0.5])
+    spread = 3**0.5 * np.ptp(np.quantile(image, [0.001, 0.999]))
+    rough = prior(mixed, "wrap", learned.Scale(result.noise, spread))[0]
+    misfit = 0.5 * ((np.array(mean) - image) ** 2).sum()
+    assert result.objective == pytest.approx(misfit + result.mu * rough, rel=2e-3)
+    # Not where channels have weights of their own, or bounds: there each is taken by itself.
+    weights = np.ones(image.shape)
+    weights[0, 3:5, 4] = 0.5
+    for options in ({"weights": weights}, {"bounds": (-9, 9)}):
+        other = fd.solve(image, PSF, prior="learned", boundary="wrap", channel_axis=0, max_iter=2, tol=0, **options)
+        alone = prior(image, "wrap", learned.Scale(other.noise, spread / 3**0.5))[0]
+        blurred = np.array([naive.convolve(plane.tolist(), PSF.tolist(), "wrap") for plane in image])
+        start = 0.5 * (options.get("weights", 1) * (blurred - image) ** 2).sum() + other.mu * alone
+        assert other.history[0] == pytest.approx(start, rel=2e-3)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_bits_for_any_number_of_threads(dtype):
     _, image = scene((130, 200))

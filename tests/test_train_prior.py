@@ -95,3 +95,11 @@ def test_filters_have_no_mean():
     basis = train_prior.cosines(5)
     np.testing.assert_allclose(basis @ basis.T, np.eye(24), atol=1e-12)
     np.testing.assert_allclose(basis.sum(axis=1), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", train_prior.SIZES.values())
+def test_patches_fit_the_vectors_of_the_solver(size, rng):
+    images = np.zeros((2, 90, 80), np.uint8)
+    patch = train_prior.patch_of(images, size.side, rng)
+    assert patch.dtype == np.float32
+    assert [n - size.side + 1 for n in patch.shape] == [64, 64]

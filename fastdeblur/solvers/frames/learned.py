@@ -47,6 +47,8 @@ class FramesQuasiNewton(QuasiNewton):
     rounding is that of the difference, not of the frames' squares.
     """
 
+    mixes = False
+
     def __init__(self, work: FramesLearnedWorkspace, problem: Problem, scale: Scale):
         self._frames = work
         self._at: tuple[np.ndarray, np.ndarray, float] | None = None

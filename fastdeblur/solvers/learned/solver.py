@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ ENOUGH, MOST_CUTS = 1e-4, 20
 ROUNDED = 2.0
 # Steps whose gradient changed so little along them say nothing of curvature.
 LEAST_CURVATURE = 1e-8
+# Of three channels what they have in common, and two differences.
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 # Of photons: below this share of the brightest pixel the cost of a blurred estimate is a straight line, which goes on
 # from there.
 STRAIGHT_BELOW = 1e-6
@@ -96,6 +99,9 @@ class QuasiNewton:
         About by how much the next step would lower the objective, relative to it.
     """
 
+    #: Whether three channels may be taken as what they have in common and two differences.
+    mixes = True
+
     def __init__(self, work: LearnedWorkspace, problem: Problem, scale: Scale):
         image, weights, shift, mu, bounds = (
             problem.image, problem.weights, problem.shift, problem.mu, problem.bounds,
@@ -118,6 +124,12 @@ class QuasiNewton:
         self._bounds = None if bounds is None else in_units(bounds, unit, work.dtype)
         if self._bounds is not None:
             work.x.clip(*self._bounds, out=work.x)
+        self._opponent = self.mixes and _mixable(problem, len(work.blurs))
+        if self._opponent:
+            for planes in (work.x, work.image):
+                planes[...] = _mixed(planes, OPPONENT)
+            # A brightness is that of all channels.
+            scale = replace(scale, spread=scale.spread * math.sqrt(3))
         weight = typical(weights)
         if self._poisson:  # the curvature of b log Ax
             weight /= max(float(work.image.mean(dtype=np.float64)), STRAIGHT_BELOW)
@@ -289,6 +301,21 @@ class QuasiNewton:
     def shown(self) -> np.ndarray:
         """The frame of the estimate in the caller's units."""
         frame: np.ndarray = self._work.frame / self._work.dtype.type(self._unit)
+        if self._opponent:
+            frame = _mixed(frame, OPPONENT.T)
         if self._bounds is not None:  # to the last bit
             frame.clip(*(bound / self._unit for bound in self._bounds), out=frame)
         return frame
+
+
+def _mixable(problem: Problem, blurs: int) -> bool:
+    """Whether the data term of three channels is that of their sums and differences, too."""
+    weights = problem.weights
+    same = weights is None or bool((weights == weights[:1]).all())
+    return len(problem.image) == 3 and problem.data == "squares" and problem.bounds is None and blurs == 1 and same
+
+
+def _mixed(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Planes of which each has a row of the matrix's shares of all.  (Not by BLAS, whose bits depend on threads.)"""
+    found: np.ndarray = np.einsum("kl,lij->kij", matrix.astype(planes.dtype), planes)
+    return found
