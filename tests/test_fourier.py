@@ -7,9 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from fastdeblur.kernels.cpu.fourier.plan import TransformPlan
+import fastdeblur as fd
+from fastdeblur.kernels.cpu.fourier.plan import PlanePlan, TransformPlan, plane_length
 from fastdeblur.kernels.cpu.simd import register_shape
+from fastdeblur.kernels.cpu.x_update_planes import START, transforms
 from fastdeblur.operators import costs, paths
+from fastdeblur.solvers.admm.domain import Domain
+from fastdeblur.solvers.admm.host import AdmmWorkspace
 
 SIZE, ADDRESS = ctypes.c_ssize_t, ctypes.c_void_p
 KERNEL = ctypes.CFUNCTYPE(None, SIZE, ADDRESS, SIZE, ADDRESS, SIZE, SIZE, SIZE, ADDRESS)
@@ -110,3 +114,59 @@ def test_windows_are_filled_as_far_as_whole_vectors_are_read():
             for cols in range(1, filter_.most_cols + 1):
                 read = -(-(cols + taps - 1) // lanes) * lanes
                 assert read <= min(cols + filter_.window_cols(1) - 1, filter_.window_cols(cols))
+
+
+def shifted_sum(plane, weights, sign=1):
+    """The periodic blur of a plane by weights whose centre is in the middle; its adjoint if `sign` is -1."""
+    out = np.zeros_like(plane)
+    for (u, v), weight in np.ndenumerate(weights):
+        shift = sign * (u - weights.shape[0] // 2), sign * (v - weights.shape[1] // 2)
+        out += weight * np.roll(plane, shift, (0, 1))
+    return out
+
+
+def laplacian(plane):
+    return sum(2 * plane - np.roll(plane, 1, axis) - np.roll(plane, -1, axis) for axis in (0, 1))
+
+
+def plane_error(shape, dtype, rng, planes=1):
+    """Of an x-update of ADMM on a domain of `shape`: the larger error of its normal equations and of the blur."""
+    psf = rng.random((3, 4))
+    blur = fd.Blur(psf / psf.sum(), (shape[0] - 4, shape[1] - 6), boundary="unknown", dtype=dtype, workers=1)
+    work = AdmmWorkspace(Domain([blur]), [blur], planes, "tv", False)
+    assert work.domain.shape == shape
+    x, blurred, job = work.planes_of("x"), work.planes_of("blurred"), work.job
+    x[...] = rng.standard_normal(x.shape)
+    before, weights, errors = x.astype(np.float64), blur.psf.astype(np.float64), []
+    job["data_rho"], job["rho"], job["second_rho"], job["pixels_rho"] = 0.7, 0.3, 0.05, 1.0
+    job["stage"] = START  # x is the right-hand side, and the data
+    work._sweeper.run(transforms, job, work._tiles)
+    work.update_x()
+    for old, new, of_new in zip(before, x.astype(np.float64), blurred, strict=True):
+        ahead, rough = shifted_sum(new, weights), laplacian(new)
+        total = 0.7 * shifted_sum(ahead, weights, -1) + 0.3 * rough + 0.05 * laplacian(rough) + new
+        want = 0.7 * shifted_sum(old, weights, -1) + old
+        errors += [np.mean((total - want) ** 2) / np.mean(want**2), np.mean((of_new - ahead) ** 2) / np.mean(ahead**2)]
+    return math.sqrt(max(errors) / math.log2(shape[0] * shape[1]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [0, 1], ids=["columns", "rows"])
+def test_every_length_of_planes_solves_the_normal_equations(axis, dtype, rng):
+    """With each radix, at each place, and in frequencies that are their own negatives."""
+    lengths = sorted({plane_length(least) for least in range(32, 1060)})
+    lengths = [*lengths[:24], *rng.choice(lengths[24:], 4, replace=False).tolist(), 1056]
+    errors = {length: plane_error((length, 32) if axis == 0 else (32, length), dtype, rng) for length in lengths}
+    errors["planes"] = plane_error((48, 80), dtype, rng, 2)
+    assert max(errors.values()) < (2e-7 if dtype == "float32" else 4e-16), max(errors, key=errors.get)
+
+
+def test_lengths_of_planes_are_near_each_other_and_any_processor_has_them():
+    lengths = sorted({plane_length(least) for least in range(24, 5000)})
+    assert max(high / low for low, high in itertools.pairwise(lengths) if low >= 256) < 1.13
+    for length in lengths:
+        for lanes in (2, 4, 8, 16):
+            plan = PlanePlan(length, length, lanes)
+            assert math.prod(plan.across) == math.prod(plan.down) * lanes == length
+            for elements in (plan.twiddles_across().size, plan.twiddles_down().size, plan.block, plan.size):
+                assert elements % (2 * lanes) == 0

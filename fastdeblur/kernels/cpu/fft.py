@@ -10,70 +10,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..runtime.tasks import inlined, task
-from .fourier.codelets import (
-    FIRST,
-    backward_pass,
-    filter_block,
-    first_pass_back,
-    forward_pass,
-    last_pass,
-    load_pass,
-    store_pass,
-)
+from .fourier.codelets import FIRST, filter_block, load_pass, store_pass
+from .fourier.passes import columns_back, columns_forward, rows_back, rows_forward
 from .simd import integers, lanes, offset, pointer
 from .tiles import call_at_address, correlation_signature, read_filter
-
-
-@inlined
-def columns_forward(strip, rows, radices, twiddles):
-    """The passes of a strip's columns after the first, one quarter after the other: each stays in the cache."""
-    width, passes, quarter = 2 * lanes(strip), radices[0], rows // FIRST
-    for part in range(FIRST):
-        here = offset(strip, part * quarter * width)
-        size, at = quarter, 0
-        for k in range(passes):
-            radix = radices[1 + k]
-            block, step = size, (radix - 1) * width
-            size //= radix
-            for row in range(0, quarter, block):
-                forward_pass(radix, offset(here, row * width), size * width, offset(twiddles, at), step, size)
-            at += size * step
-        last_pass(size, here, quarter // size)
-
-
-@inlined
-def columns_back(strip, rows, radices, twiddles, twiddles_end):
-    """The passes of a strip's columns back, all but the last."""
-    width, passes, quarter = 2 * lanes(strip), radices[0], rows // FIRST
-    last = radices[1 + passes]
-    for part in range(FIRST):
-        here = offset(strip, part * quarter * width)
-        first_pass_back(last, here, quarter // last)
-        size, at = last, twiddles_end
-        for k in range(passes):
-            radix = radices[passes - k]
-            block, step = size * radix, (radix - 1) * width
-            at -= size * step
-            for row in range(0, quarter, block):
-                backward_pass(radix, offset(here, row * width), size * width, offset(twiddles, at), step, size)
-            size = block
-
-
-@inlined
-def rows_forward(block, strip, strips, radices, twiddles):
-    """The passes of as many rows as a vector has lanes, all but the last."""
-    width, passes = lanes(block), radices[0]
-    size, at = strips, 0
-    for k in range(passes):
-        radix = radices[1 + k]
-        whole, step = size, (radix - 1) * 2 * width
-        size //= radix
-        for first in range(0, strips, whole):
-            for j in range(size):
-                forward_pass(
-                    radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, width
-                )
-        at += size * step
 
 
 @inlined
@@ -82,27 +22,6 @@ def filter_strips(block, strip, strips, spectrum):
     width = lanes(block)
     for j in range(strips):
         filter_block(offset(block, j * strip), offset(spectrum, j * 2 * width * width))
-
-
-@inlined
-def rows_back(block, strip, strips, radices, twiddles):
-    """The passes of those rows back, all but the first."""
-    width, passes = lanes(block), radices[0]
-    size, at = 1, 0
-    for k in range(passes):  # where the twiddles end
-        at += (radices[1 + k] - 1) * 2 * width * strips // size // radices[1 + k]
-        size *= radices[1 + k]
-    size = strips // size
-    for k in range(passes):
-        radix = radices[passes - k]
-        whole, step = size * radix, (radix - 1) * 2 * width
-        at -= size * step
-        for first in range(0, strips, whole):
-            for j in range(size):
-                backward_pass(
-                    radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, width
-                )
-        size = whole
 
 
 @inlined
@@ -165,11 +84,11 @@ def stages(stage, filter_, source, pitch, out, out_pitch, rows, cols):
     if stage == WINDOWS_TO_STRIPS:
         windows_to_strips(psf, source, pitch, rows, cols, out)
     elif stage == ROWS_FORWARD:
-        rows_forward(source, pitch, strips, across, twiddles)
+        rows_forward(source, pitch, strips, across, twiddles, lanes(source))
     elif stage == FILTER_STRIPS:
         filter_strips(source, pitch, strips, out)
     elif stage == ROWS_BACK:
-        rows_back(source, pitch, strips, across, twiddles)
+        rows_back(source, pitch, strips, across, twiddles, lanes(source))
     else:
         strips_to_tile(psf, source, out, out_pitch, rows, cols)
 

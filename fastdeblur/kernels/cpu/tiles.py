@@ -100,6 +100,13 @@ def call_correlation(typingctx, address, filter, source, pitch, out, out_pitch, 
 
 
 @intrinsic
+def call_within(typingctx, address, record, scratch, tile):
+    """Call the task at `address` from within another, in its scratch."""
+    size = types.intp
+    return types.void(size, size, scratch, size), call_at_address
+
+
+@intrinsic
 def call_task(typingctx, address, record, scratch, tile):
     """Call the task at `address`; `scratch` is an address too."""
     size = types.intp

@@ -6,7 +6,7 @@ of the Laplacian DᵀD.
 """
 
 from numba import carray
-from rocket_fft import c2c, c2r
+from rocket_fft import c2c, c2r, r2c
 
 from ..runtime.tasks import task
 from .simd import complexes, doubles, integers, offset, pointer, real
@@ -15,6 +15,27 @@ from .z_update import read_admm
 
 # Columns a tile: a cache line of complex numbers or two.
 COLUMNS = 16
+
+
+@task(task_signature)
+def forward_rows(address, scratch, tile):
+    """FFTs of some rows of all planes that the z-update has left in scratch."""
+    job = read_admm(address)
+    first = tile * job.tile_rows
+    rows, pitch = min(job.tile_rows, job.rows - first), job.pitch
+    axis = carray(integers(job.axis), 1)
+    for plane in range(job.planes):
+        source = offset(scratch, job.rhs_at + plane * job.tile_rows * pitch)
+        for coefficients in (job.rhs_coefficients, job.data_coefficients):
+            out = offset(
+                complexes(pointer(coefficients, scratch)), plane * job.coefficient_plane + first * job.coefficient_pitch
+            )
+            r2c(
+                carray(source, (rows, pitch))[:, : job.cols],
+                carray(out, (rows, job.coefficient_pitch))[:, : job.frequencies],
+                axis, True, real(1.0, scratch), 1,
+            )  # fmt: skip
+            source = offset(source, job.planes * job.tile_rows * pitch)
 
 
 @task(task_signature)

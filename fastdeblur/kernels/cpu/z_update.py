@@ -1,4 +1,4 @@
-"""ADMM z-update (CPU): proximal steps and duals of the split variables, fused with the FFTs of rows.
+"""ADMM z-update (CPU): proximal steps and duals of the split variables; rows go on to frequencies.
 
 The prior penalises differences of the estimate x: two first differences and, for the sparse prior, three second ones.
 Each has a split variable v; the proximal map of v is u.  A step takes ``v = u + dual + relax (L x - u)`` with the dual
@@ -10,14 +10,13 @@ The domain is periodic.  The estimate lies at its corner; the pixels outside it 
 
 import numpy as np
 from numba import carray
-from rocket_fft import r2c
 
 from ..runtime.tasks import inlined, jit, task
 from .likelihood import likelihood_row
 from .rows import clear_row, copy_row, multiply_row
 from .shrink import COSTS, SHARES, call_shrink
-from .simd import complexes, doubles, integers, offset, pointer, real
-from .tiles import reader, task_signature
+from .simd import doubles, integers, offset, pointer, real
+from .tiles import call_within, reader, task_signature
 from .z_update_rows import (
     add_pixels,
     add_squares,
@@ -50,11 +49,15 @@ MISFIT, ROUGHNESS = 2 * SUMS_OF_SPLIT, 2 * SUMS_OF_SPLIT + 1
 # line for each kind of column (see `column_mask`).  The estimate itself may be `periodic`: then it has all differences,
 # and the lines of masks are all 1.  `observed` has a mask of the estimate's pixels within the psf's reach of data, or
 # is 0 if all are; its rows go on by a pixel at both ends if the estimate is periodic.  `shrink` is the address of the
-# proximal map.  `residual` and `gradient` are those of `z_update_gradient`, else 0.
+# proximal map.  `residual` and `gradient` are those of `z_update_gradient`, else 0.  In scratch rows of the right-hand
+# side are at `rhs_at`, in elements, those of the data behind them; `transforms` is the address of what takes them to
+# frequencies: that of `x_update`, or by a `plan` that of `x_update_planes`, whose stages and strips these are.  The
+# right-hand side is in units of `rhs_unit`.
 ADMM = np.dtype(
     [(name, np.intp) for name in ("planes", "rows", "cols", "pitch", "plane", "tile_rows", "sums", "axis")]
     + [(name, np.intp) for name in ("frequencies", "coefficient_pitch", "coefficient_plane")]
-    + [(name, np.intp) for name in ("data_coefficients", "rhs_coefficients")]
+    + [(name, np.intp) for name in ("data_coefficients", "rhs_coefficients", "rhs_at")]
+    + [(name, np.intp) for name in ("transforms", "plan", "stage", "coefficients", "strip_at")]
     + [(name, np.intp) for name in ("psf", "psf_plane", "axis_down", "eigenvalues_down", "eigenvalues_across")]
     + [(name, np.intp) for name in ("estimate_rows", "top", "left", "height", "width")]
     + [(name, np.intp) for name in ("image", "weights", "frame_plane", "poisson", "x", "blurred", "data")]
@@ -63,7 +66,7 @@ ADMM = np.dtype(
     + [(name, np.intp) for name in ("pixels", "pixels_prox", "differences", "residual", "gradient", "periodic")]
     + [(name, np.float64) for name in ("relax", "unit", "factor")]
     + [(name, np.float64) for name in ("data_rho", "data_rho_before", "data_keep")]
-    + [(name, np.float64) for name in ("rho", "second_rho", "keep", "pixels_rho")]
+    + [(name, np.float64) for name in ("rho", "second_rho", "keep", "pixels_rho", "rhs_unit")]
     + [(name, np.float64) for name in ("threshold", "threshold_before", "second_threshold", "second_threshold_before")],
     align=True,
 )  # fmt: skip
@@ -113,31 +116,38 @@ def mask_of(job, k, i):
 
 
 @jit
-def mask_line(job, plane, k, i, line, scratch):
-    """The mask of a difference in row i of a plane; where pixels are unobserved it is combined in `line`."""
-    shared = offset(pointer(job.masks, scratch), mask_of(job, k, i) * job.pitch)
-    if job.observed == 0:
-        return shared
-    # A difference counts where all of its pixels are observed.  (Beyond the estimate the mask is 0.)
-    pixels, cols = offset(pointer(job.observed, scratch), plane * job.plane), job.cols
+def mask_line(job, plane, k, i, combined, scratch):
+    """The mask of a difference in row i of a plane: shared, or where pixels are unobserved of `combined` ones."""
+    if job.observed != 0:
+        return offset(combined, (plane * DIFFERENCES + k) * line_pitch(job))
+    return offset(pointer(job.masks, scratch), mask_of(job, k, i) * job.pitch)
+
+
+@inlined
+def combine_masks(job, i, combined, scratch):
+    """Masks of all differences in row i; each counts where all of its pixels are observed, and in the estimate."""
+    cols, here = job.cols, i * job.pitch
     above, below = (i - 1 if i else job.rows - 1) * job.pitch, (i + 1 if i + 1 < job.rows else 0) * job.pitch
-    here = i * job.pitch
-    first = second = third = fourth = here
-    if k == 0:
-        second = below
-    elif k == 1:
-        second = here + 1
-    elif k == 2:
-        second, third = above, below
-    elif k == 3:
-        second, third = here - 1, here + 1
-    else:
-        second, third, fourth = below, here + 1, below + 1
-    masked_row(
-        carray(shared, cols), carray(offset(pixels, first), cols), carray(offset(pixels, second), cols),
-        carray(offset(pixels, third), cols), carray(offset(pixels, fourth), cols), carray(line, cols),
-    )  # fmt: skip
-    return line
+    for plane in range(job.planes):
+        pixels = offset(pointer(job.observed, scratch), plane * job.plane)
+        for k in range(job.differences):
+            first = second = third = fourth = here
+            if k == 0:
+                second = below
+            elif k == 1:
+                second = here + 1
+            elif k == 2:
+                second, third = above, below
+            elif k == 3:
+                second, third = here - 1, here + 1
+            else:
+                second, third, fourth = below, here + 1, below + 1
+            shared = offset(pointer(job.masks, scratch), mask_of(job, k, i) * job.pitch)
+            masked_row(
+                carray(shared, cols), carray(offset(pixels, first), cols), carray(offset(pixels, second), cols),
+                carray(offset(pixels, third), cols), carray(offset(pixels, fourth), cols),
+                carray(offset(combined, (plane * DIFFERENCES + k) * line_pitch(job)), cols),
+            )  # fmt: skip
 
 
 @inlined
@@ -162,11 +172,17 @@ def update_data(job, plane, i, out, sums, scratch):
     start = plane * job.plane + i * job.pitch
     v, here = offset(pointer(job.data, scratch), start), offset(pointer(job.blurred, scratch), start)
     relax = real(job.relax, scratch)
-    if not job.top <= i < job.top + job.height:
-        free_row(carray(v, job.cols), carray(here, job.cols), relax, carray(out, job.cols))
+    inside = job.top <= i < job.top + job.height
+    left, width = job.left if inside else job.cols, job.width
+    for side in range(2):  # of the frame; without it all is on one
+        begin = (job.left + width if inside else job.cols) * side
+        count = job.cols - begin if side else left
+        free_row(
+            carray(offset(v, begin), count), carray(offset(here, begin), count), relax,
+            carray(offset(out, begin), count),
+        )  # fmt: skip
+    if not inside:
         return
-    left, width = job.left, job.width
-    free_row(carray(v, left), carray(here, left), relax, carray(out, left))
     place = plane * job.frame_plane + (i - job.top) * width
     image, weights = offset(pointer(job.image, scratch), place), offset(pointer(job.weights, scratch), place)
     shift = offset(pointer(job.shift, scratch), plane * job.shift_plane + (i - job.top) * job.shift_pitch)
@@ -187,8 +203,6 @@ def update_data(job, plane, i, out, sums, scratch):
     sums[3] += d
     sums[4] += e
     sums[MISFIT] += misfit
-    rest, begin = job.cols - left - width, left + width
-    free_row(carray(offset(v, begin), rest), carray(offset(here, begin), rest), relax, carray(offset(out, begin), rest))
 
 
 @jit
@@ -237,6 +251,8 @@ def update_differences(
     )
     next_plane, next_difference, lines = job.plane, planes * job.plane, DIFFERENCES * length
     all_differences(job, i, pixels, changes, scratch)
+    if job.observed != 0:
+        combine_masks(job, i, combined, scratch)
     for group in range(job.group_count):
         first, end = groups[group], groups[group + 1]
         second = first >= FIRSTS
@@ -285,12 +301,12 @@ def update_differences(
 def adjoint_row(job, i, plane, above, here, below, out, scratch):
     """Row i of the adjoint of the reflected differences, and of the copy, times their penalties."""
     cols, length = job.cols, line_pitch(job)
-    at, row = plane * DIFFERENCES * length, carray(out, cols)
+    at, row, unit = plane * DIFFERENCES * length, carray(out, cols), job.rhs_unit
     a, b, c = offset(above, at), offset(here, at), offset(below, at)
     across = offset(b, length)
     adjoint_firsts(
         carray(a, cols), carray(b, cols), carray(offset(across, -1), cols), carray(across, cols),
-        real(job.rho, scratch), row,
+        real(job.rho / unit, scratch), row,
     )  # fmt: skip
     if job.differences > FIRSTS:
         across, up, mixed = offset(b, 3 * length), offset(a, 4 * length), offset(b, 4 * length)
@@ -299,7 +315,7 @@ def adjoint_row(job, i, plane, above, here, below, out, scratch):
             carray(offset(a, down), cols), carray(offset(b, down), cols), carray(offset(c, down), cols),
             carray(offset(across, -1), cols), carray(across, cols), carray(offset(across, 1), cols),
             carray(offset(up, -1), cols), carray(up, cols), carray(offset(mixed, -1), cols), carray(mixed, cols),
-            real(job.second_rho, scratch), row,
+            real(job.second_rho / unit, scratch), row,
         )  # fmt: skip
     if job.pixels:
         start = plane * job.plane + i * job.pitch
@@ -309,9 +325,9 @@ def adjoint_row(job, i, plane, above, here, below, out, scratch):
         )
         if job.gradient:
             x = carray(offset(pointer(job.x, scratch), start), cols)
-            pixels_gradient(x, carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
+            pixels_gradient(x, carray(split, cols), carray(reflected, cols), real(job.pixels_rho / unit, scratch), row)
         else:
-            add_pixels(carray(split, cols), carray(reflected, cols), real(job.pixels_rho, scratch), row)
+            add_pixels(carray(split, cols), carray(reflected, cols), real(job.pixels_rho / unit, scratch), row)
 
 
 @task(task_signature)
@@ -330,7 +346,7 @@ def z_update(address, scratch, tile):
     magnitudes = offset(ring, 3 * each)
     shares = offset(magnitudes, length)
     combined = offset(shares, length)
-    rhs = offset(combined, length - MARGIN)
+    rhs = offset(scratch, job.rhs_at)
     data = offset(rhs, planes * job.tile_rows * pitch)
     # One row more at each end, for the adjoint reaches neighbouring rows.
     for i in range(first - 1, first + rows + 1):
@@ -346,16 +362,7 @@ def z_update(address, scratch, tile):
                     job, i - 1, plane, offset(ring, (k - 2) % 3 * each), offset(ring, (k - 1) % 3 * each), reflected,
                     offset(rhs, (plane * job.tile_rows + k - 2) * pitch), scratch,
                 )  # fmt: skip
-    one, half = real(1.0, scratch), job.cols // 2 + 1
     for plane in range(planes):
         for i in range(rows):
             update_data(job, plane, first + i, offset(data, (plane * job.tile_rows + i) * pitch), sums, scratch)
-        for source, coefficients in ((rhs, job.rhs_coefficients), (data, job.data_coefficients)):
-            out = offset(
-                complexes(pointer(coefficients, scratch)), plane * job.coefficient_plane + first * job.coefficient_pitch
-            )
-            r2c(
-                carray(offset(source, plane * job.tile_rows * pitch), (rows, pitch))[:, : job.cols],
-                carray(out, (rows, job.coefficient_pitch))[:, :half],
-                carray(integers(job.axis), 1), True, one, 1,
-            )  # fmt: skip
+    call_within(job.transforms, address, scratch, tile)

@@ -81,7 +81,7 @@ def split_differences(address, scratch, tile):
     last_rows, ring = offset(split_rows, each), offset(split_rows, 2 * each)
     magnitudes = offset(ring, 3 * each)
     shares, combined = offset(magnitudes, length), offset(magnitudes, 2 * length)
-    prior = offset(magnitudes, 3 * length)
+    prior = offset(combined, each)
     # One row more at each end, for the adjoint reaches neighbouring rows.
     for i in range(first - 1, first + rows + 1):
         k = i - first + 1

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from ...kernels.cpu.fourier.plan import PlanePlan, plane_length, radices_of_planes
 from ...kernels.cpu.halo import OUTSIDE
+from ...kernels.cpu.simd import register_shape
 from ...kernels.runtime import forks, memory
 from ...kernels.runtime.arrays import module_of
 from ...kernels.runtime.memory import up
@@ -21,6 +23,8 @@ from ...operators.boundary import pixel_at, reduced
 from ...operators.costs import good_length
 from ...operators.varying import VaryingBlur
 
+# Of shorter domains lengths are not multiples of as much as transforms with lanes across lines need.
+LEAST_LENGTH = 24
 # Marks a place of the domain that has neither a pixel of the estimate nor a zero (OUTSIDE): its value is free.
 FREE = -2
 
@@ -55,11 +59,13 @@ class Domain:
         else:
             # For "unknown" the estimate alone would do; with some space between its borders, the free
             # values there converge in fewer steps.
-            rows, cols = (good_length(n + m - 1) for n, m in zip(self.estimate_shape, taps, strict=True))
+            least = [n + m - 1 for n, m in zip(self.estimate_shape, taps, strict=True)]
+            rows, cols = map(plane_length if min(least) >= LEAST_LENGTH else good_length, least)
             self.shape = rows, cols
         self.frequencies = self.shape[1] // 2 + 1
         self.coefficient_pitch = up(self.frequencies, 8) + 8
         self._spectra: np.ndarray | None = None
+        self._ordered_spectra: np.ndarray | None = None
         self._halos = [
             _halo(self.boundary, size, count, length)
             for size, count, length in zip(self.estimate_shape, taps, self.shape, strict=True)
@@ -85,6 +91,23 @@ class Domain:
                     out[:, : self.frequencies] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
             self._spectra = spectra
         return self._spectra
+
+    def plan(self) -> PlanePlan | None:
+        """How planes of the domain are transformed with lanes across lines; None where its lengths do not allow it."""
+        lanes = register_shape(str(self.dtype)).lanes
+        return PlanePlan(*self.shape, lanes) if radices_of_planes(*self.shape, lanes) else None
+
+    def ordered_spectra(self, plan: PlanePlan) -> np.ndarray:
+        """Spectra of the psfs in the order of a plan of the domain, a row each."""
+        if self._ordered_spectra is None:
+            kind, size = np.result_type(self.dtype, np.complex64), plan.size_of_spectrum
+            spectra = memory.zeros(len(self.psfs) * size, self.dtype).reshape(-1, size)
+            for psf, out in zip(self.psfs, spectra, strict=True):
+                with forks.unforked():
+                    coefficients = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np)).astype(kind)
+                out[...] = plan.spectrum(coefficients)
+            self._ordered_spectra = spectra
+        return self._ordered_spectra
 
     def centred(self, psf: Any, padded: Any, xp: Any) -> Any:
         """A psf with its centre at the domain's corner, for `padded` zeros of the module `xp`."""

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.cpu.fourier.plan import PlanePlan
 from ...kernels.cpu.shrink import linear, power, soft
+from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
-from ...kernels.cpu.x_update import COLUMNS, inverse_rows, x_update
+from ...kernels.cpu.x_update import COLUMNS, forward_rows, inverse_rows, x_update
+from ...kernels.cpu.x_update_planes import BACK, FORWARD, PLAN, SOLVE, START, transforms
 from ...kernels.cpu.z_update import ADMM, DIFFERENCES, FIRSTS, MARGIN, SUMS, SUMS_OF_SPLIT, z_update
 from ...kernels.runtime import memory, threads
 from ...kernels.runtime.memory import up
@@ -72,7 +75,9 @@ class AdmmWorkspace:
         self._pitch = pitch = self._pitch_of(cols)
         shrink, groups = PROXIMAL_MAPS[kind]
         self.differences, self.has_pixels = groups[-1], pixels
-        self._tile_rows = max(ROWS // planes, LEAST_ROWS)
+        self._plan = self._plan_of_planes()
+        lanes = register_shape(str(dtype)).lanes if self._plan else 1
+        self._tile_rows = up(max(ROWS // planes, LEAST_ROWS), lanes)
         self._tiles = -(-rows // self._tile_rows)
         whole, frame = planes * rows * pitch, (planes, *blur.image_shape)
         counts = self._counts(whole, math.prod(frame))
@@ -120,10 +125,53 @@ class AdmmWorkspace:
         job["psf_plane"] = rows * domain.coefficient_pitch if len(self.blurs) > 1 else 0
         job["estimate_rows"], job["periodic"] = domain.estimate_shape[0], domain.periodic
         (job["top"], job["left"]), (job["height"], job["width"]) = blur.frame_corner, blur.image_shape
+        job["rhs_unit"] = 1.0
         self.shift(None)
         self._sweeper = Sweeper(dtype, domain.periodic)
-        lines = 3 + 6 * planes * DIFFERENCES + 4
-        self._sweeper.reserve(lines * (pitch + 2 * MARGIN) + 2 * planes * self._tile_rows * pitch + MARGIN)
+        # Lines of the z-update; beside one more rows of the right-hand side and of the data, then a strip of those.
+        line = pitch + 2 * MARGIN
+        job["rhs_at"] = (3 + 7 * planes * DIFFERENCES + 2) * line
+        job["strip_at"] = job["rhs_at"] + 2 * planes * self._tile_rows * pitch
+        self._sweeper.reserve(int(job["strip_at"]) + max(2 * lanes * cols if self._plan else 0, line) + MARGIN)
+        if self._plan:
+            self._enter_plan(self._plan)
+        else:
+            job["transforms"] = self._address_of_transforms()
+
+    def _address_of_transforms(self) -> int:
+        """Of the task that takes rows to frequencies where there is no plan."""
+        return forward_rows.address(self.dtype)
+
+    def _plan_of_planes(self) -> PlanePlan | None:
+        """How planes are transformed with lanes across lines, if they are."""
+        return self.domain.plan()
+
+    def _enter_plan(self, plan: PlanePlan) -> None:
+        """The plan as a record, and the task of its transforms."""
+        (rows, cols), dtype, record = self.domain.shape, self.dtype, np.zeros((), PLAN)
+        across = plan.twiddles_across()
+        tables = {
+            "radices_across": np.array([len(plan.across) - 2, *plan.across[1:]]),
+            "radices_down": np.array([len(plan.down), *plan.down]),
+            "pairs": plan.pairs(),
+            "twiddles_first": plan.twiddles_first(),
+            "twiddles_across": across,
+            "twiddles_down": plan.twiddles_down(),
+            "eigenvalues_down": eigenvalues(rows, rows)[plan.order_down()],
+            "eigenvalues_across": plan.in_groups(eigenvalues(cols, plan.frequencies)),
+        }
+        kept = {}
+        for name, table in tables.items():
+            kept[name] = memory.zeros(table.size, np.intp if table.dtype.kind == "i" else dtype)
+            kept[name][...] = table.ravel()
+        spectra = kept["psf"] = self.domain.ordered_spectra(plan)
+        for name, table in kept.items():
+            record[name] = table.ctypes.data
+        record["twiddles_across_end"], record["psf_plane"] = across.size, spectra.shape[1] if len(self.blurs) > 1 else 0
+        record["frequencies"], record["groups"] = plan.frequencies, plan.groups
+        record["block"], record["plane"] = plan.block, plan.size
+        self._plan_record, self._plan_tables = record, kept
+        self.job["plan"], self.job["transforms"] = record.ctypes.data, transforms.address(dtype)
 
     @staticmethod
     def _pitch_of(cols: int) -> int:
@@ -132,15 +180,17 @@ class AdmmWorkspace:
 
     def _counts(self, whole: int, frame: int) -> dict[str, int]:
         """Elements of each array, by its name in the record, for planes of the domain and of the frame."""
-        spectrum = 2 * self.planes * self.domain.shape[0] * self.domain.coefficient_pitch
         counts = dict.fromkeys(("x", "blurred", "data"), whole)
+        if self._plan:
+            return counts | {"coefficients": self.planes * self._plan.size}
+        spectrum = 2 * self.planes * self.domain.shape[0] * self.domain.coefficient_pitch
         return counts | dict.fromkeys(("data_coefficients", "rhs_coefficients"), spectrum)
 
     def _allocated(self, name: str, count: int) -> np.ndarray:
         return memory.zeros(count, self.dtype)
 
     def _spectra(self) -> dict[str, np.ndarray]:
-        return {"psf": self.domain.spectra}
+        return {} if self._plan else {"psf": self.domain.spectra}
 
     def scale(self, unit: float) -> None:
         """Bring the image that was entered to the unit of the solve."""
@@ -201,7 +251,17 @@ class AdmmWorkspace:
 
     def _begin_blurred(self) -> None:
         """The blurred estimate, and its split variable, of the first estimate."""
-        self.planes_of("blurred")[...] = self.domain.blurred(self.planes_of("x"))
+        if self._plan:
+            # The x-update whose minimum is the right-hand side, which is x; it goes where the data are.
+            job = self.job.copy()
+            for name in ("data_rho", "rho", "second_rho"):
+                job[name] = 0.0
+            job["pixels_rho"], job["rhs_unit"], job["stage"] = 1.0, 1.0, START
+            self._sweeper.run(transforms, job, self._tiles)
+            job["x"] = self._memory["data"].ctypes.data
+            self._solve(job)
+        else:
+            self.planes_of("blurred")[...] = self.domain.blurred(self.planes_of("x"))
         self.planes_of("data")[...] = self.planes_of("blurred")
 
     def _begin_differences(self, x: np.ndarray) -> None:
@@ -223,6 +283,9 @@ class AdmmWorkspace:
     def update_z(self) -> None:
         """Take the z-update: proximal steps and duals of the blurred estimate and of its differences."""
         job = self.job
+        job["stage"] = FORWARD
+        if self._plan:
+            job["rhs_unit"] = max(float(job[name]) for name in ("rho", "second_rho", "pixels_rho")) or 1.0
         self._sweeper.run(z_update, job, self._tiles)
         job["split"], job["split_next"] = int(job["split_next"]), int(job["split"])
         self._step_sums[0, 0] = self.sums.sum(axis=0)
@@ -234,8 +297,18 @@ class AdmmWorkspace:
     def update_x(self) -> None:
         """Take the x-update: the estimate from the split variables."""
         run, job = self._sweeper.run, self.job
+        if self._plan:
+            self._solve(job)
+            return
         run(x_update, job, self.planes * -(-self.domain.frequencies // COLUMNS))
         run(inverse_rows, job, self.planes * self._tiles)
+
+    def _solve(self, job: np.ndarray) -> None:
+        """The estimate and its blur, from frequencies along rows."""
+        job["stage"] = SOLVE
+        self._sweeper.run(transforms, job, self.planes * int(self._plan_record["groups"]))
+        job["stage"] = BACK
+        self._sweeper.run(transforms, job, self._tiles)
 
     def update_pixels(self, project: Callable[[np.ndarray], np.ndarray], relax: float, keep: float) -> None:
         """Take the z-update of the copy of the estimate, with sums as of the other split variables.

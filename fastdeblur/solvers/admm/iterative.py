@@ -95,6 +95,12 @@ class IterativeAdmmWorkspace(AdmmWorkspace):
             return shared[name].reshape(-1)
         return super()._allocated(name, count)
 
+    def _address_of_transforms(self) -> int:
+        return 0
+
+    def _plan_of_planes(self) -> None:
+        return None
+
     def _spectra(self) -> dict[str, np.ndarray]:
         return {}
 

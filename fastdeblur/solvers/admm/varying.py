@@ -49,6 +49,9 @@ class VaryingAdmmWorkspace(AdmmWorkspace):
         blurred = self._image_part(self._fresh).shape
         self._blurred_fresh, self._blurred_step = (np.zeros(blurred, self.dtype) for _ in range(2))
 
+    def _plan_of_planes(self) -> None:
+        return None
+
     def _begin_blurred(self) -> None:
         self._step[...] = 0
         self._blurred_step[...] = 0

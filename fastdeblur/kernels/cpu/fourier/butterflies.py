@@ -130,6 +130,25 @@ class Arithmetic:
             self.subtract_turned(two, two_side), self.subtract_turned(one, one_side),
         ]  # fmt: skip
 
+    def _odd(self, x: Sequence[Complex]) -> list[Complex]:
+        """A prime number of them: cosines of sums, sines of differences, of each and the one as far from the end."""
+        count = len(x)
+        half = range(1, count // 2 + 1)
+        sums = [self.add(x[k], x[count - k]) for k in half]
+        sides = [self.subtract(x[k], x[count - k]) for k in half]
+        out: list[Any] = [x[0]] + [None] * (count - 1)
+        for each in sums:
+            out[0] = self.add(out[0], each)
+        for q in half:
+            even = x[0]
+            for k in half:
+                even = self.add_scaled(math.cos(math.tau * (q * k % count) / count), sums[k - 1], even)
+            odd = self.scale(math.sin(math.tau * q / count), sides[0])
+            for k in half[1:]:
+                odd = self.add_scaled(math.sin(math.tau * (q * k % count) / count), sides[k - 1], odd)
+            out[q], out[count - q] = self.add_turned(even, odd), self.subtract_turned(even, odd)
+        return out
+
     def _eight(self, x: Sequence[Complex]) -> Iterator[tuple[int, Complex]]:
         """Even frequencies from sums, odd ones from differences times powers of exp(-i pi / 4)."""
         b, sums, d = self.builder, [], []
@@ -196,5 +215,6 @@ class Arithmetic:
 
 
 _SMALL: dict[int, Callable[[Arithmetic, Sequence[Complex]], list[Complex]]] = {
-    2: Arithmetic._two, 3: Arithmetic._three, 4: Arithmetic._four, 5: Arithmetic._five, 16: Arithmetic._sixteen,
+    2: Arithmetic._two, 3: Arithmetic._three, 4: Arithmetic._four, 5: Arithmetic._five,
+    7: Arithmetic._odd, 11: Arithmetic._odd, 16: Arithmetic._sixteen,
 }  # fmt: skip

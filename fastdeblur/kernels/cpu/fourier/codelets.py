@@ -22,7 +22,7 @@ from ..simd import INDEX, register_shape, splat
 from .butterflies import Arithmetic, Complex
 
 # Radices of the passes between; of the first there is one, of the last two.
-RADICES = (3, 4, 5, 8)
+RADICES = (2, 3, 4, 5, 7, 8, 11)
 FIRST = 4
 LAST = (4, 8)
 
@@ -83,7 +83,7 @@ class Memory:
         self.store(value.imaginary, self.at(pointer, self._builder.add(index, INDEX(self.lanes))))
 
 
-def _call(context: Any, builder: Any, name: str, args: Any, pixels: Any, body: Callable[..., None]) -> Any:
+def call(context: Any, builder: Any, name: str, args: Any, pixels: Any, body: Callable[..., None]) -> Any:
     """Call the module's function of this name, which `body` writes if there is none yet."""
     element = context.get_value_type(pixels.dtype)
     vector = ir.VectorType(element, register_shape(str(pixels.dtype)).lanes)
@@ -101,11 +101,11 @@ def _call(context: Any, builder: Any, name: str, args: Any, pixels: Any, body: C
     return context.get_dummy_value()
 
 
-def _legs(builder: Any, start: Any, step: Any, radix: int) -> list[Any]:
+def legs_of(builder: Any, start: Any, step: Any, radix: int) -> list[Any]:
     return [builder.add(start, builder.mul(step, INDEX(q))) for q in range(radix)]
 
 
-def _scalar_twiddles(builder: Any, vector: Any, pointer: Any, index: Any, radix: int) -> list[Complex]:
+def scalar_twiddles(builder: Any, vector: Any, pointer: Any, index: Any, radix: int) -> list[Complex]:
     """A butterfly's twiddles, the same in all lanes."""
     start = builder.mul(index, INDEX(2 * (radix - 1)))
     numbers = [
@@ -123,8 +123,8 @@ def _turned_pass(radix: int, back: bool) -> Callable[..., None]:
     ):
         width = INDEX(2 * memory.lanes)
         with cgutils.for_range(b, count) as loop:
-            legs = _legs(b, b.mul(loop.index, width), step, radix)
-            weights = _legs(b, b.mul(loop.index, step_twiddles), width, radix - 1)
+            legs = legs_of(b, b.mul(loop.index, width), step, radix)
+            weights = legs_of(b, b.mul(loop.index, step_twiddles), width, radix - 1)
 
             def twiddle(k: int) -> Complex:
                 return memory.load_complex(twiddles, weights[k - 1])
@@ -146,7 +146,7 @@ def _last_pass(radix: int, back: bool) -> Callable[..., None]:
     def body(b: Any, z: Arithmetic, memory: Memory, data: Any, count: Any) -> None:
         width = 2 * memory.lanes
         with cgutils.for_range(b, count) as loop:
-            legs = _legs(b, b.mul(loop.index, INDEX(width * radix)), INDEX(width), radix)
+            legs = legs_of(b, b.mul(loop.index, INDEX(width * radix)), INDEX(width), radix)
             x = Lazy(lambda k: memory.load_complex(data, legs[k]), radix)
             for k, each in z.inverse(x) if back else z.transform(x):
                 memory.store_complex(each, data, legs[k])
@@ -160,7 +160,7 @@ def _by_radix(name: str, make: Callable[[int, bool], Callable[..., None]], radic
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         for radix in radices:
             with builder.if_then(builder.icmp_signed("==", args[0], INDEX(radix))):
-                _call(context, builder, f"{name}_{radix}", args[1:], sig.args[1], make(radix, back))
+                call(context, builder, f"{name}_{radix}", args[1:], sig.args[1], make(radix, back))
         return context.get_dummy_value()
 
     return codegen
@@ -214,15 +214,15 @@ def load_pass(typingctx, first, second, pitch, first_rows, second_rows, step, tw
             return memory.load(b.select(inside, memory.at(image, b.mul(row, pitch)), nothing), aligned=False)
 
         with cgutils.for_range(b, step) as loop:
-            rows = _legs(b, loop.index, step, FIRST)
-            turns = _scalar_twiddles(b, z.vector, twiddles, loop.index, FIRST)
+            rows = legs_of(b, loop.index, step, FIRST)
+            turns = scalar_twiddles(b, z.vector, twiddles, loop.index, FIRST)
             x = [Complex(row_of(first, row, first_rows), row_of(second, row, second_rows)) for row in rows]
             for k, each in z.transform(x):
                 turned = z.multiply(each, turns[k - 1]) if k else each
                 memory.store_complex(turned, strip, b.mul(rows[k], INDEX(2 * memory.lanes)))
 
     def codegen(context, builder, sig, args):
-        return _call(context, builder, "load", args, first, body)
+        return call(context, builder, "load", args, first, body)
 
     size = types.intp
     return types.void(first, second, size, size, size, size, twiddles, strip), codegen
@@ -234,9 +234,9 @@ def store_pass(typingctx, strip, step, twiddles, first, second, pitch, first_row
 
     def body(b, z, memory, strip, step, twiddles, first, second, pitch, first_rows, second_rows):
         with cgutils.for_range(b, step) as loop:
-            rows = _legs(b, loop.index, step, FIRST)
+            rows = legs_of(b, loop.index, step, FIRST)
             x = [memory.load_complex(strip, b.mul(row, INDEX(2 * memory.lanes))) for row in rows]
-            turns = _scalar_twiddles(b, z.vector, twiddles, loop.index, FIRST)
+            turns = scalar_twiddles(b, z.vector, twiddles, loop.index, FIRST)
             x[1:] = [z.multiply_conjugate(*pair) for pair in zip(x[1:], turns, strict=True)]
             for k, each in z.inverse(x):
                 for part, image, count in ((each.real, first, first_rows), (each.imaginary, second, second_rows)):
@@ -244,7 +244,7 @@ def store_pass(typingctx, strip, step, twiddles, first, second, pitch, first_row
                         memory.store(part, memory.at(image, b.mul(rows[k], pitch)), aligned=False)
 
     def codegen(context, builder, sig, args):
-        return _call(context, builder, "store", args, strip, body)
+        return call(context, builder, "store", args, strip, body)
 
     size = types.intp
     return types.void(strip, size, twiddles, first, second, size, size, size), codegen
@@ -274,6 +274,6 @@ def filter_block(typingctx, block, spectrum):
                 memory.store(row, memory.at(block, INDEX(2 * width * k + part)))
 
     def codegen(context, builder, sig, args):
-        return _call(context, builder, "filter", args, block, body)
+        return call(context, builder, "filter", args, block, body)
 
     return types.void(block, spectrum), codegen

@@ -11,6 +11,8 @@ from .codelets import FIRST
 
 # Bytes after which addresses fall into the same set of a first-level cache, and those of one line of it.
 SETS, LINE = 4096, 64
+# Lengths of whole planes' transforms are multiples of a number, and have these odd factors.
+PLANE_STEP, PLANE_PRIMES = 16, (11, 7, 5, 3)
 
 
 def radices_down(length: int) -> list[int]:
@@ -30,18 +32,38 @@ def radices_across(length: int, lanes: int) -> list[int] | None:
     return [*odd, *_power(twos)]
 
 
+def radices_of_planes(rows: int, cols: int, lanes: int) -> tuple[list[int], list[int]] | None:
+    """Radices of a plane's columns before the last pass, whose radix is `lanes`, and of its rows, as a strip's.
+
+    Here 7, 11 and 2 are radices, too.  None where there are none such.
+    """
+    (strips, rest), (twos, odd) = divmod(rows, lanes), _factors(cols, PLANE_PRIMES)
+    down, odd_down = _factors(strips, PLANE_PRIMES)
+    if rest or twos < 4 or odd is None or odd_down is None or not strips:
+        return None
+    return [*odd_down, *([2] if down == 1 else _power(down))], [FIRST, *odd, *_power(twos - 2)]
+
+
+def plane_length(least: int) -> int:
+    """The smallest length, from `least` on, that planes of all dtypes and processors have transforms for."""
+    length = PLANE_STEP * -(-least // PLANE_STEP)
+    while _factors(length, PLANE_PRIMES)[1] is None:
+        length += PLANE_STEP
+    return length
+
+
 def _power(twos: int) -> list[int]:
     """A power of two, but 2 itself, as a product of as many 8 as can be, and 4."""
     fours = -twos % 3
     return [4] * fours + [8] * ((twos - 2 * fours) // 3)
 
 
-def _factors(length: int) -> tuple[int, list[int] | None]:
-    """How often 2 is a factor of a length, and its other factors if they are 3 and 5."""
+def _factors(length: int, primes: tuple[int, ...] = (5, 3)) -> tuple[int, list[int] | None]:
+    """How often 2 is a factor of a length, and its other factors if they are some primes."""
     twos, odd = 0, []
     while length and length % 2 == 0:
         length, twos = length // 2, twos + 1
-    for factor in (5, 3):
+    for factor in primes:
         while length and length % factor == 0:
             length //= factor
             odd.append(factor)
@@ -102,24 +124,110 @@ class TransformPlan:
 
     def twiddles_first(self) -> np.ndarray:
         """Those of the columns' first pass, one number each."""
-        table = next(iter(_twiddles(self.down)))
-        return np.stack([table.real, table.imag], axis=-1).ravel()
+        return first_twiddles(self.down)
 
     def twiddles_down(self) -> np.ndarray:
         """Those of the columns' passes between the first and the last, as vectors of the same number."""
-        tables = [np.zeros(0)]
-        for table in list(_twiddles(self.down))[1:-1]:
-            vectors = np.broadcast_to(table[..., None], (*table.shape, self._lanes))
-            tables.append(np.stack([vectors.real, vectors.imag], axis=2).ravel())
-        return np.concatenate(tables)
+        return equal_twiddles(self.down, self._lanes)
 
     def twiddles_across(self) -> np.ndarray:
         """Vectors of the numbers of neighbouring columns, for each pass but the last."""
-        tables = [np.zeros(0)]
-        for table in list(_twiddles([*self.across, self._lanes]))[:-1]:
-            vectors = table.reshape(-1, self._lanes, table.shape[1]).swapaxes(1, 2)
-            tables.append(np.stack([vectors.real, vectors.imag], axis=2).ravel())
-        return np.concatenate(tables)
+        return neighbouring_twiddles([*self.across, self._lanes], self._lanes)
+
+
+class PlanePlan:
+    """How a plane of rows x cols is transformed whose real and imaginary parts are two real planes.
+
+    As many rows as a vector has `lanes` are a strip's columns, and go to frequencies first.  Those are then parted:
+    of the first real plane's, half are enough, and of the second's.  These lie in as many blocks as there are strips,
+    in groups of `lanes` frequencies: a group's of the first plane, then of the second.  Along the plane's columns a
+    group's transforms are those of rows across strips.
+
+    Attributes
+    ----------
+    down, across : list of int
+        Radices of the plane's columns' passes before the last; of its rows' passes.
+    frequencies, groups : int
+        Along rows; groups of as many as there are lanes.
+    block, size : int
+        Elements from block to block, so that they do not fall into the same sets of a cache; of all blocks.
+    """
+
+    def __init__(self, rows: int, cols: int, lanes: int):
+        radices = radices_of_planes(rows, cols, lanes)
+        if radices is None:
+            raise ValueError(f"no transforms of planes of {rows}x{cols} with {lanes} lanes")
+        self.rows, self.cols, self._lanes = rows, cols, lanes
+        self.down, self.across = radices
+        self.frequencies = cols // 2 + 1
+        self.groups = -(-self.frequencies // lanes)
+        self.block = 4 * lanes * lanes * (self.groups | 1)
+        self.size = rows // lanes * self.block
+
+    def pairs(self) -> np.ndarray:
+        """Offsets in a strip of each frequency along rows, and of its negative."""
+        places = np.argsort(order(self.across))
+        frequencies = np.arange(self.frequencies)
+        return 2 * self._lanes * np.stack([places[frequencies], places[-frequencies]], axis=1)
+
+    def in_groups(self, along: np.ndarray) -> np.ndarray:
+        """Numbers for each frequency along rows, and zeros as far as groups go."""
+        whole = np.zeros((*along.shape[:-1], self.groups * self._lanes), along.dtype)
+        whole[..., : self.frequencies] = along
+        return whole
+
+    @property
+    def size_of_spectrum(self) -> int:
+        """Elements of what `spectrum` returns."""
+        return 2 * self.rows * self.groups * self._lanes
+
+    def spectrum(self, coefficients: np.ndarray) -> np.ndarray:
+        """Coefficients of a real plane, rows x frequencies, in the order in which the kernel meets them."""
+        lanes = self._lanes
+        ordered = self.in_groups(coefficients[self.order_down()])
+        # Group, block, frequency of the last pass, part, frequency of the group.
+        groups = ordered.reshape(self.rows // lanes, lanes, self.groups, lanes).transpose(2, 0, 1, 3)
+        return np.stack([groups.real, groups.imag], axis=3).ravel()
+
+    def order_down(self) -> np.ndarray:
+        """The frequency at each place of the plane's columns."""
+        return order([*self.down, self._lanes])
+
+    def twiddles_first(self) -> np.ndarray:
+        """Those of the rows' first pass, one number each."""
+        return first_twiddles(self.across)
+
+    def twiddles_across(self) -> np.ndarray:
+        """Those of the rows' passes between the first and the last, as vectors of the same number."""
+        return equal_twiddles(self.across, self._lanes)
+
+    def twiddles_down(self) -> np.ndarray:
+        """Those of the columns' passes but the last, as vectors of neighbouring rows' numbers."""
+        return neighbouring_twiddles([*self.down, self._lanes], self._lanes)
+
+
+def first_twiddles(radices: list[int]) -> np.ndarray:
+    """Twiddles of the first pass, one number each."""
+    table = next(iter(_twiddles(radices)))
+    return np.stack([table.real, table.imag], axis=-1).ravel()
+
+
+def equal_twiddles(radices: list[int], lanes: int) -> np.ndarray:
+    """Twiddles of the passes between the first and the last, as vectors of the same number."""
+    tables = [np.zeros(0)]
+    for table in list(_twiddles(radices))[1:-1]:
+        vectors = np.broadcast_to(table[..., None], (*table.shape, lanes))
+        tables.append(np.stack([vectors.real, vectors.imag], axis=2).ravel())
+    return np.concatenate(tables)
+
+
+def neighbouring_twiddles(radices: list[int], lanes: int) -> np.ndarray:
+    """Twiddles of the passes but the last, as vectors of the numbers of neighbouring lines."""
+    tables = [np.zeros(0)]
+    for table in list(_twiddles(radices))[:-1]:
+        vectors = table.reshape(-1, lanes, table.shape[1]).swapaxes(1, 2)
+        tables.append(np.stack([vectors.real, vectors.imag], axis=2).ravel())
+    return np.concatenate(tables)
 
 
 def _twiddles(radices: list[int]) -> Iterable[np.ndarray]:
