@@ -256,45 +256,47 @@ def update_differences(
     for group in range(job.group_count):
         first, end = groups[group], groups[group + 1]
         second = first >= FIRSTS
-        threshold = job.second_threshold if second else job.threshold
-        before = job.second_threshold_before if second else job.threshold_before
-        group_squares(job, i, first, end, old, next_plane, next_difference, combined, squares, scratch)
-        call_shrink(job.shrink, SHARES, magnitudes, shares, cols, before)
-        for plane in range(planes):
-            for k in range(first, end):
-                mask = mask_line(job, plane, k, i, combined, scratch)
-                at = plane * lines + k * length
-                relax_row(
-                    carray(offset(old, plane * next_plane + k * next_difference), cols), taken, carray(mask, cols),
-                    carray(offset(changes, at), cols), keep, relax,
-                    carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols),
-                )  # fmt: skip
-        group_squares(job, i, first, end, split_rows, lines, length, combined, squares, scratch)
-        call_shrink(job.shrink, SHARES, magnitudes, shares, cols, threshold)
-        for plane in range(planes):
-            for k in range(first, end):
-                mask = mask_line(job, plane, k, i, combined, scratch)
-                at = plane * lines + k * length
-                out = offset(reflected, at)
-                a, b, c, d, e = reflect_row(
-                    carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols), taken,
-                    carray(mask, cols), carray(offset(changes, at), cols), unit, carray(out, cols),
-                )  # fmt: skip
-                if job.gradient:
-                    subtract_from_row(carray(offset(changes, at), cols), carray(out, cols))
-                close(out, cols)
-                if own:
-                    sums[5] += a
-                    sums[6] += b
-                    sums[7] += c
-                    sums[8] += d
-                    sums[9] += e
-                    line = offset(new, plane * next_plane + k * next_difference)
-                    copy_row(carray(offset(split_rows, at), cols), carray(line, cols))
-        if own:
-            group_squares(job, i, first, end, changes, lines, length, combined, squares, scratch)
-            cost = call_shrink(job.shrink, COSTS, magnitudes, shares, cols, threshold)
-            sums[ROUGHNESS] += job.factor * cost if second else cost
+        # Squares and what shrinkage makes of them: of the last v, of the next, and of L x for its costs.
+        for stage in range(3 if own else 2):
+            threshold = job.second_threshold if second else job.threshold
+            values, pitch_plane, pitch_difference = split_rows, lines, length
+            if stage == 0:
+                threshold = job.second_threshold_before if second else job.threshold_before
+                values, pitch_plane, pitch_difference = old, next_plane, next_difference
+            elif stage == 2:
+                values = changes
+            group_squares(job, i, first, end, values, pitch_plane, pitch_difference, combined, squares, scratch)
+            what = COSTS if stage == 2 else SHARES
+            cost = call_shrink(job.shrink, what, magnitudes, shares, cols, threshold)
+            if stage == 2:
+                sums[ROUGHNESS] += job.factor * cost if second else cost
+                break
+            for plane in range(planes):
+                for k in range(first, end):
+                    mask = mask_line(job, plane, k, i, combined, scratch)
+                    at, at_split = plane * lines + k * length, plane * next_plane + k * next_difference
+                    if stage == 0:
+                        relax_row(
+                            carray(offset(old, at_split), cols), taken, carray(mask, cols),
+                            carray(offset(changes, at), cols), keep, relax,
+                            carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols),
+                        )  # fmt: skip
+                        continue
+                    out = offset(reflected, at)
+                    a, b, c, d, e = reflect_row(
+                        carray(offset(split_rows, at), cols), carray(offset(last_rows, at), cols), taken,
+                        carray(mask, cols), carray(offset(changes, at), cols), unit, carray(out, cols),
+                    )  # fmt: skip
+                    if job.gradient:
+                        subtract_from_row(carray(offset(changes, at), cols), carray(out, cols))
+                    close(out, cols)
+                    if own:
+                        sums[5] += a
+                        sums[6] += b
+                        sums[7] += c
+                        sums[8] += d
+                        sums[9] += e
+                        copy_row(carray(offset(split_rows, at), cols), carray(offset(new, at_split), cols))
 
 
 @inlined
