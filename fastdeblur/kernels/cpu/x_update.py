@@ -1,4 +1,6 @@
-"""ADMM x-update (CPU): the estimate from the split variables, solved in Fourier coefficients.
+"""ADMM x-update (CPU): the estimate from the split variables, solved in Fourier coefficients, line after line.
+
+For domains of lengths that `x_update_planes` has no transforms for, and where psfs vary.
 
 The estimate minimises ``data_rho |K x - y|² + rho |D x - z|² + ...`` on the periodic domain, where all are diagonal:
 ``X = (data_rho K* Y + Z) / (data_rho |K|² + rho l + second_rho l² + pixels_rho)``, with l the eigenvalues
