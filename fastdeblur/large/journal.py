@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
-
-import fastdeblur
 
 from ..io import files
 from ..io.locks import Lock
@@ -86,7 +85,9 @@ class Journal:
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Refuse to go on with what another job has begun; `identity` tells them apart, in what JSON has."""
-        identity = json.loads(json.dumps({"version": fastdeblur.__version__, **identity}))
+        # Of the package that runs: frozen programs have no metadata, and rooms import only what is below them.
+        version = sys.modules[__name__.partition(".")[0]].__version__
+        identity = json.loads(json.dumps({"version": version, **identity}))
         different = [name for name in {**self._identity, **identity} if self._given(name) != identity.get(name)]
         if self.tiles and different:
             self.refuse(different)
