@@ -29,9 +29,21 @@ def smooth(name):
 @pytest.mark.parametrize("corner", [(0, 0), (3, 6)])
 def test_steps_between_blocks_are_measured_wherever_they_begin(corner, rng):
     """Of blocks of one value each, the difference of two, whose mean length is squared."""
-    errors = np.kron(rng.standard_normal((20, 20)), np.ones((8, 8)))[corner[0] :, corner[1] :]
-    image = 5 + 1e-3 * errors + 1e-4 * rng.standard_normal(errors.shape)
-    assert blocks.step_between_blocks(image[None]) == pytest.approx(4 / np.pi * 1e-6, rel=0.25)
+    errors = np.kron(rng.standard_normal((20, 20)), np.ones((8, 8)))[corner[0] :, corner[1] :][:SIDE, :SIDE]
+    contents = smooth("cell")[1][: errors.shape[0], : errors.shape[1]]
+    image = contents + 1e-2 * errors + 1e-4 * rng.standard_normal(errors.shape)
+    assert blocks.step_between_blocks(image[None]) == pytest.approx(4 / np.pi * 1e-4, rel=0.25)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+@pytest.mark.parametrize("blur", ["none", "gaussian", "airy"])
+def test_pictures_of_squares_have_no_steps_between_blocks(blur, side, rng):
+    """Wherever the squares begin."""
+    psf = {"none": np.ones((1, 1)), "gaussian": PSF, "airy": fd.psf.airy(5, (31, 31))}[blur]
+    squares = np.kron(rng.integers(0, 4, (22, 22)) / 3, np.ones((side, side)))[3 : 3 + SIDE, :SIDE]
+    image = ndimage.convolve(squares, psf, mode="nearest")
+    for noise in (0.0, 2e-3):
+        assert blocks.step_between_blocks((image + noise * rng.standard_normal(image.shape))[None]) == 0
 
 
 def test_other_noise_has_no_steps(rng):
