@@ -246,7 +246,7 @@ def solve(
     read_noise : float, at least 0
         Standard deviation of the noise that reading added to counts of photons, in the image's units, for
         ``data="poisson"`` only.  With it, or a background, the image may have negative pixels.  With it, the flux of
-        the result of the priors None and "tv" is corrected in the end, see Notes.
+        the result of the priors None and "tv", not that of "learned", is corrected in the end, see Notes.
     channel_axis : int or None
         The axis of `image` that holds channels; None is a gray image.  Channels are one problem:
         the sums of the objective run over all of them.

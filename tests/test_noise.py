@@ -15,7 +15,7 @@ from fastdeblur.problem import options, psf_likelihood
 from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
 from fastdeblur.problem.spectrum import windowed_power
-from fastdeblur.problem.verdict import LIKELIER, Details
+from fastdeblur.problem.verdict import LIKELIER, Details, doubts_psf
 from fastdeblur.problem.weights import weighed
 
 SIDE, MARGIN = 144, 24
@@ -163,6 +163,36 @@ def test_compact_holes_hardly_move_the_weight(kind, noise, rng):
     # That of what is left, which may have fewer edges.
     if kind != "block" or noise:
         assert 0.5 < part.weight_of("tv", "squares") / whole.weight_of("tv", "squares") < 2.5
+
+
+@pytest.mark.parametrize("name", ["camera", "gravel", "coins"])
+def test_the_ridge_after_a_motion_is_near_the_best_of_a_periodic_image(name, rng):
+    """Where the blur passes next to nothing there is what the window leaks from beside it, which is no signal there."""
+    sharp, psf = getattr(data, name)()[100:260, 100:260] / 255, fd.psf.motion(15, 40)
+    image = ndimage.convolve(sharp, psf, mode="wrap") + 0.001 * rng.standard_normal(sharp.shape)
+    centred = np.zeros(sharp.shape)
+    centred[: psf.shape[0], : psf.shape[1]] = psf
+    response = np.fft.fft2(np.roll(centred, [-(taps // 2) for taps in psf.shape], (0, 1)))
+    squares = 4 * np.sin(np.pi * np.fft.fftfreq(len(sharp))) ** 2
+    rough = squares[:, None] + squares[None, :]
+
+    def quality(ridge):
+        estimate = np.fft.fft2(image) * response.conj() / (abs(response) ** 2 + ridge * rough)
+        return psnr(np.fft.ifft2(estimate).real, sharp)
+
+    found = quality(WeightEstimate(image[None], [psf], None).ridge)
+    assert found > max(quality(ridge) for ridge in np.geomspace(1e-7, 1, 30)) - 0.2
+
+
+@pytest.mark.parametrize("wrong", [(18, 20), (18, 40), (21.6, 30)])
+def test_a_wrong_psf_is_told_where_it_leaves_little(wrong):
+    """In a smooth image without noise."""
+    scene = data.cell()[182:478, 127:423] / 255
+    image = ndimage.convolve(scene, fd.psf.motion(18, 30), mode="nearest")[20:-20, 20:-20]
+    estimate = WeightEstimate(image[None], [fd.psf.motion(*wrong)], None)
+    assert doubts_psf(Details(estimate), estimate)
+    estimate = WeightEstimate(image[None], [fd.psf.motion(18, 30)], None)
+    assert not doubts_psf(Details(estimate), estimate)
 
 
 @sweep(wrong=[(18, 20), (18, 40), (14.4, 30), (21.6, 30)], noise=[0.001, 0.003])

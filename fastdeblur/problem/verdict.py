@@ -34,11 +34,14 @@ WEAKER, LEAST_LEFT, MOST_LEFT, FADED = 0.1, (0.3, 0.44), 0.8, 0.72
 # LIKELIER, in the logarithm of the likelihood; and never where they do worse by LESS_LIKELY.  Where turned ones differ
 # by DIRECTED, they must explain it better by RATHER and by a SHARE_OF_TURNED of that, and so they must where the image
 # was compressed by blocks: those errors are where details are.  (On twelve photographs, motions of 18 pixels that are
-# 10 degrees or 20 % off are told in 141 of 144 cases with noise of up to 0.3 %, in 41 of 48 with 1 %.  Right psfs are
-# doubted in 0 of 360 with white noise or 8 bits, 7 of 432 with JPEG's errors or smoothed, enlarged or demosaicked noise
+# 10 degrees or 20 % off are told in all 144 cases with noise of up to 0.3 %, in 42 of 48 with 1 %.  Right psfs are
+# doubted in 0 of 360 with white noise or 8 bits, 5 of 432 with JPEG's errors or smoothed, enlarged or demosaicked noise
 # (19 without the third rule), 0 of 16 of a shaken camera.  Where edges run along the axes, as in texts, others of what
-# is anisotropic fit better by up to 470, and leave less than LEFT but for one of 189 cases.)
+# is anisotropic fit better by up to 470, and leave less than LEFT but for one of 189 cases.)  And it is doubted,
+# where only more than LITTLE is left, if others explain it better by FAR_LIKELIER: of wrong motions in smooth images
+# without noise no more is left.
 LIKELIER, LESS_LIKELY, LEFT = 55.0, -5.0, 0.12
+LITTLE, FAR_LIKELIER = 0.04, 400.0
 DIRECTED, RATHER, SHARE_OF_TURNED = 20.0, 8.0, 0.1
 # The share of missing pixels up to which the residual is the image's.
 FEW_MISSING = 0.02
@@ -133,11 +136,11 @@ def doubts_psf(details: Details, estimate: WeightEstimate) -> bool:
     own psf far better than the others.
     """
     resembles = details.resembles_image()
-    if not resembles and details.left <= LEFT:
+    if not resembles and details.left <= LITTLE:
         return False
     gain, by_direction = likelihood_gain(estimate, ENOUGH)
     if not resembles:
-        return gain > LIKELIER
+        return gain > (LIKELIER if details.left > LEFT else FAR_LIKELIER)
     if by_direction > DIRECTED or estimate.spectra.compressed:
         return gain > max(RATHER, SHARE_OF_TURNED * by_direction)
     return gain > LESS_LIKELY
@@ -203,7 +206,7 @@ class Details:
         Standard deviation of the image's details.
     share, left, unexplained : float
         What share of it the residual's is; without the noise; and without what the solution smooths away too.  The
-        last two, and what follows, are not looked at if nobody asks, or if `share` is not even UNEXPLAINED.
+        last two, and what follows, are not looked at if nobody asks, or if `share` is not even LITTLE.
     remaining : float
         What share of `left` a solution with WEAKER times the ridge has.
     excess : float
@@ -229,7 +232,7 @@ class Details:
         self.share = math.sqrt(residual / detail) if detail > 0 else 0.0
         self.left, self.unexplained, self.remaining = 0.0, 0.0, 1.0
         self.excess, self.contrast, self.of_weaker = 1.0, 1.0, 1.0
-        if not telling or self.share <= UNEXPLAINED:
+        if not telling or self.share <= LITTLE:
             return
         self._sums, self._blocks = np.zeros(4), []  # type: np.ndarray, list[np.ndarray]
         while parts:
