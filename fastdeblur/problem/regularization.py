@@ -42,8 +42,8 @@ REGION, MOST_REGIONS = 512, 4
 # each with HIDDEN times the noise in squares: what is less cannot be seen.  Smooth images want more, for noise is in
 # all of their pixels, and edges are in few.  (They are fitted to the twelve photographs of benchmarks/_degraded.py, ten
 # of BSDS500, two to six psfs, white noise of 0.1 to 3 %, JPEG's and other noise of files, and sixteen photographs of a
-# shaken camera: they lose on average 0.09 to 0.13 and 0.11 to 0.14 dB to the best weight where noise is white, 0.10 to
-# 0.16 and 0.14 to 0.17 where it is not.)
+# shaken camera: where noise is white they lose 0.09 and 0.11 dB on average to the best weight, on the six for
+# development, and 0.13 and 0.16 on the others.)
 MU_RULES = {"tv": (1.87, 1.03, 0.93, 0.1), "sparse": (1.63, 1.37, 1.69, 0.43)}
 HIDDEN = 0.5
 

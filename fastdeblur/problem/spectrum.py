@@ -44,18 +44,15 @@ KNOTS = np.log([0.3, 0.6, 1.0, 1.4, 1.8, 2.3, 3.0, 4.44])
 # The parabola's terms are counted from there.
 CENTRE = math.log(0.5)
 # What is expected of the parabola's slope and curvature, and how surely (natural images have slopes of about -2).
-SLOPE, CURVATURE = (-2.6, 0.6), (0.25, 0.4)
-# The curvature where missing pixels were filled: what the spectrum has of the filling says little.
-CURVATURE_OF_FILLED = (0.25, 0.2)
+# (With a curvature less sure by half white noise loses less, but two of 252 images with noise of files become worse
+# than the blurred ones, by 0.5 and 1.4 dB.)
+SLOPE, CURVATURE = (-2.6, 0.6), (0.25, 0.2)
 # The slope of images of points, whose spectra are the flatter the sharper the points.  (Stars blurred by a Gaussian of
 # 1.3 pixels were taken for noise, eleven times what there was.)
 SLOPE_OF_POINTS = (-1.0, 1.0)
 # How unlike the signal may be in directions that the blur passes and in those that it does not: its logarithm changes
 # by about TILT for each decade of |h|² in a ring, down to LEAST_PASSED of it.  (After motion edges are often in one of
-# the two; what they lacked, or had too much, was taken for noise.  With it, a slope and curvature that are less
-# sure, and the signal's power divided by what the window shows of |h|², the gradient prior loses to the best weight,
-# where noise is white, 0.07 and 0.12 dB on the two sets of six photographs of benchmarks/_degraded.py and 0.06 on 11
-# of BSDS500, 0.10, 0.26 and 0.14 before.)
+# the two; what they lacked, or had too much, was taken for noise.)
 TILT, LEAST_PASSED = 0.1, 1e-3
 # By how much spectra differ from such a model whatever the number of frequencies.
 MISFIT = 0.3
@@ -214,8 +211,7 @@ class Spectra:
             self._range = range_
             slope = SLOPE_OF_POINTS if contrast_share(planes) < SPARSE_SHARE else SLOPE
             response = np.maximum(leaked, 1e-12)
-            model = slope, CURVATURE_OF_FILLED if filled else CURVATURE
-            fitted, unsure, tilt = _fitted(self.count, self.radius, self.power / range_**2, response, *model)
+            fitted, unsure, tilt = _fitted(self.count, self.radius, self.power / range_**2, response, slope)
             self._fit = fitted
             self.signal, self.noise = self.signal_at(self.radius), self.noise_at(self.radius)
             self.signal *= np.exp(tilt)
@@ -271,7 +267,8 @@ class Spectra:
         """
         ridges = RIDGES[:, None]
         passed = self.response * self.signal / (self.response * self.signal + self.noise)
-        # Where there is more signal than noise it is known better than from the model.
+        # Where there is more signal than noise it is known better than from the model; but what the window shows where
+        # the blur passes next to nothing is what leaks there.  (Taken for signal, it cost up to 2 dB after motions.)
         measured = np.maximum(self.power - self.noise, 0) / np.maximum(self._leaked, 1e-12)
         signal = passed**2 * measured + (1 - passed**2) * self.signal
         psf_power = self.response + ridges * self.laplacian
@@ -297,7 +294,6 @@ def _fitted(
     power: np.ndarray,
     response: np.ndarray,
     expected_slope: tuple[float, float],
-    expected_curvature: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients of `_parabola` and `_hats` for signal and noise, and the variance of each class's log noise.
 
@@ -329,8 +325,8 @@ def _fitted(
     )
     dark = there & (response <= np.quantile(response[there], 0.3))
     least = math.log(np.average(power[dark], weights=count[dark]))
-    expected = np.array([level, expected_slope[0], expected_curvature[0], 0.0])
-    sure = np.array([0, expected_slope[1] ** -2, expected_curvature[1] ** -2, TILT**-2])
+    expected = np.array([level, expected_slope[0], CURVATURE[0], 0.0])
+    sure = np.array([0, expected_slope[1] ** -2, CURVATURE[1] ** -2, TILT**-2])
     few = len(expected)
     unknowns = np.concatenate([expected, np.full(len(KNOTS), least)])
 
