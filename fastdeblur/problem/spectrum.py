@@ -60,7 +60,7 @@ MISFIT = 0.3
 FINE = math.log(1.4)
 # From knot to knot the noise's logarithm changes by about FLAT where the blur passes (there noise cannot be told
 # from signal), and by LOOSE more for each decade that |h|² is below DARK.  It hardly rises.
-FLAT, LOOSE, DARK, RISE = 0.07, 0.2, 10**-1.5, 0.1
+FLAT, LOOSE, DARK, RISE = 0.1, 0.25, 10**-1.5, 0.1
 # Where it falls, it has fallen by FALL as much from the knot before: smoothed noise falls gradually.
 FALL = 0.5
 # An image that was enlarged has from some frequency on less than LACK of what is expected of its signal, or than STEEP
