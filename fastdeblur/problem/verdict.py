@@ -35,7 +35,7 @@ WEAKER, LEAST_LEFT, MOST_LEFT, FADED = 0.1, (0.3, 0.44), 0.8, 0.72
 # by DIRECTED, they must explain it better by RATHER and by a SHARE_OF_TURNED of that, and so they must where the image
 # was compressed by blocks: those errors are where details are.  (On twelve photographs, motions of 18 pixels that are
 # 10 degrees or 20 % off are told in all 144 cases with noise of up to 0.3 %, in 41 of 48 with 1 %.  Right psfs are
-# doubted in 0 of 360 with white noise or 8 bits, 6 of 432 with JPEG's errors or smoothed, enlarged or demosaicked noise
+# doubted in 0 of 360 with white noise or 8 bits, 8 of 432 with JPEG's errors or smoothed, enlarged or demosaicked noise
 # (19 without the third rule), 0 of 16 of a shaken camera.  Where edges run along the axes, as in texts, others of what
 # is anisotropic fit better by up to 470, and leave less than LEFT but for one of 189 cases.)  And it is doubted,
 # where only more than LITTLE is left, if others explain it better by FAR_LIKELIER: of wrong motions in smooth images
