@@ -144,6 +144,14 @@ def test_rounding_does_not_choose_what_a_psf_loses(lost, kind, dtype):
             assert 0 <= first.objective - (half**0.5 if kind == "exact root" else half) + 64 * eps < 5 * mu + 128 * eps
 
 
+@pytest.mark.parametrize("psf", [[[1, -2, 1.0]], [[0.3], [-0.1], [-0.2]]], ids=str)
+def test_every_path_loses_what_a_line_of_taps_loses(psf):
+    psf = np.array(psf)
+    for path in ("direct", "separable"):
+        blur = fd.Blur(psf, (5, 7), boundary="mirror", path=path)
+        np.testing.assert_allclose(blur.forward(np.ones((5, 7))), 0, atol=1e-16)
+
+
 def test_an_exact_solution_of_a_difference():
     image = np.array([[0, 0, 0, 1.0, 0, 0, 0]])
     result = fd.solve(image, [[1, -1.0]], boundary="wrap", data="squares", mu=1e-12)

@@ -19,6 +19,9 @@ def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     across : ndarray, shape (rank, cols)
         Such that ``psf == down.T @ across`` to within 1e-7 (float32) or 1e-14 (float64) of its norm.
     """
+    if 1 in psf.shape:  # no rounding: a line that sums to nothing still does
+        line, one = psf.astype(np.float64), np.ones((1, 1))
+        return (one, line) if len(psf) == 1 else (line.T, one)
     u, s, vt = np.linalg.svd(psf.astype(np.float64), full_matrices=False)
     significant = s > s[0] * _negligible(psf)
     significant[0] = True  # also of zeros, which may be multiplied with something that is not finite
