@@ -12,7 +12,7 @@ import numpy as np
 from numba import cuda, types
 from numba.cuda import dispatcher
 
-from fastdeblur.kernels.cuda import circulant, classes, loop, lucy, passes, span, sums, vectors, z_update
+from fastdeblur.kernels.cuda import circulant, classes, loop, lucy, passes, responses, span, sums, vectors, z_update
 
 CAPABILITY = 9, 0
 # Device functions are compiled for the GPU that is there.
@@ -81,9 +81,17 @@ def of_photons(dtype, a, c):
     yield lucy.report, PARTS, I8, D1, PARTS
 
 
+def of_learned(dtype, a, c):
+    yield responses.responses_of(7, dtype), a[3], TABLE, TABLE, a[3], a[3], a[3], PARTS
+    yield vectors.inner_products, a[3], a[3], PARTS
+    yield vectors.add_and_multiply, a[3], a[3], a[3], F8, PARTS
+    yield vectors.scaled_sum, a[3], a[3], a[3], F8
+    yield sums.total_of_each, PARTS, I8, I8, PARTS
+
+
 # One thread's work, where that does not matter.
-SCALARS = span.choose, sums.total
-GROUPS = {"passes": of_passes, "exact": of_exact, "priors": of_priors, "photons": of_photons}
+SCALARS = span.choose, sums.total, sums.total_of_each
+GROUPS = {"passes": of_passes, "exact": of_exact, "priors": of_priors, "photons": of_photons, "learned": of_learned}
 
 if __name__ == "__main__":
     dtype, group = np.dtype(sys.argv[1]), sys.argv[2]

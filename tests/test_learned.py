@@ -16,10 +16,15 @@ PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])
 SCALE = learned.Scale(0.05, 0.8)
 
 
-def prior(planes, boundary, scale=SCALE):
-    """Value and gradient for planes of an estimate, window by window, from the file of what was learned."""
+def learned_weights():
+    """What the file has."""
     with np.load(str(resources.files("fastdeblur.problem") / "learned_prior.npz")) as file:
-        weights = {name: file[name].astype(float) for name in file.files if file[name].dtype.kind == "f"}
+        return {name: file[name].astype(float) for name in file.files if file[name].dtype.kind == "f"}
+
+
+def prior(planes, boundary, scale=SCALE, weights=None):
+    """Value and gradient for planes of an estimate, window by window, from the file of what was learned."""
+    weights = weights or learned_weights()
     level, factor = learned.level_of(scale)
     filters, knots = weights["filters"], np.log(weights["sigmas"])
     size = filters.shape[-1]
@@ -205,7 +210,6 @@ def test_callback_and_kept_deblurrer():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cuda"}, "device must be 'cpu' for prior='learned'"),
         ({"data": "root"}, "data='root' goes with prior 'gradient' or None; got prior='learned'"),
         ({"solver": "exact"}, "solver='exact' goes with prior='gradient'"),
     ],

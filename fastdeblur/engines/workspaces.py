@@ -104,7 +104,7 @@ class HostWorkspaces:
     @contextmanager
     def learned(self) -> Iterator[LearnedWorkspace]:
         """For the learned prior."""
-        with self._borrowed("learned", lambda: LearnedWorkspace(self.blurs, self.planes, PAIRS)) as work:
+        with self._borrowed("learned", lambda: self._learned_workspace(PAIRS)) as work:
             yield work
 
     @contextmanager
@@ -142,6 +142,9 @@ class HostWorkspaces:
     def _admm_workspace(self, domain: Domain, prior: str, pixels: bool) -> AdmmWorkspace:
         kind = VaryingAdmmWorkspace if self._varying else AdmmWorkspace
         return kind(domain, self.blurs, self.planes, prior, pixels)
+
+    def _learned_workspace(self, pairs: int) -> LearnedWorkspace:
+        return LearnedWorkspace(self.blurs, self.planes, pairs)
 
     def _richardson_lucy_workspace(self) -> RichardsonLucySteps:
         kind = VaryingRichardsonLucyWorkspace if self._varying else RichardsonLucyWorkspace

@@ -40,6 +40,11 @@ class CudaWorkspaces(HostWorkspaces):
 
         return CudaAdmmWorkspace(self.blurs, self.planes, prior, pixels)
 
+    def _learned_workspace(self, pairs: int) -> Any:
+        from ..solvers.learned.cuda import CudaLearnedWorkspace
+
+        return CudaLearnedWorkspace(self.blurs, self.planes, pairs)
+
     def _richardson_lucy_workspace(self) -> Any:
         from ..solvers.richardson_lucy.cuda import CudaRichardsonLucyWorkspace
 

@@ -175,10 +175,6 @@ def checked(values: Mapping[str, Any]) -> Options:
     method = _method(data, prior, bounds, given["solver"])
     if method == "admm" and given["path"] not in ("auto", "fft"):
         raise ValueError(f"path must be 'auto' or 'fft' for this prior or bounds; got {given['path']!r}")
-    if method == "learned" and given["device"] != "cpu":
-        raise ValueError(
-            f"device must be 'cpu' for prior='learned', which has no GPU version yet; got {given['device']!r}"
-        )
     if learning_rate is not None:
         learning_rate = validation.real("learning_rate", learning_rate, "above 0")
         if method not in RULES:

@@ -18,6 +18,36 @@ from .shapes import ALIGNED, ALIGNMENT, BAND, LANES, ROWS, THREADS, TILE_ROWS, W
 U = np.uint64
 
 
+def accumulator(dtype: Any, rows: int, wide: int, band: int) -> Any:
+    """The device function ``accumulate(acc, window, weights, height, width, start)``.
+
+    It adds to a thread's `rows` pixels below each other, and as many beside each other as fit in 16 bytes, the
+    correlation of the window, whose rows are `wide` elements, from `start` on, with weights whose rows are `band`, so
+    many of which are zeros behind `width` that they come in groups of as many as a thread has pixels beside each other.
+    """
+    real, cols = np.dtype(dtype).type, columns(dtype)
+    ahead_size = 2 * cols
+    rows_u, cols_u, ahead_u, pitch, band_u, zero, one = map(U, (rows, cols, ahead_size, wide, band, 0, 1))
+
+    @device
+    def accumulate(acc, window, weights, height, width, start):
+        for v in range(zero, width, cols_u):
+            for w in range(rows_u + height - one):
+                ahead = cuda.local.array(ahead_size, real)
+                at = start + w * pitch + v
+                for k in range(ahead_u):
+                    ahead[k] = window[at + k]
+                for r in range(rows_u):
+                    if r <= w and w < r + height:
+                        t = (w - r) * band_u + v
+                        for k in range(cols_u):
+                            tap = weights[t + k]
+                            for c in range(cols_u):
+                                acc[r * cols_u + c] += tap * ahead[c + k]
+
+    return accumulate
+
+
 def make(dtype: Any) -> tuple[Any, int]:
     """The device function ``direct(window, source, plane, down, across, rows_at, cols_at, i0, j0)``.
 
@@ -30,24 +60,9 @@ def make(dtype: Any) -> tuple[Any, int]:
     cols = columns(dtype)
     tile_cols, wide = LANES * cols, LANES * cols + BAND
     size, weights_size = (TILE_ROWS + BAND - 1) * wide, BAND * BAND
-    acc_size, ahead_size = ROWS * cols, 2 * cols
-    rows_u, cols_u, ahead_u, pitch, band, zero, one = map(U, (ROWS, cols, ahead_size, wide, BAND, 0, 1))
-
-    @device
-    def accumulate(acc, window, weights, height, width, start):
-        for v in range(zero, width, cols_u):
-            for w in range(rows_u + height - one):
-                ahead = cuda.local.array(ahead_size, real)
-                at = start + w * pitch + v
-                for k in range(ahead_u):
-                    ahead[k] = window[at + k]
-                for r in range(rows_u):
-                    if r <= w and w < r + height:
-                        t = (w - r) * band + v
-                        for k in range(cols_u):
-                            tap = weights[t + k]
-                            for c in range(cols_u):
-                                acc[r * cols_u + c] += tap * ahead[c + k]
+    acc_size = ROWS * cols
+    rows_u, cols_u, pitch = map(U, (ROWS, cols, wide))
+    accumulate = accumulator(dtype, ROWS, wide, BAND)
 
     @device
     def direct(window, source, plane, down, across, rows_at, cols_at, i0, j0):

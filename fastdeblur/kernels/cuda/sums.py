@@ -64,3 +64,10 @@ def add_up(partials, blocks, count, totals):
 def total(partials, blocks, count, totals):
     """`add_up` as a kernel."""
     add_up(partials, blocks, count, totals)
+
+
+@kernel
+def total_of_each(partials, blocks, count, totals):
+    """`add_up` by each block of the grid: of `blocks` partial sums of its own."""
+    here = cuda.blockIdx.x
+    add_up(partials[here * blocks : (here + 1) * blocks], blocks, count, totals[here : here + 1])

@@ -1,7 +1,8 @@
 """Fused vector operations of PCG (CUDA): inner products and updates; see `kernels.cpu.vectors`.
 
 A block goes through STRIP rows of a plane.  All sums are float64, products included.  Factors are on the device:
-the exact solver's scalars, see `span`; they also say whether the differences D are periodic.
+the exact solver's scalars, see `span`; they also say whether the differences D are periodic.  Those of the last three
+kernels, which are for quasi-Newton descent, come from the host.
 """
 
 from __future__ import annotations
@@ -161,6 +162,45 @@ def combine(data, x, scalars, partials):
             data[plane, i, j] = whole
             sums[0] += np.float64(whole) * np.float64(whole)
     leave(sums, 1, partials)
+
+
+@kernel
+def inner_products(first, second, partials):
+    """Sums: the inner product of two images, and the square of each."""
+    sums, plane = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z
+    cleared(sums)
+    begin, end = own_rows(first)
+    for i in range(begin, end):
+        for j in range(cuda.threadIdx.x, first.shape[2], THREADS):
+            s, t = np.float64(first[plane, i, j]), np.float64(second[plane, i, j])
+            sums[0] += s * t
+            sums[1] += s * s
+            sums[2] += t * t
+    leave(sums, 3, partials)
+
+
+@kernel
+def add_and_multiply(out, added, other, factor, partials):
+    """out += factor added; sum: its inner product with the other image, which may be itself."""
+    sums, plane, share = cuda.local.array(SUMS, np.float64), cuda.blockIdx.z, out.dtype.type(factor)
+    cleared(sums)
+    begin, end = own_rows(out)
+    for i in range(begin, end):
+        for j in range(cuda.threadIdx.x, out.shape[2], THREADS):
+            whole = out[plane, i, j] + share * added[plane, i, j]
+            out[plane, i, j] = whole
+            sums[0] += np.float64(whole) * np.float64(other[plane, i, j])
+    leave(sums, 1, partials)
+
+
+@kernel
+def scaled_sum(first, second, out, factor):
+    """out = first + factor second."""
+    plane, share = cuda.blockIdx.z, out.dtype.type(factor)
+    begin, end = own_rows(out)
+    for i in range(begin, end):
+        for j in range(cuda.threadIdx.x, out.shape[2], THREADS):
+            out[plane, i, j] = first[plane, i, j] + share * second[plane, i, j]
 
 
 # Sums that each leaves.

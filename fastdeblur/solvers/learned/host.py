@@ -40,8 +40,7 @@ class PriorPass:
         self._shape, self._dtype, self._workers = shape, np.dtype(dtype), workers
         count, size, term_count = terms()
         self._before, reach = size // 2, size - 1
-        kind = "wrap" if boundary == "wrap" else "reflect"
-        self._pixels = [pixel_at(kind, n, self._before, reach - self._before) for n in shape]
+        self._pixels = pixels_around(shape, size, boundary)
         rows, cols = (n + reach for n in shape)
         register = register_shape(self._dtype.name)
         width, together = register.width, register.rows
@@ -157,13 +156,7 @@ class LearnedWorkspace:
         self.image, self.blurred = np.zeros(frame, dtype), np.zeros(frame, dtype)
         self.prior = PriorPass(planes, blur.estimate_shape, dtype, blur.boundary, blur.workers)
         self.applied = 0
-        # What goes round a periodic transform's end falls on zeros, but with "wrap".
-        self._length: tuple[int, ...] = blur.estimate_shape
-        if blur.boundary != "wrap":
-            self._length = tuple(
-                scipy.fft.next_fast_len(n + taps - 1, real=True)
-                for n, taps in zip(blur.estimate_shape, blur.psf.shape, strict=True)
-            )
+        self._length = lengths_of(blur)
         self._psf_power: list[np.ndarray] = []
         self._filters = np.zeros((0, 1, 1))
         self._data = 1.0
@@ -212,13 +205,13 @@ class LearnedWorkspace:
     def set_preconditioner(self) -> None:
         """The preconditioner is for the prior's curvatures at the last estimate."""
         count = len(self._filters)
-        kernel = _autocorrelation(self._filters, self.prior.curvatures()[:count])
+        kernel = autocorrelation(self._filters, self.prior.curvatures()[:count])
         with forks.unforked():
             if not self._psf_power:
                 for blur in self.blurs:
-                    psf = reduced(blur.psf.astype(np.float64), _shape(self._length), "wrap")
+                    psf = reduced(blur.psf.astype(np.float64), self._length, "wrap")
                     self._psf_power.append((np.abs(scipy.fft.rfft2(psf, self._length)) ** 2).astype(self.dtype))
-            kernel = reduced(kernel, _shape(self._length), "wrap")
+            kernel = reduced(kernel, self._length, "wrap")
             padded = np.zeros(self._length, self.dtype)
             padded[: kernel.shape[0], : kernel.shape[1]] = kernel
             padded = np.roll(padded, tuple(-(n // 2) for n in kernel.shape), (0, 1))
@@ -254,13 +247,27 @@ class LearnedWorkspace:
         """out = first + factor second."""
         self._sweeper.sweep(scaled_sum, [first, second, out], (factor,))
 
+    def weighted_square(self, planes: np.ndarray, weights: np.ndarray) -> float:
+        """The sum of weighted squares."""
+        return float(np.einsum("ijk,ijk,ijk->ij", planes, planes, weights).sum(dtype=np.float64))
 
-def _shape(length: tuple[int, ...]) -> tuple[int, int]:
-    rows, cols = length
+
+def pixels_around(shape: tuple[int, int], size: int, boundary: str) -> list[np.ndarray]:
+    """The pixel, along each axis, at the positions that filters of that side see, which begin before the first."""
+    kind, before = "wrap" if boundary == "wrap" else "reflect", size // 2
+    return [pixel_at(kind, n, before, size - 1 - before) for n in shape]
+
+
+def lengths_of(blur: Blur) -> tuple[int, int]:
+    """Of the preconditioner's transforms: what goes round an end falls on zeros, but with "wrap"."""
+    rows, cols = blur.estimate_shape
+    if blur.boundary != "wrap":
+        down, across = blur.psf.shape
+        rows, cols = (scipy.fft.next_fast_len(n, real=True) for n in (rows + down - 1, cols + across - 1))
     return rows, cols
 
 
-def _autocorrelation(filters: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def autocorrelation(filters: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """The kernel of ``sum of factor f^T f``, of odd sides, its centre in the middle."""
     size = filters.shape[1]
     with forks.unforked():

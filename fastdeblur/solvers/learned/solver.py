@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.runtime.arrays import beside
 from ...problem.learned import Scale, potentials
 from ...problem.objective import photon_costs
 from ...problem.start import spread_out
@@ -172,9 +173,7 @@ class QuasiNewton:
             if self._weights is None:
                 value = 0.5 * square
             else:
-                value = 0.5 * float(
-                    np.einsum("ijk,ijk,ijk->ij", residual, residual, self._weights).sum(dtype=np.float64)
-                )
+                value = 0.5 * work.weighted_square(residual, self._weights)
                 residual *= self._weights
         work.apply_blur(residual, work.gradient, adjoint=True)
         rough, slopes = work.prior(x)
@@ -317,5 +316,5 @@ def _mixable(problem: Problem, blurs: int) -> bool:
 
 def _mixed(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Planes of which each has a row of the matrix's shares of all.  (Not by BLAS, whose bits depend on threads.)"""
-    found: np.ndarray = np.einsum("kl,lij->kij", matrix.astype(planes.dtype), planes)
+    found: np.ndarray = np.einsum("kl,lij->kij", beside(matrix.astype(planes.dtype), planes), planes)
     return found
