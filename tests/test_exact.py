@@ -170,6 +170,22 @@ def test_few_products_whatever_the_boundary(boundary, rng, long):
             assert result.n_products <= 30
 
 
+@pytest.mark.parametrize("boundary", ["constant", "mirror"])
+def test_few_iterations_after_straight_motions_and_thin_psfs(boundary, rng):
+    # With weights that knew nothing of the psf's extent they took 56 to 100, and 28 to 59.
+    sharp, thin = photograph()[128:384, 128:384], rng.random((5, 40), np.float32)
+    for psf, noise, most in (
+        (fd.psf.motion(31, 0), 0.002, 12),
+        (fd.psf.motion(31, 90), 0.002, 12),
+        (thin / thin.sum(), 0.01, 35),
+    ):
+        image = fd.convolve(sharp, psf, boundary=boundary)
+        image += np.float32(noise) * rng.standard_normal(image.shape, np.float32)
+        result = fd.solve(image, psf, mu=0.04, boundary=boundary)
+        assert result.stop_reason == "tolerance"
+        assert result.n_iter <= most
+
+
 @pytest.mark.filterwarnings("error")
 @sweep(kind=["root", "squares"], boundary=BOUNDARIES)
 def test_corner_cases(boundary, kind, rng, long):

@@ -9,6 +9,11 @@ circulant preconditioner is one that does so everywhere [1]_.  What makes it poo
 - a partition of unity puts them together: ``P = sum of w S w`` with ``sum of w^2 = 1``, as in an
   additive Schwarz method [2]_.  Each solve counts where it is good.
 
+Far inside, both solves are the circulant's, yet weighting costs: what is determined well leaks into what hardly is.  So
+the weights change over distances in proportion to the psf's reach along each axis, and a psf of one row or column has
+one solve only and no weights: across it, only the differences know of the border.  (256 x 256, motion of 31 pixels
+along the rows, nearest, 0.2 % noise: more than 200 iterations with weights, 21 without.)
+
 With "wrap", where blur and differences are periodic, the circulant is the inverse.  For "unknown" (and a
 blur that is periodic where the differences are not) the corrections only ever add, so those of both axes are just added
 up: there nothing has to be weighted, and it serves better the smaller the ridge.  (Conjugate gradients to
@@ -59,6 +64,9 @@ from .fourier import applies as fourier_applies
 ADDED = ("unknown", "wrap")
 # Ridges are rounded to powers of two, that many apart.
 STEP = 2
+# What distances from borders are divided by, as a power of the psf's taps.  (512 x 512, random 7 x 200, 1 % noise:
+# reflect 155 iterations with the power 0, 59 with 1, 45 with 1.5, 54 with 2; constant 148, 43, 35 and 35.)
+REACH = 1.5
 # Side of a corner's block, in sides of the psf.
 BLOCK = 1.25
 # Frequencies that have corrections, relative to those that determine the psf.
@@ -92,8 +100,9 @@ class Axis:
         size: tuple[int, int],
         workers: int | None,
         circulant: bool = False,
+        corrected: bool = True,
     ):
-        """If the problem is `circulant`, there is nothing to correct."""
+        """If the problem is `circulant`, there is nothing to correct; nor is there if it is not to be `corrected`."""
         dtype = psf.dtype
         # No transform gets faster than a short length's, and a ring without spare pixels has fewer to correct.
         self.length, self.across = size if circulant else (_length(n) for n in size)
@@ -106,7 +115,7 @@ class Axis:
         self.is_corrected = self.rooted = False
         self.positions = self.samples = self.correction_of = np.zeros(0, np.intp)
         self.mix = np.zeros(0)
-        if circulant:
+        if circulant or not corrected:
             return
         self.correction = BoundaryCorrection(boundary, psf.shape[0], frame[0], size[0], self.length)
         # Of a psf about as long as the image all pixels are corrected: the circulant alone is what can be afforded.
@@ -167,7 +176,7 @@ def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int
     total = 0
     if boundary == "wrap":
         return total
-    for axis in range(2):
+    for axis in solved_axes(taps, boundary):
         other, length = 1 - axis, _length(size[axis])
         frequencies = _length(size[other]) // 2 + 1
         correction = BoundaryCorrection(boundary, taps[axis], frame[axis], size[axis], length)
@@ -178,6 +187,13 @@ def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int
         rows = correction.taken + 1 if correction.takes_only else 3 * count  # beside each matrix, what it is made of
         total += samples * rows * count
     return total
+
+
+def solved_axes(taps: tuple[int, ...], boundary: str) -> tuple[int, ...]:
+    """The axes that have a solve of their own: not the one across a psf of one row or column."""
+    if boundary not in ADDED and min(taps) == 1 < max(taps):
+        return (int(np.argmax(taps)),)
+    return 0, 1
 
 
 def _samples(pixels: int, frequencies: int, taps: int, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -220,16 +236,21 @@ class Preconditioner:
         self.circulant = boundary == "wrap" if periodic is None else periodic
         small = math.prod(estimate_shape) <= WHOLE and not self.circulant
         self.whole = self.formula is not None or small
-        self.weighted = self.whole or boundary not in ADDED
+        #: The axes whose solves count.
+        self.solved = (0,) if self.circulant else solved_axes(psf.shape, boundary)
+        self.weighted = self.whole or (boundary not in ADDED and len(self.solved) == 2)
         self.axes: tuple[Axis, ...] = ()
         self.block, borders = estimate_shape, [(False, False)]
         if self.circulant and not self.whole:
             self.axes = (Axis(psf, boundary, image_shape, estimate_shape, workers, circulant=True),)
         elif not self.whole:
             self.axes = (
-                Axis(psf, boundary, image_shape, estimate_shape, workers),
-                Axis(np.ascontiguousarray(psf.T), boundary, image_shape[::-1], estimate_shape[::-1], workers),
-            )
+                Axis(psf, boundary, image_shape, estimate_shape, workers, corrected=0 in self.solved),
+                Axis(
+                    np.ascontiguousarray(psf.T), boundary, image_shape[::-1], estimate_shape[::-1], workers,
+                    corrected=1 in self.solved,
+                ),
+            )  # fmt: skip
             rows, cols = (
                 max(min(math.ceil(BLOCK * taps), MOST_BLOCK, size // 2), 1)
                 for taps, size in zip(psf.shape, estimate_shape, strict=True)
@@ -246,7 +267,7 @@ class Preconditioner:
                     blurred, laplacian = block_matrices(psf, boundary, image_shape, estimate_shape, self.block, other)
                     self.corners.append((self._psf_power(blurred), laplacian))
                 self.flips.append((computed[other], flip))
-        self._weights()
+        self._weights(psf.shape)
         self._at: dict[int, RidgePreconditioner] = {}
 
     def _psf_power(self, blurred: np.ndarray) -> np.ndarray:
@@ -261,16 +282,16 @@ class Preconditioner:
             product += float(np.trace(product)) / size**2
         return product
 
-    def _weights(self) -> None:
+    def _weights(self, taps: tuple[int, ...]) -> None:
         """Tables, for each axis: how near a corner's block, and what distance from the border counts."""
         self.near, self.share = [], []
-        for size, block in zip(self.shape, self.block, strict=True):
+        for size, block, reach in zip(self.shape, self.block, taps, strict=True):
             distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5
             near = np.sin(np.pi / 2 * np.clip(1 - distance / block, 0, 1))
             if self.whole:
                 near = np.ones(size)
             self.near.append(_table(near, self.dtype))
-            self.share.append(_table(distance, self.dtype))
+            self.share.append(_table(distance / (reach / min(taps)) ** REACH, self.dtype))
 
     def at(self, ridge: float) -> RidgePreconditioner:
         """The preconditioner for about that ridge: it is rounded, so that few have to be made."""
@@ -316,6 +337,7 @@ class Applier:
         self._axis[0] = 1
         self._jobs = []
         self._kept: list[Any] = []
+        first = whole.solved[0]
         for k, (axis, pitch) in enumerate(zip(whole.axes, pitches, strict=True)):
             job = np.zeros((), LINE_JOB)
             job["step_full"], job["step_real"] = (cols, 1) if k == 0 else (1, cols)
@@ -344,7 +366,7 @@ class Applier:
                 job[name] = table.ctypes.data
             self._kept.append(tables)
             job["border_count"] = len(axis.positions)
-            job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or k == 0, k
+            job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or k == first, k > first
             sweeper.reserve(max(LINES * int(job["real_pitch"]), 2 * int(job["second"]) + 2 * axis.length))
             self._jobs.append(job)
         self._corner = np.zeros((), CORNER_JOB)
@@ -358,7 +380,8 @@ class Applier:
     def apply(self, current: RidgePreconditioner, source: np.ndarray, out: np.ndarray) -> None:
         """out = P source."""
         whole, sweeper = self._whole, self._sweeper
-        for axis, job, corrections in zip(whole.axes, self._jobs, current.corrections, strict=True):
+        for k in whole.solved if whole.axes else ():
+            axis, job, corrections = whole.axes[k], self._jobs[k], current.corrections[k]
             job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, corrections.ctypes.data
             job["roots"] = corrections.shape[1] if axis.rooted else 0
             job["ridge"], job["floor"] = current.ridge, axis.floor(current.ridge)

@@ -60,7 +60,7 @@ class CudaApplier:
                     out[...] = part
         else:
             self._padded[:, :rows, :cols] = source
-            out[...] = self._solve(current, corrections, tuple(range(len(whole.axes))))[:, :rows, :cols]
+            out[...] = self._solve(current, corrections, whole.solved)[:, :rows, :cols]
         if whole.corners:
             self._add_corners(inverses, source, out)
 
