@@ -41,7 +41,7 @@ class Grid:
         tile_rows = filter_.most_rows
         bands = -(-(above + rows + below) // tile_rows)
         if isinstance(filter_, RegisterTiles) and planes * (len(across) - 1) * bands < MANY:
-            tile_rows = -(-rows // up(bands, 8))
+            tile_rows = up(-(-rows // up(bands, 8)), filter_.step_rows)
         down = cuts_of(rows, above, below, tile_rows, filter_.step_rows)
         return cls(planes, table_of(down), table_of(across))
 
@@ -77,10 +77,15 @@ class Grid:
 
 
 def cuts_of(size: int, before: int, after: int, most: int, step: int) -> np.ndarray:
-    """Where to cut `size` pixels into equal parts of at most `most`, multiples of `step`, with the halo counted in."""
-    total = before + size + after
-    part = up(-(-total // -(-total // most)), step)
-    return np.unique(np.clip(np.arange(-before, size + after + part, part), 0, size))
+    """Where to cut `size` pixels into parts of at most `most`, as equal as multiples of `step` can be.
+
+    The halo is counted in.  (Of parts that are equal but for the last, which was the rest, 171 rows had 7 of 24 and
+    one of 3: the first of two threads had a third more to do.)
+    """
+    steps = -(-(before + size + after) // step)
+    parts = -(-steps // max(most // step, 1))
+    cuts = step * (np.arange(parts + 1) * steps // parts) - before
+    return np.unique(np.clip(cuts, 0, size))
 
 
 def table_of(array: Any) -> np.ndarray:

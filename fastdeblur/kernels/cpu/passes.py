@@ -14,18 +14,10 @@ from numba import carray
 
 from ..runtime.tasks import inlined, jit, task
 from .halo import begins_alone, fold, piece_at, pieces_of, read_halo, spread
-from .rows import (
-    clear_row,
-    clip_row,
-    copy_row,
-    difference_squares,
-    free_squares,
-    gradient_row,
-    residual_row,
-    weighted_row,
-)
+from .rows import clear_row, clip_row, free_squares
 from .rules import call_rule
 from .simd import offset, pointer, real
+from .step_rows import copy_line, difference_squares, gradient_row, residual_row
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
 
 # Addresses are those of the first pixel; pitches and planes count elements.  The frame is where the
@@ -103,15 +95,12 @@ def residual(address, scratch, tile):
             line = offset(out, i * out_pitch + left)
             if step.weights:
                 weights = offset(pointer(step.weights, scratch), start + (i - top) * image_pitch)
-                misfit += weighted_row(
-                    carray(blurred, width), carray(observed, width), carray(weights, width), carray(line, width), unit
-                )
+                misfit += residual_row(blurred, observed, weights, line, width, unit)
             else:
-                misfit += residual_row(carray(blurred, width), carray(observed, width), carray(line, width), unit)
+                misfit += residual_row(blurred, observed, None, line, width, unit)
         pixel = offset(here, i * pitch + j0)
         below = offset(pixel, row_below(step, i))
-        pixels, lower, right = carray(pixel, inner), carray(below, inner), carray(offset(pixel, 1), inner)
-        roughness += difference_squares(pixels, lower, right, unit)
+        roughness += difference_squares(pixel, below, inner, unit)
         for j in range(inner, cols):
             drop = float(unit * (below[j] - pixel[j]))
             roughness += drop * drop
@@ -167,23 +156,21 @@ def update(address, scratch, tile):
     low, high = real(step.low, scratch), real(step.high, scratch)
     total, data_total, prior_total = 0.0, 0.0, 0.0
     for i in range(rows):
-        gradient = carray(offset(scratch, i * step.tile_pitch), cols)
-        pixel = offset(estimate, i * pitch)
-        here = carray(pixel, cols)
-        copy_row(here, carray(offset(line, 1), cols))
+        gradient, pixel = offset(scratch, i * step.tile_pitch), offset(estimate, i * pitch)
+        copy_line(pixel, offset(line, 1), cols)
         line[0] = pixel[-before]
         line[cols + 1] = pixel[cols - 1 + after]
-        up = carray(offset(pixel, row_above(step, i0 + i)), cols)
-        down = carray(offset(pixel, row_below(step, i0 + i)), cols)
+        up, down = offset(pixel, row_above(step, i0 + i)), offset(pixel, row_below(step, i0 + i))
         a, b, c = gradient_row(
-            gradient, here, up, down, carray(line, cols), carray(offset(line, 2), cols),
-            data_scale, prior_scale, brightness,
-        )  # fmt: skip
+            gradient, pixel, up, down, line, offset(line, 2), cols, data_scale, prior_scale, brightness
+        )
         if step.bounded:
-            a = free_squares(gradient, here, low, high, real(1.0 / step.brightness, scratch))
+            a = free_squares(
+                carray(gradient, cols), carray(pixel, cols), low, high, real(1.0 / step.brightness, scratch)
+            )
         total, data_total, prior_total = total + a, data_total + b, prior_total + c
         call_rule(
-            step.rule, step.rate, pixel, offset(scratch, i * step.tile_pitch), offset(first, i * state_pitch),
+            step.rule, step.rate, pixel, gradient, offset(first, i * state_pitch),
             offset(second, i * state_pitch), offset(out, i * pitch), cols,
         )  # fmt: skip
         if step.bounded:

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from ..runtime.tasks import task
 from .rows import restrict
 from .simd import real
+from .step_rows import descend_row
 
 KEEP = 0.9
 KEEP_SQUARE = 0.999
@@ -41,11 +42,7 @@ def call_rule(typingctx, address, rate, here, gradient, first, second, out, cols
 @task(rule_signature)
 def gd(rate, here, gradient, first, second, out, cols):
     """Gradient descent."""
-    restrict()
-    x, g, y = carray(here, cols), carray(gradient, cols), carray(out, cols)
-    rate_ = real(rate, here)
-    for j in range(y.size):
-        y[j] = x[j] - rate_ * g[j]
+    descend_row(here, gradient, real(rate, here), out, cols)
 
 
 @task(rule_signature)

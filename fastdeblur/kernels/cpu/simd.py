@@ -82,12 +82,12 @@ class VectorModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))
 
 
-def _shape(pointer: types.CPointer) -> RegisterShape:
+def shape_of(pointer: types.CPointer) -> RegisterShape:
     return register_shape(str(pointer.dtype))
 
 
 def _tile(pointer: types.CPointer) -> types.UniTuple:
-    shape = _shape(pointer)
+    shape = shape_of(pointer)
     return types.UniTuple(Vector(pointer.dtype, shape.lanes), shape.rows * shape.columns)
 
 
@@ -142,7 +142,7 @@ def pointer(typingctx, address, like):
 @intrinsic
 def tile_rows(typingctx, like):
     """Rows of a register tile, a compile-time constant."""
-    rows = _shape(like).rows
+    rows = shape_of(like).rows
 
     def codegen(context, builder, sig, args):
         return ir.Constant(INDEX, rows)
@@ -153,7 +153,7 @@ def tile_rows(typingctx, like):
 @intrinsic
 def tile_width(typingctx, like):
     """Elements in a row of a register tile, a compile-time constant."""
-    width = _shape(like).width
+    width = shape_of(like).width
 
     def codegen(context, builder, sig, args):
         return ir.Constant(INDEX, width)
@@ -181,7 +181,7 @@ def add_column_tap(typingctx, tile, source, weights, stride):
     The weights are broadcast first and each loaded vector is used up at once, so that a 2x6
     tile needs 15 registers; loading the row first needs 19, spills, and takes over twice as long.
     """
-    shape = _shape(source)
+    shape = shape_of(source)
 
     def codegen(context, builder, sig, args):
         tile_, source_, weights_, stride_ = args
@@ -204,7 +204,7 @@ def add_column_tap(typingctx, tile, source, weights, stride):
 @intrinsic
 def add_row_tap(typingctx, tile, source, pitch, weight):
     """``tile[r, c] += weight[0] * source[r * pitch + c]``: every row sees the same weight."""
-    shape = _shape(source)
+    shape = shape_of(source)
 
     def codegen(context, builder, sig, args):
         tile_, source_, pitch_, weight_ = args
@@ -224,7 +224,7 @@ def add_row_tap(typingctx, tile, source, pitch, weight):
 @intrinsic
 def store_tile(typingctx, tile, destination, pitch):
     """``destination[r * pitch + c] = tile[r, c]``."""
-    shape = _shape(destination)
+    shape = shape_of(destination)
 
     def codegen(context, builder, sig, args):
         tile_, destination_, pitch_ = args
@@ -244,7 +244,7 @@ def store_tile(typingctx, tile, destination, pitch):
 @intrinsic
 def load_tile(typingctx, source, pitch):
     """A register tile of ``source[r * pitch + c]``."""
-    tile, shape = _tile(source), _shape(source)
+    tile, shape = _tile(source), shape_of(source)
 
     def codegen(context, builder, sig, args):
         source_, pitch_ = args
@@ -287,7 +287,7 @@ def add_term(typingctx, shares, tile, counted, numbers, stride, products):
     each of the tile's rows, with as many float64 as a register has numbers: products between 1 and 2, and the sums of
     the exponents that were taken out.
     """
-    shape = _shape(numbers)
+    shape = shape_of(numbers)
 
     def codegen(context, builder, sig, args):
         shares_, tile_, counted_, numbers_, stride_, products_ = args
@@ -342,7 +342,7 @@ def multiply_tiles(typingctx, first, second):
 @intrinsic
 def add_sums(typingctx, tile, counted, sums):
     """Add the sums over the columns that are counted: a vector for each of the tile's rows."""
-    shape = _shape(counted)
+    shape = shape_of(counted)
 
     def codegen(context, builder, sig, args):
         tile_, counted_, sums_ = args
@@ -474,7 +474,7 @@ def exponent(typingctx, value):
 @intrinsic
 def lanes(typingctx, like):
     """Elements of a vector, a compile-time constant."""
-    count = _shape(like).lanes
+    count = shape_of(like).lanes
 
     def codegen(context, builder, sig, args):
         return ir.Constant(INDEX, count)
@@ -496,7 +496,7 @@ def address_of(typingctx, pointer):
 @intrinsic
 def stream(typingctx, source, out):
     """Copy one vector to an address that is a multiple of its size, past the caches."""
-    shape = _shape(source)
+    shape = shape_of(source)
 
     def codegen(context, builder, sig, args):
         vector = ir.VectorType(context.get_value_type(source.dtype), shape.lanes)
