@@ -149,11 +149,18 @@ class Blur:
         self.filled = self._halo(self.filters[0] if folds or periodic else None)
         self.folded = self._halo(self.filters[0] if folds else None)
         self.residual_filled = self._halo(self.filters[1] if periodic else None)
-        self._forward, self._adjoint = self._operators_on_host()
+        self._both: tuple[HostOperator, HostOperator] | None = None
 
     def _halo(self, filter_: Filter | None) -> Halo:
         """Around an estimate, as far as the windows of `filter_` reach."""
         return Halo(self.boundary, self.estimate_shape, NO_REACH if filter_ is None else _reach(filter_))
+
+    def _on_host(self, adjoint: bool) -> HostOperator:
+        """The blur or its adjoint, made when first asked for: solvers have operators of their own."""
+        both = self._both
+        if both is None:  # (two threads may both make them: they are alike)
+            both = self._both = self._operators_on_host()
+        return both[adjoint]
 
     def _operators_on_host(self) -> tuple[HostOperator, HostOperator]:
         """The blur and its adjoint for arrays of the caller."""
@@ -311,7 +318,7 @@ class Blur:
 
     def run(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """`forward` or `adjoint` of arrays that kernels can use as they are, unchecked."""
-        operator = self._adjoint if adjoint else self._forward
+        operator = self._on_host(adjoint)
         operator.run(source, out, self.threads(operator.grid))
 
     def operator_with(self, blurs: list[Blur]) -> Any:
@@ -326,7 +333,7 @@ class Blur:
         shape, out_shape = shapes[::-1] if adjoint else shapes
         if self.device == "cuda":
             return self._apply_on_device(adjoint, name, x, shape, out, out_shape)
-        operator = self._adjoint if adjoint else self._forward
+        operator = self._on_host(adjoint)
         source = validation.real_array(name, x)
         if source.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; its shape is {source.shape}")

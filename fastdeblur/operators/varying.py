@@ -207,7 +207,7 @@ class VaryingBlur(Blur):
         self.filled = self._halo(forward if folds or periodic else None)
         self.folded = self._halo(forward if folds else None)
         self.residual_filled = self._halo(adjoint if periodic else None)
-        self._forward, self._adjoint = self._operators_on_host()
+        self._both = None
 
     def _predicted(self, path: str, taps: tuple[int, ...], used: int) -> float:
         """Seconds on one thread: correlations once a psf of a cell, transforms less (see `kernels.cpu.varying`)."""

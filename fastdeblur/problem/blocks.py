@@ -45,8 +45,9 @@ def step_between_blocks(planes: np.ndarray) -> float:
     top, left = max(rows - PART, 0) // 2, max(cols - PART, 0) // 2
     found = []
     for plane in on_host(planes[:, top : top + PART, left : left + PART]).astype(np.float64):
-        steps = [_step(each) for each in (plane, plane.T)]
-        found.append(sum(steps) / 2 if min(steps) > 0 else 0.0)
+        down = _step(plane)
+        across = _step(np.ascontiguousarray(plane.T)) if down > 0 else 0.0
+        found.append((down + across) / 2 if across > 0 else 0.0)
     return float(np.mean(found))
 
 
@@ -73,7 +74,7 @@ def _beyond_others(steps: np.ndarray) -> tuple[float, bool]:
     squares = (np.bincount(place, lengths) / np.bincount(place)) ** 2
     most = int(squares.argmax())
     others = np.roll(squares, -most)[2:-1]  # but those that see the step too
-    usual = float(np.median(others))
+    usual = sorted(others.tolist())[len(others) // 2]
     step = float(squares[most]) - usual
     return step, step > max(SHARE * usual, CLEAR * float(others.std()))
 

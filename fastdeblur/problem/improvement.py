@@ -30,7 +30,7 @@ def improvement(restored: np.ndarray, planes: np.ndarray, psfs: list[np.ndarray]
         total = float(padded.response[0, 0].real)
         if not (x[inner].size and total):
             return 1.0
-        power = np.abs(padded.response) ** 2
+        power = padded.response.real**2 + padded.response.imag**2
         signal, share = estimate.spectra.wiener(log_radius(*padded.shape), power / estimate.spectra.scale)
         filtered = padded.coefficients * padded.response.conj() * (share / np.maximum(power, 1e-300))
         filtered[0, 0] = padded.coefficients[0, 0] / total

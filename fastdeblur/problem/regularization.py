@@ -18,17 +18,18 @@ from ..kernels.cpu.shrink import POWER
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
 from ..operators.blur import Blur
-from ..operators.boundary import reduced
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur
 from .learned import gain_of
-from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, share_in_window, spread
+from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, share_in_window, spread, transfer
 from .weights import typical
 
 # Side of the part of an image from which to guess.
 MIDDLE = 128
 # Side of the part in which to look for edges.
 LARGE = 1024
+# Rows of it that are looked at at once.
+STRIP = 32
 # Edges, in shares of the image's range.
 EDGE = 0.05
 # How often missing pixels are filled anew from a new ridge, and how often with each.
@@ -185,18 +186,29 @@ class WeightEstimate:
             seen = None if self._missing is None else _shifted(self._missing[part][k] == 0, psf, padded.inner)
             if min(x.shape) < 3:
                 x, seen = whole, None
-            lengths = xp.sqrt(xp.diff(x, axis=0)[:, :-1] ** 2 + xp.diff(x, axis=1)[:-1] ** 2)
-            if seen is not None and seen[1:-1, 1:-1].any():  # what fills the others is smooth
-                lengths = lengths[seen[:-1, :-1]]
-            sums[0], counts[0] = sums[0] + float(lengths.sum()), counts[0] + lengths.size
-            squares = xp.diff(x, 2, axis=0)[:, 1:-1] ** 2 + xp.diff(x, 2, axis=1)[1:-1] ** 2
-            squares += 2 * xp.diff(xp.diff(x, axis=0), axis=1)[:-1, :-1] ** 2
-            lengths = xp.sqrt(squares, out=squares)
-            if seen is not None and seen[1:-1, 1:-1].any():
-                lengths = lengths[seen[1:-1, 1:-1]]
-            sums[1], counts[1] = sums[1] + float(lengths.sum()), counts[1] + lengths.size
+            if seen is not None and not seen[1:-1, 1:-1].any():
+                seen = None
+            # A few rows at a time, which stay in the cache.
+            for top in range(0, len(x) - 1, STRIP):
+                rows = slice(max(top - 1, 0), top + STRIP + 1)
+                some, shown = x[rows], None if seen is None else seen[rows]
+                down, across = xp.diff(some, axis=0), xp.diff(some, axis=1)
+                own = slice(min(top, 1), None)  # the row above has been counted
+                squares = down[own, :-1] ** 2 + across[own][:-1] ** 2
+                _add_lengths(sums, counts, 0, squares, None if shown is None else shown[own][:-1, :-1])
+                squares = xp.diff(down, axis=0)[:, 1:-1] ** 2 + xp.diff(across, axis=1)[1:-1] ** 2
+                squares += 2 * xp.diff(down, axis=1)[:-1, :-1] ** 2
+                _add_lengths(sums, counts, 1, squares, None if shown is None else shown[1:-1, 1:-1])
         steep, curved = (sums / np.maximum(counts, 1)).tolist()
         return steep, curved
+
+
+def _add_lengths(sums: np.ndarray, counts: np.ndarray, k: int, squares: np.ndarray, seen: np.ndarray | None) -> None:
+    """Add square roots to the k-th sum, and how many there are, of `seen` pixels: what fills others is smooth."""
+    lengths = np.sqrt(squares, out=squares)
+    lengths = lengths if seen is None else lengths[seen]
+    sums[k] += float(lengths.sum())
+    counts[k] += lengths.size
 
 
 def estimate_of(planes: np.ndarray, blurs: list[Blur], weights: np.ndarray | None) -> WeightEstimate:
@@ -368,13 +380,11 @@ class Padded:
         )  # fmt: skip
         self.shape = faded.shape
         with forks.unforked():
-            self.response = self._fft.rfft2(
-                beside(reduced(psf.astype(np.float64), self.shape, "wrap"), plane), self.shape
-            )
             self.coefficients = self._fft.rfft2(faded)
+        self.response = transfer(psf, self.shape, plane)
         rough = ridge * laplacian(*self.shape)
         rough = beside(rough, plane)
-        self.psf_power = xp.abs(self.response) ** 2 + rough
+        self.psf_power = self.response.real**2 + self.response.imag**2 + rough
         self.psf_power[0, 0] += ridge  # where the psf's sum is 0
         self.left = rough / self.psf_power
         # Where nothing that fades counts, even of what is shifted by the psf's centre.

@@ -99,15 +99,18 @@ class Windowed:
     def __init__(self, planes: np.ndarray, psfs: list[np.ndarray]):
         rows, cols = planes.shape[1:]
         xp, fft = module_of(planes), transforms_of(planes)
-        window = beside(_window(rows), planes)[:, None] * beside(_window(cols), planes)[None, :]
-        self.channels = len(planes)
+        down, across = beside(_window(rows), planes), beside(_window(cols), planes)
+        window = down[:, None] * across
         self.power = xp.zeros((len(psfs), rows, cols // 2 + 1))
         for k, plane in enumerate(planes):
-            mean = float((window * plane).sum() / window.sum())
+            faded = window * plane
+            faded -= (float(faded.sum()) / float(down.sum() * across.sum())) * window
             with forks.unforked():
-                coefficients = fft.rfft2(window * (plane.astype(np.float64) - mean))
-            self.power[k % len(psfs)] += coefficients.real**2 + coefficients.imag**2
-        self.power /= (window * window).sum()
+                coefficients = fft.rfft2(faded)
+            self.power[k % len(psfs)] += coefficients.real**2
+            self.power[k % len(psfs)] += coefficients.imag**2
+        self.power /= (down**2).sum() * (across**2).sum()
+        del window
         self.laplacian = beside(laplacian(rows, cols), planes)
         self.times = xp.full(self.laplacian.shape, 2.0)
         self.times[:, 0] = 1
@@ -119,11 +122,16 @@ class Windowed:
         self.scale = float(max(np.abs(psf).sum(dtype=np.float64) for psf in psfs)) ** 2 or 1.0
         self.response = xp.empty_like(self.power)
         for psf, response in zip(psfs, self.response, strict=True):
-            with forks.unforked():
-                coefficients = fft.rfft2(
-                    beside(reduced(psf.astype(np.float64), (rows, cols), "wrap"), planes), (rows, cols)
-                )
+            coefficients = transfer(psf, (rows, cols), planes)
             response[...] = (coefficients.real**2 + coefficients.imag**2) / self.scale
+
+
+def transfer(psf: np.ndarray, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """The Fourier coefficients of a psf's columns and half of its rows, for periodic images of a shape."""
+    weights, fft = beside(reduced(psf.astype(np.float64), (shape[0], shape[1]), "wrap"), like), transforms_of(like)
+    with forks.unforked():  # (rows of zeros need no transform)
+        coefficients: np.ndarray = fft.fft(fft.rfft(weights, shape[1]), shape[0], axis=0)
+    return coefficients
 
 
 class Periodogram:
@@ -330,48 +338,52 @@ def _fitted(
     few = len(expected)
     unknowns = np.concatenate([expected, np.full(len(KNOTS), least)])
 
-    def spectra(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logs = signals @ of[:few], knots @ of[few:]
-        signal, noise = np.exp(np.clip(logs, -80, 80))
-        return signal, noise
+    smooth = falling.T @ (loose[:, None] ** -2 * falling)
 
-    def penalty_weights(of: np.ndarray) -> np.ndarray:
-        return np.where(differences @ of[few:] > 0, RISE**-2, 0)
+    def spectra(of: np.ndarray) -> np.ndarray:
+        """Signal, as it is blurred, and noise."""
+        logs = np.stack([signals @ of[:few], knots @ of[few:]])
+        found: np.ndarray = np.exp(logs.clip(-80, 80, out=logs), out=logs)
+        found[0] *= response
+        return found
 
-    def objective(of: np.ndarray) -> float:
-        signal, noise = spectra(of)
-        mean = response * signal + noise
-        value = (count * (power / mean + np.log(mean))).sum()
-        value += 0.5 * (sure * (of[:few] - expected) ** 2).sum()
-        value += 0.5 * ((falling @ of[few:] / loose) ** 2).sum()
-        return float(value + 0.5 * (penalty_weights(of) * (differences @ of[few:]) ** 2).sum())
+    def rising(of: np.ndarray) -> np.ndarray:
+        """By how much the noise's logarithm rises from knot to knot, and 0 where it falls."""
+        return np.asarray((differences @ of[few:]).clip(min=0))
 
-    last, damping = objective(unknowns), 1e-3
+    def objective(of: np.ndarray, mean: np.ndarray) -> float:
+        value = count @ (power / mean + np.log(mean))
+        value += 0.5 * (sure @ (of[:few] - expected) ** 2)
+        value += 0.5 * (of[few:] @ smooth @ of[few:])
+        return float(value + 0.5 * RISE**-2 * (rising(of) ** 2).sum())
+
+    now = spectra(unknowns)
+    last, damping = objective(unknowns, now.sum(axis=0)), 1e-3
     for _ in range(40):
-        signal, noise = spectra(unknowns)
-        mean = response * signal + noise
-        slopes = np.concatenate(
-            [signals * (response * signal / mean)[:, None], knots * (noise / mean)[:, None]], axis=1
-        )
+        mean = now.sum(axis=0)
+        slopes = np.concatenate([signals * (now[0] / mean)[:, None], knots * (now[1] / mean)[:, None]], axis=1)
         gradient = slopes.T @ (count * (power / mean - 1))
         curvature = (slopes * count[:, None]).T @ slopes
         gradient[:few] -= sure * (unknowns[:few] - expected)
-        curvature[:few, :few] += np.diag(sure)
-        penalty = differences.T @ (penalty_weights(unknowns)[:, None] * differences) + falling.T @ (
-            loose[:, None] ** -2 * falling
-        )
+        curvature[range(few), range(few)] += sure
+        rise = differences * (rising(unknowns) > 0)[:, None] / RISE
+        penalty = rise.T @ rise + smooth
         gradient[few:] -= penalty @ unknowns[few:]
         curvature[few:, few:] += penalty
+        diagonal = curvature.diagonal() + 1e-9
         while damping < 1e3:
-            step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature) + 1e-9), gradient)
-            new = unknowns + np.clip(step, -3, 3)
-            value = objective(new)
+            damped = curvature.copy()
+            damped.flat[:: len(diagonal) + 1] += damping * diagonal
+            step = np.linalg.solve(damped, gradient).clip(-3, 3)
+            new = unknowns + step
+            of_new = spectra(new)
+            value = objective(new, of_new.sum(axis=0))
             if value < last:
                 break
             damping *= 5
         else:
             break
-        unknowns, done, last, damping = new, last - value < 1e-3, value, max(damping / 5, 1e-6)
+        unknowns, now, done, last, damping = new, of_new, last - value < 1e-3, value, max(damping / 5, 1e-6)
         if done:
             break
     covariance = np.linalg.inv(curvature + 1e-9 * np.diag(np.diag(curvature) + 1e-9))[few:, few:]
@@ -457,9 +469,15 @@ def _sums_of_classes(index: np.ndarray, images: Iterable[np.ndarray], classes: i
 
 def spread(planes: np.ndarray) -> float:
     """Between which values nearly all pixels lie, from some of them."""
-    some = _some_pixels(planes)
-    low, high = np.quantile(some, [0.001, 0.999])
-    return max(float(high - low), 1e-3 * float(np.abs(some).max())) or 1.0
+    some = np.sort(_some_pixels(planes), axis=None)  # (in the pixels' precision, that takes a third of a selection)
+    at = 0.001 * (some.size - 1)
+    whole, part = int(at), at - int(at)
+    inner = min(whole + 1, some.size - 1)
+    low, high = (
+        float(first) + part * (float(next_) - float(first))
+        for first, next_ in ((some[whole], some[inner]), (some[-1 - whole], some[-1 - inner]))
+    )
+    return max(high - low, 1e-3 * max(abs(float(some[0])), abs(float(some[-1])))) or 1.0
 
 
 def contrast_share(planes: np.ndarray) -> float:
@@ -467,8 +485,10 @@ def contrast_share(planes: np.ndarray) -> float:
 
     It is the participation ratio ``mean(|v|)² / mean(v²)`` of their distances v from the median.
     """
-    some = _some_pixels(planes).astype(np.float64)
-    distances = np.abs(some - np.median(some, axis=(1, 2), keepdims=True))
+    some = _some_pixels(planes)
+    ordered = np.sort(some.reshape(len(some), -1), axis=1).astype(np.float64)
+    middle, parity = ordered.shape[1] // 2, ordered.shape[1] % 2
+    distances = np.abs(some - ordered[:, middle + parity - 1 : middle + 1].mean(axis=1)[:, None, None])
     largest = float(distances.max())
     if largest == 0:
         return 1.0
@@ -490,7 +510,8 @@ def log_radius(rows: int, cols: int) -> np.ndarray:
     """The logarithm of each frequency's length in radians a pixel."""
     down = 2 * np.pi * np.fft.fftfreq(rows)
     across = 2 * np.pi * np.fft.rfftfreq(cols)
-    return np.asarray(np.log(np.maximum(np.hypot(down[:, None], across[None, :]), LEAST)))
+    squares = np.add.outer(down**2, across**2)
+    return np.asarray(np.log(np.maximum(squares, LEAST**2, out=squares), out=squares) / 2)
 
 
 def share_in_window(present: np.ndarray) -> float:

@@ -8,13 +8,12 @@ import numpy as np
 
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
-from ..operators.boundary import reduced
 from ..result import Result
 from .improvement import improvement
 from .options import Options
 from .psf_likelihood import likelihood_gain
 from .regularization import Padded, WeightEstimate, part_of
-from .spectrum import FINE, SPARSE_SHARE, contrast_share, log_radius, spread
+from .spectrum import FINE, SPARSE_SHARE, contrast_share, log_radius, spread, transfer
 
 # Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
 ENOUGH = 192
@@ -173,8 +172,8 @@ def _residual(
         psf = psfs[k % len(psfs)]
         if any(taps > size for taps, size in zip(psf.shape, plane.shape, strict=True)):
             return math.nan
+        response = transfer(psf, plane.shape, plane)
         with forks.unforked():
-            response = fft.rfft2(beside(reduced(psf.astype(np.float64), plane.shape, "wrap"), plane), plane.shape)
             blurred = fft.irfft2(fft.rfft2(x.astype(np.float64)) * response, plane.shape)
         # Shifted by the psf's centre; what went round the frame is cut off.
         inner = tuple(
@@ -284,7 +283,7 @@ def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker
     radius, spectra, xp = log_radius(*padded.shape), estimate.spectra, module_of(left)
     # In place, for all of it is there at once.
     smoothed = beside(spectra.signal_at(radius), left)
-    smoothed *= xp.abs(padded.response) ** 2
+    smoothed *= padded.response.real**2 + padded.response.imag**2
     smoothed /= spectra.scale
     noise = beside(spectra.noise_at(np.maximum(radius, FINE, out=radius)), left)
     del radius
