@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import fastdeblur as fd
-from fastdeblur.kernels.cpu.fourier.plan import PlanePlan, TransformPlan, plane_length
+from fastdeblur.kernels.cpu.fourier.plan import LinePlan, PlanePlan, TransformPlan, line_length, plane_length
 from fastdeblur.kernels.cpu.simd import register_shape
+from fastdeblur.kernels.cpu.sweeper import Sweeper
 from fastdeblur.kernels.cpu.x_update_planes import START, transforms
 from fastdeblur.operators import costs, paths
 from fastdeblur.solvers.admm.domain import Domain
 from fastdeblur.solvers.admm.host import AdmmWorkspace
+from fastdeblur.solvers.pcg.preconditioner import Applier, Preconditioner
 
 SIZE, ADDRESS = ctypes.c_ssize_t, ctypes.c_void_p
 KERNEL = ctypes.CFUNCTYPE(None, SIZE, ADDRESS, SIZE, ADDRESS, SIZE, SIZE, SIZE, ADDRESS)
@@ -170,3 +172,79 @@ def test_lengths_of_planes_are_near_each_other_and_any_processor_has_them():
             assert math.prod(plan.across) == math.prod(plan.down) * lanes == length
             for elements in (plan.twiddles_across().size, plan.twiddles_down().size, plan.block, plan.size):
                 assert elements % (2 * lanes) == 0
+
+
+def axis_solves(preconditioner, planes, corrected):
+    """The solves along both axes alone, of all pixels alike."""
+    applier = Applier(preconditioner, Sweeper(preconditioner.dtype), planes)
+    for passes in applier._passes.values():
+        job = passes.job
+        job["weighted"], job["base"], job["adds"] = 0, 1, 0
+        if not corrected:
+            job["border_count"] = 0
+    return applier
+
+
+def line_errors(shape, dtype, rng, planes=1):
+    """Of the solves of a periodic problem whose ring is the image: relative errors of the normal equations."""
+    psf = rng.random((3, 2))
+    preconditioner = Preconditioner((psf / psf.sum()).astype(dtype), "nearest", shape, shape, 1)
+    assert (preconditioner.axes[0].length, preconditioner.axes[1].length) == shape
+    source, ridge = rng.standard_normal((planes, *shape)).astype(dtype), 0.05
+    out, weights, none = np.full_like(source, np.nan), psf / psf.sum(), np.zeros((1, 0, 2, 0), dtype)
+    applier = axis_solves(preconditioner, planes, corrected=False)
+    for passes in applier._passes.values():
+        passes.apply(ridge, none, source, out)
+        for want, x in zip(source.astype(np.float64), out.astype(np.float64), strict=True):
+            total = shifted_sum(shifted_sum(x, weights), weights, -1) + ridge * laplacian(x)
+            yield math.sqrt(np.mean((total - want) ** 2) / np.mean(want**2) / math.log2(want.size))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_length_of_lines_solves_the_periodic_problem(dtype, rng):
+    """Real lines and full ones; with each radix, at each place, and blocks of lines that are not full."""
+    lengths = sorted({line_length(least) for least in range(20, 1060)})
+    lengths = [*lengths[:20], *rng.choice(lengths[20:], 4, replace=False).tolist(), 968, 1056]
+    errors = {length: max(line_errors((length, 36), dtype, rng)) for length in lengths}
+    errors["planes"] = max(line_errors((44, 132), dtype, rng, 2))
+    assert max(errors.values()) < (2e-7 if dtype == "float32" else 4e-16), max(errors, key=errors.get)
+
+
+def test_lengths_of_lines_are_near_each_other():
+    lengths = sorted({line_length(least) for least in range(1, 5000)})
+    assert lengths[:5] == [4, 8, 12, 16, 20]
+    assert all(math.prod(LinePlan(length).radices) == length for length in lengths)
+    assert max(high - low for low, high in itertools.pairwise(lengths) if high <= 1100) <= 40
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "constant", "unknown"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_are_solved_exactly_at_their_ends(boundary, axis, rng):
+    """The other axis being periodic: against a dense matrix; lines shorter than their transforms, and as long."""
+    # (Of "unknown", a ring with spare pixels is as if the estimate went on.)
+    for frame in (36, 40) if boundary == "unknown" else (37, 36, 30):
+        size = frame + 4 * (boundary == "unknown")
+        psf = rng.random(5) / 3
+        shapes = [(n, 20) if axis == 0 else (20, n) for n in (frame, size)]
+        taps = psf[:, None] if axis == 0 else psf[None, :]
+        preconditioner, ridge = Preconditioner(taps, boundary, *shapes, 1), 0.01
+        blur = np.zeros((frame, size))
+        for i in range(frame):
+            for u in range(5):
+                at = i + (u if boundary == "unknown" else u - 2)
+                if boundary == "reflect":
+                    at = -1 - at if at < 0 else 2 * size - 1 - at if at >= size else at
+                if 0 <= at < size:
+                    blur[i, at] += psf[4 - u]
+        ends = 2 * np.eye(size) - np.eye(size, k=1) - np.eye(size, k=-1)
+        ends[0, 0] = ends[-1, -1] = 1
+        ring = 2 * np.eye(20) - np.roll(np.eye(20), 1, 0) - np.roll(np.eye(20), -1, 0)
+        matrix = np.kron(blur.T @ blur + ridge * ends, np.eye(20)) + ridge * np.kron(np.eye(size), ring)
+        source = rng.standard_normal(shapes[1])
+        lines = source if axis == 0 else source.T
+        want = np.linalg.solve(matrix, lines.ravel()).reshape(lines.shape)
+        out, whole = np.full((1, *shapes[1]), np.nan), preconditioner.axes[axis]
+        corrections = whole.corrections(ridge, 1)
+        applier = axis_solves(preconditioner, 1, corrected=True)
+        applier._passes[axis].apply(ridge, corrections, source[None], out)
+        np.testing.assert_allclose(out[0] if axis == 0 else out[0].T, want, rtol=0, atol=1e-9 * np.abs(want).max())

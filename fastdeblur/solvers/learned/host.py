@@ -174,7 +174,7 @@ class LearnedWorkspace:
         self._zeros = memory.zeros(max(length, frequencies), self.dtype)
         self._divisors = [np.zeros((frequencies, length), self.dtype) for _ in self.blurs]
         self._line_job = job = np.zeros((), LINE_JOB)
-        job["step_full"], job["step_real"], job["planes"] = cols, 1, 1
+        job["step_full"], job["planes"] = cols, 1
         job["spectrum"], job["pitch"], job["frequencies"] = self._spectrum.ctypes.data, pitch, frequencies
         job["reals"], job["fulls"], job["real_length"], job["full_length"] = cols, rows, across, length
         # Rows that are a power of two apart would share their cache sets.

@@ -73,7 +73,7 @@ class Fourier:
         axis[0] = 1
         lines = np.zeros((), LINE_JOB)
         lines["source"] = lines["out"] = x.ctypes.data
-        lines["step_full"], lines["step_real"], lines["planes"] = cols, 1, planes
+        lines["step_full"], lines["planes"] = cols, planes
         lines["source_plane"] = lines["out_plane"] = rows * cols
         lines["spectrum"], lines["pitch"], lines["frequencies"] = spectrum.ctypes.data, pitch, self._frequencies
         lines["spectrum_plane"], lines["axis"] = rows * pitch, axis.ctypes.data

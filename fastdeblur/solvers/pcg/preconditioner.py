@@ -47,8 +47,11 @@ from ...kernels.cpu.dense import (
     invert_factor,
     multiply_factors,
 )
-from ...kernels.cpu.lines import CORNER_JOB, LINE_JOB, LINES, analyse, corners, solve, synthesise
+from ...kernels.cpu.fourier.plan import LinePlan, line_length
+from ...kernels.cpu.line_solves import ANALYSE, LINE_SOLVES, SOLVE, SYNTHESISE, line_solves
+from ...kernels.cpu.lines import CORNER_JOB, LINE_JOB, LINES, analyse, corners, synthesise
 from ...kernels.cpu.periodic import divide_columns
+from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import forks, memory, threads
 from ...kernels.runtime.memory import up
@@ -105,11 +108,16 @@ class Axis:
         """If the problem is `circulant`, there is nothing to correct; nor is there if it is not to be `corrected`."""
         dtype = psf.dtype
         # No transform gets faster than a short length's, and a ring without spare pixels has fewer to correct.
-        self.length, self.across = size if circulant else (_length(n) for n in size)
+        self.length, self.across = size if circulant else map(line_length, size)
         self.size, self.frequencies = size, self.across // 2 + 1
         with forks.unforked():
             kernels = np.ascontiguousarray(scipy.fft.rfft(wound(psf.astype(np.float64), self.across), self.across).T)
-        self._psf_power(kernels, dtype)
+        self._lanes = 0 if circulant else register_shape(str(dtype)).lanes
+        self._order = np.arange(self.length) if circulant else LinePlan(self.length).order()
+        #: |psf|² for each frequency across and each along; in the order of transforms with lanes across lines, see
+        #: `kernels.cpu.line_solves`, unless the problem is circulant.
+        self.power = self._power(kernels, dtype)
+        self._largest = float(self.power.max())
         self.eigenvalues = eigenvalues(self.length, self.length)
         self.eigenvalues_across = eigenvalues(self.across, self.frequencies)
         self.is_corrected = self.rooted = False
@@ -131,10 +139,22 @@ class Axis:
         if self.is_corrected and not self.rooted:
             self.change, self.laplacian_change = self.correction.change(self._kernels, workers)
 
-    def _psf_power(self, kernels: np.ndarray, dtype: Any) -> None:
-        self.psf_power = memory.zeros(self.frequencies * self.length, dtype).reshape(self.frequencies, self.length)
-        for first in range(0, self.frequencies, 64):
-            self.psf_power[first : first + 64] = _power(kernels[first : first + 64], self.length)
+    def _power(self, kernels: np.ndarray, dtype: Any) -> np.ndarray:
+        lanes = self._lanes or 1
+        count, at_once = -(-self.frequencies // lanes), 64 // lanes
+        power = memory.zeros(count * self.length * lanes, dtype).reshape(count, self.length, lanes)
+        for first in range(0, count, at_once):
+            some = _power(kernels[first * lanes : (first + at_once) * lanes], self.length)
+            whole = np.zeros((up(len(some), lanes), self.length))
+            whole[: len(some)] = some[:, self._order]
+            power[first : first + at_once] = whole.reshape(-1, lanes, self.length).swapaxes(1, 2)
+        return power
+
+    def psf_power(self) -> np.ndarray:
+        """|psf|² for each frequency across and each along, in their order."""
+        rows = self.power.swapaxes(1, 2).reshape(-1, self.length)[: self.frequencies]
+        power: np.ndarray = rows[:, np.argsort(self._order)]
+        return power
 
     def floor(self, ridge: float) -> float:
         """The least eigenvalue that the circulant is given.
@@ -142,17 +162,19 @@ class Axis:
         A constant, of which a psf that sums to nothing leaves nothing, weighs no less than half of what the smoothest
         frequency does.
         """
-        least = float(np.finfo(self.psf_power.dtype).eps) ** 1.5 * (float(self.psf_power.max()) + 8 * ridge)
+        least = float(np.finfo(self.power.dtype).eps) ** 1.5 * (self._largest + 8 * ridge)
         smoothest = min(
             (float(values[1]) for values in (self.eigenvalues, self.eigenvalues_across) if len(values) > 1), default=1.0
         )
         return float(max(least, 0.5 * ridge * smoothest))
 
     def corrections(self, ridge: float, workers: int | None) -> np.ndarray:
-        """Matrices of `BoundaryCorrection`, or their roots, and the last ones once more to be mixed with."""
-        kind = np.result_type(self.psf_power.dtype, np.complex64)
+        """Matrices of `BoundaryCorrection`, or their roots, and the last ones once more to be mixed with.
+
+        Each row is real parts, filled up to whole vectors, then imaginary ones.
+        """
         if not self.is_corrected:
-            return np.zeros((len(self.samples) + 1, 0, 0), kind)
+            return self._in_parts(np.zeros((len(self.samples) + 1, 0, 0), complex))
         parts = []
         for first in range(0, len(self.samples), AT_ONCE):
             some = slice(first, first + AT_ONCE)
@@ -167,8 +189,21 @@ class Axis:
                 corrections = self.correction.corrections(
                     self.change[some], ridge * self.laplacian_change, inverse, workers
                 )
-            parts.append(corrections.astype(kind))
+            parts.append(self._in_parts(corrections))
         return np.concatenate([*parts, parts[-1][-1:]])
+
+    def _in_parts(self, matrices: np.ndarray) -> np.ndarray:
+        """Matrices whose rows are real parts, filled up to whole vectors, then imaginary ones."""
+        parts = np.zeros((*matrices.shape[:2], 2, up(matrices.shape[2], self._lanes or 1)), self.power.dtype)
+        for k, part in enumerate((matrices.real, matrices.imag)):
+            parts[:, :, k, : matrices.shape[2]] = part
+        return parts
+
+    def as_complex(self, corrections: np.ndarray) -> np.ndarray:
+        """The matrices that `corrections` returned, as complex ones."""
+        size = len(self.positions)
+        matrices: np.ndarray = corrections[:, :, 0, :size] + 1j * corrections[:, :, 1, :size]
+        return matrices
 
 
 def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int, int], size: tuple[int, int]) -> int:
@@ -177,13 +212,13 @@ def memory_of_corrections(taps: tuple[int, int], boundary: str, frame: tuple[int
     if boundary == "wrap":
         return total
     for axis in solved_axes(taps, boundary):
-        other, length = 1 - axis, _length(size[axis])
-        frequencies = _length(size[other]) // 2 + 1
+        other, length = 1 - axis, line_length(size[axis])
+        frequencies = line_length(size[other]) // 2 + 1
         correction = BoundaryCorrection(boundary, taps[axis], frame[axis], size[axis], length)
         count = len(correction.pixels)
         if count > MOST_CORRECTED:
             continue
-        samples = len(_samples(count, frequencies, taps[other], _length(size[other]))[0])
+        samples = len(_samples(count, frequencies, taps[other], line_length(size[other]))[0])
         rows = correction.taken + 1 if correction.takes_only else 3 * count  # beside each matrix, what it is made of
         total += samples * rows * count
     return total
@@ -328,47 +363,13 @@ class Applier:
 
     def __init__(self, whole: Preconditioner, sweeper: Sweeper, planes: int):
         self._whole, self._sweeper, self._planes = whole, sweeper, planes
-        dtype = whole.dtype
+        kind = _CirculantPasses if whole.circulant else _AxisPasses
+        self._passes = {k: kind(whole, k, sweeper, planes) for k in whole.solved if whole.axes}
+        # One for both axes.
+        self._spectrum = memory.zeros(max((each.spectrum for each in self._passes.values()), default=0), whole.dtype)
+        for passes in self._passes.values():
+            passes.job["spectrum"] = self._spectrum.ctypes.data
         rows, cols = whole.shape
-        pitches = [up(axis.frequencies, 8) for axis in whole.axes]
-        largest = max((axis.size[0] * pitch for axis, pitch in zip(whole.axes, pitches, strict=True)), default=0)
-        self._spectrum = memory.zeros(2 * planes * largest, dtype)
-        self._axis = memory.zeros(1, np.intp)
-        self._axis[0] = 1
-        self._jobs = []
-        self._kept: list[Any] = []
-        first = whole.solved[0]
-        for k, (axis, pitch) in enumerate(zip(whole.axes, pitches, strict=True)):
-            job = np.zeros((), LINE_JOB)
-            job["step_full"], job["step_real"] = (cols, 1) if k == 0 else (1, cols)
-            job["planes"], job["source_plane"], job["out_plane"] = planes, rows * cols, rows * cols
-            job["spectrum"], job["pitch"], job["frequencies"] = self._spectrum.ctypes.data, pitch, axis.frequencies
-            job["spectrum_plane"] = axis.size[0] * pitch
-            job["reals"], job["fulls"] = axis.size[1], axis.size[0]
-            job["real_length"], job["full_length"] = axis.across, axis.length
-            # Rows that are a power of two apart would share their cache sets.
-            job["real_pitch"], job["full_pitch"] = up(axis.across, 16) + 16, up(axis.length, 8) + 8
-            job["second"] = 2 * LINES * int(job["full_pitch"])
-            job["axis"] = self._axis.ctypes.data
-            tables = {
-                "psf_power": axis.psf_power,
-                "eigenvalues_full": _table(axis.eigenvalues, dtype),
-                "eigenvalues_across": _table(axis.eigenvalues_across, dtype),
-                "border": _integers(axis.positions),
-                "correction_of": _integers(axis.correction_of),
-                "mix": _table(axis.mix, dtype),
-                "near_full": whole.near[k],
-                "near_real": whole.near[1 - k],
-                "share_full": whole.share[k],
-                "share_real": whole.share[1 - k],
-            }
-            for name, table in tables.items():
-                job[name] = table.ctypes.data
-            self._kept.append(tables)
-            job["border_count"] = len(axis.positions)
-            job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or k == first, k > first
-            sweeper.reserve(max(LINES * int(job["real_pitch"]), 2 * int(job["second"]) + 2 * axis.length))
-            self._jobs.append(job)
         self._corner = np.zeros((), CORNER_JOB)
         self._corner["rows"], self._corner["cols"] = whole.shape
         self._corner["pitch"], self._corner["plane"] = cols, rows * cols
@@ -380,15 +381,8 @@ class Applier:
     def apply(self, current: RidgePreconditioner, source: np.ndarray, out: np.ndarray) -> None:
         """out = P source."""
         whole, sweeper = self._whole, self._sweeper
-        for k in whole.solved if whole.axes else ():
-            axis, job, corrections = whole.axes[k], self._jobs[k], current.corrections[k]
-            job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, corrections.ctypes.data
-            job["roots"] = corrections.shape[1] if axis.rooted else 0
-            job["ridge"], job["floor"] = current.ridge, axis.floor(current.ridge)
-            lines = -(-axis.size[0] // LINES) * self._planes
-            sweeper.run(analyse, job, lines)
-            sweeper.run(divide_columns if whole.circulant else solve, job, -(-axis.frequencies // LINES) * self._planes)
-            sweeper.run(synthesise, job, lines)
+        for k, passes in self._passes.items():
+            passes.apply(current.ridge, current.corrections[k], source, out)
         if whole.whole:
             out[...] = 0
         if whole.corners:
@@ -400,8 +394,100 @@ class Applier:
                 sweeper.run(corners, job, self._planes)
 
 
-def _length(size: int) -> int:
-    return int(scipy.fft.next_fast_len(size))
+class _AxisPasses:
+    """The solve along one axis, by transforms with lanes across lines."""
+
+    def __init__(self, whole: Preconditioner, number: int, sweeper: Sweeper, planes: int):
+        self._axis, self._sweeper = axis, sweeper = whole.axes[number], sweeper
+        dtype, (rows, cols) = whole.dtype, whole.shape
+        lanes, full, across = register_shape(str(dtype)).lanes, LinePlan(axis.length), LinePlan(axis.across)
+        job = self.job = np.zeros((), LINE_SOLVES)
+        job["step_full"], job["step_real"] = (cols, 1) if number == 0 else (1, cols)
+        job["planes"], job["source_plane"], job["out_plane"] = planes, rows * cols, rows * cols
+        job["fulls"], job["reals"] = axis.size
+        job["full_length"], job["real_length"] = axis.length, axis.across
+        blocks, groups = -(-axis.size[0] // (2 * lanes)), -(-axis.frequencies // lanes)
+        job["blocks"], job["groups"], job["frequencies"] = blocks, groups, axis.frequencies
+        # Blocks that are a power of two apart would share their cache sets.
+        job["block"] = 4 * lanes * lanes * (groups | 1)
+        job["spectrum_plane"] = blocks * int(job["block"])
+        #: Elements of the frequencies of all planes, which what reads and writes `job` puts somewhere.
+        self.spectrum = planes * int(job["spectrum_plane"])
+        tables = {
+            "psf_power": axis.power,
+            "eigenvalues_full": _table(axis.eigenvalues[full.order()], dtype),
+            "eigenvalues_across": _table(np.pad(axis.eigenvalues_across, (0, -axis.frequencies % lanes)), dtype),
+            "radices_real": _integers(across.radices_table()),
+            "twiddles_real": _table(across.twiddles(), dtype),
+            "pairs": _integers(across.pairs(lanes).ravel()),
+            "radices_full": _integers(full.radices_table()),
+            "twiddles_full": _table(full.twiddles(), dtype),
+            "border": _integers(axis.positions),
+            "correction_of": _integers(axis.correction_of),
+            "mix": _table(axis.mix, dtype),
+            "near_full": whole.near[number],
+            "near_real": whole.near[1 - number],
+            "share_full": whole.share[number],
+            "share_real": whole.share[1 - number],
+        }
+        self._tables = tables
+        for name, table in tables.items():
+            job[name] = table.ctypes.data
+        job["twiddles_real_end"], job["twiddles_full_end"] = tables["twiddles_real"].size, tables["twiddles_full"].size
+        job["border_count"], job["border_pitch"] = len(axis.positions), up(len(axis.positions), lanes)
+        # Where corrections only ever add, the circulant's own solution counts once.
+        first = whole.solved[0]
+        job["weighted"], job["base"], job["adds"] = whole.weighted, whole.weighted or number == first, number > first
+        strip = 2 * lanes * max(axis.length, axis.across, 2 * lanes * blocks, up(axis.size[1], lanes))
+        job["second"] = job["lines"] = strip
+        job["line_pitch"] = up(axis.across, 16) + 16
+        job["values"] = strip + 2 * lanes * axis.length
+        job["roots_pitch"] = up(axis.correction.taken + 1, lanes) if axis.rooted else 0
+        room = 4 * lanes * int(job["border_pitch"]) + 2 * int(job["roots_pitch"])
+        sweeper.reserve(max(int(job["values"]) + room, strip + 2 * lanes * int(job["line_pitch"])))
+
+    def apply(self, ridge: float, corrections: np.ndarray, source: np.ndarray, out: np.ndarray) -> None:
+        """Put, or add, the solution for a source to a result."""
+        job, axis = self.job, self._axis
+        if not (job["base"] or job["border_count"]):
+            return
+        job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, corrections.ctypes.data
+        job["matrix"], job["roots"] = math.prod(corrections.shape[1:]), corrections.shape[1] if axis.rooted else 0
+        job["ridge"], job["floor"] = ridge, axis.floor(ridge)
+        for stage, tiles in ((ANALYSE, "blocks"), (SOLVE, "groups"), (SYNTHESISE, "blocks")):
+            job["stage"] = stage
+            self._sweeper.run(line_solves, job, int(job[tiles]) * int(job["planes"]))
+
+
+class _CirculantPasses:
+    """The solve of a problem that is periodic along both axes: of any length, and there is nothing to correct."""
+
+    def __init__(self, whole: Preconditioner, number: int, sweeper: Sweeper, planes: int):
+        self._axis, self._sweeper = axis, sweeper = whole.axes[number], sweeper
+        dtype, (rows, cols), pitch = whole.dtype, whole.shape, up(axis.frequencies, 8)
+        self.spectrum, self._numbers = 2 * planes * rows * pitch, memory.zeros(1, np.intp)
+        self._numbers[0] = 1
+        job = self.job = np.zeros((), LINE_JOB)
+        job["step_full"], job["planes"] = cols, planes
+        job["source_plane"] = job["out_plane"] = rows * cols
+        job["pitch"], job["frequencies"] = pitch, axis.frequencies
+        job["spectrum_plane"], job["reals"], job["fulls"] = rows * pitch, cols, rows
+        job["real_length"], job["full_length"], job["axis"] = axis.across, axis.length, self._numbers.ctypes.data
+        # Rows that are a power of two apart would share their cache sets.
+        job["real_pitch"], job["full_pitch"] = up(axis.across, 16) + 16, up(axis.length, 8) + 8
+        job["psf_power"] = axis.power.ctypes.data
+        self._tables = [_table(values, dtype) for values in (axis.eigenvalues, axis.eigenvalues_across)]
+        job["eigenvalues_full"], job["eigenvalues_across"] = (table.ctypes.data for table in self._tables)
+        sweeper.reserve(LINES * max(int(job["real_pitch"]), 2 * int(job["full_pitch"])))
+
+    def apply(self, ridge: float, corrections: np.ndarray, source: np.ndarray, out: np.ndarray) -> None:
+        """Put the solution for a source to a result."""
+        job, axis = self.job, self._axis
+        job["source"], job["out"] = source.ctypes.data, out.ctypes.data
+        job["ridge"], job["floor"] = ridge, axis.floor(ridge)
+        lines, columns = (-(-count // LINES) * int(job["planes"]) for count in (axis.size[0], axis.frequencies))
+        for passes, tiles in ((analyse, lines), (divide_columns, columns), (synthesise, lines)):
+            self._sweeper.run(passes, job, tiles)
 
 
 def wound(kernels: np.ndarray, length: int) -> np.ndarray:

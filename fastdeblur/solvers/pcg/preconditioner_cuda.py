@@ -26,7 +26,7 @@ class CudaApplier:
         if not whole.whole:
             down = whole.axes[0]
             self._ring = down.length, down.across
-            self._psf_power = view(xp.ascontiguousarray(device.put(down.psf_power).T))
+            self._psf_power = view(xp.ascontiguousarray(device.put(down.psf_power()).T))
             eigenvalues = (down.eigenvalues, down.eigenvalues_across)
             self._eigenvalues = [view(device.put(table.astype(dtype))) for table in eigenvalues]
             self._borders = [device.put(np.asarray(axis.positions)) for axis in whole.axes]
@@ -130,12 +130,10 @@ class CudaApplier:
     def _tables(self, current: RidgePreconditioner) -> tuple[list[Any], Any]:
         """The tables for a ridge on the device; those of the last one are kept."""
         if self._at is None or self._at[0] is not current:
+            pairs = zip(self._whole.axes, current.corrections, strict=True)
             corrections = [
-                [
-                    view(device.put(matrices))
-                    for matrices in ((correction, _adjoints(correction)) if axis.rooted else (correction,))
-                ]
-                for axis, correction in zip(self._whole.axes, current.corrections, strict=True)
+                [view(device.put(each)) for each in ((matrices, _adjoints(matrices)) if axis.rooted else (matrices,))]
+                for axis, matrices in ((axis, axis.as_complex(correction)) for axis, correction in pairs)
             ]
             n = self._whole.block[0] * self._whole.block[1]
             self._at = current, (corrections, device.put(current.inverses.reshape(-1, n, n)))

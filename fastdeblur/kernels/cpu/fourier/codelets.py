@@ -25,6 +25,8 @@ from .butterflies import Arithmetic, Complex
 RADICES = (2, 3, 4, 5, 7, 8, 11)
 FIRST = 4
 LAST = (4, 8)
+# Of the passes of single lines but the last.
+LINE_RADICES = (3, 4, 5, 7, 8, 11)
 
 
 class Lazy(Sequence[Complex]):
@@ -183,6 +185,42 @@ def backward_pass(typingctx, radix, data, step, twiddles, step_twiddles, count):
     size = types.intp
     signature = types.void(size, data, size, twiddles, size, size)
     return signature, _by_radix("back", _turned_pass, RADICES, back=True)
+
+
+def line_pass_body(radix: int, back: bool) -> Callable[..., None]:
+    """What a pass of a strip's columns does: `step` butterflies next to each other, whose legs are as far apart.
+
+    All lanes have the same twiddles, numbers that are loaded once for all.
+    """
+
+    def body(b: Any, z: Arithmetic, memory: Memory, strip: Any, step: Any, twiddles: Any) -> None:
+        with cgutils.for_range(b, step) as loop:
+            legs = [b.mul(row, INDEX(2 * memory.lanes)) for row in legs_of(b, loop.index, step, radix)]
+            turns = scalar_twiddles(b, z.vector, twiddles, loop.index, radix)
+
+            def loaded(k: int) -> Complex:
+                x = memory.load_complex(strip, legs[k])
+                return z.multiply_conjugate(x, turns[k - 1]) if back and k else x
+
+            x = Lazy(loaded, radix)
+            for k, each in z.inverse(x) if back else z.transform(x):
+                memory.store_complex(each if back or not k else z.multiply(each, turns[k - 1]), strip, legs[k])
+
+    return body
+
+
+@intrinsic
+def line_pass(typingctx, radix, strip, step, twiddles):
+    """A pass of a strip's columns, in place: `step` butterflies whose legs are so many rows apart."""
+    signature = types.void(types.intp, strip, types.intp, twiddles)
+    return signature, _by_radix("line", line_pass_body, LINE_RADICES, back=False)
+
+
+@intrinsic
+def line_pass_back(typingctx, radix, strip, step, twiddles):
+    """The same back."""
+    signature = types.void(types.intp, strip, types.intp, twiddles)
+    return signature, _by_radix("line_back", line_pass_body, LINE_RADICES, back=True)
 
 
 @intrinsic

@@ -2,7 +2,15 @@
 
 from ...runtime.tasks import inlined
 from ..simd import lanes, offset
-from .codelets import FIRST, backward_pass, first_pass_back, forward_pass, last_pass
+from .codelets import (
+    FIRST,
+    backward_pass,
+    first_pass_back,
+    forward_pass,
+    last_pass,
+    line_pass,
+    line_pass_back,
+)
 
 
 @inlined
@@ -76,3 +84,31 @@ def rows_back(block, strip, strips, radices, twiddles, rows):
                     radix, offset(block, (first + j) * strip), size * strip, offset(twiddles, at + j * step), 0, rows
                 )
         size = whole
+
+
+@inlined
+def part_forward(here, part, radices, twiddles):
+    """The passes of single lines after the first, of one of the parts that this leaves."""
+    width, passes = 2 * lanes(here), radices[0]
+    size, at = part, 2 * part * (radices[1] - 1) if passes > 0 else 0
+    for k in range(1, passes):
+        radix, whole = radices[1 + k], size
+        size //= radix
+        for row in range(0, part, whole):
+            line_pass(radix, offset(here, row * width), size, offset(twiddles, at))
+        at += 2 * size * (radix - 1)
+    last_pass(size, here, part // size)
+
+
+@inlined
+def part_back(here, part, radices, twiddles, twiddles_end):
+    """The same back, without the factor."""
+    width, passes = 2 * lanes(here), radices[0]
+    size, at = radices[1 + passes], twiddles_end
+    first_pass_back(size, here, part // size)
+    for k in range(passes - 1, 0, -1):
+        radix = radices[1 + k]
+        at -= 2 * size * (radix - 1)
+        for row in range(0, part, size * radix):
+            line_pass_back(radix, offset(here, row * width), size, offset(twiddles, at))
+        size *= radix

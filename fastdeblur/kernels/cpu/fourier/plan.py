@@ -13,6 +13,8 @@ from .codelets import FIRST
 SETS, LINE = 4096, 64
 # Lengths of whole planes' transforms are multiples of a number, and have these odd factors.
 PLANE_STEP, PLANE_PRIMES = 16, (11, 7, 5, 3)
+# The same of single lines' transforms.
+LINE_STEP = 4
 
 
 def radices_down(length: int) -> list[int]:
@@ -49,6 +51,14 @@ def plane_length(least: int) -> int:
     length = PLANE_STEP * -(-least // PLANE_STEP)
     while _factors(length, PLANE_PRIMES)[1] is None:
         length += PLANE_STEP
+    return length
+
+
+def line_length(least: int) -> int:
+    """The smallest length, from `least` on, that lines have transforms for (see `LinePlan`)."""
+    length = LINE_STEP * -(-least // LINE_STEP)
+    while _factors(length, PLANE_PRIMES)[1] is None:
+        length += LINE_STEP
     return length
 
 
@@ -166,9 +176,7 @@ class PlanePlan:
 
     def pairs(self) -> np.ndarray:
         """Offsets in a strip of each frequency along rows, and of its negative."""
-        places = np.argsort(order(self.across))
-        frequencies = np.arange(self.frequencies)
-        return 2 * self._lanes * np.stack([places[frequencies], places[-frequencies]], axis=1)
+        return opposite_pairs(self.across, self._lanes)
 
     def in_groups(self, along: np.ndarray) -> np.ndarray:
         """Numbers for each frequency along rows, and zeros as far as groups go."""
@@ -204,6 +212,53 @@ class PlanePlan:
     def twiddles_down(self) -> np.ndarray:
         """Those of the columns' passes but the last, as vectors of neighbouring rows' numbers."""
         return neighbouring_twiddles([*self.down, self._lanes], self._lanes)
+
+
+class LinePlan:
+    """How lines are transformed that are a strip's columns, as long as a multiple of 4 with factors up to 11.
+
+    Attributes
+    ----------
+    radices : list of int
+        Of all passes; the last is 4 or 8.
+    frequencies : int
+        Of real lines.
+    """
+
+    def __init__(self, length: int):
+        twos, odd = _factors(length, PLANE_PRIMES)
+        if twos < 2 or odd is None:
+            raise ValueError(f"no transforms of lines of {length}")
+        last, *twos_before = _power(twos)
+        # The first pass leaves parts that should fit a cache.
+        self.radices = [*sorted([*odd, *twos_before], reverse=True), last]
+        self.length, self.frequencies = length, length // 2 + 1
+
+    def order(self) -> np.ndarray:
+        """The frequency at each place."""
+        return order(self.radices)
+
+    def pairs(self, lanes: int) -> np.ndarray:
+        """Offsets in a strip of each frequency of real lines, and of its negative."""
+        return opposite_pairs(self.radices, lanes)
+
+    def radices_table(self) -> np.ndarray:
+        """How many passes there are before the last, then all their radices."""
+        return np.array([len(self.radices) - 1, *self.radices])
+
+    def twiddles(self) -> np.ndarray:
+        """Those of all passes but the last, one number each."""
+        tables = [np.zeros((0, 2))]
+        for table in list(_twiddles(self.radices))[:-1]:
+            tables.append(np.stack([table.real, table.imag], axis=-1).reshape(-1, 2))
+        return np.concatenate(tables).ravel()
+
+
+def opposite_pairs(radices: list[int], lanes: int) -> np.ndarray:
+    """Offsets in a strip, after passes of these radices, of each frequency of real lines and of its negative."""
+    places = np.argsort(order(radices))
+    frequencies = np.arange(len(places) // 2 + 1)
+    return 2 * lanes * np.stack([places[frequencies], places[-frequencies]], axis=1)
 
 
 def first_twiddles(radices: list[int]) -> np.ndarray:

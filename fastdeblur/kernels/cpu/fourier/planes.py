@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from ..simd import INDEX, multiply_add, splat
 from .butterflies import Complex
-from .codelets import FIRST, call, legs_of, scalar_twiddles
+from .codelets import FIRST, call, legs_of, line_pass_body
 
 
 @intrinsic
@@ -65,16 +65,7 @@ def strip_to_rows(typingctx, strip, count, first, second, pitch):
 
 def _end_pass(name, back):
     """An intrinsic: the pass of a strip's columns that is the first, or the last one back, in place."""
-
-    def body(b, z, memory, strip, step, twiddles):
-        with cgutils.for_range(b, step) as loop:
-            at = [b.mul(row, INDEX(2 * memory.lanes)) for row in legs_of(b, loop.index, step, FIRST)]
-            turns = scalar_twiddles(b, z.vector, twiddles, loop.index, FIRST)
-            x = [memory.load_complex(strip, each) for each in at]
-            if back:
-                x[1:] = [z.multiply_conjugate(*pair) for pair in zip(x[1:], turns, strict=True)]
-            for k, each in z.inverse(x) if back else z.transform(x):
-                memory.store_complex(each if back or not k else z.multiply(each, turns[k - 1]), strip, at[k])
+    body = line_pass_body(FIRST, back)
 
     @intrinsic
     def end_pass(typingctx, strip, step, twiddles):
