@@ -54,6 +54,10 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
+# Of the chart's seconds.
+TICKS = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 1.5, 2, 3, 5, 7)]
+
+
 class Record(NamedTuple):
     noise: float
     image: str
@@ -165,6 +169,7 @@ def chart(records: list[Record], path: Path) -> None:
     levels = list(dict.fromkeys(noise for noise, _ in found))
     with mpl.rc_context(_charts.LOOK):
         from matplotlib.figure import Figure
+        from matplotlib.ticker import FixedLocator, NullLocator
 
         figure = Figure(figsize=(5.2 * len(levels), 4.2), layout="constrained")
         panels = figure.subplots(1, len(levels), squeeze=False)[0]
@@ -176,6 +181,9 @@ def chart(records: list[Record], path: Path) -> None:
                 filled = colour if boundary == "wrap" else "white"
                 axes.scatter([seconds], [decibels], s=50, color=filled, edgecolor=colour, linewidth=1.8, label=method)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(TICKS))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_title(f"noise {level:g} of 255")
             axes.set_xlabel("seconds an image")
         panels[0].set_ylabel("mean PSNR in dB")

@@ -224,9 +224,9 @@ def solve(
     mu : float, at least 0, or "auto"
         Weight of the prior.  "auto" finds it from the image: from the spectra of signal and noise [4]_ for "gradient",
         and from the noise and the edges that this leaves for "tv" and "sparse".  `Result.mu` is the weight
-        found.  For "learned", whose R follows the noise that is found, "auto" is 1, and a number makes R so much
-        stronger or weaker; for photons it is what they weigh.  For a denoiser it is the variance of the noise, of
-        pixels of weight 1.
+        found.  For "learned", whose R follows the noise that is found and how smooth the image is, "auto" is 1, and a
+        number makes R so much stronger or weaker; for photons it is what they weigh.  For a denoiser it is the variance
+        of the noise, of pixels of weight 1.
     boundary : {"unknown", "constant", "nearest", "reflect", "mirror", "wrap"}
         What lies outside the frame.  "unknown" assumes nothing [8]_, [9]_: x extends beyond the frame by the
         psf's reach, and the part in the frame is returned.  The others say what is there, see `Blur`;

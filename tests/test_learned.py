@@ -10,10 +10,18 @@ from sweeps import sweep
 import fastdeblur as fd
 from fastdeblur.operators.boundary import BOUNDARIES
 from fastdeblur.problem import learned
+from fastdeblur.problem.regularization import WeightEstimate
 from fastdeblur.solvers.learned.host import PriorPass
 
 PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])
-SCALE = learned.Scale(0.05, 0.8)
+FACTOR = 0.8
+SCALE = learned.Scale(0.05, 0.8, factor=FACTOR)
+
+
+@pytest.fixture
+def one_factor(monkeypatch):
+    """Multiply the prior of every image by the same."""
+    monkeypatch.setattr(WeightEstimate, "factor_of_learned", lambda self: FACTOR)
 
 
 def learned_weights():
@@ -93,7 +101,7 @@ def scene(shape, noise=0.02, seed=0, boundary="reflect"):
 
 
 @sweep(boundary=BOUNDARIES, data=["squares", "poisson"], bounds=[None, (0.1, 0.9)])
-def test_the_objective_falls_and_is_what_is_written(boundary, data, bounds):
+def test_the_objective_falls_and_is_what_is_written(boundary, data, bounds, one_factor):
     _, image = scene((48, 45), boundary="reflect" if boundary == "unknown" else boundary)
     image = np.maximum(image, 0)
     weights = np.ones(image.shape)
@@ -112,7 +120,7 @@ def test_the_objective_falls_and_is_what_is_written(boundary, data, bounds):
         misfit = (weights * (mean - np.where(image > 0, image * np.log(mean), 0)))[weights > 0].sum()
     spread = np.quantile(np.where(weights > 0, image, image[weights > 0].mean()), [0.001, 0.999])
     assert x.min() >= (bounds or (0 if data == "poisson" else -9,))[0]
-    rough = prior(x[None], boundary, learned.Scale(result.noise, np.ptp(spread)))[0]
+    rough = prior(x[None], boundary, learned.Scale(result.noise, np.ptp(spread), factor=FACTOR))[0]
     # (The range of the image is that with its hole filled.)
     assert result.objective == pytest.approx(misfit + result.mu * rough, rel=2e-3)
 
@@ -143,7 +151,7 @@ def test_it_is_near_its_minimum_when_it_stops(boundary):
     assert errors[0] < 1.03 * errors[1]
 
 
-def test_three_channels_are_taken_as_a_sum_and_differences():
+def test_three_channels_are_taken_as_a_sum_and_differences(one_factor):
     """The prior is that of an orthonormal basis, whose first plane has the root of three times the range."""
     _, image = scene((40, 42), boundary="wrap")
     image = np.stack([image, 0.8 * image[::-1], 0.3 + 0.2 * image[:, ::-1]])
@@ -152,7 +160,7 @@ def test_three_channels_are_taken_as_a_sum_and_differences():
     a, b, c = result.image
     mixed = np.stack([(a + b + c) / 3**0.5, (a - c) / 2**0.5, (a - 2 * b + c) / 6**0.5])
     spread = 3**0.5 * np.ptp(np.quantile(image, [0.001, 0.999]))
-    rough = prior(mixed, "wrap", learned.Scale(result.noise, spread))[0]
+    rough = prior(mixed, "wrap", learned.Scale(result.noise, spread, factor=FACTOR))[0]
     misfit = 0.5 * ((np.array(mean) - image) ** 2).sum()
     assert result.objective == pytest.approx(misfit + result.mu * rough, rel=2e-3)
     # Not where channels have weights of their own, or bounds: there each is taken by itself.
@@ -160,10 +168,27 @@ def test_three_channels_are_taken_as_a_sum_and_differences():
     weights[0, 3:5, 4] = 0.5
     for options in ({"weights": weights}, {"bounds": (-9, 9)}):
         other = fd.solve(image, PSF, prior="learned", boundary="wrap", channel_axis=0, max_iter=2, tol=0, **options)
-        alone = prior(image, "wrap", learned.Scale(other.noise, spread / 3**0.5))[0]
+        alone = prior(image, "wrap", learned.Scale(other.noise, spread / 3**0.5, factor=FACTOR))[0]
         blurred = np.array([naive.convolve(plane.tolist(), PSF.tolist(), "wrap") for plane in image])
         start = 0.5 * (options.get("weights", 1) * (blurred - image) ** 2).sum() + other.mu * alone
         assert other.history[0] == pytest.approx(start, rel=2e-3)
+
+
+def test_smooth_images_are_smoothed_more(rng):
+    """Whatever their brightness; one without contrast, or without noise, has a factor, too."""
+    y, x = np.mgrid[:96, :90]
+    smooth, rough = 0.5 + 0.4 * np.sin(x / 9) * np.cos(y / 8), 0.3 + 0.4 * ((x // 3 + y // 4) % 2)
+    noise = 0.01 * rng.standard_normal(smooth.shape)
+
+    def factor(image):
+        return WeightEstimate(image[None], [PSF], None).factor_of_learned()
+
+    of_smooth, of_rough = (factor(fd.convolve(each, PSF, boundary="reflect") + noise) for each in (smooth, rough))
+    assert of_smooth > 1.5 * of_rough
+    brighter = factor(8 * (fd.convolve(smooth, PSF, boundary="reflect") + noise))
+    assert brighter == pytest.approx(of_smooth, rel=1e-6)
+    for image in (np.zeros_like(smooth), np.ones_like(smooth), smooth, noise):
+        assert 0.2 < factor(image) < 5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -214,7 +214,9 @@ def tile_parameters(
     elif mu is None:
         mu = estimate.weight_of(str(options.prior), options.data, shift) * factor
     reach = mu if options.prior == "gradient" and mu is not None else ridge
-    scale = Scale(estimate.noise_to_smooth(), spread(filled)) if options.prior == "learned" else None
+    scale = None
+    if options.prior == "learned":
+        scale = Scale(estimate.noise_to_smooth(), spread(filled), factor=estimate.factor_of_learned())
     return TileParameters(float(mu or 0.0), max_iter, reach / (typical(chosen) * factor), level, scale)
 
 

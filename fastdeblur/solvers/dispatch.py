@@ -240,6 +240,8 @@ class Solve:
             scale = replace(scale, noise=self._estimate().noise_to_smooth())
         if math.isnan(scale.spread):
             scale = replace(scale, spread=spread(self._planes))
+        if math.isnan(scale.factor) and not scale.denoises:
+            scale = replace(scale, factor=self._estimate().factor_of_learned())
         scale = scale.times(1 / gain_of([blur.psf for blur in self._workspaces.blurs]))
         with self._workspaces.learned() as work:
             return learned.minimise(work, replace(self._problem, mu=mu), scale)

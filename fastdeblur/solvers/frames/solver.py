@@ -194,7 +194,10 @@ class Frames:
         return result, work.estimate / work.dtype.type(work.unit)
 
     def _learned(self, equations: Equations, problem: Problem, ridge: float | None) -> tuple[Result, np.ndarray]:
-        scale = Scale(self._estimate.noise_to_smooth() / math.sqrt(self._worth), spread(self._first))
+        scale = Scale(
+            self._estimate.noise_to_smooth() / math.sqrt(self._worth), spread(self._first),
+            factor=self._estimate.factor_of_learned(),
+        )  # fmt: skip
         gain = gain_of([psf for of_frame in self._normal.operators.psfs for psf in of_frame])
         work = FramesLearnedWorkspace(self._normal, equations)
         kind: Any = FramesQuasiNewton
