@@ -6,6 +6,7 @@ is as large as the kernel's whole vectors, register tiles and windows need.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,15 @@ class Scratch:
 
     def share(self) -> None:
         """Give each thread an even run of the tiles."""
-        self._next_tiles[...] = self._first_tiles
+        if self.threads == 1:  # small images have one, and for them this counts
+            self.queue[RUNS] = 0
+        else:
+            self._next_tiles[...] = self._first_tiles
 
     def is_finite(self) -> bool:
         """Whether the first sum of each tile is."""
+        if self.tiles == 1:
+            return math.isfinite(self._first_sums[0])
         return bool(np.isfinite(self._first_sums).all())
 
 

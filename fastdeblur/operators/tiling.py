@@ -19,6 +19,9 @@ Blocks = tuple[list[tuple[int, int]], list[tuple[int, int]]]
 
 # Fewer tiles than this are a multiple of 8, so that a few threads have as much to do each.
 MANY = 64
+# Multiplications of a pass that is never worth threads: its image is not parted for them.  (32 x 32, 5 x 5: 10.6 us a
+# blur instead of 13.7 with eight tiles of four rows.)
+SERIAL = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class Grid:
         across = cuts_of(cols, left, right, filter_.most_cols, filter_.step_cols)
         tile_rows = filter_.most_rows
         bands = -(-(above + rows + below) // tile_rows)
-        if isinstance(filter_, RegisterTiles) and planes * (len(across) - 1) * bands < MANY:
+        work = planes * rows * cols * filter_.taps_down * filter_.taps_across
+        if isinstance(filter_, RegisterTiles) and work > SERIAL and planes * (len(across) - 1) * bands < MANY:
             tile_rows = up(-(-rows // up(bands, 8)), filter_.step_rows)
         down = cuts_of(rows, above, below, tile_rows, filter_.step_rows)
         return cls(planes, table_of(down), table_of(across))

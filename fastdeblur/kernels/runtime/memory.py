@@ -43,6 +43,9 @@ def data_address(array: np.ndarray) -> int:
 
 def row_pitch(array: np.ndarray, dtype: Any) -> int | None:
     """Elements from row to row if kernels can use `array` where it is, else None."""
+    flags = array.flags
+    if array.dtype is dtype and flags.c_contiguous and flags.aligned and dtype.isnative:  # a third of the time
+        return int(array.shape[-1])
     if array.dtype != dtype or not array.dtype.isnative or not array.flags.aligned:
         return None
     (rows, cols), (down, across), itemsize = array.shape[-2:], array.strides[-2:], array.itemsize
