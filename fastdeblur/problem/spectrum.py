@@ -336,7 +336,11 @@ def _fitted(
     expected = np.array([level, expected_slope[0], CURVATURE[0], 0.0])
     sure = np.array([0, expected_slope[1] ** -2, CURVATURE[1] ** -2, TILT**-2])
     few = len(expected)
-    unknowns = np.concatenate([expected, np.full(len(KNOTS), least)])
+    # From the line through what the blur passes: from the expected slope, images without one took three times as long.
+    lines, logs = np.append(signals[passed, :2], [[0, 1]], 0), np.log(power[passed] / response[passed])
+    sureness = np.sqrt(np.append(count[passed], sure[1]))
+    start = np.linalg.lstsq(sureness[:, None] * lines, sureness * np.append(logs, expected_slope[0]))[0]
+    unknowns = np.concatenate([start, expected[2:], np.full(len(KNOTS), least)])
 
     smooth = falling.T @ (loose[:, None] ** -2 * falling)
 

@@ -11,6 +11,8 @@ from .. import validation
 from ..kernels.runtime.arrays import beside, joined, module_of, scaled_array
 
 STARTS = ("image", "zeros", "normal")
+# Rows of random numbers that are drawn at once.
+ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,13 @@ class Start:
             out[...] = scaled_array(out, self.exponent)
 
     def _draw(self, out: np.ndarray) -> None:
-        """Draw a row at a time: the stream is that of one call."""
+        """Draw some rows at a time: the stream is that of one call."""
         random = np.random.RandomState(self.seed)
         drawn = out if module_of(out) is np else np.empty(out.shape, out.dtype)
-        for row in joined(drawn, self.channel_axis):
-            row[...] = random.randn(*row.shape) / 10
+        whole = joined(drawn, self.channel_axis)
+        for top in range(0, len(whole), ROWS):
+            rows = whole[top : top + ROWS]
+            rows[...] = random.randn(*rows.shape) / 10
         if drawn is not out:
             out[...] = beside(drawn, out)
 

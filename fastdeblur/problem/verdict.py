@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.fft
 
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import beside, module_of, on_host, transforms_of
@@ -172,9 +173,11 @@ def _residual(
         psf = psfs[k % len(psfs)]
         if any(taps > size for taps, size in zip(psf.shape, plane.shape, strict=True)):
             return math.nan
-        response = transfer(psf, plane.shape, plane)
+        shape = [scipy.fft.next_fast_len(size, real=True) for size in plane.shape]
+        response = transfer(psf, tuple(shape), plane)
         with forks.unforked():
-            blurred = fft.irfft2(fft.rfft2(x.astype(np.float64)) * response, plane.shape)
+            blurred = fft.irfft2(fft.rfft2(x.astype(np.float64), shape) * response, shape)
+        blurred = blurred[: plane.shape[0], : plane.shape[1]]
         # Shifted by the psf's centre; what went round the frame is cut off.
         inner = tuple(
             slice(taps - 1 - taps // 2, size - taps // 2) for taps, size in zip(psf.shape, plane.shape, strict=True)

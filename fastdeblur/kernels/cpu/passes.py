@@ -17,7 +17,7 @@ from .halo import begins_alone, fold, piece_at, pieces_of, read_halo, spread
 from .rows import clear_row, clip_row, free_squares
 from .rules import call_rule
 from .simd import offset, pointer, real
-from .step_rows import copy_line, difference_squares, gradient_row, residual_row
+from .step_rows import copy_line, difference_squares, gradient_row, nought, residual_row, total
 from .tiles import GRID, call_correlation, locate, reader, sums_of, task_signature
 
 # Addresses are those of the first pixel; pitches and planes count elements.  The frame is where the
@@ -81,7 +81,7 @@ def residual(address, scratch, tile):
     here = offset(pointer(step.here, scratch), plane * step.plane)
     out = offset(pointer(step.residual, scratch), plane * step.residual_plane)
     unit = real(step.unit, scratch)
-    misfit, roughness = 0.0, 0.0
+    misfit, rough, roughness = nought(scratch), nought(scratch), 0.0
 
     top, left, height, width = correlate_estimate(step, plane, i0, j0, rows, cols, scratch)
     shown = height > 0 and width > 0
@@ -95,12 +95,12 @@ def residual(address, scratch, tile):
             line = offset(out, i * out_pitch + left)
             if step.weights:
                 weights = offset(pointer(step.weights, scratch), start + (i - top) * image_pitch)
-                misfit += residual_row(blurred, observed, weights, line, width, unit)
+                misfit = residual_row(misfit, blurred, observed, weights, line, width, unit)
             else:
-                misfit += residual_row(blurred, observed, None, line, width, unit)
+                misfit = residual_row(misfit, blurred, observed, None, line, width, unit)
         pixel = offset(here, i * pitch + j0)
         below = offset(pixel, row_below(step, i))
-        roughness += difference_squares(pixel, below, inner, unit)
+        rough = difference_squares(rough, pixel, below, inner, unit)
         for j in range(inner, cols):
             drop = float(unit * (below[j] - pixel[j]))
             roughness += drop * drop
@@ -110,7 +110,7 @@ def residual(address, scratch, tile):
     if shown:
         spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, out_pitch)
     sums = sums_of(step, tile)
-    sums[0], sums[1] = misfit, roughness
+    sums[0], sums[1] = total(misfit), total(rough) + roughness
 
 
 @inlined
@@ -154,21 +154,19 @@ def update(address, scratch, tile):
     line, round_ = offset(scratch, step.extra), (1 - step.cols if step.periodic else 0)
     before, after = (1 if j0 > 0 else round_), (1 if j0 + cols < step.cols else round_)
     low, high = real(step.low, scratch), real(step.high, scratch)
-    total, data_total, prior_total = 0.0, 0.0, 0.0
+    squares, free = (nought(scratch), nought(scratch), nought(scratch)), 0.0
     for i in range(rows):
         gradient, pixel = offset(scratch, i * step.tile_pitch), offset(estimate, i * pitch)
         copy_line(pixel, offset(line, 1), cols)
         line[0] = pixel[-before]
         line[cols + 1] = pixel[cols - 1 + after]
         up, down = offset(pixel, row_above(step, i0 + i)), offset(pixel, row_below(step, i0 + i))
-        a, b, c = gradient_row(
-            gradient, pixel, up, down, line, offset(line, 2), cols, data_scale, prior_scale, brightness
+        squares = gradient_row(
+            squares, gradient, pixel, up, down, line, offset(line, 2), cols, data_scale, prior_scale, brightness
         )
         if step.bounded:
-            a = free_squares(
-                carray(gradient, cols), carray(pixel, cols), low, high, real(1.0 / step.brightness, scratch)
-            )
-        total, data_total, prior_total = total + a, data_total + b, prior_total + c
+            scale = real(1.0 / step.brightness, scratch)
+            free += free_squares(carray(gradient, cols), carray(pixel, cols), low, high, scale)
         call_rule(
             step.rule, step.rate, pixel, gradient, offset(first, i * state_pitch),
             offset(second, i * state_pitch), offset(out, i * pitch), cols,
@@ -178,4 +176,4 @@ def update(address, scratch, tile):
     there = offset(pointer(step.there, scratch), plane * step.plane)
     spread(read_halo(step.filled), band_down, band_across, i0, j0, rows, cols, there, pitch)
     sums = sums_of(step, tile)
-    sums[0], sums[1], sums[2] = total, data_total, prior_total
+    sums[0], sums[1], sums[2] = free if step.bounded else total(squares[0]), total(squares[1]), total(squares[2])

@@ -3,8 +3,8 @@
 LLVM does most of a plain loop four vectors at a time and what remains pixel by pixel: 11 of a row of 171, which took
 as long as the other 160.  Here a row's last vector is masked: what is beyond the row's end is neither read nor written.
 
-A row's sums are in the precision of the pixels, and of numbers near 1: the caller passes a `unit` or takes out the
-`brightness`, since the square of a float32 of 1e20, or of 1e-25, is not a float32.  Sums of rows are float64.
+A tile's sums are vectors, in the precision of the pixels, and of numbers near 1: the caller passes a `unit` or takes
+out the `brightness`, since the square of a float32 of 1e20, or of 1e-25, is not a float32.  Sums of tiles are float64.
 """
 
 from llvmlite import ir
@@ -192,44 +192,44 @@ def descend_row(pixels, gradient, rate, out, cols):
 
 
 @jit
-def residual_row(blurred, image, weights, residual, cols, unit):
-    """residual = weights (blurred - image); returns the weighted sum of squares times unit^2.
+def residual_row(sums, blurred, image, weights, residual, cols, unit):
+    """residual = weights (blurred - image); adds the weighted squares, times unit^2, to `sums`.
 
     `weights` may be None: all are 1.
     """
-    sums, width = nought(blurred), lanes(blurred)
+    width = lanes(blurred)
     whole = cols - cols % width
     for j in range(0, whole, width):
         sums = add_misfit(sums, blurred, image, weights, residual, unit, j, None)
     if whole < cols:
         sums = add_misfit(sums, blurred, image, weights, residual, unit, whole, cols - whole)
-    return total(sums)
+    return sums
 
 
 @jit
-def difference_squares(pixels, below, cols, unit):
-    """Sum of squares of the differences to the pixels below and to the right, times unit^2."""
-    sums, width, right = nought(pixels), lanes(pixels), offset(pixels, 1)
+def difference_squares(sums, pixels, below, cols, unit):
+    """Add squares of the differences to the pixels below and to the right, times unit^2, to `sums`."""
+    width, right = lanes(pixels), offset(pixels, 1)
     whole = cols - cols % width
     for j in range(0, whole, width):
         sums = add_differences(sums, pixels, below, right, unit, j, None)
     if whole < cols:
         sums = add_differences(sums, pixels, below, right, unit, whole, cols - whole)
-    return total(sums)
+    return sums
 
 
 @jit
-def gradient_row(correlated, pixels, up, down, left, right, cols, data_scale, prior_scale, brightness):
-    """Turn a row of A^T r into the objective's gradient; returns three sums of squares.
+def gradient_row(sums, correlated, pixels, up, down, left, right, cols, data_scale, prior_scale, brightness):
+    """Turn a row of A^T r into the objective's gradient; add squares to three `sums`.
 
-    They are of the gradient, of its data part and of its prior part, all divided by `brightness`,
+    They are those of the gradient, of its data part and of its prior part, all divided by `brightness`,
     which is left out of the scales.  Where there is no difference across the border of the estimate,
     a neighbour beyond it is the pixel itself.
     """
-    sums, width = (nought(pixels), nought(pixels), nought(pixels)), lanes(pixels)
+    width = lanes(pixels)
     scales, whole = (data_scale, prior_scale, brightness), cols - cols % width
     for j in range(0, whole, width):
         sums = add_gradient(sums, correlated, pixels, up, down, left, right, scales, j, None)
     if whole < cols:
         sums = add_gradient(sums, correlated, pixels, up, down, left, right, scales, whole, cols - whole)
-    return total(sums[0]), total(sums[1]), total(sums[2])
+    return sums
