@@ -5,6 +5,7 @@ Run again for other instruction sets by test_instruction_sets.py.
 
 import copy
 import functools
+import itertools
 import pickle
 import re
 import time
@@ -19,6 +20,7 @@ from sweeps import sweep
 
 import fastdeblur as fd
 from fastdeblur.operators import host
+from fastdeblur.operators.tiling import cuts_of
 
 PSF_SHAPES = [(1, 1), (3, 3), (4, 4), (2, 7), (3, 8), (8, 3), (13, 13), (1, 12), (31, 31)]
 IMAGE_SHAPES = [(1, 1), (1, 2), (1, 53), (53, 1), (6, 7), (17, 13), (16, 16)]
@@ -290,3 +292,16 @@ def test_norm_is_a_bound(rng):
     psf = rng.standard_normal((5, 4))
     blur = fd.Blur(psf, (9, 8))
     assert np.linalg.norm(naive.matrix((9, 8), psf.tolist()), 2) <= blur.norm() * (1 + 1e-12)
+
+
+def test_tiles_are_as_equal_as_register_tiles_allow():
+    for size, before, after, most, step in itertools.product(
+        (1, 3, 64, 171, 1024), (0, 6), (0, 7), (24, 32, 448), (1, 4, 64)
+    ):
+        cuts = cuts_of(size, before, after, max(most, step), step)
+        assert (cuts[0], cuts[-1]) == (0, size), "every pixel is in a tile"
+        parts = np.diff(cuts)
+        assert 0 < parts.min() <= parts.max() <= max(most, step)
+        inner = parts[1:-1]  # the first and the last have the halo, too
+        assert len(inner) == 0 or inner.max() - inner.min() <= step
+        assert all(part % step == 0 for part in inner)
