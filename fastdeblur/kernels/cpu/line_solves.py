@@ -111,10 +111,10 @@ def block_of(job, tile, scratch):
 
 
 @inlined
-def analyse(job, tile, scratch):
-    """Some real lines to frequencies."""
+def lines_to_strip(job, tile, scratch):
+    """Some real lines, weighted, as a strip's columns."""
     width = 2 * lanes(scratch)
-    plane, first, count, spectrum = block_of(job, tile, scratch)
+    plane, first, count, _ = block_of(job, tile, scratch)
     source = offset(pointer(job.source, scratch), plane * job.source_plane + first * job.step_full)
     near, share = pointer(job.near_real, scratch), pointer(job.share_real, scratch)
     near_full = offset(pointer(job.near_full, scratch), first)
@@ -140,15 +140,15 @@ def analyse(job, tile, scratch):
                 weigh_across(row, carray(near_full, count), carray(share_full, count), near[j], share[j])
             clear_row(carray(offset(scratch, j * width + count), width - count))
     clear_row(carray(offset(scratch, filled * width), max(job.real_length - filled, 0) * width))
-    radices, twiddles = integers(job.radices_real), pointer(job.twiddles_real, scratch)
-    parts = radices[1] if radices[0] > 0 else 1
-    part = job.real_length // parts
-    if parts > 1:
-        line_pass(parts, scratch, part, twiddles)
-    for k in range(parts):
-        part_forward(offset(scratch, k * part * width), part, radices, twiddles)
+
+
+@inlined
+def strip_to_frequencies(job, tile, scratch):
+    """Frequencies of real lines, from those of the strip's columns."""
+    _, _, _, spectrum = block_of(job, tile, scratch)
     part_frequencies(scratch, integers(job.pairs), job.frequencies, spectrum)
-    rest, half = job.frequencies % lanes(scratch), lanes(scratch) * width
+    rest, width = job.frequencies % lanes(scratch), 2 * lanes(scratch)
+    half = lanes(scratch) * width
     if rest > 0:  # what is left of the last group
         last = offset(spectrum, (job.groups - 1) * 2 * half)
         for k in range(2):
@@ -193,61 +193,62 @@ def correct(job, first, scratch):
 
 
 @inlined
-def solve(job, tile, scratch):
-    """Some frequencies' full lines: the circulant's solution, with the boundary correction."""
+def turn_blocks(job, tile, scratch, back):
+    """Some frequencies' full lines to a strip's columns, or back to where they were."""
     vector = lanes(scratch)
-    width, half, n = 2 * vector, 2 * vector * vector, job.full_length
+    width, half = 2 * vector, 2 * vector * vector
     plane, group = tile // job.groups, tile % job.groups
     spectrum = offset(pointer(job.spectrum, scratch), plane * job.spectrum_plane + group * 2 * half)
+    # Lines beyond the image have what rounding left of those that they are paired with, or the solution there.
+    if back:
+        clear_row(carray(offset(scratch, job.fulls * width), (job.blocks * width - job.fulls) * width))
     for k in range(2 * job.blocks):
-        turn_block(offset(spectrum, k // 2 * job.block + k % 2 * half), offset(scratch, k * half))
-    # (Lines beyond the image have what rounding left of those that they were paired with.)
-    clear_row(carray(offset(scratch, job.fulls * width), (n - job.fulls) * width))
-    radices, twiddles = integers(job.radices_full), pointer(job.twiddles_full, scratch)
-    parts = radices[1] if radices[0] > 0 else 1
-    part = n // parts
-    down, across = (
-        pointer(job.eigenvalues_full, scratch),
-        offset(pointer(job.eigenvalues_across, scratch), group * vector),
-    )
-    power = offset(pointer(job.psf_power, scratch), group * n * vector)
-    ridge, floor, factor = real(job.ridge, scratch), real(job.floor, scratch), real(1.0 / n, scratch)
-    for turn in range(2 if job.border_count > 0 else 1):
-        strip = offset(scratch, turn * job.second)
-        if turn > 0:
-            correct(job, group * vector, scratch)
-        if parts > 1:
-            line_pass(parts, strip, part, twiddles)
-        for k in range(parts):
-            here = offset(strip, k * part * width)
-            part_forward(here, part, radices, twiddles)
-            divide_rows(
-                here, offset(power, k * part * vector), offset(down, k * part), across, ridge, floor, factor, part
-            )
-            part_back(here, part, radices, twiddles, job.twiddles_full_end)
-        if parts > 1:
-            line_pass_back(parts, strip, part, twiddles)
-    if job.border_count > 0:
-        values = carray(scratch, job.fulls * width)
-        combine(carray(offset(scratch, job.second), job.fulls * width), real(job.base, scratch), values)
-    clear_row(carray(offset(scratch, job.fulls * width), (job.blocks * width - job.fulls) * width))
-    for k in range(2 * job.blocks):
-        turn_block(offset(scratch, k * half), offset(spectrum, k // 2 * job.block + k % 2 * half))
+        block, rows = offset(spectrum, k // 2 * job.block + k % 2 * half), offset(scratch, k * half)
+        if back:
+            turn_block(rows, block)
+        else:
+            turn_block(block, rows)
+    if not back:
+        clear_row(carray(offset(scratch, job.fulls * width), (job.full_length - job.fulls) * width))
 
 
 @inlined
-def synthesise(job, tile, scratch):
-    """Some real lines back from frequencies, weighted, and put or added to the result."""
-    width = 2 * lanes(scratch)
-    plane, first, count, spectrum = block_of(job, tile, scratch)
-    join_frequencies(spectrum, integers(job.pairs), job.frequencies, scratch)
-    radices, twiddles = integers(job.radices_real), pointer(job.twiddles_real, scratch)
+def transform(job, tile, strip):
+    """A strip's columns to frequencies, or from those; or there, divided by the circulant's, and back."""
+    vector, stage = lanes(strip), job.stage
+    width, group = 2 * vector, tile % job.groups
+    full = stage == SOLVE
+    n = job.full_length if full else job.real_length
+    radices = integers(job.radices_full if full else job.radices_real)
+    twiddles = pointer(job.twiddles_full if full else job.twiddles_real, strip)
+    end = job.twiddles_full_end if full else job.twiddles_real_end
     parts = radices[1] if radices[0] > 0 else 1
-    part = job.real_length // parts
+    part = n // parts
+    down = pointer(job.eigenvalues_full, strip)
+    across = offset(pointer(job.eigenvalues_across, strip), group * vector)
+    power = offset(pointer(job.psf_power, strip), group * n * vector)
+    ridge, floor, factor = real(job.ridge, strip), real(job.floor, strip), real(1.0 / n, strip)
+    if parts > 1 and stage != SYNTHESISE:
+        line_pass(parts, strip, part, twiddles)
     for k in range(parts):
-        part_back(offset(scratch, k * part * width), part, radices, twiddles, job.twiddles_real_end)
-    if parts > 1:
-        line_pass_back(parts, scratch, part, twiddles)
+        here = offset(strip, k * part * width)
+        if stage != SYNTHESISE:
+            part_forward(here, part, radices, twiddles)
+        if full:
+            divide_rows(
+                here, offset(power, k * part * vector), offset(down, k * part), across, ridge, floor, factor, part
+            )
+        if stage != ANALYSE:
+            part_back(here, part, radices, twiddles, end)
+    if parts > 1 and stage != ANALYSE:
+        line_pass_back(parts, strip, part, twiddles)
+
+
+@inlined
+def strip_to_lines(job, tile, scratch):
+    """A strip's columns as real lines, weighted, and put or added to the result."""
+    width = 2 * lanes(scratch)
+    plane, first, count, _ = block_of(job, tile, scratch)
     out = offset(pointer(job.out, scratch), plane * job.out_plane + first * job.step_full)
     near, share = pointer(job.near_real, scratch), pointer(job.share_real, scratch)
     near_full = offset(pointer(job.near_full, scratch), first)
@@ -281,9 +282,24 @@ def synthesise(job, tile, scratch):
 def line_solves(address, scratch, tile):
     """One tile of the job's stage."""
     job = read_solves(address)
+    if job.stage == ANALYSE:
+        lines_to_strip(job, tile, scratch)
+    elif job.stage == SYNTHESISE:
+        _, _, _, spectrum = block_of(job, tile, scratch)
+        join_frequencies(spectrum, integers(job.pairs), job.frequencies, scratch)
+    corrected = job.stage == SOLVE and job.border_count > 0
     if job.stage == SOLVE:
-        solve(job, tile, scratch)
+        turn_blocks(job, tile, scratch, False)
+    for turn in range(2 if corrected else 1):
+        if turn > 0:
+            correct(job, tile % job.groups * lanes(scratch), scratch)
+        transform(job, tile, offset(scratch, turn * job.second))
+    if corrected:
+        count = job.fulls * 2 * lanes(scratch)
+        combine(carray(offset(scratch, job.second), count), real(job.base, scratch), carray(scratch, count))
+    if job.stage == SOLVE:
+        turn_blocks(job, tile, scratch, True)
     elif job.stage == ANALYSE:
-        analyse(job, tile, scratch)
+        strip_to_frequencies(job, tile, scratch)
     else:
-        synthesise(job, tile, scratch)
+        strip_to_lines(job, tile, scratch)
