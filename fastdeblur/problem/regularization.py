@@ -47,10 +47,11 @@ REGION, MOST_REGIONS = 512, 4
 # development, and 0.13 and 0.16 on the others.)
 MU_RULES = {"tv": (1.87, 1.03, 0.93, 0.1), "sparse": (1.63, 1.37, 1.69, 0.43)}
 HIDDEN = 0.5
-# Of the learned prior's weight, k and h as above; and what it is multiplied by at most, or divided.  (Six validation
-# images that it was not fitted to, three psfs, noise of 2.55 and 7.65 of 255: 0.19 and 0.08 dB better than without; the
-# best of three weights is 0.13 and 0.09 dB better still.)
-LEARNED_RULE, MOST_FACTOR = (1.15, 0.2), 4.0
+# Of the learned prior's weight, k and h as above, and the power of what is left of the noise in shares of COLOURED
+# times what there is, more than is left of white noise; and what it is multiplied by at most, or divided.  (Six
+# validation images that it was not fitted to, three psfs, noise of 2.55 and 7.65 of 255: 0.19 and 0.08 dB better than
+# without; the best of three weights is 0.13 and 0.09 dB better still.)
+LEARNED_RULE, COLOURED, MOST_FACTOR = (1.15, 0.2, 0.9), 1.15, 4.0
 
 
 def ridge_of_root(planes: np.ndarray, psfs: list[np.ndarray], mu: float) -> float:
@@ -164,14 +165,16 @@ class WeightEstimate:
         """By what more than the noise says the learned prior's weight is to be multiplied.
 
         Where an image's slopes change slowly it is smooth, and may be smoothed more than one with as steep slopes that
-        change from pixel to pixel.
+        change from pixel to pixel.  And of noise that is not white, more is left than of as much that is.
         """
         noise = max(self._left, LEAST_NOISE * spread(self.planes), 1e-150)
         steep, curved = self._roughness()
         hidden = HIDDEN * noise
         smooth = math.hypot(steep, hidden) / math.hypot(curved, hidden)
-        power, of_contrast = LEARNED_RULE
+        power, of_contrast, of_colour = LEARNED_RULE
         factor: float = smooth**power * math.hypot(1, steep / noise) ** of_contrast
+        if self._left > COLOURED * self.noise > 0:
+            factor *= (self._left / (COLOURED * self.noise)) ** of_colour
         return min(max(factor, 1 / MOST_FACTOR), MOST_FACTOR)
 
     def _curvature(self, shift: np.ndarray | None) -> float:
