@@ -78,6 +78,15 @@ RING_WIDTH, DROP, DROP_RINGS = 0.1, 0.2, 4
 # The noise that ridges are chosen for is more than the likeliest by ``exp(CAUTION variance)``, of its logarithm's
 # posterior variance, at most MOST_UNSURE: too little regularisation costs more than too much.
 CAUTION, MOST_UNSURE = 1.0, 4.0
+# Where the parabola is off, the power seen says so, in pairs of rings: as much as SURELY frequencies that are signal's
+# say that it is not, and those of a class no more than MOST_OF_CLASS of them.
+SURELY, MOST_OF_CLASS = 20.0, 100.0
+# Where cross-validation, which knows of no model, finds a smaller ridge, it is nearer to that by VALIDATED of the
+# difference of the logarithms, of which NEAR at most counts.
+VALIDATED, NEAR = 0.33, math.log(2)
+# Both count less where the noise's logarithm differs by more than ALIKE between frequencies, and not at all by twice
+# that: where noise is not white, what seems to be signal may be noise.
+ALIKE = 0.5
 
 # An image of points has its contrast in less than this share of its pixels (see `contrast_share`).
 SPARSE_SHARE = 0.21
@@ -274,15 +283,54 @@ class Spectra:
         `noisier` is by how much more noise there was than has been seen.
         """
         ridges = RIDGES[:, None]
-        passed = self.response * self.signal / (self.response * self.signal + self.noise)
+        passed = self._passed()
         # Where there is more signal than noise it is known better than from the model; but what the window shows where
         # the blur passes next to nothing is what leaks there.  (Taken for signal, it cost up to 2 dB after motions.)
         measured = np.maximum(self.power - self.noise, 0) / np.maximum(self._leaked, 1e-12)
-        signal = passed**2 * measured + (1 - passed**2) * self.signal
+        white = self._whiteness()
+        known = passed ** (2 - white)
+        signal = known * measured + (1 - known) * self.signal * self._off(passed) ** white
         psf_power = self.response + ridges * self.laplacian
-        bias = (ridges * self.laplacian / psf_power) ** 2 * signal
-        risk = (self.count * (bias + noisier * self.response / psf_power**2 * self.cautious)).sum(axis=1)
-        return float(RIDGES[np.argmin(risk)])
+        left = ridges * self.laplacian / psf_power
+        bias, variance = left**2 * signal, self.response / psf_power**2 * self.cautious
+        risks = [(self.count * (bias + times * variance)).sum(axis=1) for times in (1.0, noisier)]
+        as_seen, best = (math.log(RIDGES[np.argmin(risk)]) for risk in risks)
+        if white > 0:
+            best -= white * VALIDATED * min(max(as_seen - self._cross_validated(left), 0), NEAR)
+        return math.exp(best)
+
+    def _passed(self) -> np.ndarray:
+        """The share of each class's power that is signal."""
+        signal = self.response * self.signal
+        passed: np.ndarray = signal / (signal + self.noise)
+        return passed
+
+    def _whiteness(self) -> float:
+        """How far noise is known to be white, from 0 to 1."""
+        most = float(self.noise.max())
+        if not most > 0 < self.level:
+            return 0.0
+        return min(max(2 - math.log(most / self.level**2) / ALIKE, 0.0), 1.0)
+
+    def _off(self, passed: np.ndarray) -> np.ndarray:
+        """By how much there is more signal in each class's pair of rings than the parabola says."""
+        ring = ((self.radius - math.log(LEAST)) / (2 * RING)).astype(int)
+        sure = self.count / (1 + self.count / MOST_OF_CLASS) * passed**2
+        seen = np.maximum(self.power - self.noise, 0) / np.maximum(self.response * self.signal, 1e-300)
+        more = (np.bincount(ring, sure * seen) + SURELY) / (np.bincount(ring, sure) + SURELY)
+        of_classes: np.ndarray = more[ring]
+        return of_classes
+
+    def _cross_validated(self, left: np.ndarray) -> float:
+        """The logarithm of the ridge of generalised cross-validation, of the power over the noise's."""
+        residual = (self.count * left**2 * (self.power / np.maximum(self.noise, self.level**2))).sum(axis=1)
+        unused = (self.count * left).sum(axis=1) / self.count.sum()
+        return math.log(RIDGES[np.argmin(residual / np.maximum(unused, 1e-9) ** 2)])
+
+    def slope(self) -> float:
+        """The root of the mean square of the signal's differences, but of what noise hides, for a psf of sum 1."""
+        squares = np.average(self.laplacian * self.signal * self._passed(), weights=self.count)
+        return math.sqrt(float(squares))
 
     def amplified(self, ridge: float) -> float:
         """The variance of the white noise of which as much is left in a ridge's solution as of this noise.

@@ -15,7 +15,7 @@ from ...kernels.runtime.arrays import joined
 from ...problem.image import Image
 from ...problem.learned import Scale, gain_of
 from ...problem.options import MOST_STEPS, OPTIONS, Options, checked
-from ...problem.regularization import MU_RULES, WeightEstimate, estimate_of
+from ...problem.regularization import WeightEstimate, estimate_of
 from ...problem.spectrum import spread
 from ...problem.weights import fill
 from ...result import Result
@@ -225,16 +225,13 @@ class Frames:
 
     def _weight(self) -> float:
         """The same of the prior."""
-        prior, estimate, worth = str(self._options.prior), self._estimate, self._worth
+        prior = str(self._options.prior)
         if prior == "gradient":
             return self._ridge()
-        weight = float(estimate.weight_of(prior, self._options.data, self._shift)) * self._usual
-        if prior == "denoiser":  # a variance of pixels of weight 1
-            return weight
-        if prior == "learned":
-            return weight * worth
-        _, power, _, of_contrast = MU_RULES[prior]  # a rule with a power of the noise, that most images are far above
-        return float(weight * worth ** (0.5 - 0.5 * (power - of_contrast)))
+        # That of tv and sparse is about as the noise times the root of a ridge that is as its square: as much less as
+        # there are more data; a denoiser's is a variance of pixels of weight 1.
+        weight = float(self._estimate.weight_of(prior, self._options.data, self._shift)) * self._usual
+        return weight * self._worth if prior == "learned" else weight
 
 
 def _checked(options: dict[str, Any]) -> Options:
