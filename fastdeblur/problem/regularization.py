@@ -119,7 +119,7 @@ class WeightEstimate:
         if not (spectra.power.sum() > 0 and spectra.response.sum() > 0):
             self.ridge, self.bare = spectra.scale * self._typical_weight, spectra.scale
             self.noise, self._used, self._left = 0.0, 1.0, 0.0
-            self._complete_ridge, self._slope = 1.0, 0.0
+            self._complete_ridge, self._unlike = 1.0, 1.0
             return
         best = _ridge(spectra, present)
         self.bare = best * spectra.scale
@@ -129,7 +129,9 @@ class WeightEstimate:
         seen = present if missing is None else max(share_in_window(missing == 0), 1 / missing.size)
         left, variance = spectra.amplified(best) / seen, spectra.level**2 / seen
         self.noise, self._left = math.sqrt(variance), math.sqrt(left)
-        self._complete_ridge, self._slope = spectra.ridge() if present < 1 else best, spectra.slope()
+        self._complete_ridge = spectra.ridge() if present < 1 else best
+        solved = spectra.slope_of_solution(self._complete_ridge)
+        self._unlike = min(max(spectra.slope() / solved if solved > 0 else 1.0, UNLIKE[0]), UNLIKE[1])
         passed = spectra.response / (spectra.response + self._complete_ridge * spectra.laplacian)
         self._used = float(np.average(passed, weights=spectra.count))
 
@@ -143,9 +145,8 @@ class WeightEstimate:
             weight = self._typical_weight * gain_of(self.psfs) ** 2
             return weight * (self._curvature(shift) if data == "poisson" else 1.0)
         total = math.sqrt(self.spectra.scale)  # what solutions are divided by
-        root = total * self._roughness()[2]
-        unlike = min(max(self._slope / root if root > 0 else 1.0, UNLIKE[0]), UNLIKE[1])
-        slope = total * MU_FACTORS[prior] * noise * self._complete_ridge**OF_RIDGE * math.sqrt(self._used * unlike)
+        slope = total * MU_FACTORS[prior] * noise * self._complete_ridge**OF_RIDGE
+        slope *= math.sqrt(self._used * self._unlike)
         slope *= OF_COMPRESSED if self.spectra.compressed else 1.0
         if data == "poisson":
             slope *= self._curvature(shift)
@@ -171,7 +172,7 @@ class WeightEstimate:
         change from pixel to pixel.  And of noise that is not white, more is left than of as much that is.
         """
         noise = max(self._left, LEAST_NOISE * spread(self.planes), 1e-150)
-        steep, curved, _ = self._roughness()
+        steep, curved = self._roughness()
         hidden = HIDDEN * noise
         smooth = math.hypot(steep, hidden) / math.hypot(curved, hidden)
         power, of_contrast, of_colour = LEARNED_RULE
@@ -193,12 +194,9 @@ class WeightEstimate:
         inverse = float((1 / counts.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
 
-    def _roughness(self) -> tuple[float, float, float]:
-        """Mean lengths of the ridge solution's first and second differences, in the middle of the image.
-
-        And the root of the mean square of the first.
-        """
-        sums, counts = np.zeros((2, 2)), np.zeros(2)
+    def _roughness(self) -> tuple[float, float]:
+        """Mean lengths of the ridge solution's first and second differences, in the middle of the image."""
+        sums, counts = np.zeros(2), np.zeros(2)
         xp = module_of(self.planes)
         part = part_of(self.planes, LARGE)
         for k, plane in enumerate(self.planes[part]):
@@ -222,20 +220,20 @@ class WeightEstimate:
                 down, across = xp.diff(some, axis=0), xp.diff(some, axis=1)
                 own = slice(min(top, 1), None)  # the row above has been counted
                 squares = down[own, :-1] ** 2 + across[own][:-1] ** 2
-                _add_lengths(sums[0], counts[0:1], squares, None if shown is None else shown[own][:-1, :-1])
+                _add_lengths(sums, counts, 0, squares, None if shown is None else shown[own][:-1, :-1])
                 squares = xp.diff(down, axis=0)[:, 1:-1] ** 2 + xp.diff(across, axis=1)[1:-1] ** 2
                 squares += 2 * xp.diff(down, axis=1)[:-1, :-1] ** 2
-                _add_lengths(sums[1], counts[1:2], squares, None if shown is None else shown[1:-1, 1:-1])
-        (steep, square), (curved, _) = (sums / np.maximum(counts, 1)[:, None]).tolist()
-        return steep, curved, math.sqrt(square)
+                _add_lengths(sums, counts, 1, squares, None if shown is None else shown[1:-1, 1:-1])
+        steep, curved = (sums / np.maximum(counts, 1)).tolist()
+        return steep, curved
 
 
-def _add_lengths(sums: np.ndarray, count: np.ndarray, squares: np.ndarray, seen: np.ndarray | None) -> None:
-    """Add square roots to one sum, squares to the other, and their number, of `seen` pixels: others are smooth."""
-    squares = squares if seen is None else squares[seen]
-    sums[1] += float(squares.sum())
-    sums[0] += float(np.sqrt(squares, out=squares).sum())
-    count += squares.size
+def _add_lengths(sums: np.ndarray, counts: np.ndarray, k: int, squares: np.ndarray, seen: np.ndarray | None) -> None:
+    """Add square roots to the k-th sum, and how many there are, of `seen` pixels: what fills others is smooth."""
+    lengths = np.sqrt(squares, out=squares)
+    lengths = lengths if seen is None else lengths[seen]
+    sums[k] += float(lengths.sum())
+    counts[k] += lengths.size
 
 
 def estimate_of(planes: np.ndarray, blurs: list[Blur], weights: np.ndarray | None) -> WeightEstimate:

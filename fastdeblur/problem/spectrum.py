@@ -332,6 +332,11 @@ class Spectra:
         squares = np.average(self.laplacian * self.signal * self._passed(), weights=self.count)
         return math.sqrt(float(squares))
 
+    def slope_of_solution(self, ridge: float) -> float:
+        """The root of the mean square of the differences of a ridge's solution."""
+        squares = self.laplacian * self.response * self.power / (self.response + ridge * self.laplacian) ** 2
+        return math.sqrt(float(np.average(squares, weights=self.count)))
+
     def amplified(self, ridge: float) -> float:
         """The variance of the white noise of which as much is left in a ridge's solution as of this noise.
 
