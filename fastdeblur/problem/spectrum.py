@@ -316,7 +316,9 @@ class Spectra:
         """By how much there is more signal in each class's pair of rings than the parabola says."""
         ring = ((self.radius - math.log(LEAST)) / (2 * RING)).astype(int)
         sure = self.count / (1 + self.count / MOST_OF_CLASS) * passed**2
-        seen = np.maximum(self.power - self.noise, 0) / np.maximum(self.response * self.signal, 1e-300)
+        more_than_noise = np.maximum(self.power - self.noise, 0)
+        # (A quotient of next to nothing would be infinite.)
+        seen = more_than_noise / np.maximum(self.response * self.signal, np.maximum(1e-9 * more_than_noise, 1e-300))
         more = (np.bincount(ring, sure * seen) + SURELY) / (np.bincount(ring, sure) + SURELY)
         of_classes: np.ndarray = more[ring]
         return of_classes
