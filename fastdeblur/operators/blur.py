@@ -146,9 +146,10 @@ class Blur:
         # What lies around the estimate, what the adjoint has there for the estimate, and what lies
         # around the residual (the adjoint of a periodic blur is periodic itself).
         periodic = self.boundary == "wrap"
-        self.filled = self._halo(self.filters[0] if folds or periodic else None)
-        self.folded = self._halo(self.filters[0] if folds else None)
-        self.residual_filled = self._halo(self.filters[1] if periodic else None)
+        nothing = self._halo(None)
+        self.filled = self._halo(self.filters[0]) if folds or periodic else nothing
+        self.folded = self.filled if folds else nothing
+        self.residual_filled = self._halo(self.filters[1]) if periodic else nothing
         self._both: tuple[HostOperator, HostOperator] | None = None
 
     def _halo(self, filter_: Filter | None) -> Halo:

@@ -204,9 +204,10 @@ class VaryingBlur(Blur):
         self.filters: tuple[Filter, Filter] = forward, adjoint
         self.seconds = self._predicted(path, shape, int(forward.record["rank"]))
         periodic = self.boundary == "wrap"
-        self.filled = self._halo(forward if folds or periodic else None)
-        self.folded = self._halo(forward if folds else None)
-        self.residual_filled = self._halo(adjoint if periodic else None)
+        nothing = self._halo(None)
+        self.filled = self._halo(forward) if folds or periodic else nothing
+        self.folded = self.filled if folds else nothing
+        self.residual_filled = self._halo(adjoint) if periodic else nothing
         self._both = None
 
     def _predicted(self, path: str, taps: tuple[int, ...], used: int) -> float:

@@ -374,6 +374,13 @@ def _refilled(planes: np.ndarray, missing: np.ndarray, psfs: list[np.ndarray], r
     return planes
 
 
+def _faded(size: int, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixel at each position of an axis that is repeated beyond its ends, and how much of it is left there."""
+    at = np.arange(-before, size + after)
+    left = np.minimum((at + before) / max(before, 1), (size + after - 1 - at) / max(after, 1))
+    return at.clip(0, size - 1), np.where((at < 0) | (at >= size), left, 1.0)
+
+
 class Padded:
     """A plane that fades to its mean on all sides, as periodic Fourier coefficients, for a ridge problem.
 
@@ -392,17 +399,22 @@ class Padded:
     """
 
     def __init__(self, plane: np.ndarray, psf: np.ndarray, ridge: float):
-        xp, self._fft = module_of(plane), transforms_of(plane)
+        self._fft = transforms_of(plane)
         down, across = self.margins = tuple(min(taps, size) for taps, size in zip(psf.shape, plane.shape, strict=True))
         # (Transforms of lengths with large prime factors take five times as long.)
         more = [
             scipy.fft.next_fast_len(size + 2 * taps, real=True) - size - taps
             for size, taps in zip(plane.shape, self.margins, strict=True)
         ]
-        faded = xp.pad(
-            plane.astype(np.float64), ((down, more[0]), (across, more[1])), "linear_ramp",
-            end_values=float(plane.mean()),
-        )  # fmt: skip
+        (above, rows), (left, cols) = (
+            (beside(each, plane) for each in _faded(size, before, after))
+            for size, before, after in zip(plane.shape, self.margins, more, strict=True)
+        )
+        mean = float(plane.mean())
+        faded = (plane.astype(np.float64) - mean)[above][:, left]
+        faded *= rows[:, None]
+        faded *= cols
+        faded += mean
         self.shape = faded.shape
         with forks.unforked():
             self.coefficients = self._fft.rfft2(faded)

@@ -13,8 +13,9 @@ References
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -88,6 +89,8 @@ VALIDATED, NEAR = 0.33, math.log(2)
 # that: where noise is not white, what seems to be signal may be noise.
 ALIKE = 0.5
 
+# Pixels of an image of which tables are kept.
+SMALL = 2**16
 # An image of points has its contrast in less than this share of its pixels (see `contrast_share`).
 SPARSE_SHARE = 0.21
 
@@ -282,7 +285,6 @@ class Spectra:
 
         `noisier` is by how much more noise there was than has been seen.
         """
-        ridges = RIDGES[:, None]
         passed = self._passed()
         # Where there is more signal than noise it is known better than from the model; but what the window shows where
         # the blur passes next to nothing is what leaks there.  (Taken for signal, it cost up to 2 dB after motions.)
@@ -290,13 +292,16 @@ class Spectra:
         white = self._whiteness()
         known = passed ** (2 - white)
         signal = known * measured + (1 - known) * self.signal * self._off(passed) ** white
-        psf_power = self.response + ridges * self.laplacian
-        left = ridges * self.laplacian / psf_power
-        bias, variance = left**2 * signal, self.response / psf_power**2 * self.cautious
-        risks = [(self.count * (bias + times * variance)).sum(axis=1) for times in (1.0, noisier)]
+        rough = RIDGES[:, None] * self.laplacian
+        psf_power = rough + self.response
+        left, gain = np.divide(rough, psf_power, out=rough), np.divide(1.0, psf_power, out=psf_power)
+        left_power, gain_power = left**2, np.square(gain, out=gain)
+        bias = np.einsum("rc,c->r", left_power, self.count * signal)
+        variance = np.einsum("rc,c->r", gain_power, self.count * self.response * self.cautious)
+        risks = bias + variance, bias + noisier * variance
         as_seen, best = (math.log(RIDGES[np.argmin(risk)]) for risk in risks)
         if white > 0:
-            best -= white * VALIDATED * min(max(as_seen - self._cross_validated(left), 0), NEAR)
+            best -= white * VALIDATED * min(max(as_seen - self._cross_validated(left, left_power), 0), NEAR)
         return math.exp(best)
 
     def _passed(self) -> np.ndarray:
@@ -323,11 +328,11 @@ class Spectra:
         of_classes: np.ndarray = more[ring]
         return of_classes
 
-    def _cross_validated(self, left: np.ndarray) -> float:
+    def _cross_validated(self, left: np.ndarray, left_power: np.ndarray) -> float:
         """The logarithm of the ridge of generalised cross-validation, of the power over the noise's."""
-        residual = (self.count * left**2 * (self.power / np.maximum(self.noise, self.level**2))).sum(axis=1)
-        unused = (self.count * left).sum(axis=1) / self.count.sum()
-        return math.log(RIDGES[np.argmin(residual / np.maximum(unused, 1e-9) ** 2)])
+        power = self.count * self.power / np.maximum(self.noise, self.level**2)
+        residual, unused = np.einsum("rc,c->r", left_power, power), np.einsum("rc,c->r", left, self.count)
+        return math.log(RIDGES[np.argmin(residual / np.maximum(unused / self.count.sum(), 1e-9) ** 2)])
 
     def slope(self) -> float:
         """The root of the mean square of the signal's differences, but of what noise hides, for a psf of sum 1."""
@@ -388,20 +393,23 @@ def _fitted(
     )
     dark = there & (response <= np.quantile(response[there], 0.3))
     least = math.log(np.average(power[dark], weights=count[dark]))
-    expected = np.array([level, expected_slope[0], CURVATURE[0], 0.0])
-    sure = np.array([0, expected_slope[1] ** -2, CURVATURE[1] ** -2, TILT**-2])
-    few = len(expected)
+    # What is expected of the signal's coefficients, how surely, and that the noise's change little from knot to knot.
+    few, every = signals.shape[1], signals.shape[1] + len(KNOTS)
+    expected, sure = np.zeros(every), np.zeros((every, every))
+    expected[:few] = level, expected_slope[0], CURVATURE[0], 0.0
+    sure[range(few), range(few)] = 0, expected_slope[1] ** -2, CURVATURE[1] ** -2, TILT**-2
+    sure[few:, few:] = falling.T @ (loose[:, None] ** -2 * falling)
     # From the line through what the blur passes: from the expected slope, images without one took three times as long.
     lines, logs = np.append(signals[passed, :2], [[0, 1]], 0), np.log(power[passed] / response[passed])
-    sureness = np.sqrt(np.append(count[passed], sure[1]))
+    sureness = np.sqrt(np.append(count[passed], sure[1, 1]))
     start = np.linalg.lstsq(sureness[:, None] * lines, sureness * np.append(logs, expected_slope[0]))[0]
-    unknowns = np.concatenate([start, expected[2:], np.full(len(KNOTS), least)])
-
-    smooth = falling.T @ (loose[:, None] ** -2 * falling)
+    unknowns = np.concatenate([start, expected[2:few], np.full(len(KNOTS), least)])
 
     def spectra(of: np.ndarray) -> np.ndarray:
         """Signal, as it is blurred, and noise."""
-        logs = np.stack([signals @ of[:few], knots @ of[few:]])
+        logs = np.empty((2, len(count)))
+        np.matmul(signals, of[:few], out=logs[0])
+        np.matmul(knots, of[few:], out=logs[1])
         found: np.ndarray = np.exp(logs.clip(-80, 80, out=logs), out=logs)
         found[0] *= response
         return found
@@ -411,32 +419,29 @@ def _fitted(
         return np.asarray((differences @ of[few:]).clip(min=0))
 
     def objective(of: np.ndarray, mean: np.ndarray) -> float:
-        value = count @ (power / mean + np.log(mean))
-        value += 0.5 * (sure @ (of[:few] - expected) ** 2)
-        value += 0.5 * (of[few:] @ smooth @ of[few:])
-        return float(value + 0.5 * RISE**-2 * (rising(of) ** 2).sum())
+        off, rise = of - expected, rising(of)
+        return float(count @ (power / mean + np.log(mean)) + 0.5 * (off @ sure @ off + RISE**-2 * (rise @ rise)))
 
     now = spectra(unknowns)
-    last, damping = objective(unknowns, now.sum(axis=0)), 1e-3
+    mean = now[0] + now[1]
+    last, damping, slopes = objective(unknowns, mean), 1e-3, np.empty((len(count), every))
     for _ in range(40):
-        mean = now.sum(axis=0)
-        slopes = np.concatenate([signals * (now[0] / mean)[:, None], knots * (now[1] / mean)[:, None]], axis=1)
-        gradient = slopes.T @ (count * (power / mean - 1))
-        curvature = (slopes * count[:, None]).T @ slopes
-        gradient[:few] -= sure * (unknowns[:few] - expected)
-        curvature[range(few), range(few)] += sure
-        rise = differences * (rising(unknowns) > 0)[:, None] / RISE
-        penalty = rise.T @ rise + smooth
-        gradient[few:] -= penalty @ unknowns[few:]
-        curvature[few:, few:] += penalty
+        shares = now / mean
+        np.multiply(signals, shares[0][:, None], out=slopes[:, :few])
+        np.multiply(knots, shares[1][:, None], out=slopes[:, few:])
+        weighted = slopes.T * count
+        penalty, rise = sure.copy(), differences[rising(unknowns) > 0] / RISE
+        penalty[few:, few:] += rise.T @ rise
+        gradient = weighted @ (power / mean - 1) + sure @ expected - penalty @ unknowns
+        curvature = weighted @ slopes + penalty
         diagonal = curvature.diagonal() + 1e-9
         while damping < 1e3:
             damped = curvature.copy()
-            damped.flat[:: len(diagonal) + 1] += damping * diagonal
-            step = np.linalg.solve(damped, gradient).clip(-3, 3)
-            new = unknowns + step
+            damped.flat[:: every + 1] += damping * diagonal
+            new = unknowns + np.linalg.solve(damped, gradient).clip(-3, 3)
             of_new = spectra(new)
-            value = objective(new, of_new.sum(axis=0))
+            mean = of_new[0] + of_new[1]
+            value = objective(new, mean)
             if value < last:
                 break
             damping *= 5
@@ -445,7 +450,7 @@ def _fitted(
         unknowns, now, done, last, damping = new, of_new, last - value < 1e-3, value, max(damping / 5, 1e-6)
         if done:
             break
-    covariance = np.linalg.inv(curvature + 1e-9 * np.diag(np.diag(curvature) + 1e-9))[few:, few:]
+    covariance = np.linalg.inv(curvature + 1e-9 * np.diag(diagonal))[few:, few:]
     tilt = signals[:, few - 1] * unknowns[few - 1]
     return np.delete(unknowns, few - 1), ((knots @ covariance) * knots).sum(axis=1), tilt
 
@@ -545,14 +550,15 @@ def contrast_share(planes: np.ndarray) -> float:
     It is the participation ratio ``mean(|v|)² / mean(v²)`` of their distances v from the median.
     """
     some = _some_pixels(planes)
-    ordered = np.sort(some.reshape(len(some), -1), axis=1).astype(np.float64)
+    ordered = np.sort(some.reshape(len(some), -1), axis=1)
     middle, parity = ordered.shape[1] // 2, ordered.shape[1] % 2
-    distances = np.abs(some - ordered[:, middle + parity - 1 : middle + 1].mean(axis=1)[:, None, None])
+    medians = ordered[:, middle + parity - 1 : middle + 1].mean(axis=1, dtype=np.float64)
+    distances = np.abs(some - medians[:, None, None])
     largest = float(distances.max())
     if largest == 0:
         return 1.0
     distances /= largest
-    return float(distances.mean() ** 2 / np.square(distances).mean())
+    return float(distances.mean() ** 2 / np.square(distances, out=distances).mean())
 
 
 def _some_pixels(planes: np.ndarray) -> np.ndarray:
@@ -560,11 +566,26 @@ def _some_pixels(planes: np.ndarray) -> np.ndarray:
     return some
 
 
+def kept_if_small(table: Callable[[int, int], np.ndarray]) -> Callable[[int, int], np.ndarray]:
+    """Decorator: of the last few small shapes a table is kept, for images of one size come one after another."""
+    kept = functools.lru_cache(maxsize=4)(table)
+
+    @functools.wraps(table)
+    def of_shape(rows: int, cols: int) -> np.ndarray:
+        found = kept(rows, cols) if rows * cols <= SMALL else table(rows, cols)
+        found.flags.writeable = False
+        return found
+
+    return of_shape
+
+
+@kept_if_small
 def laplacian(rows: int, cols: int) -> np.ndarray:
     """The differences' square at each frequency of a real image."""
     return np.asarray(eigenvalues(rows, rows)[:, None] + eigenvalues(cols, cols // 2 + 1)[None, :])
 
 
+@kept_if_small
 def log_radius(rows: int, cols: int) -> np.ndarray:
     """The logarithm of each frequency's length in radians a pixel."""
     down = 2 * np.pi * np.fft.fftfreq(rows)

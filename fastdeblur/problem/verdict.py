@@ -14,7 +14,7 @@ from .improvement import improvement
 from .options import Options
 from .psf_likelihood import likelihood_gain
 from .regularization import Padded, WeightEstimate, part_of
-from .spectrum import FINE, SPARSE_SHARE, contrast_share, log_radius, spread, transfer
+from .spectrum import FINE, SPARSE_SHARE, contrast_share, kept_if_small, log_radius, spread, transfer
 
 # Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
 ENOUGH = 192
@@ -167,8 +167,7 @@ def _residual(
     part: tuple[slice, slice, slice],
 ) -> float:
     """The root mean square of A x - b where no pixel beyond a part of the frame counts; NaN if that is nowhere."""
-    xp, fft = module_of(planes), transforms_of(planes)
-    total, count = 0.0, 0.0
+    fft, total, count = transforms_of(planes), 0.0, 0
     for k, (x, plane) in enumerate(zip(restored[part], planes[part], strict=True)):
         psf = psfs[k % len(psfs)]
         if any(taps > size for taps, size in zip(psf.shape, plane.shape, strict=True)):
@@ -183,8 +182,9 @@ def _residual(
             slice(taps - 1 - taps // 2, size - taps // 2) for taps, size in zip(psf.shape, plane.shape, strict=True)
         )
         squares = (blurred[psf.shape[0] - 1 :, psf.shape[1] - 1 :] - plane[inner]) ** 2
-        counted = xp.ones_like(squares) if weights is None else weights[part][k][inner] > 0
-        total, count = total + float((squares * counted).sum()), count + float(counted.sum())
+        if weights is not None:
+            squares = squares[weights[part][k][inner] > 0]
+        total, count = total + float(squares.sum()), count + squares.size
     return math.sqrt(total / count) if count else math.nan
 
 
@@ -223,11 +223,11 @@ class Details:
         for k, plane in enumerate(estimate.planes[part_of(estimate.planes, ENOUGH)]):
             padded = Padded(plane, estimate.psfs[k % len(estimate.psfs)], estimate.bare)
             band = beside(_band(*padded.shape), padded.coefficients)
-            details = padded.inverse(padded.coefficients * band)[padded.inner].copy()
-            band *= padded.left
-            squares = padded.inverse(padded.coefficients * band)[padded.inner] ** 2
-            del band
-            parts.append((padded, details, squares))
+            details = _pixels(padded, padded.coefficients * band)
+            squares = _pixels(padded, padded.coefficients * (padded.left * band)) ** 2
+            down, across = padded.margins
+            bright = plane[down : plane.shape[0] - down, across : plane.shape[1] - across]
+            parts.append((padded, band, bright, details, squares))
             residual, detail = residual + float(squares.sum()), detail + float((details**2).sum())
             pixels += details.size
         self.detail = math.sqrt(detail / max(pixels, 1))
@@ -247,17 +247,22 @@ class Details:
         residuals, of_less, slopes, bright = np.concatenate(self._blocks, axis=1)
         self.contrast, self.of_weaker = (_contrast(image, slopes, bright) for image in (residuals, of_less))
 
-    def _add(self, padded: Padded, details: np.ndarray, residual: np.ndarray, estimate: WeightEstimate) -> None:
+    def _add(
+        self,
+        padded: Padded,
+        band: np.ndarray,
+        bright: np.ndarray,
+        details: np.ndarray,
+        residual: np.ndarray,
+        estimate: WeightEstimate,
+    ) -> None:
         """What more there is to know of a plane."""
-        coefficients, inner, xp = padded.coefficients, padded.inner, module_of(details)
-        bright = padded.inverse(coefficients - coefficients * padded.left)[inner]
+        coefficients, xp = padded.coefficients, module_of(details)
         left = padded.left * padded.psf_power  # the ridge's part of it
         weaker = WEAKER * left / (padded.psf_power - (1 - WEAKER) * left)
-        band = beside(_band(*padded.shape), coefficients)
         weaker *= band
         left = padded.left * band
-        del band
-        of_weaker = padded.inverse(coefficients * weaker)[inner] ** 2
+        of_weaker = _pixels(padded, coefficients * weaker) ** 2
         share = details.size / math.prod(padded.shape)
         noise, smoothed, noise_of_weaker = (share * part for part in _expected(padded, estimate, left, weaker))
         self._sums += [noise, smoothed, float(of_weaker.sum()), noise_of_weaker]
@@ -278,6 +283,11 @@ class Details:
         return faded and slow and self.unexplained > UNEXPLAINED and self.excess > EXCESS
 
 
+def _pixels(padded: Padded, coefficients: np.ndarray) -> np.ndarray:
+    """Pixels that the border hardly changes, in single precision, which is enough to compare them."""
+    return padded.inverse(coefficients.astype(np.complex64))[padded.inner]
+
+
 def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker: np.ndarray) -> list[float]:
     """Of noise and of what is smoothed away, the squares in a residual, and of noise those in a weaker one."""
     # Frequencies that stand for two, but those of the first and perhaps the last column.
@@ -288,8 +298,7 @@ def _expected(padded: Padded, estimate: WeightEstimate, left: np.ndarray, weaker
     smoothed = beside(spectra.signal_at(radius), left)
     smoothed *= padded.response.real**2 + padded.response.imag**2
     smoothed /= spectra.scale
-    noise = beside(spectra.noise_at(np.maximum(radius, FINE, out=radius)), left)
-    del radius
+    noise = beside(spectra.noise_at(np.maximum(radius, FINE)), left)
     xp.maximum(noise, spectra.errors_of(smoothed), out=noise)
     noise *= times
     found = [float((part**2 * noise).sum()) for part in (left, weaker)]
@@ -320,6 +329,7 @@ def _block_means(image: np.ndarray) -> np.ndarray:
     return np.asarray(blocks.mean(axis=(1, 3))) if module_of(image) is np else blocks.mean(axis=(1, 3))
 
 
+@kept_if_small
 def _band(rows: int, cols: int) -> np.ndarray:
     """The transfer of details: a Gaussian of FINEST pixels less one of COARSEST."""
     squares = (2 * np.pi * np.fft.fftfreq(rows)) ** 2, (2 * np.pi * np.fft.rfftfreq(cols)) ** 2

@@ -18,6 +18,8 @@ from .protocols import IterativeWorkspace, Progress
 
 # Longest time, in seconds, without a look at callbacks, interrupts and the progress bar.
 PATIENCE = 0.05
+# By how much longer a launch may be than the one before, which may have been measured badly.
+GROWTH = 8
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def iterate(
             show(iteration)
             stopped = False
             if callback is None:
-                limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), 2 * limit, work.most_steps)
+                limit = min(max(int(limit * PATIENCE / max(took, 1e-6)), 1), GROWTH * limit, work.most_steps)
             elif iteration and len(history) > reported:
                 stopped = wants_stop(callback, iteration, history[-1], reached.optimality, work.frame)
             if reached.stop_reason:

@@ -31,14 +31,15 @@ class TwoPassWorkspace:
         self.grid = grid = Grid.of(planes, blur.estimate_shape, adjoint, blur.folded)
         self.threads = blur.threads(grid, passes)
         self.scratch = Scratch(grid, self.threads, forward, grid.tile_cols + 2)
-        halos = {name: getattr(blur, name).pieces(grid, adjoint) for name in ("folded", "filled", "residual_filled")}
+        halos = {name: getattr(blur, name) for name in ("folded", "filled", "residual_filled")}
+        pieces = {halo: halo.pieces(grid, adjoint) for halo in set(halos.values())}  # (most are the same)
         self.blur, (top, left), (height, width) = blur, blur.frame_corner, blur.image_shape
         in_frame = grid.blocks_in(blur.frame_corner, blur.image_shape)
         self.estimates = [Buffer(grid, forward, in_frame) for _ in range(2)]
-        residuals = Buffer(grid, adjoint, halos["folded"].blocks)
+        residuals = Buffer(grid, adjoint, pieces[blur.folded].blocks)
         self.state = state = zeros(states * planes * rows * cols, blur.dtype)
         records = [np.array([each.filters[way].record for each in blurs]) for way in (0, 1)]
-        self._owned = residuals, records, halos
+        self._owned = residuals, records, pieces
 
         step = self.step = np.zeros((), STEP)
         self.scratch.describe(step)
@@ -53,8 +54,8 @@ class TwoPassWorkspace:
         step["periodic"] = blur.boundary == "wrap"
         step["frame_top"], step["frame_left"] = top, left
         step["frame_bottom"], step["frame_right"] = top + height, left + width
-        for name, pieces in halos.items():
-            step[name] = pieces.address
+        for name, halo in halos.items():
+            step[name] = pieces[halo].address
         step["first"] = state.ctypes.data
         step["second"] = state[state.size // 2 :].ctypes.data
 
