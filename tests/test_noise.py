@@ -14,7 +14,7 @@ import fastdeblur as fd
 from fastdeblur.problem import options, psf_likelihood
 from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
-from fastdeblur.problem.spectrum import windowed_power
+from fastdeblur.problem.spectrum import parts_of_large, windowed_power
 from fastdeblur.problem.verdict import LIKELIER, Details, doubts_psf
 from fastdeblur.problem.weights import weighed
 
@@ -270,3 +270,24 @@ def test_values_far_beyond_the_image_are_told_in_its_own_units(scale, photograph
     with pytest.warns(UserWarning, match="the restored values reach from") as said:
         restored = fd.deblur(blurred * scale, fd.psf.gaussian(15, 3))
     assert f"from {restored.min():.3g} to {restored.max():.3g}, far beyond" in str(said[0].message)
+
+
+def test_large_images_are_looked_at_in_parts():
+    planes = np.random.default_rng(0).random((2, 1030, 1600), np.float32)
+    parts = parts_of_large(planes, [np.ones((9, 9)), np.ones((5, 15))])
+    assert parts.shape == (12, 515, 533)
+    for k, part in enumerate(parts):  # the k-th is blurred by the k-th psf, counted round
+        row, col = k // 6 * 515, k // 2 % 3 * 533
+        np.testing.assert_array_equal(part, planes[k % 2, row : row + 515, col : col + 533])
+    assert parts_of_large(planes, [np.ones((130, 3))]).shape == (6, 1030, 533)  # parts are far larger than psfs
+    assert parts_of_large(planes[:, :1023, :1023], [np.ones((9, 9))]).shape == (2, 1023, 1023)
+
+
+def test_the_noise_of_a_large_image_is_that_of_its_parts():
+    rng, psf = np.random.default_rng(1), fd.psf.gaussian(9, 1.5)
+    sharp = np.pad(data.camera() / 255, (0, 520), mode="symmetric")
+    image = fd.convolve(sharp, psf, boundary="reflect") + 0.02 * rng.standard_normal(sharp.shape)
+    estimate = WeightEstimate(image[None], [psf], None)
+    assert estimate.noise == pytest.approx(0.02, rel=0.02)
+    of_part = WeightEstimate(image[None, :700, :700], [psf], None)
+    assert estimate.weight_of("tv", "squares") == pytest.approx(of_part.weight_of("tv", "squares"), rel=0.2)

@@ -89,6 +89,8 @@ VALIDATED, NEAR = 0.33, math.log(2)
 # that: where noise is not white, what seems to be signal may be noise.
 ALIKE = 0.5
 
+# The least side of parts of an image whose power is averaged, and how many psfs it is long at least.
+LEAST_PART, PSFS_IN_PART = 512, 8
 # Pixels of an image of which tables are kept.
 SMALL = 2**16
 # An image of points has its contrast in less than this share of its pixels (see `contrast_share`).
@@ -112,17 +114,20 @@ class Windowed:
         rows, cols = planes.shape[1:]
         xp, fft = module_of(planes), transforms_of(planes)
         down, across = beside(_window(rows), planes), beside(_window(cols), planes)
-        window = down[:, None] * across
         self.power = xp.zeros((len(psfs), rows, cols // 2 + 1))
         for k, plane in enumerate(planes):
-            faded = window * plane
-            faded -= (float(faded.sum()) / float(down.sum() * across.sum())) * window
+            mean = float(down @ xp.einsum("rc,c->r", plane, across)) / float(down.sum() * across.sum())
+            # In place, here and below: to get memory for an image takes as long as a pass over it.
+            faded = plane.astype(np.float64)
+            faded -= mean
+            faded *= across
+            faded *= down[:, None]
             with forks.unforked():
                 coefficients = fft.rfft2(faded)
-            self.power[k % len(psfs)] += coefficients.real**2
-            self.power[k % len(psfs)] += coefficients.imag**2
+            self.power[k % len(psfs)] += xp.square(coefficients.real)
+            self.power[k % len(psfs)] += xp.square(coefficients.imag)
         self.power /= (down**2).sum() * (across**2).sum()
-        del window
+        del faded, coefficients
         self.laplacian = beside(laplacian(rows, cols), planes)
         self.times = xp.full(self.laplacian.shape, 2.0)
         self.times[:, 0] = 1
@@ -135,7 +140,9 @@ class Windowed:
         self.response = xp.empty_like(self.power)
         for psf, response in zip(psfs, self.response, strict=True):
             coefficients = transfer(psf, (rows, cols), planes)
-            response[...] = (coefficients.real**2 + coefficients.imag**2) / self.scale
+            xp.square(coefficients.real, out=response)
+            response += xp.square(coefficients.imag)
+            response /= self.scale
 
 
 def transfer(psf: np.ndarray, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
@@ -207,22 +214,30 @@ class Spectra:
 
         What fills missing pixels, if some are `filled`, has errors of low frequencies, which are not taken for noise.
         """
-        windowed = Windowed(planes, psfs)
+        parts = planes if filled else parts_of_large(planes, psfs)
+        windowed = Windowed(parts, psfs)
         self._filled = filled
         xp, self.scale = module_of(planes), windowed.scale
-        rows, cols = planes.shape[1:]
+        rows, cols = parts.shape[1:]
         radius = beside(log_radius(rows, cols), planes)
-        ring = xp.clip((radius - math.log(LEAST)) / RING, 0, RINGS - 1).astype(np.intp) * STEPS
+        ring = radius - math.log(LEAST)
+        ring /= RING
+        ring = xp.clip(ring, 0, RINGS - 1, out=ring).astype(np.intp)
+        ring *= STEPS
         sums = np.zeros((6, RINGS * STEPS))
         for response, power in zip(windowed.response, windowed.power, strict=True):
-            step = xp.clip(-2 * xp.log10(response + 1e-12), 0, STEPS - 1).astype(np.intp)
+            product = xp.log10(response + 1e-12)
+            product *= -2
+            index = xp.clip(product, 0, STEPS - 1, out=product).astype(np.intp)
+            index += ring
             values = (1.0, radius, power, response, windowed.laplacian, windowed_power(response, cols))
-            sums += _sums_of_classes((ring + step).ravel(), (windowed.times * value for value in values), RINGS * STEPS)
+            products = (xp.multiply(windowed.times, value, out=product) for value in values)
+            sums += _sums_of_classes(index.ravel(), products, RINGS * STEPS)
         some = sums[0] > 0
         means = sums[1:, some] / sums[0, some]
-        self.count = sums[0, some] / len(psfs)
+        self.count = sums[0, some] * (len(parts) / (len(planes) * len(psfs)))
         self.radius, self.power, self.response, self.laplacian, leaked = means
-        self.power *= len(psfs) / len(planes)
+        self.power *= len(psfs) / len(parts)
         self._leaked = leaked  # |h|² as the window shows it
         self.signal, self.noise, self.level = np.zeros_like(self.power), np.zeros_like(self.power), 0.0
         self.cautious, self._fit, self._range = self.noise, np.zeros(3 + len(KNOTS)), 0.0
@@ -509,16 +524,39 @@ def _looseness(count: np.ndarray, place: np.ndarray, response: np.ndarray) -> np
     return loose
 
 
+def parts_of_large(planes: np.ndarray, psfs: list[np.ndarray]) -> np.ndarray:
+    """Large planes in parts of at least LEAST_PART pixels a side, and far larger than the psfs, as so many more planes.
+
+    Their mean power says as much of classes of frequencies as that of the whole, in a third of the time.
+    """
+    sides, cuts = planes.shape[1:], []
+    for axis, size in enumerate(sides):
+        least = max(LEAST_PART, PSFS_IN_PART * max(psf.shape[axis] for psf in psfs))
+        cuts.append(max(size // least, 1))
+    rows, cols = (size // count for size, count in zip(sides, cuts, strict=True))
+    whole = planes[:, : cuts[0] * rows, : cuts[1] * cols].reshape(-1, cuts[0], rows, cuts[1], cols)
+    parts: np.ndarray = whole.transpose(1, 3, 0, 2, 4).reshape(-1, rows, cols)
+    return parts
+
+
 def windowed_power(response: np.ndarray, cols: int) -> np.ndarray:
     """|h|² as the window shows it: about a third of a frequency's power is that of its neighbours.  (Else where the
     blur passes nothing what leaks there would be taken for noise.)"""
     xp = module_of(response)
-    response = (4 * response + xp.roll(response, 1, 0) + xp.roll(response, -1, 0)) / 6
-    turned = xp.roll(response[::-1], 1, 0)  # that at -frequency, from a column of the other half
-    left = turned[:, 1 % turned.shape[1]]
-    right = turned[:, (cols - 1) // 2] if cols > 1 else turned[:, 0]
-    padded = xp.concatenate([left[:, None], response, right[:, None]], axis=1)
-    mixed: np.ndarray = (4 * response + padded[:, :-2] + padded[:, 2:]) / 6
+    down: np.ndarray = 4 * response
+    down[1:] += response[:-1]
+    down[0] += response[-1]
+    down[:-1] += response[1:]
+    down[-1] += response[0]
+    down /= 6
+    # Beside the first column and the last are those at -frequency, of the other half.
+    left, right = (xp.roll(down[::-1, k], 1) for k in (1 % down.shape[1], (cols - 1) // 2))
+    mixed: np.ndarray = 4 * down
+    mixed[:, 1:] += down[:, :-1]
+    mixed[:, 0] += left
+    mixed[:, :-1] += down[:, 1:]
+    mixed[:, -1] += right
+    mixed /= 6
     return mixed
 
 

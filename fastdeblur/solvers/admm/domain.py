@@ -87,8 +87,7 @@ class Domain:
                 -1, rows, self.coefficient_pitch
             )
             for psf, out in zip(self.psfs, spectra, strict=True):
-                with forks.unforked():
-                    out[:, : self.frequencies] = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np))
+                out[:, : self.frequencies] = self._coefficients(psf)
             self._spectra = spectra
         return self._spectra
 
@@ -103,11 +102,19 @@ class Domain:
             kind, size = np.result_type(self.dtype, np.complex64), plan.size_of_spectrum
             spectra = memory.zeros(len(self.psfs) * size, self.dtype).reshape(-1, size)
             for psf, out in zip(self.psfs, spectra, strict=True):
-                with forks.unforked():
-                    coefficients = scipy.fft.rfft2(self.centred(psf, np.zeros(self.shape), np)).astype(kind)
-                out[...] = plan.spectrum(coefficients)
+                plan.order_spectrum(self._coefficients(psf).astype(kind), out)
             self._ordered_spectra = spectra
         return self._ordered_spectra
+
+    def _coefficients(self, psf: np.ndarray) -> np.ndarray:
+        """Those of a psf with its centre at the domain's corner, rows x frequencies; rows of zeros take no time."""
+        columns, (down, across) = np.zeros((len(psf), self.shape[1])), (count // 2 for count in psf.shape)
+        columns[:, np.arange(psf.shape[1]) - across] = psf
+        rows = np.zeros((self.shape[0], self.frequencies), np.complex128)
+        with forks.unforked():
+            rows[np.arange(len(psf)) - down] = scipy.fft.rfft(columns)
+            coefficients: np.ndarray = scipy.fft.fft(rows, axis=0, overwrite_x=True)
+        return coefficients
 
     def centred(self, psf: Any, padded: Any, xp: Any) -> Any:
         """A psf with its centre at the domain's corner, for `padded` zeros of the module `xp`."""

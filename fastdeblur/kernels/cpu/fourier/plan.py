@@ -186,16 +186,17 @@ class PlanePlan:
 
     @property
     def size_of_spectrum(self) -> int:
-        """Elements of what `spectrum` returns."""
+        """Elements of what `order_spectrum` writes."""
         return 2 * self.rows * self.groups * self._lanes
 
-    def spectrum(self, coefficients: np.ndarray) -> np.ndarray:
-        """Coefficients of a real plane, rows x frequencies, in the order in which the kernel meets them."""
+    def order_spectrum(self, coefficients: np.ndarray, out: np.ndarray) -> None:
+        """Write coefficients of a real plane, rows x frequencies, in the order in which the kernel meets them."""
         lanes = self._lanes
         ordered = self.in_groups(coefficients[self.order_down()])
         # Group, block, frequency of the last pass, part, frequency of the group.
         groups = ordered.reshape(self.rows // lanes, lanes, self.groups, lanes).transpose(2, 0, 1, 3)
-        return np.stack([groups.real, groups.imag], axis=3).ravel()
+        parts = out.reshape(self.groups, self.rows // lanes, lanes, 2, lanes)
+        parts[..., 0, :], parts[..., 1, :] = groups.real, groups.imag
 
     def order_down(self) -> np.ndarray:
         """The frequency at each place of the plane's columns."""
