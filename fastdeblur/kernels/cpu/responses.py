@@ -21,38 +21,40 @@ from numba import carray
 from ..runtime.tasks import jit, task
 from .rows import clear_row, copy_row
 from .simd import (
+    NUMBERS,
+    TERMS,
+    TOGETHER,
     add_column_tap,
-    add_sums,
-    add_term,
+    add_first_rows,
+    add_last_rows,
     doubles,
     doubles_at,
     lanes,
     load_tile,
-    multiply_tiles,
     offset,
     pointer,
+    store_slopes,
     store_tile,
+    take_exponents,
     tile_rows,
     tile_width,
     zero_tile,
 )
 from .tiles import reader, task_signature
 
-# Numbers of a potential's term: alpha gamma², gamma² and alpha / 2.
-NUMBERS = 3
 LOG_2 = math.log(2.0)
 
 # `source` and `out` are planes of `rows x cols` pixels with ``size - 1`` more rows and columns in all, rows `pitch`
 # and planes `plane` elements apart.  `weights` are the filters, in whole register tiles; `flipped` the same turned by
-# 180 degrees, with a tile's rows less one of zeros before and behind each.  A tile has `tile_rows x tile_cols` pixels.
+# 180 degrees.  A tile has `tile_rows x tile_cols` pixels.
 # A thread's scratch begins with the responses of a register tile's filters, `response_plane` elements each, rows
 # `response_pitch` apart; then comes the tile itself, at `own`, rows `own_pitch` apart; at `counted` a row that is 1
 # where responses are the tile's, behind it one of zeros; at `shares` a vector for each of these filters, and at
-# `products` what `add_term` needs for each term.  `sums` of a tile are the potentials, and of each filter the sum of
-# slope / response.
+# `products` what `store_slopes` and `take_exponents` need.  `sums` of a tile are the potentials, and of each filter the
+# sum of slope / response.
 RESPONSES = np.dtype(
     [(name, np.intp) for name in ("source", "out", "plane", "pitch", "rows", "cols")]
-    + [(name, np.intp) for name in ("filters", "size", "weights", "flipped", "terms", "potentials")]
+    + [(name, np.intp) for name in ("filters", "size", "weights", "flipped", "potentials")]
     + [(name, np.intp) for name in ("tile_rows", "tile_cols", "response_pitch", "response_plane")]
     + [(name, np.intp) for name in ("own", "own_pitch", "counted", "shares", "products", "sums")],
     align=True,
@@ -61,22 +63,19 @@ read_responses = reader(RESPONSES)
 
 
 @jit
-def respond(source, pitch, weights, size, numbers, terms, counted, shares, products, out, out_plane, cols):
+def respond(source, pitch, weights, size, numbers, counted, shares, products, out, out_plane, cols):
     """A row of the potentials' slopes at responses: as many filters' as a register tile has rows, whole tiles."""
+    tiles = max(TOGETHER * lanes(source) // tile_width(source), 1)
     for j in range(0, cols, tile_width(source)):
         tile = zero_tile(source)
         for u in range(size):
             pixels, taps = offset(source, u * pitch + j), offset(weights, u * size)
             for v in range(size):
                 tile = add_column_tap(tile, offset(pixels, v), offset(taps, v), -size * size)
-        ratios, here = zero_tile(source), offset(counted, j)
-        for m in range(terms):
-            ratios = add_term(
-                ratios, tile, here, offset(numbers, NUMBERS * m), NUMBERS * terms,
-                offset(products, 2 * tile_rows(source) * lanes(source) * m),
-            )  # fmt: skip
-        add_sums(ratios, here, shares)
-        store_tile(multiply_tiles(tile, ratios), offset(out, j), out_plane)
+        store_slopes(tile, offset(counted, j), numbers, products, shares, offset(out, j), out_plane)
+        if j // tile_width(source) % tiles == tiles - 1:
+            take_exponents(products, source)
+    take_exponents(products, source)
 
 
 @jit
@@ -86,10 +85,13 @@ def add_adjoint(source, pitch, weights, size, out, out_pitch, rows, cols, begins
         for j in range(0, cols, tile_width(source)):
             here = offset(out, i * out_pitch + j)
             tile = zero_tile(source) if begins else load_tile(here, out_pitch)
-            for u in range(size + tile_rows(source) - 1):
-                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, (u + tile_rows(source) - 1) * size)
+            before = tile_rows(source) - 1
+            tile = add_first_rows(tile, offset(source, i * pitch + j), pitch, weights, size)
+            for u in range(before, size):
+                pixels, taps = offset(source, (i + u) * pitch + j), offset(weights, u * size)
                 for v in range(size):
                     tile = add_column_tap(tile, offset(pixels, v), offset(taps, v), size)
+            tile = add_last_rows(tile, offset(source, (i + size) * pitch + j), pitch, weights, size)
             store_tile(tile, here, out_pitch)
 
 
@@ -118,14 +120,14 @@ def responses(address, scratch, tile):
     count = together * lanes(scratch)
     total = 0.0
     for k in range(0, job.filters, together):
-        numbers = offset(pointer(job.potentials, scratch), k * NUMBERS * job.terms)
+        numbers = offset(pointer(job.potentials, scratch), k * NUMBERS * TERMS)
         taps = offset(pointer(job.weights, scratch), k * size * size)
         clear_row(carray(shares, count))
-        for n in range(2 * count * job.terms):
-            products[n] = 0.0 if n // lanes(scratch) % 2 else 1.0
+        for n in range(count * TERMS):
+            products[n], products[count * TERMS + n] = 1.0, 0.0
         for a in range(a0, a1):
             respond(
-                offset(source, a * job.pitch + b0), job.pitch, taps, size, numbers, job.terms,
+                offset(source, a * job.pitch + b0), job.pitch, taps, size, numbers,
                 offset(counted, b0 if a >= reach else pitch + b0), shares, products,
                 offset(scratch, a * pitch + b0), job.response_plane, b1 - b0,
             )  # fmt: skip
@@ -135,14 +137,14 @@ def responses(address, scratch, tile):
             share = 0.0
             for n in range(lanes(scratch)):
                 share += float(shares[f * lanes(scratch) + n])
-                for m in range(job.terms):
-                    at = (together * m + f) * 2 * lanes(scratch) + n
-                    logarithm = math.log(products[at]) + LOG_2 * products[at + lanes(scratch)]
-                    total += float(numbers[(f * job.terms + m) * NUMBERS + 2]) * logarithm
+                for m in range(TERMS):
+                    at = (f * TERMS + m) * lanes(scratch) + n
+                    logarithm = math.log(products[at]) + LOG_2 * products[count * TERMS + at]
+                    total += float(numbers[(f * TERMS + m) * NUMBERS + 2]) * logarithm
             sums[1 + k + f] = share
             add_adjoint(
                 offset(scratch, f * job.response_plane), pitch,
-                offset(pointer(job.flipped, scratch), (k + f) * size * (size + 2 * together - 2)), size,
+                offset(pointer(job.flipped, scratch), (k + f) * size * size), size,
                 own, job.own_pitch, rows, cols, k == 0 and f == 0,
             )  # fmt: skip
     sums[0] = total

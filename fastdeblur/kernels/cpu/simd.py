@@ -201,6 +201,49 @@ def add_column_tap(typingctx, tile, source, weights, stride):
     return tile(tile, source, weights, types.intp), codegen
 
 
+def _edge_rows(first):
+    """An intrinsic for the lines of pixels that only a tile's first rows see, or its last ones."""
+
+    def add_edge_rows(typingctx, tile, source, pitch, weights, size):
+        shape = shape_of(source)
+
+        def codegen(context, builder, sig, args):
+            tile_, source_, pitch_, weights_, size_ = args
+            vector = context.get_value_type(tile.dtype)
+            sums = [cgutils.alloca_once_value(builder, builder.extract_value(tile_, k)) for k in range(tile.count)]
+            for u in range(shape.rows - 1):
+                line = builder.gep(source_, [builder.mul(pitch_, ir.Constant(INDEX, u))])
+                rows = range(u + 1) if first else range(u + 1, shape.rows)
+                taps = [
+                    builder.gep(weights_, [builder.mul(size_, ir.Constant(INDEX, u - r))])
+                    if first
+                    else builder.gep(weights_, [builder.mul(size_, builder.add(size_, ir.Constant(INDEX, u - r)))])
+                    for r in rows
+                ]
+                with cgutils.for_range(builder, size_) as loop:
+                    factors = [splat(builder, builder.load(builder.gep(each, [loop.index])), vector) for each in taps]
+                    pixels_at = builder.gep(line, [loop.index])
+                    for c in range(shape.columns):
+                        pixels = _load(builder, pixels_at, c, vector)
+                        for r, factor in zip(rows, factors, strict=True):
+                            at = sums[r * shape.columns + c]
+                            builder.store(multiply_add(builder, factor, pixels, builder.load(at)), at)
+            return context.make_tuple(builder, tile, [builder.load(each) for each in sums])
+
+        return tile(tile, source, types.intp, weights, types.intp), codegen
+
+    add_edge_rows.__name__ = "add_first_rows" if first else "add_last_rows"
+    add_edge_rows.__doc__ = f"""``tile[r, c] += w[{"u" if first else "size + u"} - r, v] source[u pitch + v + c]``.
+
+    Over all columns v of the weights w of `size` x `size`, at least as many as the tile has rows less one, and lines u
+    up to that; of each line only the rows r that it has weights for.
+    """
+    return intrinsic(add_edge_rows)
+
+
+add_first_rows, add_last_rows = _edge_rows(True), _edge_rows(False)
+
+
 @intrinsic
 def add_row_tap(typingctx, tile, source, pitch, weight):
     """``tile[r, c] += weight[0] * source[r * pitch + c]``: every row sees the same weight."""
@@ -275,87 +318,97 @@ def _reciprocal(builder, divisor):
     return builder.fmul(estimate, multiply_add(builder, builder.fneg(divisor), estimate, two))
 
 
-# Beyond it a reciprocal's estimate is 0, or no number.
-_LARGEST = 2.0**125
+# Terms of a potential, and numbers of each: alpha gamma², gamma² and alpha / 2.
+TERMS, NUMBERS = 2, 3
+# ``1 + gamma² z²`` is taken for at most `_LARGEST`, and where a response's are multiplied for at most that which leaves
+# the product a reciprocal (slopes of responses of more than 2^31 / gamma are nobody's); products of `TOGETHER` of the
+# first are numbers.
+_LARGEST, TOGETHER = 2.0**125, 8
+_LARGEST_FACTOR = 2.0 ** (125 // TERMS)
 
 
 @intrinsic
-def add_term(typingctx, shares, tile, counted, numbers, stride, products):
-    """``shares[r, c] += a[r] / (1 + b[r] tile[r, c]²)``, with a = numbers[r stride] and b the number behind it.
+def store_slopes(typingctx, tile, counted, numbers, products, shares, destination, pitch):
+    """``destination[r pitch + c] = z w`` with ``w = sum over m of a[r, m] / (1 + b[r, m] z²)``, where z is tile[r, c].
 
-    The divisors of columns whose `counted` is 1, not 0, are multiplied into the products.  These have two vectors for
-    each of the tile's rows, with as many float64 as a register has numbers: products between 1 and 2, and the sums of
-    the exponents that were taken out.
+    a and b are the first two numbers of each row's terms.  Of columns whose `counted` is 1, not 0, w is added to the
+    row's vector of `shares`, and divisors are multiplied into the products: a vector, of as many float64 as a register
+    has numbers, for each term of each row, which `take_exponents` must look after before they are of more than
+    `TOGETHER` columns.
     """
-    shape = shape_of(numbers)
-
-    def codegen(context, builder, sig, args):
-        shares_, tile_, counted_, numbers_, stride_, products_ = args
-        vector = context.get_value_type(tile.dtype)
-        lanes_, wide, bits = shape.lanes, ir.VectorType(ir.DoubleType(), shape.lanes), ir.VectorType(INDEX, shape.lanes)
-
-        def of_bits(value):
-            return ir.Constant(bits, [value] * lanes_)
-
-        one, largest = (ir.Constant(vector, [value] * lanes_) for value in (1.0, _LARGEST))
-        results = []
-        for r in range(shape.rows):
-            here = builder.gep(numbers_, [builder.mul(stride_, ir.Constant(INDEX, r))])
-            a, b = (splat(builder, builder.load(builder.gep(here, [ir.Constant(INDEX, k)])), vector) for k in (0, 1))
-            product = _load(builder, products_, 2 * r, wide)
-            for c in range(shape.columns):
-                k = r * shape.columns + c
-                response = builder.extract_value(tile_, k)
-                square = builder.fmul(response, response)
-                divisor = multiply_add(builder, b, square, one)
-                divisor = builder.select(builder.fcmp_ordered("<", divisor, largest), divisor, largest)
-                share = builder.extract_value(shares_, k)
-                results.append(multiply_add(builder, a, _reciprocal(builder, divisor), share))
-                factor = multiply_add(builder, b, builder.fmul(square, _load(builder, counted_, c, vector)), one)
-                if vector != wide:
-                    factor = builder.fpext(factor, wide)
-                product = builder.fmul(product, factor)
-            whole = builder.bitcast(product, bits)
-            # An exponent in the last digits of 2^52 is that number and the exponent.
-            power = builder.or_(builder.lshr(whole, of_bits(52)), of_bits(0x433 << 52))
-            power = builder.fsub(builder.bitcast(power, wide), ir.Constant(wide, [2.0**52 + 1023] * lanes_))
-            product = builder.or_(builder.and_(whole, of_bits((1 << 52) - 1)), of_bits(1023 << 52))
-            sums = builder.fadd(_load(builder, products_, 2 * r + 1, wide), power)
-            for k, value in ((2 * r, builder.bitcast(product, wide)), (2 * r + 1, sums)):
-                builder.store(value, _vector_at(builder, products_, k, wide)).align = 8
-        return context.make_tuple(builder, shares, results)
-
-    return shares(shares, tile, counted, numbers, types.intp, products), codegen
-
-
-@intrinsic
-def multiply_tiles(typingctx, first, second):
-    """``first[r, c] second[r, c]``."""
-
-    def codegen(context, builder, sig, args):
-        pairs = ([builder.extract_value(tile, k) for tile in args] for k in range(first.count))
-        return context.make_tuple(builder, first, [builder.fmul(*pair) for pair in pairs])
-
-    return first(first, second), codegen
-
-
-@intrinsic
-def add_sums(typingctx, tile, counted, sums):
-    """Add the sums over the columns that are counted: a vector for each of the tile's rows."""
     shape = shape_of(counted)
 
     def codegen(context, builder, sig, args):
-        tile_, counted_, sums_ = args
+        tile_, counted_, numbers_, products_, shares_, destination_, pitch_ = args
         vector = context.get_value_type(tile.dtype)
+        wide, alignment = ir.VectorType(ir.DoubleType(), shape.lanes), np.dtype(str(counted.dtype)).itemsize
+        zero, one = (ir.Constant(vector, [value] * shape.lanes) for value in (0.0, 1.0))
+
+        def at_most(value, most):
+            most = ir.Constant(vector, [most] * shape.lanes)
+            return builder.select(builder.fcmp_ordered("<", value, most), value, most)
+
+        def number(r, m, n):
+            at = builder.gep(numbers_, [ir.Constant(INDEX, (r * TERMS + m) * NUMBERS + n)])
+            return splat(builder, builder.load(at), vector)
+
+        masks = [builder.fcmp_ordered("!=", _load(builder, counted_, c, vector), zero) for c in range(shape.columns)]
         for r in range(shape.rows):
-            total = _load(builder, sums_, r, vector)
-            for c in range(shape.columns):
-                each = builder.extract_value(tile_, r * shape.columns + c)
-                total = multiply_add(builder, each, _load(builder, counted_, c, vector), total)
-            builder.store(total, _vector_at(builder, sums_, r, vector)).align = np.dtype(str(counted.dtype)).itemsize
+            a, b = ([number(r, m, n) for m in range(TERMS)] for n in (0, 1))
+            product = [_load(builder, products_, r * TERMS + m, wide) for m in range(TERMS)]
+            total = _load(builder, shares_, r, vector)
+            line = builder.gep(destination_, [builder.mul(pitch_, ir.Constant(INDEX, r))])
+            for c, mask in enumerate(masks):
+                response = builder.extract_value(tile_, r * shape.columns + c)
+                square, above, below = builder.fmul(response, response), a[0], None
+                for m in range(TERMS):
+                    factor = multiply_add(builder, b[m], square, one)
+                    divisor, factor = (at_most(factor, most) for most in (_LARGEST_FACTOR, _LARGEST))
+                    if below is None:
+                        below = divisor
+                    else:
+                        above = multiply_add(builder, above, divisor, builder.fmul(a[m], below))
+                        below = builder.fmul(below, divisor)
+                    factor = builder.select(mask, factor, one)
+                    if vector != wide:
+                        factor = builder.fpext(factor, wide)
+                    product[m] = builder.fmul(product[m], factor)
+                share = builder.fmul(above, _reciprocal(builder, below))
+                builder.store(builder.fmul(response, share), _vector_at(builder, line, c, vector)).align = alignment
+                total = builder.fadd(total, builder.select(mask, share, zero))
+            for m, value in enumerate(product):
+                builder.store(value, _vector_at(builder, products_, r * TERMS + m, wide)).align = 8
+            builder.store(total, _vector_at(builder, shares_, r, vector)).align = alignment
         return context.get_dummy_value()
 
-    return types.void(tile, counted, sums), codegen
+    return types.void(tile, counted, numbers, products, shares, destination, types.intp), codegen
+
+
+@intrinsic
+def take_exponents(typingctx, products, like):
+    """Make products numbers between 1 and 2, and add their exponents to what lies behind all of them."""
+    shape = shape_of(like)
+
+    def codegen(context, builder, sig, args):
+        products_, _ = args
+        wide, bits = ir.VectorType(ir.DoubleType(), shape.lanes), ir.VectorType(INDEX, shape.lanes)
+
+        def of_bits(value):
+            return ir.Constant(bits, [value] * shape.lanes)
+
+        count = shape.rows * TERMS
+        for k in range(count):
+            whole = builder.bitcast(_load(builder, products_, k, wide), bits)
+            # An exponent in the last digits of 2^52 is that number and the exponent.
+            power = builder.or_(builder.lshr(whole, of_bits(52)), of_bits(0x433 << 52))
+            power = builder.fsub(builder.bitcast(power, wide), ir.Constant(wide, [2.0**52 + 1023] * shape.lanes))
+            product = builder.or_(builder.and_(whole, of_bits((1 << 52) - 1)), of_bits(1023 << 52))
+            sums = builder.fadd(_load(builder, products_, count + k, wide), power)
+            for at, value in ((k, builder.bitcast(product, wide)), (count + k, sums)):
+                builder.store(value, _vector_at(builder, products_, at, wide)).align = 8
+        return context.get_dummy_value()
+
+    return types.void(products, like), codegen
 
 
 @intrinsic

@@ -10,8 +10,8 @@ import scipy.fft
 
 from ...kernels.cpu.lines import LINE_JOB, LINES, analyse, synthesise
 from ...kernels.cpu.periodic import divide_columns
-from ...kernels.cpu.responses import NUMBERS, RESPONSES, responses
-from ...kernels.cpu.simd import register_shape
+from ...kernels.cpu.responses import RESPONSES, responses
+from ...kernels.cpu.simd import NUMBERS, TERMS, register_shape
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.cpu.vectors import add_and_multiply, add_and_square, inner_products, scaled_sum
 from ...kernels.runtime import forks, memory, threads
@@ -38,7 +38,7 @@ class PriorPass:
 
     def __init__(self, planes: int, shape: tuple[int, int], dtype: Any, boundary: str, workers: int | None):
         self._shape, self._dtype, self._workers = shape, np.dtype(dtype), workers
-        count, size, term_count = terms()
+        count, size, self._terms = terms()  # (what there is less than TERMS has numbers of 0)
         self._before, reach = size // 2, size - 1
         self._pixels = pixels_around(shape, size, boundary)
         rows, cols = (n + reach for n in shape)
@@ -55,19 +55,19 @@ class PriorPass:
         self._estimate, self._gradient = (
             each[: planes * rows * pitch].reshape(planes, rows, pitch)[:, :, :cols] for each in self._memory
         )
-        filters, before = -(-count // together) * together, together - 1
-        self._filters = memory.zeros(filters * size * size, dtype).reshape(filters, size, size)
-        whole = memory.zeros(filters * size * (size + 2 * before), dtype).reshape(filters, -1, size)
-        self._flipped = whole[:, before : before + size]
-        self._numbers = memory.zeros(filters * term_count * NUMBERS, dtype).reshape(filters, term_count, NUMBERS)
+        filters = -(-count // together) * together
+        self._filters, self._flipped = (
+            memory.zeros(filters * size * size, dtype).reshape(filters, size, size) for _ in range(2)
+        )
+        self._numbers = memory.zeros(filters * TERMS * NUMBERS, dtype).reshape(filters, TERMS, NUMBERS)
         self._tiles = planes * -(-rows // TILE_ROWS) * -(-cols // tile_cols)
         self._seconds = planes * rows * cols * filters * size * size * TERM_SECONDS
         self._sums = memory.zeros(self._tiles * (1 + filters), np.float64).reshape(-1, 1 + filters)
         self._job = job = np.zeros((), RESPONSES)
         job["source"], job["out"] = (each.ctypes.data for each in self._memory)
         job["plane"], job["pitch"], (job["rows"], job["cols"]) = rows * pitch, pitch, shape
-        job["filters"], job["size"], job["terms"] = filters, size, term_count
-        job["weights"], job["flipped"] = self._filters.ctypes.data, whole.ctypes.data
+        job["filters"], job["size"] = filters, size
+        job["weights"], job["flipped"] = self._filters.ctypes.data, self._flipped.ctypes.data
         job["potentials"], job["sums"] = self._numbers.ctypes.data, self._sums.ctypes.data
         job["tile_rows"], job["tile_cols"] = TILE_ROWS, tile_cols
         job["response_pitch"] = response_pitch = up((registers + 1) * width + reach, memory.ALIGNMENT)
@@ -80,14 +80,14 @@ class PriorPass:
         job["response_plane"], job["own"], job["own_pitch"] = response_plane, own, own_pitch
         job["counted"], job["shares"], job["products"] = counted, shares, products
         self._sweeper = Sweeper(self._dtype)
-        self._sweeper.reserve(products + 2 * together * term_count * register.lanes * 8 // self._dtype.itemsize)
+        self._sweeper.reserve(products + 2 * together * TERMS * register.lanes * 8 // self._dtype.itemsize)
 
     def set(self, potentials: Potentials, mu: float) -> None:
         """Take the filters and `mu` times the potentials, and the number of threads."""
         count = len(potentials.filters)
         self._filters[:count] = potentials.filters
         self._flipped[...] = self._filters[:, ::-1, ::-1]
-        self._numbers[:count] = potentials.numbers * (mu, 1, mu)
+        self._numbers[:count, : self._terms] = potentials.numbers * (mu, 1, mu)
         self._sweeper.threads = threads.count(self._workers, self._tiles, self._seconds)
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
