@@ -11,18 +11,36 @@ from numba.extending import intrinsic
 from ..runtime.tasks import jit
 
 
+def _prefer_widest(function):
+    """Let LLVM have vectors of 512 bits: of many processors that have them it takes 256 to be better."""
+    if isinstance(function.attributes, set):  # llvmlite's own adds only those that it knows
+        set.add(function.attributes, '"prefer-vector-width"="512"')
+
+
+@intrinsic
+def widest_vectors(typingctx):
+    """Let LLVM make this function's loops of the widest vectors.  (The sparse prior's solves are a tenth faster.)"""
+
+    def codegen(context, builder, sig, args):
+        _prefer_widest(builder.function)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 @intrinsic
 def restrict(typingctx):
     """Tell LLVM that what this function writes through one argument it never reads through another.
 
     Without it a row that reads and writes five arrays needs more overlap checks than the
-    vectoriser is willing to make.
+    vectoriser is willing to make.  Its vectors are the widest, too.
     """
 
     def codegen(context, builder, sig, args):
         for argument in builder.function.args:
             if isinstance(argument.type, ir.PointerType):
                 argument.add_attribute("noalias")
+        _prefer_widest(builder.function)
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -12,7 +12,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ..runtime.tasks import jit, task
-from .rows import restrict
+from .rows import restrict, widest_vectors
 from .simd import bits_of, from_bits, real
 
 # What a task returns: shares, or the sum of the prior's costs.
@@ -77,6 +77,7 @@ def soft_shares(squares, out, threshold):
 
 @jit
 def soft_costs(squares):
+    widest_vectors()
     total = squares.dtype.type(0)
     for j in range(squares.size):
         total += sqrt(squares[j])
@@ -94,6 +95,7 @@ def soft(what, squares, out, cols, threshold):
 
 @jit
 def sum_of(line):
+    widest_vectors()
     total = line.dtype.type(0)
     for j in range(line.size):
         total += line[j]
@@ -152,6 +154,7 @@ def power_shares(squares, out, threshold):
 @jit
 def power_costs(squares):
     """Sum of m^POWER, to about 1e-5."""
+    widest_vectors()
     total = np.float32(0)
     half, tiny = np.float32(0.5 * POWER), np.float32(1e-37)
     for j in range(squares.size):
