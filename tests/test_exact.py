@@ -17,6 +17,7 @@ import fastdeblur as fd
 from fastdeblur.kernels.runtime import tasks
 from fastdeblur.operators.boundary import BOUNDARIES
 from fastdeblur.problem.laplacian import eigenvalues
+from fastdeblur.solvers.pcg.preconditioner import Preconditioner
 
 NOTEBOOK = fd.psf.gaussian(13, (1, 3))
 
@@ -184,6 +185,25 @@ def test_few_iterations_after_straight_motions_and_thin_psfs(boundary, rng):
         result = fd.solve(image, psf, mu=0.04, boundary=boundary)
         assert result.stop_reason == "tolerance"
         assert result.n_iter <= most
+
+
+@pytest.mark.parametrize(
+    ("taps", "angle", "boundary", "mu", "most"), [(15, 30, "nearest", 0.04, 85), (31, 0, "nearest", 0.02, 60)]
+)
+def test_hardly_any_noise_after_motions(taps, angle, boundary, mu, most, rng):
+    # With the problem's own ridge in the preconditioner's solves they took 133, and more than 200.
+    psf = fd.psf.motion(taps, angle)
+    image = fd.convolve(photograph()[128:384, 128:384], psf, boundary=boundary)
+    image += np.float32(0.002) * rng.standard_normal(image.shape, np.float32)
+    result = fd.solve(image, psf, mu=mu, boundary=boundary)
+    assert result.stop_reason == "tolerance"
+    assert result.n_iter <= most
+
+
+def test_the_borders_of_long_psfs_are_corrected():
+    # Without, 1024 x 1024 pixels and a random psf took 127 iterations for 17.
+    psf = np.full((7, 200), 1 / 1400)
+    assert Preconditioner(psf, "unknown", (64, 1024), (70, 1223)).axes[1].is_corrected
 
 
 @pytest.mark.filterwarnings("error")

@@ -96,10 +96,10 @@ class PcgWorkspace:
         response: np.ndarray = self._response
         return response
 
-    def preconditioners_at(self, ridge: float) -> list[RidgePreconditioner]:
-        """The preconditioners for about that ridge."""
+    def preconditioners_at(self, ridge: float, raised: bool = False) -> list[RidgePreconditioner]:
+        """The preconditioners for about that ridge, their solves' perhaps `raised`."""
         return [
-            each.at(min(max(ridge / self._typical_weight, each.least), MOST_RIDGE * each.largest))
+            each.at(min(max(ridge / self._typical_weight, each.least), MOST_RIDGE * each.largest), raised)
             for each in self._preconditioners
         ]
 

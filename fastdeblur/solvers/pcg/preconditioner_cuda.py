@@ -104,14 +104,14 @@ class CudaApplier:
         """The circulant's solution for an image on the ring."""
         fft = device.transforms()
         coefficients = fft.rfft2(image)
-        floor = self._whole.axes[0].floor(current.ridge)
+        floor = self._whole.axes[0].floor(current.of_solves)
         launch(
             divide,
             *device.rows_of(*coefficients.shape),
             view(coefficients),
             self._psf_power,
             *self._eigenvalues,
-            current.ridge,
+            current.of_solves,
             floor,
         )
         return fft.irfft2(coefficients, self._ring, overwrite_x=True)
