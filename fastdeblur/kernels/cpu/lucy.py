@@ -4,7 +4,8 @@
    summed.
 2. `multiply`: a tile of A^T r; divided by the sensitivity A^T w it is the factor of the next estimate.
 
-They work on the buffers of gradient descent, see `passes`.
+They work on the buffers of gradient descent, see `passes`: `first` is the last estimate and `second` 1 / (A^T w).  A
+plain step has neither, nor weights.
 """
 
 from numba import carray
@@ -20,12 +21,14 @@ from .tiles import locate, sums_of, task_signature
 
 @jit
 def ratio_row(blurred, shift, image, weights, least, out):
-    """w b / (A y), the blurred estimate shifted, and as nothing where it is less than `least`."""
+    """w b / (A y), the blurred estimate shifted, and as nothing where it is less than `least`; no weights are 1."""
     restrict()
     zero = out.dtype.type(0)
     for j in range(out.size):
-        mean = blurred[j] + shift[j]
-        out[j] = zero if mean < least else weights[j] * image[j] / mean
+        mean, count = blurred[j] + shift[j], image[j]
+        if weights is not None:
+            count *= weights[j]
+        out[j] = zero if mean < least else count / mean
 
 
 @task(task_signature)
@@ -54,10 +57,15 @@ def ratio(address, scratch, tile):
             )
             sums[0] += like
             sums[1] += misfit
-        ratio_row(
-            carray(blurred, width), carray(shifts, width), carray(pixels, width), carray(pixel_weights, width), least,
-            carray(line, width),
-        )  # fmt: skip
+        if step.weights:
+            ratio_row(
+                carray(blurred, width), carray(shifts, width), carray(pixels, width), carray(pixel_weights, width),
+                least, carray(line, width),
+            )  # fmt: skip
+        else:
+            ratio_row(
+                carray(blurred, width), carray(shifts, width), carray(pixels, width), None, least, carray(line, width)
+            )
     spread(read_halo(step.residual_filled), down, across, i0, j0, rows, cols, out, step.residual_pitch)
 
 
@@ -82,6 +90,14 @@ def multiply_estimate(here, factors, inverse_sensitivity, last, rate, low, high,
     return float(moved), float(whole)
 
 
+@jit
+def multiply_plainly(here, factors, out):
+    """A plain step, of which nothing is known but the factors."""
+    restrict()
+    for j in range(out.size):
+        out[j] = here[j] * factors[j]
+
+
 @task(task_signature)
 def multiply(address, scratch, tile):
     """One tile of the second pass; sums of squares: the change, and the estimate."""
@@ -98,12 +114,16 @@ def multiply(address, scratch, tile):
     low, high = real(step.low, scratch), real(step.high, scratch)
     moved, whole = 0.0, 0.0
     for i in range(rows):
-        a, b = multiply_estimate(
-            carray(offset(estimate, i * pitch), cols), carray(offset(scratch, i * step.tile_pitch), cols),
-            carray(offset(inverse_sensitivity, i * state_pitch), cols), carray(offset(last, i * state_pitch), cols),
-            rate, low, high, unit, carray(offset(out, i * pitch), cols),
-        )  # fmt: skip
-        moved, whole = moved + a, whole + b
+        here, factors = carray(offset(estimate, i * pitch), cols), carray(offset(scratch, i * step.tile_pitch), cols)
+        line = carray(offset(out, i * pitch), cols)
+        if step.first:
+            a, b = multiply_estimate(
+                here, factors, carray(offset(inverse_sensitivity, i * state_pitch), cols),
+                carray(offset(last, i * state_pitch), cols), rate, low, high, unit, line,
+            )  # fmt: skip
+            moved, whole = moved + a, whole + b
+        else:
+            multiply_plainly(here, factors, line)
     there = offset(pointer(step.there, scratch), plane * step.plane)
     spread(read_halo(step.filled), band_down, band_across, i0, j0, rows, cols, there, pitch)
     sums = sums_of(step, tile)

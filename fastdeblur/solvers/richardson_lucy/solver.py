@@ -54,8 +54,8 @@ class Parameters:
         Bounds of the estimate.
     least_mean : float
         Where the blurred estimate is less, it is not divided by: the quotient is 0.
-    measured : bool
-        Whether the likelihood and the misfit are computed.
+    plain : bool
+        Whether weights and sensitivity are 1, nothing is taken ahead, and neither likelihood nor misfit is computed.
     tol, allowed_misfit : float
         The steps stop when the change is at most `tol`, or the misfit, in units, at most that; with `tol` 0 at neither.
     max_iter : int
@@ -65,7 +65,7 @@ class Parameters:
     low: float
     high: float
     least_mean: float = 0.0
-    measured: bool = True
+    plain: bool = False
     tol: float = 0.0
     allowed_misfit: float = 0.0
     max_iter: int = 0
@@ -179,11 +179,10 @@ def plain_steps(work: RichardsonLucySteps, image: np.ndarray, num_iter: int, lea
 
     Where the blurred estimate is less than `least_mean`, it is not divided by.
     """
-    work.inverse_sensitivity[...] = 1
     work.begin(lambda out: out.fill(0.5))
     work.set_image(image, work.ones)
     work.set_shift(np.full_like(image[:1, :1], ADDED))
-    work.set_parameters(Parameters(1.0, -math.inf, math.inf, least_mean, measured=False))
+    work.set_parameters(Parameters(1.0, -math.inf, math.inf, least_mean, plain=True))
     with np.errstate(over="ignore"):  # of sums that are not used
         for _ in range(num_iter):
             work.ratio()
