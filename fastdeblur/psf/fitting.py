@@ -12,7 +12,7 @@ import numpy as np
 from .. import validation
 from ..kernels.runtime import forks
 from ..problem.spectrum import spread
-from . import spectra
+from . import spectra, widths
 from .families import FAMILIES, Family, chosen
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ AVERAGED = 9
 UNSURE = 3.0
 # A psf with more than this share of its light in one pixel is hardly a blur: sharp photographs have as much.
 SHARP = 0.35
+# The logarithm of a Moffat profile's exponent, and by how much it differs: of seeing it is 2.5 to 4.8.
+EXPONENT = (math.log(3.3), 0.35)
+# By how much, as a logarithm, the likely range of a family's width shrinks where steps say something of it: that is no
+# evidence against the family.
+NARROWED = 1.0
 # Maxima whose log evidence, with a dispersion and tiles for a first look, is less than this below are looked at again.
 UNLIKELY = 8.0
 
@@ -166,9 +171,11 @@ def fit(
     Notes
     -----
     The evidence is the marginal likelihood of the periodogram of tiles [1]_ under a spectrum of photographs with free
-    parameters, times the psf's, plus a smooth spectrum of noise, of which nothing need be known.  What cannot be told
-    apart in an image's spectrum cannot be told here: a sharp picture of something soft from a blurred one, a disk of
-    less than two pixels from a Gaussian.
+    parameters, times the psf's, plus a smooth spectrum of noise, of which nothing need be known.  Of a Gaussian's or a
+    Moffat profile's width the image's sharpest steps say more; what they mean was learned from blurred photographs.  A
+    Moffat profile's exponent is expected to be about 3.3, near that of stars, if the image does not say.  What cannot
+    be told apart in an image cannot be told here: a sharp picture of something soft from a blurred one, a disk of less
+    than two pixels from a Gaussian.
 
     References
     ----------
@@ -189,7 +196,7 @@ def fit(
     families = chosen(family, parameters, side)
     fine = spectrum_of(plane, whole, range_, TILE)
     coarse = fine if side <= COARSE_TILE else spectrum_of(plane, whole, range_, COARSE_TILE)
-    return _Search(fine, coarse, families).result()
+    return _Search(fine, coarse, families, widths.Widths(plane, whole, range_, fine)).result()
 
 
 def checked(image: Any, channel_axis: int | None) -> tuple[np.ndarray, np.ndarray | None, float]:
@@ -301,8 +308,9 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
 class _Search:
     """Maxima of the evidence in families of psfs."""
 
-    def __init__(self, fine: spectra.Spectrum, coarse: spectra.Spectrum, families: list[Family]):
-        self._spectrum = coarse
+    def __init__(self, fine: spectra.Spectrum, coarse: spectra.Spectrum, families: list[Family], steps: widths.Widths):
+        self._spectrum, self._steps = coarse, steps
+        self._predicted: dict[float, widths.Predicted | None] = {}
         self._dispersion = DISPERSION
         self._start: np.ndarray | None = None
         # Which noise there is shows with any psf that takes the fine detail away.
@@ -330,7 +338,29 @@ class _Search:
         response = self._spectrum.response(family.psf(places))
         fitted = spectra.Fit(self._spectrum, response, self._dispersion, self._start, rounds)
         self._start = fitted.unknowns
+        fitted.evidence += self._by_steps(family, places)
         return fitted
+
+    def _by_steps(self, family: Family, places: tuple[float, ...]) -> float:
+        """What the image's steps add to the evidence of a Gaussian's or Moffat profile's width."""
+        if family.build is FAMILIES["gaussian"].build:
+            width, flat = widths.FWHM * family.values(places)[0], 0.0
+        elif family.build is FAMILIES["moffat"].build:
+            width, exponent = family.values(places)
+            flat = min(1 / exponent, widths.FLATTEST)
+        else:
+            return 0.0
+        if flat not in self._predicted:
+            self._predicted[flat] = self._steps.predicted(flat)
+        predicted = self._predicted[flat]
+        if predicted is None:
+            return 0.0
+        # (Student's, of four degrees of freedom: sometimes it is far off.)
+        away = (math.log(width) - predicted.mean) / predicted.deviation
+        out = NARROWED - 2.5 * math.log1p(away**2 / 4)
+        if flat:
+            out -= 0.5 * ((math.log(exponent) - EXPONENT[0]) / EXPONENT[1]) ** 2
+        return out
 
     def _evidence(self, family: Family, places: tuple[float, ...]) -> float:
         return self._fit(family, places).evidence
