@@ -22,7 +22,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fastdeblur.problem.regularization import WeightEstimate
-from fastdeblur.problem.spectrum import RIDGES, Periodogram, Windowed, laplacian
+from fastdeblur.problem.spectrum import RIDGES, Periodogram
+from fastdeblur.problem.windows import Windowed, laplacian
 
 # Of robust cross-validation [2]_, and what a parameter counts in the modified one [3]_.
 ROBUST, MODIFIED = 0.2, 1.4

@@ -13,8 +13,8 @@ from fastdeblur.problem import blocks
 from fastdeblur.problem.improvement import improvement
 from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
-from fastdeblur.problem.spectrum import Windowed
 from fastdeblur.problem.verdict import DIRECTED, Details, doubts_psf
+from fastdeblur.problem.windows import Windowed
 
 SIDE, PSF = 144, fd.psf.gaussian(9, 1)
 

@@ -14,9 +14,9 @@ import fastdeblur as fd
 from fastdeblur.problem import options, psf_likelihood
 from fastdeblur.problem.psf_likelihood import likelihood_gain
 from fastdeblur.problem.regularization import WeightEstimate
-from fastdeblur.problem.spectrum import parts_of_large, windowed_power
 from fastdeblur.problem.verdict import LIKELIER, Details, doubts_psf
 from fastdeblur.problem.weights import weighed
+from fastdeblur.problem.windows import parts_of_large, windowed_power
 
 SIDE, MARGIN = 144, 24
 PSFS = {"gaussian": fd.psf.gaussian(17, 2), "airy": fd.psf.airy(5, (31, 31)), "disk": fd.psf.disk(5)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from .regularization import Padded, WeightEstimate
-from .spectrum import log_radius
+from .windows import log_radius
 
 
 def improvement(restored: np.ndarray, planes: np.ndarray, psfs: list[np.ndarray], estimate: WeightEstimate) -> float:

@@ -20,7 +20,8 @@ from scipy import fft
 from ..kernels.runtime import forks
 from ..kernels.runtime.arrays import on_host
 from .regularization import WeightEstimate, part_of
-from .spectrum import FINE, Windowed, log_radius
+from .spectrum import FINE
+from .windows import Windowed, log_radius
 
 # Degrees by which the psf is turned, either way, and factors by which it is resized.
 TURNS = 5.0, 10.0

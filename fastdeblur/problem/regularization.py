@@ -21,8 +21,9 @@ from ..operators.blur import Blur
 from ..operators.psf_field import PsfField
 from ..operators.varying import VaryingBlur
 from .learned import gain_of
-from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, laplacian, share_in_window, spread, transfer
+from .spectrum import LEAST_NOISE, RIDGES, Periodogram, Spectra, spread
 from .weights import typical
+from .windows import laplacian, share_in_window, transfer
 
 # Side of the part of an image from which to guess.
 MIDDLE = 128

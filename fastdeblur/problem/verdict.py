@@ -14,7 +14,8 @@ from .improvement import improvement
 from .options import Options
 from .psf_likelihood import likelihood_gain
 from .regularization import Padded, WeightEstimate, part_of
-from .spectrum import FINE, SPARSE_SHARE, contrast_share, kept_if_small, log_radius, spread, transfer
+from .spectrum import FINE, SPARSE_SHARE, contrast_share, spread
+from .windows import kept_if_small, log_radius, transfer
 
 # Side of the part of an image in which noise, where no weight is to be found, and residual are measured.
 ENOUGH = 192

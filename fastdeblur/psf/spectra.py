@@ -18,7 +18,8 @@ import numpy as np
 
 from ..kernels.runtime import forks
 from ..operators.boundary import reduced
-from ..problem.spectrum import LEAST_NOISE, windowed_power
+from ..problem.spectrum import LEAST_NOISE
+from ..problem.windows import windowed_power
 
 # Frequencies between which log S is linear; its median over photographs, and their principal components, each times
 # its standard deviation.  (Of 400 crops of 180x180 pixels, and ten of scikit-image's photographs, each counted eight
