@@ -2,8 +2,8 @@
 
 Vertex-centred grids: a coarse pixel lies at every second pixel of an axis, interpolation is bilinear and
 restriction its transpose.  One damped Jacobi step before and one after the coarse correction keep the cycle
-symmetric and positive definite, as conjugate gradients need it.  The first starts from zero, so it is not stored:
-`restrict_residual` and `correct` compute it where they need it.
+symmetric and positive definite, as conjugate gradients need it, whatever the correction is multiplied by.  The first
+starts from zero, so it is not stored: `restrict_residual` and `correct` compute it where they need it.
 """
 
 import math
@@ -24,12 +24,12 @@ MARGIN = 16
 LINES = 8
 
 # `right` and `squares` (c²) are planes of `rows` x `cols`; so is `out`.  `coarse_*` are those of the next grid.
-# `down` and `across` weigh the differences of neighbours.  On the finest grid (`finest`) the right-hand side and the
-# result are multiplied by sqrt(1 - c), and the result is added to `out`.
+# `down` and `across` weigh the differences of neighbours, `factor` multiplies the coarse correction.  On the finest grid
+# (`finest`) the right-hand side and the result are multiplied by sqrt(1 - c), and the result is added to `out`.
 LEVEL = np.dtype(
     [(name, np.intp) for name in ("right", "squares", "out", "rows", "cols", "planes", "pitch", "finest")]
     + [(name, np.intp) for name in ("coarse_right", "coarse", "coarse_rows", "coarse_cols")]
-    + [(name, np.float64) for name in ("down", "across", "damping")],
+    + [(name, np.float64) for name in ("down", "across", "damping", "factor")],
     align=True,
 )
 read_level = reader(LEVEL)
@@ -168,7 +168,7 @@ def corrected_row(job, plane, i, weighed, x, scratch):
         coarse = offset(pointer(job.coarse, scratch), plane * job.coarse_rows * job.coarse_cols)
         first = i // 2
         second = min(first + i % 2, job.coarse_rows - 1)
-        half, cols = real(0.5, scratch), job.coarse_cols
+        half, cols = real(0.5 * job.factor, scratch), job.coarse_cols
         interpolate_row(carray(offset(coarse, first * cols), cols), half, carray(x, job.cols))
         interpolate_row(carray(offset(coarse, second * cols), cols), half, carray(x, job.cols))
     close(x, job.cols)

@@ -27,6 +27,11 @@ from ...kernels.runtime.memory import up
 
 # Damping of the Jacobi steps, for five-point differences.
 DAMPING = 0.9
+# By what the finest grid multiplies its coarse correction, which falls short with one Jacobi step on each side.
+# (256 x 256, a Gaussian of 1 and 2, a disk of 5 and an Airy pattern, 1 % noise, a corner, a frame or a block missing:
+# 6 % fewer iterations.  On all grids it would add up: with 1.2, the largest eigenvalue of the product of cycle and
+# operator is 2.8 on 23 x 23, where it is 1.3 with 1.)
+OVER = 1.3
 # The least coverage that the circulant alone copes with, if no pixel has less.
 ENOUGH = 0.3
 
@@ -88,7 +93,7 @@ class Multigrid:
             level = np.zeros((), LEVEL)
             level["rows"], level["cols"], level["planes"], level["pitch"] = rows, cols, planes, pitch
             level["squares"], level["finest"] = squares.ctypes.data, number == 0
-            level["damping"] = DAMPING
+            level["damping"], level["factor"] = DAMPING, 1.0 if number else OVER
             self._kept.append(squares)
             if number:
                 right, out = (memory.zeros(squares.size, coverage.dtype) for _ in range(2))
@@ -150,7 +155,7 @@ class ArrayMultigrid:
         x = one(DAMPING) * right / diagonal
         if rows * cols > 1:
             coarse = self._cycle(number + 1, ridge, halved(halved(residual(x), 1), 2))
-            x += doubled(doubled(coarse, 1, rows), 2, cols)
+            x += one(1.0 if number else OVER) * doubled(doubled(coarse, 1, rows), 2, cols)
         x += one(DAMPING) * residual(x) / diagonal
         return x
 
