@@ -24,8 +24,8 @@ MARGIN = 16
 LINES = 8
 
 # `right` and `squares` (c²) are planes of `rows` x `cols`; so is `out`.  `coarse_*` are those of the next grid.
-# `down` and `across` weigh the differences of neighbours, `factor` multiplies the coarse correction.  On the finest grid
-# (`finest`) the right-hand side and the result are multiplied by sqrt(1 - c), and the result is added to `out`.
+# `down` and `across` weigh the differences of neighbours; `factor` multiplies the coarse correction.  On the finest
+# grid (`finest`) the right-hand side and the result are multiplied by sqrt(1 - c), and the result is added to `out`.
 LEVEL = np.dtype(
     [(name, np.intp) for name in ("right", "squares", "out", "rows", "cols", "planes", "pitch", "finest")]
     + [(name, np.intp) for name in ("coarse_right", "coarse", "coarse_rows", "coarse_cols")]
