@@ -101,13 +101,13 @@ class CudaLearnedWorkspace:
         self.prior.set(potentials, mu)
         self._filters, self._data = potentials.filters, data
 
-    def set_preconditioner(self) -> None:
-        """The preconditioner is for the prior's curvatures at the last estimate."""
+    def set_preconditioner(self, share: float = 1.0) -> None:
+        """The preconditioner is for that share of the prior's curvatures at the last estimate."""
         xp, fft = device.arrays(), device.transforms()
         if self._psf_power is None:
             psfs = [self._padded(blur.psf.astype(np.float64)) for blur in self.blurs]
             self._psf_power = (xp.abs(fft.rfft2(xp.stack(psfs))) ** 2).astype(self.dtype)
-        kernel = autocorrelation(self._filters, self.prior.curvatures())
+        kernel = autocorrelation(self._filters, share * self.prior.curvatures())
         padded = self._padded(kernel)
         rough = fft.rfft2(xp.roll(padded, tuple(-(n // 2) for n in kernel.shape), (0, 1))).real
         largest = float(self._psf_power.max()) * self._data

@@ -202,10 +202,10 @@ class LearnedWorkspace:
         seconds = self.planes * math.prod(self._length) * PIXEL_SECONDS
         self._sweeper.threads = threads.count(self.blur.workers, self._row_tiles, seconds)
 
-    def set_preconditioner(self) -> None:
-        """The preconditioner is for the prior's curvatures at the last estimate."""
+    def set_preconditioner(self, share: float = 1.0) -> None:
+        """The preconditioner is for that share of the prior's curvatures at the last estimate."""
         count = len(self._filters)
-        kernel = autocorrelation(self._filters, self.prior.curvatures()[:count])
+        kernel = autocorrelation(self._filters, share * self.prior.curvatures()[:count])
         with forks.unforked():
             if not self._psf_power:
                 for blur in self.blurs:
