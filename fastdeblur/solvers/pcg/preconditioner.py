@@ -337,8 +337,10 @@ class Preconditioner:
     def at(self, ridge: float, raised: bool = False) -> RidgePreconditioner:
         """The preconditioner for about that ridge: it is rounded, so that few have to be made.
 
-        For a problem that proves hard its solves' ridge is `raised` a step.
+        For a problem that proves hard its solves' ridge is `raised` a step, if they are not weighted: for those it is
+        known beforehand (random 7 x 200, nearest, 1 % noise: 144 iterations, raised midway more than 200).
         """
+        raised = raised and not self.weighted
         if self.circulant:  # nothing has to be
             return RidgePreconditioner(self, ridge, 1.0)
         step = round(math.log2(ridge) / STEP)
