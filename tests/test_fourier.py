@@ -15,7 +15,8 @@ from fastdeblur.kernels.cpu.x_update_planes import START, transforms
 from fastdeblur.operators import costs, paths
 from fastdeblur.solvers.admm.domain import Domain
 from fastdeblur.solvers.admm.host import AdmmWorkspace
-from fastdeblur.solvers.pcg.preconditioner import Applier, Preconditioner
+from fastdeblur.solvers.pcg.preconditioner import Preconditioner
+from fastdeblur.solvers.pcg.preconditioner_host import Applier
 
 SIZE, ADDRESS = ctypes.c_ssize_t, ctypes.c_void_p
 KERNEL = ctypes.CFUNCTYPE(None, SIZE, ADDRESS, SIZE, ADDRESS, SIZE, SIZE, SIZE, ADDRESS)

@@ -15,7 +15,8 @@ from ...problem.laplacian import eigenvalues
 from ...problem.options import Options
 from ...result import Result
 from ..common import bar, wants_stop
-from ..pcg.preconditioner import Applier, Preconditioner
+from ..pcg.preconditioner import Preconditioner
+from ..pcg.preconditioner_host import Applier
 from .operators import Normal, dot
 
 # Least share of the whole coverage of a pixel to reckon with.

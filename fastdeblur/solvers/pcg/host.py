@@ -17,7 +17,8 @@ from ...problem.start import spread_out
 from ...problem.weights import typical
 from ..common import largest, unit_of
 from .multigrid import ENOUGH, Multigrid, coverage_of
-from .preconditioner import Applier, Preconditioner, RidgePreconditioner
+from .preconditioner import Preconditioner, RidgePreconditioner
+from .preconditioner_host import Applier
 
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
