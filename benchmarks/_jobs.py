@@ -185,12 +185,12 @@ TARGETS = {
     "gd step, full-rank 13x13": Target(lambda: step(full_rank(13)), 0.26, 2 * 13**2 * _PIXELS, TRANSFERS * _MEGABYTES),
     "notebook, 500 steps 171x171": Target(notebook, 0.45, NOTEBOOK_STEPS * 2 * _SEPARABLE * NOTEBOOK_SIDE**2, 0),
     "tv 1024x1024, tol 1e-3": Target(
-        lambda: restore("tv"), 8, TV_STEPS * _WAVES, TV_STEPS * TV_TRANSFERS * _MEGABYTES / 4
+        lambda: restore("tv"), 6, TV_STEPS * _WAVES, TV_STEPS * TV_TRANSFERS * _MEGABYTES / 4
     ),
     "sparse 1024x1024, tol 1e-3": Target(
-        lambda: restore("sparse"), 12, SPARSE_STEPS * _WAVES, SPARSE_STEPS * SPARSE_TRANSFERS * _MEGABYTES / 4
+        lambda: restore("sparse"), 10, SPARSE_STEPS * _WAVES, SPARSE_STEPS * SPARSE_TRANSFERS * _MEGABYTES / 4
     ),
     "50 Richardson-Lucy 2048x2048": Target(
-        photons, 8, PHOTON_STEPS * 2 * _SEPARABLE * _PIXELS, PHOTON_STEPS * TRANSFERS * _MEGABYTES
+        photons, 6.5, PHOTON_STEPS * 2 * _SEPARABLE * _PIXELS, PHOTON_STEPS * TRANSFERS * _MEGABYTES
     ),
 }
