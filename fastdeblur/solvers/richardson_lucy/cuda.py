@@ -93,8 +93,6 @@ class CudaRichardsonLucyWorkspace:
         values = [0.0] * lucy.PARAMETERS
         values[lucy.UNIT], values[lucy.LOW], values[lucy.HIGH] = parameters.unit, parameters.low, parameters.high
         values[lucy.LEAST], values[lucy.MEASURED] = parameters.least_mean, not parameters.plain
-        if parameters.plain:
-            self.inverse_sensitivity[...] = 1
         values[lucy.TOL], values[lucy.ALLOWED] = parameters.tol, parameters.allowed_misfit
         values[lucy.MAX_ITER], values[lucy.ROUNDING] = parameters.max_iter, ROUNDING
         self._parameters = tuple(map(float, values))

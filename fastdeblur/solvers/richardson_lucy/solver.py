@@ -179,6 +179,7 @@ def plain_steps(work: RichardsonLucySteps, image: np.ndarray, num_iter: int, lea
 
     Where the blurred estimate is less than `least_mean`, it is not divided by.
     """
+    work.inverse_sensitivity[...] = 1
     work.begin(lambda out: out.fill(0.5))
     work.set_image(image, work.ones)
     work.set_shift(np.full_like(image[:1, :1], ADDED))
