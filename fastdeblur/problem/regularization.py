@@ -27,7 +27,7 @@ from .windows import laplacian, share_in_window, transfer
 
 # Side of the part of an image from which to guess.
 MIDDLE = 128
-# Side of the part in which to look for edges.
+# A quarter of so many pixels a side, none of them missing, says enough of an image.
 LARGE = 1024
 # Edges, in shares of the image's range.
 EDGE = 0.05
@@ -160,9 +160,7 @@ class WeightEstimate:
         Noise that is not white has more at low frequencies.  Where the image's slopes are hardly more than it, the
         prior would take that for details; where they are far more, all it removes is what is finest.
         """
-        if not self.noise > 0:
-            return self.noise
-        if not self._left > self.noise:
+        if not self._left > self.noise > 0:
             return self.noise
         share = self._left / math.hypot(self._left, LENGTH * self._slope)
         return math.hypot(self.noise, share * math.sqrt(self._left**2 - self.noise**2))
