@@ -23,7 +23,7 @@ import numpy as np
 
 from fastdeblur.problem.regularization import WeightEstimate
 from fastdeblur.problem.spectrum import RIDGES, Periodogram
-from fastdeblur.problem.windows import Windowed, laplacian
+from fastdeblur.problem.windows import Windowed, laplacian, psf_power
 
 # Of robust cross-validation [2]_, and what a parameter counts in the modified one [3]_.
 ROBUST, MODIFIED = 0.2, 1.4
@@ -75,10 +75,10 @@ def whiteness(image: np.ndarray, psf: np.ndarray) -> float:
     """The residual that is least correlated with itself, a few pixels on [4]_."""
     seen = Windowed(image[None], [psf])
     lags = np.r_[: LAGS + 1, -LAGS:0]
-    scores = []
+    scores, passed = [], psf_power(psf, image.shape, image, seen.scale)
     for ridge in RIDGES[::EVERY]:
         rough = ridge * seen.laplacian
-        left = (rough / np.maximum(seen.response[0] + rough, 1e-300)) ** 2 * seen.power[0] * (seen.times > 0)
+        left = (rough / np.maximum(passed + rough, 1e-300)) ** 2 * seen.power[0] * (seen.times > 0)
         correlation = np.fft.irfft2(left, image.shape)
         near = correlation[np.ix_(lags, lags)] / max(correlation[0, 0], 1e-300)
         scores.append(float((near**2).sum()))
@@ -92,11 +92,12 @@ def power_law(image: np.ndarray, psf: np.ndarray) -> float:
     counts only as far as it is usual elsewhere.
     """
     seen = Windowed(image[None], [psf])
+    response = psf_power(psf, image.shape, image, seen.scale)
     rows, cols = image.shape
     down, across = 2 * np.pi * np.fft.fftfreq(rows)[:, None], 2 * np.pi * np.fft.rfftfreq(cols)
     radius = np.hypot(down, across)
     inside = radius > 2.5 * 2 * np.pi / min(rows, cols)  # the others are the window's own
-    radius, power, response = radius[inside], seen.power[0][inside], seen.response[0][inside]
+    radius, power, response = radius[inside], seen.power[0][inside], response[inside]
     rough, times = laplacian(rows, cols)[inside], seen.times[inside]
     passes = (response > 0.3) & (radius < 1.2)
     passes = passes if passes.any() else response >= 0.3 * response.max()

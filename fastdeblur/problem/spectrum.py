@@ -20,13 +20,24 @@ import numpy as np
 
 from ..kernels.runtime.arrays import beside, module_of, on_host
 from .blocks import error_level, step_between_blocks
-from .windows import LEAST, Windowed, log_radius, parts_of_large, windowed_power
+from .windows import (
+    LEAST,
+    Windowed,
+    kept_for_psf,
+    laplacian,
+    log_radius,
+    parts_of_large,
+    psf_power,
+    times,
+    windowed_power,
+)
 
 # Classes of frequencies with about the same ratio of |h|² to the Laplacian.
 RATIOS = 600
 # Classes of frequencies: rings of radii from LEAST radians a pixel on, and in each STEPS of |h|², half a decade each.
 RINGS, STEPS = 48, 16
 RING = math.log(math.sqrt(2) * math.pi / LEAST * 1.001) / RINGS
+CLASSES = RINGS * STEPS
 # Ridges tried, for a psf whose sum is 1.
 RIDGES = np.exp(np.linspace(np.log(1e-8), np.log(50.0), 300))
 # Least noise to reckon with, in shares of the image's range: an image of 8 bits has 1e-3.
@@ -98,7 +109,8 @@ class Periodogram:
         windowed = Windowed(planes, psfs)
         xp, self.scale = module_of(planes), windowed.scale
         count, power, ratio = np.zeros((3, RATIOS))
-        for response, of_psf in zip(windowed.response, windowed.power, strict=True):
+        for psf, of_psf in zip(psfs, windowed.power, strict=True):
+            response = psf_power(psf, planes.shape[1:], planes, windowed.scale)
             log = xp.log(response / xp.maximum(windowed.laplacian, 1e-30) + 1e-12)
             index = xp.clip((log + 28) * (RATIOS / 60), 0, RATIOS - 1).astype(np.intp).ravel()
             sums = _sums_of_classes(index, [windowed.times, windowed.times * of_psf, windowed.times * log], RATIOS)
@@ -149,26 +161,17 @@ class Spectra:
         parts = planes if filled else parts_of_large(planes, psfs)
         windowed = Windowed(parts, psfs)
         self._filled = filled
-        xp, self.scale = module_of(planes), windowed.scale
-        rows, cols = parts.shape[1:]
-        radius = beside(log_radius(rows, cols), planes)
-        ring = radius - math.log(LEAST)
-        ring /= RING
-        ring = xp.clip(ring, 0, RINGS - 1, out=ring).astype(np.intp)
-        ring *= STEPS
-        sums = np.zeros((6, RINGS * STEPS))
-        for response, power in zip(windowed.response, windowed.power, strict=True):
-            product = xp.log10(response + 1e-12)
-            product *= -2
-            index = xp.clip(product, 0, STEPS - 1, out=product).astype(np.intp)
-            index += ring
-            values = (1.0, radius, power, response, windowed.laplacian, windowed_power(response, cols))
-            products = (xp.multiply(windowed.times, value, out=product) for value in values)
-            sums += _sums_of_classes(index.ravel(), products, RINGS * STEPS)
+        self.scale = windowed.scale
+        sums = np.zeros((6, CLASSES))
+        for psf, power in zip(psfs, windowed.power, strict=True):
+            index, of_psf = _classes(psf, parts.shape[1:], planes, self.scale)
+            sums[:-1] += of_psf
+            power *= windowed.times
+            sums[-1] += _sums_of_classes(index, [power], CLASSES)[0]
         some = sums[0] > 0
         means = sums[1:, some] / sums[0, some]
         self.count = sums[0, some] * (len(parts) / (len(planes) * len(psfs)))
-        self.radius, self.power, self.response, self.laplacian, leaked = means
+        self.radius, self.response, self.laplacian, leaked, self.power = means
         self.power *= len(psfs) / len(parts)
         self._leaked = leaked  # |h|² as the window shows it
         self.signal, self.noise, self.level = np.zeros_like(self.power), np.zeros_like(self.power), 0.0
@@ -301,6 +304,28 @@ class Spectra:
         most = math.exp(MOST_COARSE) * self.noise_at(np.array([FINE]))
         noise = np.maximum(np.minimum(self.noise, most), self.errors_of(self.response * self.signal))
         return float((gain * noise).sum()) / total if total > 0 else 0.0
+
+
+@kept_for_psf
+def _classes(psf: np.ndarray, shape: tuple[int, int], like: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The class of each frequency.  Of each class, how many it has, and their sums of what no image changes.
+
+    The latter are radius, |h|² over `scale`, Laplacian and |h|² as the window shows it.
+    """
+    xp, response = module_of(like), psf_power(psf, shape, like, scale)
+    radius, of_times = beside(log_radius(*shape), like), beside(times(*shape), like)
+    ring = radius - math.log(LEAST)
+    ring /= RING
+    ring = xp.clip(ring, 0, RINGS - 1, out=ring).astype(np.intp)
+    ring *= STEPS
+    product = xp.log10(response + 1e-12)
+    product *= -2
+    index = xp.clip(product, 0, STEPS - 1, out=product).astype(np.intp)
+    index += ring
+    index = index.ravel()
+    values = (1.0, radius, response, beside(laplacian(*shape), like), windowed_power(response, shape[1]))
+    products = (xp.multiply(of_times, value, out=product) for value in values)
+    return index, np.array(_sums_of_classes(index, products, CLASSES))
 
 
 def _fitted(

@@ -174,7 +174,7 @@ def _residual(
         if any(taps > size for taps, size in zip(psf.shape, plane.shape, strict=True)):
             return math.nan
         shape = [scipy.fft.next_fast_len(size, real=True) for size in plane.shape]
-        response = transfer(psf, tuple(shape), plane)
+        response = transfer(psf, (shape[0], shape[1]), plane)
         with forks.unforked():
             blurred = fft.irfft2(fft.rfft2(x.astype(np.float64), shape) * response, shape)
         blurred = blurred[: plane.shape[0], : plane.shape[1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,19 +20,19 @@ from .laplacian import eigenvalues
 FADING = 0.8
 # The least side of parts of an image whose power is averaged, and how many psfs it is long at least.
 LEAST_PART, PSFS_IN_PART = 512, 8
-# Pixels of an image of which tables are kept.
-SMALL = 2**16
+# Pixels of an image of which tables are kept, and for how many psfs and shapes.
+SMALL, KEPT = 2**16, 8
 # The least radius of frequencies, in radians a pixel.
 LEAST = 3e-3
 
 
 class Windowed:
-    """The power of a window of an image, which fades at the border, and what the blur leaves of each frequency.
+    """The power of a window of an image, which fades at the border.
 
     Attributes
     ----------
-    power, response : ndarray, shape (psfs, rows, cols // 2 + 1)
-        Of the image, summed over the channels that are blurred alike; and of each psf, |h|² over `scale`.
+    power : ndarray, shape (psfs, rows, cols // 2 + 1)
+        Summed over the channels that are blurred alike.
     laplacian, times : ndarray, shape (rows, cols // 2 + 1)
         The differences' square, and how many frequencies of the image each one stands for.
     scale : float
@@ -57,28 +58,49 @@ class Windowed:
         self.power /= (down**2).sum() * (across**2).sum()
         del faded, coefficients
         self.laplacian = beside(laplacian(rows, cols), planes)
-        self.times = xp.full(self.laplacian.shape, 2.0)
-        self.times[:, 0] = 1
-        if cols % 2 == 0:
-            self.times[:, -1] = 1
-        # The lowest frequencies are the window's own.
-        self.times[:3, :3] = 0
-        self.times[max(rows - 2, 0) :, :3] = 0
+        self.times = beside(times(rows, cols), planes)
         self.scale = float(max(np.abs(psf).sum(dtype=np.float64) for psf in psfs)) ** 2 or 1.0
-        self.response = xp.empty_like(self.power)
-        for psf, response in zip(psfs, self.response, strict=True):
-            coefficients = transfer(psf, (rows, cols), planes)
-            xp.square(coefficients.real, out=response)
-            response += xp.square(coefficients.imag)
-            response /= self.scale
 
 
-def transfer(psf: np.ndarray, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+def kept_for_psf(table: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of what is made of a psf, a shape, an array beside which it is to lie, and numbers.
+
+    For images that are small, and on the host, it is kept, for many with one psf come one after another.
+    """
+    here = np.empty(0)
+
+    @functools.lru_cache(maxsize=KEPT)
+    def kept(weights: bytes, dtype: str, taps: tuple[int, int], shape: tuple[int, int], *numbers: float) -> Any:
+        found = table(np.frombuffer(weights, dtype).reshape(taps), shape, here, *numbers)
+        for array in found if isinstance(found, tuple) else [found]:
+            array.flags.writeable = False
+        return found
+
+    @functools.wraps(table)
+    def of_psf(psf: np.ndarray, shape: tuple[int, int], like: np.ndarray, *numbers: float) -> Any:
+        if shape[0] * shape[1] > SMALL or module_of(like) is not np:
+            return table(psf, shape, like, *numbers)
+        return kept(psf.tobytes(), psf.dtype.str, psf.shape, shape, *numbers)
+
+    return of_psf
+
+
+@kept_for_psf
+def transfer(psf: np.ndarray, shape: tuple[int, int], like: np.ndarray) -> np.ndarray:
     """The Fourier coefficients of a psf's columns and half of its rows, for periodic images of a shape."""
-    weights, fft = beside(reduced(psf.astype(np.float64), (shape[0], shape[1]), "wrap"), like), transforms_of(like)
+    weights, fft = beside(reduced(psf.astype(np.float64), shape, "wrap"), like), transforms_of(like)
     with forks.unforked():  # (rows of zeros need no transform)
         coefficients: np.ndarray = fft.fft(fft.rfft(weights, shape[1]), shape[0], axis=0)
     return coefficients
+
+
+def psf_power(psf: np.ndarray, shape: tuple[int, int], like: np.ndarray, scale: float) -> np.ndarray:
+    """What a blur leaves of the power of each frequency, |h|² over `scale`."""
+    coefficients = transfer(psf, shape, like)
+    power: np.ndarray = coefficients.real**2
+    power += coefficients.imag**2
+    power /= scale
+    return power
 
 
 def parts_of_large(planes: np.ndarray, psfs: list[np.ndarray]) -> np.ndarray:
@@ -134,6 +156,19 @@ def kept_if_small(table: Callable[[int, int], np.ndarray]) -> Callable[[int, int
 def laplacian(rows: int, cols: int) -> np.ndarray:
     """The differences' square at each frequency of a real image."""
     return np.asarray(eigenvalues(rows, rows)[:, None] + eigenvalues(cols, cols // 2 + 1)[None, :])
+
+
+@kept_if_small
+def times(rows: int, cols: int) -> np.ndarray:
+    """How many frequencies of a window each of those of a real image stands for."""
+    many = np.full((rows, cols // 2 + 1), 2.0)
+    many[:, 0] = 1
+    if cols % 2 == 0:
+        many[:, -1] = 1
+    # The lowest frequencies are the window's own.
+    many[:3, :3] = 0
+    many[max(rows - 2, 0) :, :3] = 0
+    return many
 
 
 @kept_if_small
