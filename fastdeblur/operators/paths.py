@@ -136,8 +136,10 @@ class RegisterTiles(Filter):
 
     def _columns(self, down: np.ndarray) -> int:
         """Columns of weights, each between a register tile's rows of zeros, less one."""
-        margin = self.registers.rows - 1
-        return self._keep(np.pad(down, ((0, 0), (margin, margin), (0, 0))), self.dtype)
+        margin, (ranks, taps, across) = self.registers.rows - 1, down.shape
+        padded = np.zeros((ranks, taps + 2 * margin, across), self.dtype)
+        padded[:, margin : margin + taps] = down
+        return self._keep(padded, self.dtype)
 
 
 class Direct(RegisterTiles):
@@ -155,9 +157,12 @@ class Separable(RegisterTiles):
 
     task = separable
 
-    def __init__(self, weights: np.ndarray, top: int, left: int):
+    def __init__(self, weights: np.ndarray, top: int, left: int, flipped: bool):
         super().__init__(weights, top, left)
-        down, across = factors(weights)
+        # Those of the psf as it is, which are kept.
+        down, across = factors(weights[::-1, ::-1] if flipped else weights)
+        if flipped:
+            down, across = down[:, ::-1], across[:, ::-1]
         self.record["rank"] = len(down)
         self.record["down"] = self._columns(down[:, :, None])
         self.record["across"] = self._keep(across, self.dtype)
@@ -225,13 +230,15 @@ def pair(path: str, psf: np.ndarray, shape: tuple[int, int], fold: bool) -> tupl
     adjoint correlates with the psf itself, and its window reaches as far the other way.
     """
     (taps_down, taps_across), (down, across) = psf.shape, (taps // 2 for taps in psf.shape)
-    options: dict[str, Any] = {}
+    options: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    if path == "separable":
+        options = {"flipped": True}, {"flipped": False}
     if path == "fft":
         halo = psf.shape if fold else (1, 1)
         total = tuple(size + taps - 1 for size, taps in zip(shape, halo, strict=True))
-        options["fft_shape"] = costs.fourier_shape(psf.shape, total, psf.dtype)
+        options = ({"fft_shape": costs.fourier_shape(psf.shape, total, psf.dtype)},) * 2
     kind = PATHS[path]
     return (
-        kind(psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, **options),
-        kind(psf, down, across, **options),
+        kind(psf[::-1, ::-1], taps_down - 1 - down, taps_across - 1 - across, **options[0]),
+        kind(psf, down, across, **options[1]),
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 # How much worse than singular vectors eliminated rows and columns may be at the same rank.
 _SLACK = 1e3
+# Taps of psfs of which the last few's factors are kept: the blur, its adjoint and the choice of the path ask for them.
+_SMALL, _KEPT = 2**12, 8
 
 
 def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,6 +26,17 @@ def factors(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if 1 in psf.shape:  # no rounding: a line that sums to nothing still does
         line, one = psf.astype(np.float64), np.ones((1, 1))
         return (one, line) if len(psf) == 1 else (line.T, one)
+    return _kept(psf.tobytes(), psf.dtype.str, psf.shape) if psf.size <= _SMALL else _singular(psf)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _kept(taps: bytes, dtype: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    down, across = _singular(np.frombuffer(taps, dtype).reshape(shape))
+    down.flags.writeable = across.flags.writeable = False
+    return down, across
+
+
+def _singular(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     u, s, vt = np.linalg.svd(psf.astype(np.float64), full_matrices=False)
     significant = s > s[0] * _negligible(psf)
     significant[0] = True  # also of zeros, which may be multiplied with something that is not finite
@@ -42,6 +57,8 @@ def rank(psf: np.ndarray, most: int) -> int:
             rest -= np.outer(rest[:, j] / rest[i, j], rest[i])
         if np.linalg.norm(rest) > _SLACK * floor:
             return most + 1
+    if psf.size <= _SMALL:
+        return min(len(factors(psf)[0]), most + 1)
     values = np.linalg.svd(psf.astype(np.float64), compute_uv=False)
     return min(max(int((values > values[0] * _negligible(psf)).sum()), 1), most + 1)
 
