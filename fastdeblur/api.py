@@ -265,8 +265,9 @@ def solve(
         rounding.  None is 0.05 for "momentum" and "nesterov", 0.02 for "adam", 0.2 for "adagrad",
         meant for images between 0 and 1.
     max_iter : int, at least 1, or None
-        Most iterations; None is 200 for "exact" and "learned", 300 for other priors and bounds, 30 for denoisers, else
-        500.
+        Most iterations; None is 200 for "exact" and "learned", 300 for other priors and bounds (3000 for "sparse" on
+        images of points, as star fields, whose minimum is far from the start), 30 for denoisers, else 500.  A solve
+        that stops there far above `tol` warns, unless it was given fewer than these: who asks for few has reasons.
     tol : float, at least 0
         Stop when `Result.optimality` is at most this; 0 never stops early.  For "exact" the objective is then
         above its minimum by about the square of `tol`, relatively; for "tv" and "learned" by about `tol`.  "exact" also

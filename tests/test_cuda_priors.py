@@ -11,6 +11,8 @@ import fastdeblur as fd
 from fastdeblur.engines.workspaces import HostWorkspaces
 from fastdeblur.kernels.cpu.z_update import MISFIT, ROUGHNESS, SUMS_OF_SPLIT
 from fastdeblur.kernels.cuda import device, z_update
+from fastdeblur.problem import options
+from fastdeblur.solvers import dispatch
 from fastdeblur.solvers.admm import cuda as cuda_splits
 from fastdeblur.solvers.admm import solver as admm
 from fastdeblur.solvers.admm.domain import Domain
@@ -363,3 +365,16 @@ def test_the_same_memory_for_the_next_image(rng):
     kept(first)
     again = fd.Deblurrer(PSF, (4, 5), prior="tv", mu=0.02, bounds=(0, 1), max_iter=1, tol=0, device="cuda")(second)
     assert np.array_equal(kept(second), again)
+
+
+def test_images_of_points_start_from_the_solution_with_tv_there_too(monkeypatch):
+    monkeypatch.setitem(options.MOST_STEPS, "admm", 5)
+    monkeypatch.setattr(dispatch, "STEPS_OF_POINTS", 5)
+    image = np.zeros((8, 8))
+    image[2, 5], image[6, 1] = 1, 0.4
+    image = fd.convolve(image, SMALL, boundary="wrap")
+    cpu, gpu = both(image, prior="sparse", mu=1e-3, boundary="wrap", tol=0)
+    assert cpu.n_iter == gpu.n_iter == 5
+    assert np.abs(gpu.image - cpu.image).max() < 1e-6
+    from_image = fd.solve(image, SMALL, prior="sparse", mu=1e-3, boundary="wrap", tol=0, max_iter=5, init=image)
+    assert np.abs(from_image.image - cpu.image).max() > 1e-4

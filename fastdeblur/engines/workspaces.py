@@ -82,24 +82,27 @@ class HostWorkspaces:
     @contextmanager
     def admm(self) -> Iterator[AdmmWorkspace]:
         """For priors that keep edges, bounds and denoisers."""
-
-        def make() -> AdmmWorkspace:
-            prior = str(self.options.prior)
-            bounded = self.options.bounds is not None
-            if self._steps_admm(prior):
-                return IterativeAdmmWorkspace(
-                    Domain(self.blurs, padded=False), self._pcg_workspace(self._preconditioners_for(False)), prior,
-                    bounded,
-                )  # fmt: skip
-            if self._domain is None:
-                self._domain = Domain(self.blurs)
-            pixels = self._domain.tied or bounded or prior == "denoiser"
-            # A copy of the estimate keeps the brightness that nothing else determines.
-            pixels = pixels or self._domain.loses_constants
-            return self._admm_workspace(self._domain, prior, pixels)
-
-        with self._borrowed("admm", make) as work:
+        with self._borrowed("admm", lambda: self._admm_for(str(self.options.prior))) as work:
             yield work
+
+    @contextmanager
+    def admm_once(self, prior: str) -> Iterator[AdmmWorkspace]:
+        """The same with another prior: it is not kept, and what is kept of the own is given up, for they are large."""
+        self._spares.take(("admm", self._where()))
+        yield self._admm_for(prior)
+
+    def _admm_for(self, prior: str) -> AdmmWorkspace:
+        bounded = self.options.bounds is not None
+        if self._steps_admm(prior):
+            return IterativeAdmmWorkspace(
+                Domain(self.blurs, padded=False), self._pcg_workspace(self._preconditioners_for(False)), prior, bounded
+            )
+        if self._domain is None:
+            self._domain = Domain(self.blurs)
+        pixels = self._domain.tied or bounded or prior == "denoiser"
+        # A copy of the estimate keeps the brightness that nothing else determines.
+        pixels = pixels or self._domain.loses_constants
+        return self._admm_workspace(self._domain, prior, pixels)
 
     @contextmanager
     def learned(self) -> Iterator[LearnedWorkspace]:

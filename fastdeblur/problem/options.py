@@ -23,6 +23,8 @@ SOLVERS = ("auto", "exact", *RULES)
 # What each way to a solution needs at most, with some to spare.
 MOST_STEPS = {"exact": 200, "admm": 300, "learned": 200, "denoiser": 30, "richardson_lucy": 500}
 DESCENT_STEPS = 500
+# The same for images of points with the sparse prior, whose minimum is far from the start.
+STEPS_OF_POINTS = 3000
 
 
 # Who takes an option: `solve` and `Deblurrer`, `deblur_large`, and the command as a flag.
@@ -116,8 +118,10 @@ class Options:
         With infinity where there is no bound.
     read_noise : float
         Standard deviation.
+    limited : bool
+        Whether the limit of iterations is the caller's.
     patient : bool
-        Whether a solve should converge: neither limit of iterations nor denoiser is the caller's.
+        Whether a solve should converge: the limit is not less than what is usual, and there is no denoiser.
     method : str
         "exact", "admm", "learned" or "richardson_lucy", or a rule of gradient descent.
     scale : Scale
@@ -133,6 +137,7 @@ class Options:
     method: str
     learning_rate: float | None
     max_iter: int
+    limited: bool
     patient: bool
     tol: float
     callback: Callable[[Any], Any] | None
@@ -186,6 +191,7 @@ def checked(values: Mapping[str, Any]) -> Options:
     max_iter, callback = given["max_iter"], given["callback"]
     if not isinstance(progress, (bool, np.bool_)):
         raise TypeError(f"progress must be True or False; got {progress!r}")
+    steps = most if max_iter is None else validation.integer("max_iter", max_iter, 1, 2**53)
     weight = None if isinstance(mu, str) and mu == "auto" else _weight(mu)
     return Options(
         data=data,
@@ -196,8 +202,9 @@ def checked(values: Mapping[str, Any]) -> Options:
         read_noise=read_noise,
         method=method,
         learning_rate=learning_rate,
-        max_iter=most if max_iter is None else validation.integer("max_iter", max_iter, 1, 2**53),
-        patient=max_iter is None and denoiser is None and (method not in RULES or prior is not None),
+        max_iter=steps,
+        limited=max_iter is not None,
+        patient=steps >= most and denoiser is None and (method not in RULES or prior is not None),
         tol=validation.real("tol", given["tol"], "at least 0"),
         callback=called("callback", callback),
         progress=bool(progress),

@@ -151,7 +151,7 @@ class WeightEstimate:
         if data == "poisson":
             slope *= self._curvature(shift)
         if prior == "sparse":  # the slope there where edges begin
-            slope /= POWER * (EDGE * spread(self.planes) / total) ** (POWER - 1)
+            slope /= _slope_of_sparse(spread(self.planes), total)
         return float(slope * self._typical_weight)
 
     def noise_to_smooth(self) -> float:
@@ -190,6 +190,17 @@ class WeightEstimate:
         mean = max(float(counts.mean(dtype=np.float64)), 1e-6 * self._brightness)
         inverse = float((1 / counts.clip(min=0.05 * mean)).mean(dtype=np.float64))
         return math.sqrt(inverse / mean)
+
+
+def _slope_of_sparse(range_: float, total: float) -> float:
+    """The sparse prior's slope at differences of EDGE in an image of this range, whose psf has the sum `total`."""
+    return float(POWER * (EDGE * range_ / total) ** (POWER - 1))
+
+
+def tv_weight_like(mu: float, planes: np.ndarray, psfs: list[np.ndarray]) -> float:
+    """The weight of tv that goes with the weight `mu` of the sparse prior, as the automatic ones do."""
+    total = max(float(np.abs(psf).sum(dtype=np.float64)) for psf in psfs) or 1.0
+    return mu * MU_FACTORS["tv"] / MU_FACTORS["sparse"] * _slope_of_sparse(spread(planes), total)
 
 
 def estimate_of(planes: np.ndarray, blurs: list[Blur], weights: np.ndarray | None) -> WeightEstimate:

@@ -16,9 +16,9 @@ from ..problem import objective
 from ..problem.flux import corrects_flux, flux_factors
 from ..problem.image import Image
 from ..problem.learned import gain_of
-from ..problem.options import Options
-from ..problem.regularization import WeightEstimate, estimate_of
-from ..problem.spectrum import spread
+from ..problem.options import MOST_STEPS, STEPS_OF_POINTS, Options
+from ..problem.regularization import WeightEstimate, estimate_of, tv_weight_like
+from ..problem.spectrum import SPARSE_SHARE, contrast_share, spread
 from ..problem.start import Start
 from ..problem.verdict import judged
 from ..result import Result
@@ -30,6 +30,9 @@ from .pcg import solver as pcg
 from .protocols import Workspaces
 from .richardson_lucy import solver as richardson_lucy
 from .units import Units, scaled, unit_of_image, unit_of_psfs, units_of
+
+# The tolerance of solves that only prepare others.
+ROUGHLY = 1e-3
 
 
 def solve_and_judge(
@@ -209,7 +212,7 @@ class Solve:
         problem = replace(
             self._problem, start=lambda out: Start("image").write(self._planes, out),
             data="root" if root else "squares",
-            mu=mu, max_iter=50, tol=1e-3, callback=None, progress=False,
+            mu=mu, max_iter=50, tol=ROUGHLY, callback=None, progress=False,
         )  # fmt: skip
         with self._workspaces.pcg(self._weights is not None) as work:
             result = pcg.minimise(work, problem, given, self._workspaces.pcg_steps)
@@ -229,8 +232,30 @@ class Solve:
             mu = estimate.ridge
             if options.prior != "gradient":
                 mu = estimate.weight_of(str(options.prior), options.data, self._image.shift)
+        problem = replace(self._problem, mu=mu)
+        if options.prior == "sparse" and options.patient and contrast_share(self._planes) < SPARSE_SHARE:
+            problem = self._of_points(problem)
         with self._workspaces.admm() as work:
-            return admm.minimise(work, replace(self._problem, mu=mu), ridge, self._denoiser)
+            return admm.minimise(work, problem, ridge, self._denoiser)
+
+    def _of_points(self, problem: Problem) -> Problem:
+        """The problem of the sparse prior for an image of points, whose minimum is far from the image.
+
+        It starts from the solution with tv, unless the caller has another start: from the image, objectives are up to
+        4 % above that one's, and it takes twice as many steps.
+        """
+        if not self._options.limited:
+            problem = replace(problem, max_iter=STEPS_OF_POINTS)
+        if self._image.start.kind != "image":
+            return problem
+        psfs = [blur.psf for blur in self._workspaces.blurs]
+        near = replace(
+            problem, mu=tv_weight_like(problem.mu, self._planes, psfs), max_iter=MOST_STEPS["admm"],
+            tol=max(problem.tol, ROUGHLY), callback=None, progress=False,
+        )  # fmt: skip
+        with self._workspaces.admm_once("tv") as work:
+            start = admm.minimise(work, near, None, None).image
+        return replace(problem, start=lambda out: Start("array", planes=start).write(self._planes, out))
 
     def _learned(self, mu: float | None) -> Result:
         options, shift, scale = self._options, self._image.shift, self._options.scale

@@ -28,6 +28,9 @@ class Workspaces(Protocol):
     def admm(self) -> AbstractContextManager[Any]:
         """Workspace of ADMM."""
 
+    def admm_once(self, prior: str) -> AbstractContextManager[Any]:
+        """The same with another prior than the options'; it is not kept."""
+
     def learned(self) -> AbstractContextManager[Any]:
         """Workspace of quasi-Newton descent with the learned prior."""
 

@@ -42,17 +42,22 @@ EXPONENTS = {"tv": 1.0, "gradient": 2.0, "sparse": POWER, "denoiser": 2.0}
 RELAX = {"tv": 1.8, "gradient": 1.8, "sparse": 1.5, "denoiser": 1.0}
 # First threshold of the shrinkage of differences, in shares of the image's range.
 THRESHOLD = 0.03
+# The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
+# are looked at, too.
+LOOK, LAST_LOOK, MOST_CHANGE = 5, 100, 2.0
 # The sparse prior's penalties grow once they have stood for some steps and the objective has changed by less than a
 # share in LOOK of them, or after that share of all steps; and by what factor a step, and in all.  (Text, cells, camera
 # and coins, Gaussian and disk, noise of 0.1 and 1 %: 28.8 dB and 38 steps; with a factor of 1.6 28.7 dB and 30, with 25
 # steps 28.8 and 44.  Penalties that do not grow do not converge.)
 STEADY, MOST_STEADY, RESTS, GROWTH, GROWN = 15, 0.8, 0.015, 1.3, 1.6**25
-# The same for images of points (SPARSE_SHARE of `problem.spectrum`), whose minimum is far from the start: so often in a
-# row the objective has to change by no more than the tolerance.  (40 points, Gaussian and disk, noise of 0.1 and 1 %,
-# with and without bounds: penalties that grow as those of photographs end at up to twelve times the objective of the
-# truth, these at 0.9 to 1.3.  The share is in fields of 20 to 200 stars 0.02 to 0.19, in the densest 0.38; in eleven
-# photographs 0.24 and more, in the Hubble deep field 0.11.)
-TIMES_OF_POINTS, GROWTH_OF_POINTS = 4, 1.1
+# The same for images of points (SPARSE_SHARE of `problem.spectrum`), whose minimum is far from the start and where
+# objectives rise and fall on the way: from so many looks to the next as many, means have to change by no more than the
+# tolerance a look, and those of the residual to fall to no less than STILL.  Growth takes GROWING steps.  (40 points,
+# Gaussian and disk, noise of 0.1 and 1 %, with and without bounds: 420 to 1218 steps, and no objective is above that of
+# the solution with tv; after 300 steps, and with looks one by one, by up to an eighth.  The share is in fields of 20 to
+# 200 stars 0.02 to 0.19, in the densest 0.38; in eleven photographs 0.24 and more, in the Hubble deep field 0.11.)
+LOOKS_OF_POINTS, STILL, GROWTH_OF_POINTS = 20, 0.95, 1.1
+GROWING = math.ceil(math.log(GROWN) / math.log(GROWTH_OF_POINTS)) + 2 * LOOK
 # Least penalty of the sparse prior's blurred estimate, for data of weight 1: with a smaller one growth freezes it
 # before it has come to the data.  (0.1 % of noise, disk: 1.4 to 1.7 times the objective of the solution with tv.)
 LEAST_DATA = 0.05
@@ -74,9 +79,6 @@ RIDGE_LOOK, RIDGE_RESIDUAL = 10, 0.02
 # it more than 400 steps for three of four boundaries, 180 to 257 without.  Motion of 15 pixels: 112 to 116 with it, 140
 # to 144 without.)
 CALM_LOOK, CALM, CALM_LEAST = 30, 0.6, 1e-3
-# The other priors' penalties are looked at every few steps, until some step; those are steps at which a GPU's sums
-# are looked at, too.
-LOOK, LAST_LOOK, MOST_CHANGE = 5, 100, 2.0
 # With photons, what the differences' split variable lacks counts this much.  (Gaussian and disk, 512 x 512 and 1024 x
 # 1024: 82 to 112 steps instead of 84 to 137; 0.45 79 to 119, 0.2 88 to 110.)
 LACKING_OF_PHOTONS = 0.3
@@ -233,11 +235,14 @@ class AdmmIteration:
         self._pixels_keep, self._grown, self._residual = 1.0, 1.0, 1.0
         # Where penalties had to grow before the objective had come to rest, by what share it still changed.
         self._change_before_growth = 0.0
-        self._tol, self._most_steady = problem.tol, MOST_STEADY * problem.max_iter
-        self._grows, self._rests = False, 0
-        self._objective_before, self._split_objective = math.inf, math.inf
+        self._tol = problem.tol
+        self._grows, self._split_objective = False, math.inf
+        self._seen: list[tuple[float, float]] = []
         self._misfit, self._noise = 0.0, self._energy_of_noise()
         self._has_points = contrast_share(work.image) < SPARSE_SHARE
+        self._most_steady = MOST_STEADY * problem.max_iter
+        if self._has_points:
+            self._most_steady = max(self._most_steady, problem.max_iter - GROWING)
         self._norms = 0.0, 0.0
         self._residual_before = math.inf
         self.objective, self.optimality = math.nan, 1.0
@@ -399,15 +404,19 @@ class AdmmIteration:
 
     def _is_steady(self, iteration: int) -> bool:
         """Whether the sparse prior's split variables, whose penalties stand, have nearly come to rest."""
-        before, self._objective_before = self._objective_before, self._split_objective
-        change = abs(_ratio(self._split_objective - before, self._split_objective))
-        share, times = (self._tol, TIMES_OF_POINTS) if self._has_points else (RESTS, 1)
-        self._rests = self._rests + 1 if change <= share else 0
+        self._seen.append((self._split_objective, self._residual))
+        if len(self._seen) == 1:
+            return False
+        share, looks = (self._tol, LOOKS_OF_POINTS) if self._has_points else (RESTS, 1)
+        looks = min(looks, len(self._seen) // 2)
+        now, before = (np.mean(some, axis=0) for some in (self._seen[-looks:], self._seen[-2 * looks : -looks]))
+        change = abs(_ratio(now[0] - before[0], now[0])) / looks
+        rests = change <= share and not (self._has_points and now[1] < STILL * before[1])
         if iteration >= max(STEADY, self._most_steady):
-            if not self._rests:  # growth hides that
+            if not rests:  # growth hides that
                 self._change_before_growth = change
             return True
-        return iteration >= STEADY and self._rests >= times
+        return iteration >= STEADY and len(self._seen) >= 2 * looks and rests
 
     def _is_loose(self) -> bool:
         """Whether split variables differ from the estimate by more than the noise, or a large weight, explains."""
