@@ -256,9 +256,10 @@ def test_sparse_converges_in_a_few_dozen_steps_on_a_jpeg(bounds, rng):
 def test_a_solve_that_has_not_converged_is_warned_of(rng, monkeypatch):
     image = (blurred("disk")[1] + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
     monkeypatch.setitem(options.MOST_STEPS, "admm", 3)
-    with pytest.warns(UserWarning, match="after 3 iterations.*larger max_iter"):
-        fd.solve(image, PSFS["disk"], prior="tv")
-    fd.solve(image, PSFS["disk"], prior="tv", max_iter=3)  # the caller knows
+    for given in ({}, {"max_iter": 3}):
+        with pytest.warns(UserWarning, match="after 3 iterations.*larger max_iter"):
+            fd.solve(image, PSFS["disk"], prior="tv", **given)
+    fd.solve(image, PSFS["disk"], prior="tv", max_iter=2)  # the caller knows
     fd.solve(image, PSFS["disk"], prior="tv", tol=0)
 
 

@@ -118,14 +118,14 @@ class Options:
         With infinity where there is no bound.
     read_noise : float
         Standard deviation.
-    limited : bool
-        Whether the limit of iterations is the caller's.
     patient : bool
         Whether a solve should converge: the limit is not less than what is usual, and there is no denoiser.
     method : str
         "exact", "admm", "learned" or "richardson_lucy", or a rule of gradient descent.
     scale : Scale
         What the learned prior follows.
+    limited : bool
+        Whether the limit of iterations is the caller's.
     """
 
     data: str
@@ -137,12 +137,12 @@ class Options:
     method: str
     learning_rate: float | None
     max_iter: int
-    limited: bool
     patient: bool
     tol: float
     callback: Callable[[Any], Any] | None
     progress: bool
     scale: Scale = Scale()  # noqa: RUF009 (frozen)
+    limited: bool = False  # which pickles of earlier versions lack
 
     def check_psf(self, psf: np.ndarray) -> None:
         """Refuse a psf that does not go with the data."""
