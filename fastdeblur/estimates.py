@@ -32,8 +32,8 @@ LEARNED_IMAGES = 19.3
 # Where steps of conjugate gradients take the place of transforms, beside the boundary corrections of their
 # preconditioner; what a split variable of the blurred estimate takes more there, and weights, as planes of theirs.
 ITERATIVE_IMAGES, SPLIT_DATA, SPLIT_WEIGHTS = 20.3, 2.0, 4.5
-# What grids of several sizes take where pixels are missing, in planes of weights.
-MISSING = 2.2
+# What grids of several sizes and the two levels take where pixels are missing, in planes of weights.
+MISSING = 7.2
 # What psfs that vary take beside those, in images of the estimate's size: steps of conjugate gradients, the blurred
 # result; with admm where its domain is blurred as a whole; with a preconditioner that is corrected place by place; by
 # gradient descent.

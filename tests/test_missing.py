@@ -8,7 +8,9 @@ from sweeps import few, sweep
 import fastdeblur as fd
 from fastdeblur.kernels.cpu.sweeper import Sweeper
 from fastdeblur.solvers.admm.continuation import continue_planes
+from fastdeblur.solvers.pcg.host import PcgWorkspace
 from fastdeblur.solvers.pcg.multigrid import ArrayMultigrid, Multigrid, coverage_of
+from fastdeblur.solvers.pcg.preconditioner import Preconditioner
 
 PSFS = {"gaussian": fd.psf.gaussian(13, 2), "motion": fd.psf.motion(9, 30)}
 SIDE = 112
@@ -32,8 +34,8 @@ def some_masks(turn, long):
     return {name: mask for k, (name, mask) in enumerate(masks(SIDE).items()) if long or (k + turn) % 2}
 
 
-def blurred(psf, dtype=np.float32):
-    sharp = data.camera()[100 : 100 + SIDE, 180 : 180 + SIDE] / 255
+def blurred(psf, dtype=np.float32, side=SIDE):
+    sharp = data.camera()[100 : 100 + side, 180 : 180 + side] / 255
     noise = np.random.default_rng(0).standard_normal(sharp.shape)
     return (fd.convolve(sharp, psf, boundary="reflect") + 0.01 * noise).astype(dtype)
 
@@ -55,6 +57,30 @@ def test_the_exact_solver_takes_at_most_three_times_the_iterations(options, psf,
     again = deblurrer.solve(image)
     assert again.n_iter == usual.n_iter
     np.testing.assert_array_equal(again.image, usual.image)
+
+
+@pytest.mark.parametrize("psf", ["gaussian", "airy"])
+def test_nor_does_it_with_the_automatic_weight(psf, long):
+    """The ridge is smaller then, where holes' edges are worse conditioned: they were up to 4.6 times as many."""
+    psf, side = {"gaussian": fd.psf.gaussian(15, 2), "airy": fd.psf.airy(5, 31)}[psf], 128
+    image = blurred(psf, side=side)
+    usual = fd.solve(image, psf)
+    for name, mask in masks(side).items():
+        if long or name != "half":
+            result = fd.solve(without(image, mask), psf)
+            assert result.stop_reason == "tolerance", name
+            assert result.n_iter <= 3 * usual.n_iter, name
+
+
+def test_nor_does_it_where_the_other_weights_differ(rng):
+    """Some pixels weigh ten times as much as is usual, and others a tenth."""
+    image, psf, mu = blurred(PSFS["gaussian"]), PSFS["gaussian"], 0.05
+    weights = np.exp(rng.standard_normal(image.shape)).astype(np.float32)
+    usual = fd.solve(image, psf, mu=mu, weights=weights)
+    for name in ("corner", "frame", "random"):
+        result = fd.solve(image, psf, mu=mu, weights=np.where(masks(SIDE)[name], weights, 0))
+        assert result.stop_reason == "tolerance", name
+        assert result.n_iter <= 2 * usual.n_iter, name
 
 
 @pytest.mark.parametrize("name", ["corner", "frame", "block"])
@@ -142,6 +168,38 @@ def test_the_cycle_is_nearly_the_inverse(ridge, rng, long):
     values = np.linalg.eigvals(out.reshape(side * side, -1) @ operator).real
     assert values.min() > 0.3
     assert values.max() < 1.7
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "wrap"])
+def test_the_two_levels_are_symmetric_positive_and_nearly_the_inverse(boundary, rng):
+    """Of a blur whose whole image is solved as it should be; by columns, beside a dense matrix."""
+    psf, shape, ridge = fd.psf.gaussian(5, 1), (24, 27), 2.0**-10
+    blur = fd.Blur(psf, shape, boundary=boundary, dtype=np.float64)
+    mask = np.ones(shape)
+    mask[4:18, 6:21] = 0
+    work = PcgWorkspace([blur], 1, [Preconditioner(blur.psf, boundary, shape, blur.estimate_shape, by_formula=False)])
+    work.begin(np.zeros((1, *shape)), mask[None], lambda frame: frame.fill(0))
+    assert work.holes_products == 4
+    current = work.preconditioners_at(ridge * work.typical)
+    assert current[0].ridge == ridge
+    size = int(np.prod(blur.estimate_shape))
+    columns = np.eye(size).reshape(-1, 1, *blur.estimate_shape)
+    applied, equations = np.empty_like(columns), np.empty_like(columns)
+    for column, out, normal in zip(columns, applied, equations, strict=True):
+        work.precondition(current, column, out)
+        x = column[0]
+        differences = np.zeros_like(x)
+        for axis in (0, 1):
+            step = np.roll(x, -1, axis) - x
+            if boundary != "wrap":
+                np.moveaxis(step, axis, 0)[-1] = 0
+            differences += np.roll(step, 1, axis) - step
+        normal[0] = blur.adjoint(mask * blur.forward(x)) + ridge * differences
+    matrix, normal = applied.reshape(size, size), equations.reshape(size, size)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-10 * np.abs(matrix).max())
+    values = np.linalg.eigvals(matrix @ normal).real
+    assert values.min() > 0.05
+    assert values.max() < 2
 
 
 def test_coverage_is_a_share_of_what_is_usual(rng):

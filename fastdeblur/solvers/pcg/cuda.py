@@ -16,7 +16,7 @@ from ...kernels.runtime.tasks import Task
 from ...operators.blur import Blur
 from ...problem.start import spread_out
 from .host import PcgWorkspace
-from .multigrid import ArrayMultigrid
+from .multigrid import ArrayMultigrid, add_laplacian
 from .preconditioner import Preconditioner, RidgePreconditioner
 from .preconditioner_cuda import CudaApplier
 from .solver import AMPLIFIED, FARTHEST, FORGOTTEN, KINK, MOVING, STAY, STEADY, ConjugateGradients
@@ -102,10 +102,17 @@ class CudaPcgWorkspace(PcgWorkspace):
     def apply_blur(self, source: Any, out: Any, adjoint: bool = False) -> None:
         if adjoint and self._shares is not None:
             source = source * self._shares
-        (self.operator.adjoint if adjoint else self.operator.forward)(source, out)
+        self.blur_alone(source, out, adjoint)
         if not adjoint and self._shares is not None:
             out *= self._shares
+
+    def blur_alone(self, source: Any, out: Any, adjoint: bool = False) -> None:
+        (self.operator.adjoint if adjoint else self.operator.forward)(source, out)
         self.applied += 1
+
+    def add_differences(self, out: Any, source: Any, factor: float) -> None:
+        # In array expressions: the sweep's factor is where the steps ahead of the host have their ridge.
+        add_laplacian(out, source, factor, self.periodic)
 
     def response(self) -> Any:
         if self._response is None:
@@ -176,7 +183,7 @@ class CudaConjugateGradients(ConjugateGradients):
             work.ahead(current)
         scalars, log = device.to_host(work.scalars), device.to_host(work.log)
         done = int(scalars[span.ITERATION])
-        work.applied = applied + 2 * done
+        work.applied = applied + (2 + work.holes_products) * done
         self._moved, self._misfit = True, float(scalars[span.MISFIT])
         self._ridge, self._last_ridge = float(scalars[span.RIDGE]), float(scalars[span.LAST_RIDGE])
         special = scalars[span.PAUSED] == span.SPECIAL

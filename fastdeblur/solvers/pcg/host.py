@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.cpu.sweeper import Sweeper
-from ...kernels.cpu.vectors import products
+from ...kernels.cpu.vectors import combine, products
 from ...kernels.runtime import memory, threads
 from ...operators.blur import Blur, apply_to_planes
 from ...operators.boundary import frame_of
@@ -19,6 +19,7 @@ from ..common import largest, unit_of
 from .multigrid import ENOUGH, Multigrid, coverage_of
 from .preconditioner import Preconditioner, RidgePreconditioner
 from .preconditioner_host import Applier
+from .two_level import Added, TwoLevel, effective
 
 # Fewer pixels a thread are not worth one.
 LEAST_PIXELS = 4096
@@ -57,7 +58,7 @@ class PcgWorkspace:
         self._shares: np.ndarray | None = None
         self._weighed: np.ndarray | None = None
         self._typical_weight = 1.0
-        self._missing: Any = None
+        self._missing: TwoLevel | Added | None = None
         #: Planes in which A loses constants: D loses them too, so that nothing determines the estimate's.
         self._lost: list[int] = []
 
@@ -77,16 +78,29 @@ class PcgWorkspace:
         """The middle one of the weights, without missing pixels."""
         return self._typical_weight
 
+    @property
+    def holes_products(self) -> int:
+        """Products with A or Aᵀ that missing pixels add to those of an iteration."""
+        return 0 if self._missing is None else self._missing.products
+
     def apply_blur(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
         """out = A source, or A^T source; with weights w, A is sqrt(w) times the blur throughout."""
         if adjoint and self._shares is not None:
             if self._weighed is None:
                 self._weighed = np.empty_like(source)
             source = np.multiply(source, self._shares, out=self._weighed)
-        apply_to_planes(self.blurs, source, out, adjoint)
+        self.blur_alone(source, out, adjoint)
         if not adjoint and self._shares is not None:
             out *= self._shares
+
+    def blur_alone(self, source: np.ndarray, out: np.ndarray, adjoint: bool = False) -> None:
+        """The same without weights."""
+        apply_to_planes(self.blurs, source, out, adjoint)
         self.applied += 1
+
+    def add_differences(self, out: np.ndarray, source: np.ndarray, factor: float) -> None:
+        """out += factor DᵀD source."""
+        self.sweeper.sweep(combine, [out, source], (factor,))
 
     def response(self) -> np.ndarray:
         """A applied to ones, in each plane."""
@@ -105,15 +119,20 @@ class PcgWorkspace:
         ]
 
     def precondition(self, current: list[RidgePreconditioner], source: np.ndarray, out: np.ndarray) -> None:
-        """out = P source."""
+        """out = P source; `blurred_fresh` is overwritten where pixels are missing."""
+        self.solve(current, source, out)
+        if self._missing is not None:
+            self.without_lost(out)
+            self._missing.finish(current, source, out)
+        self.without_lost(out)
+
+    def solve(self, current: list[RidgePreconditioner], source: np.ndarray, out: np.ndarray) -> None:
+        """out = P source as it is where no pixel is missing."""
         if len(current) == 1:
             self._appliers[0].apply(current[0], source, out)
         else:
             for k, (applier, each) in enumerate(zip(self._appliers, current, strict=True)):
                 applier.apply(each, source[k : k + 1], out[k : k + 1])
-        if self._missing is not None:
-            self._missing.add(current[0].ridge, source, out)
-        self.without_lost(out)
 
     def begin(self, image: np.ndarray, weights: np.ndarray | None, start: Callable[[np.ndarray], None]) -> float:
         """Take the image and a start, in a unit that brings them near 1; returns that."""
@@ -183,9 +202,13 @@ class PcgWorkspace:
         mask[...] = weights > 0
         self.apply_blur(mask, of_present, adjoint=True)
         coverage, usual = coverage_of(of_present, response)
-        self._typical_weight *= usual
         if float(coverage.min()) < ENOUGH:
-            self._missing = self._multigrid(coverage)
+            self._missing = self._with_holes(weights / self._typical_weight, coverage)
+        self._typical_weight *= usual
+
+    def _with_holes(self, shown: np.ndarray, coverage: np.ndarray) -> TwoLevel | Added:
+        """The preconditioner's part for missing pixels, with weights in those that are usual."""
+        return TwoLevel(self, shown.astype(self.blur.dtype), self._multigrid(effective(coverage)))
 
     def _multigrid(self, coverage: np.ndarray) -> Any:
         return Multigrid(coverage, self.sweeper)

@@ -25,6 +25,7 @@ from ...operators.varying import VaryingBlur
 from ...problem.laplacian import eigenvalues
 from .host import PcgWorkspace
 from .preconditioner import Preconditioner, RidgePreconditioner
+from .two_level import Added
 
 # Places along an axis and, in psfs, length of the transforms of the table.
 MOST_PLACES, LENGTH = 9, 3
@@ -50,17 +51,17 @@ class VaryingPcgWorkspace(PcgWorkspace):
         self._corrections: dict[float, LocalCorrection] = {}
         self._corrected = np.empty_like(self.x)
 
-    def precondition(self, current: list[RidgePreconditioner], source: np.ndarray, out: np.ndarray) -> None:
-        """out = P source."""
+    def solve(self, current: list[RidgePreconditioner], source: np.ndarray, out: np.ndarray) -> None:
+        """As `PcgWorkspace.solve`."""
         correction = self._correction_at(current[0].ridge)
         for pixels, corrected in zip(source, self._corrected, strict=True):
             correction.apply(pixels, corrected)
         self._appliers[0].apply(current[0], self._corrected, out)
         for pixels in out:
             correction.apply_transpose(pixels)
-        if self._missing is not None:
-            self._missing.add(current[0].ridge, source, out)
-        self.without_lost(out)
+
+    def _with_holes(self, shown: np.ndarray, coverage: np.ndarray) -> Added:
+        return Added(self._multigrid(coverage))
 
     def _correction_at(self, ridge: float) -> LocalCorrection:
         found = self._corrections.get(ridge)
