@@ -106,6 +106,18 @@ def test_a_result_that_gains_nothing_is_told():
     fd.solve(image, PSF, prior="tv", mu=found.mu)  # the caller knows
 
 
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.02])
+def test_points_are_not_doubted_for_being_where_no_spectrum_says(noise, rng):
+    """Whether or not most of the pixels that are not dark are noise."""
+    stars = np.zeros((SIDE, SIDE))
+    stars[tuple(rng.integers(0, SIDE, (2, 150)))] = rng.pareto(1.5, 150) + 1
+    image = fd.convolve(stars, fd.psf.gaussian(9, 1))
+    image += noise * image.max() * rng.standard_normal(image.shape)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        restored = fd.deblur(image.astype(np.float32), fd.psf.gaussian(9, 1), prior="tv")
+    assert psnr(restored, stars) > psnr(image, stars)
+
+
 @pytest.mark.parametrize("total", [1.0, 3.0])
 def test_the_improvement_is_about_what_it_is(total, rng):
     sharp = color.rgb2gray(data.astronaut())[60 : 60 + SIDE, 150 : 150 + SIDE]
