@@ -59,18 +59,24 @@ def processor() -> str:
 
 
 def product_threads() -> str:
-    """Threads of the matrix product, if threadpoolctl is there to ask."""
+    """Threads of the matrix product."""
+    return _of_product("num_threads")
+
+
+def blas() -> str:
+    """The library of the matrix product, and for which processors its kernel is."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{built['name']} {built['version']}, {_of_product('architecture')}"
+
+
+def _of_product(key: str) -> str:
+    """What threadpoolctl knows of the matrix product, if it is there to ask."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
         return "unknown"
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
-    return str(max((pool["num_threads"] for pool in pools), default="unknown"))
-
-
-def blas() -> str:
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{built['name']} {built['version']}"
+    return str(max((pool[key] for pool in pools if key in pool), default="unknown"))
 
 
 @functools.cache
