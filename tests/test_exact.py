@@ -17,6 +17,7 @@ import fastdeblur as fd
 from fastdeblur.kernels.runtime import tasks
 from fastdeblur.operators.boundary import BOUNDARIES
 from fastdeblur.problem.laplacian import eigenvalues
+from fastdeblur.solvers.pcg import preconditioner
 from fastdeblur.solvers.pcg.preconditioner import Preconditioner
 
 NOTEBOOK = fd.psf.gaussian(13, (1, 3))
@@ -447,3 +448,59 @@ def test_eigenvalues_of_the_laplacian_are_those_of_its_matrix(periodic):
         np.testing.assert_allclose(found, np.linalg.eigvalsh(d.T @ d), atol=1e-14)
     angle = (2 if periodic else 1) * np.pi / 10**6  # of long axes the lowest have all digits, too
     assert eigenvalues(10**6, 2, periodic)[1] == pytest.approx(angle**2 - angle**4 / 12, rel=1e-15)
+
+
+def corrections_with(monkeypatch, taps, boundary, **constants):
+    """Those of the axis across the image's rows for some ridges, one after the other."""
+    for name, value in constants.items():
+        monkeypatch.setattr(preconditioner, name, value)
+    shape = (160, 192)
+    blur = fd.Blur(taps, shape, boundary=boundary, dtype=np.float64)
+    whole = Preconditioner(blur.psf, boundary, shape, blur.estimate_shape, by_formula=False)
+    return whole.axes[0], [whole.axes[0].corrections(ridge, None) for ridge in (1e-2, 1e-4)]
+
+
+@pytest.mark.parametrize("boundary", ["nearest", "unknown"])
+@pytest.mark.parametrize("kind", ["gaussian", "random"])
+def test_border_corrections_are_interpolated_where_they_change_little(kind, boundary, monkeypatch, rng):
+    psf = fd.psf.gaussian(25, 4) if kind == "gaussian" else rng.random((25, 25))
+    axis, found = corrections_with(monkeypatch, psf / psf.sum(), boundary, LITTLE=0)
+    _, every = corrections_with(monkeypatch, psf / psf.sum(), boundary, COARSEST=1)
+    for some, each in zip(found, every, strict=True):
+        if kind == "gaussian":
+            assert len(some.matrices) < 0.75 * len(each.matrices)
+        else:
+            assert len(some.matrices) <= len(each.matrices)
+        of_some, of_all = axis.as_complex(some.matrices), axis.as_complex(each.matrices)
+        if axis.rooted:
+            of_some, of_all = (matrices.conj().swapaxes(1, 2) @ matrices for matrices in (of_some, of_all))
+        mix, all_mix = some.mix[:, None, None], each.mix[:, None, None]
+        between = (1 - mix) * of_some[some.below] + mix * of_some[some.below + 1]
+        wanted = (1 - all_mix) * of_all[each.below] + all_mix * of_all[each.below + 1]
+        off = np.linalg.norm(between - wanted, axis=(1, 2)) / np.linalg.norm(wanted, axis=(1, 2))
+        assert np.quantile(off, 0.9) < 0.01
+        assert off.max() < 0.1
+
+
+def test_border_corrections_do_not_depend_on_what_was_computed_before(monkeypatch):
+    psf = fd.psf.disk(12)
+    axis, (_, second) = corrections_with(monkeypatch, psf, "reflect", LITTLE=0)
+    _, (first, _) = corrections_with(monkeypatch, psf, "reflect", LITTLE=0)
+    for ridge, wanted in ((1e-4, second), (1e-2, first)):
+        fresh_axis, _ = corrections_with(monkeypatch, psf, "reflect", LITTLE=0)
+        for found, want in zip(axis.corrections(ridge, 1), wanted, strict=True):
+            np.testing.assert_array_equal(found, want)
+        alone = type(axis)(psf.astype(np.float64), "reflect", (160, 192), (160, 192), 1)
+        for found, want in zip(alone.corrections(ridge, 1), fresh_axis.corrections(ridge, None), strict=True):
+            np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("psf", [fd.psf.gaussian(51, 8), fd.psf.disk(15)], ids=["gaussian", "disk"])
+def test_interpolated_border_corrections_take_no_more_iterations(psf, monkeypatch, rng):
+    image = blurred((320, 320), psf, "reflect", 0.01, rng).astype(np.float32)
+    monkeypatch.setattr(preconditioner, "LITTLE", 0)
+    few = fd.solve(image, psf, mu=0.05, boundary="mirror")
+    monkeypatch.setattr(preconditioner, "COARSEST", 1)
+    many = fd.solve(image, psf * (1 + 1e-6), mu=0.05, boundary="mirror")
+    assert few.stop_reason == many.stop_reason == "tolerance"
+    assert few.n_iter <= many.n_iter + 1

@@ -15,7 +15,7 @@ from fastdeblur.kernels.cpu.x_update_planes import START, transforms
 from fastdeblur.operators import costs, paths
 from fastdeblur.solvers.admm.domain import Domain
 from fastdeblur.solvers.admm.host import AdmmWorkspace
-from fastdeblur.solvers.pcg.preconditioner import Preconditioner
+from fastdeblur.solvers.pcg.preconditioner import Corrections, Preconditioner
 from fastdeblur.solvers.pcg.preconditioner_host import Applier
 
 SIZE, ADDRESS = ctypes.c_ssize_t, ctypes.c_void_p
@@ -192,7 +192,8 @@ def line_errors(shape, dtype, rng, planes=1):
     preconditioner = Preconditioner((psf / psf.sum()).astype(dtype), "nearest", shape, shape, 1)
     assert (preconditioner.axes[0].length, preconditioner.axes[1].length) == shape
     source, ridge = rng.standard_normal((planes, *shape)).astype(dtype), 0.05
-    out, weights, none = np.full_like(source, np.nan), psf / psf.sum(), np.zeros((1, 0, 2, 0), dtype)
+    out, weights = np.full_like(source, np.nan), psf / psf.sum()
+    none = Corrections(np.zeros((1, 0, 2, 0), dtype), np.zeros(0, np.intp), np.zeros(0, dtype))
     applier = axis_solves(preconditioner, planes, corrected=False)
     for passes in applier._passes.values():
         passes.apply(ridge, none, source, out)

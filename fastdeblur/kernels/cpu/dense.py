@@ -16,6 +16,8 @@ from .tiles import reader, task_signature
 
 # Columns of a large matrix that are eliminated at once; its rows, and columns, a tile.
 PIVOTS, ROWS, COLUMNS = 32, 8, 64
+# Rows of a `gram` at once: they stay in the cache.
+GRAM_ROWS = 16
 
 # Symmetric positive definite matrices of `size` rows, at `matrices`, in float64.  `invert` needs memory of a row for
 # each at `columns`.  Of a single large matrix, `count` columns from `first` on are eliminated at once; they are at
@@ -172,16 +174,16 @@ def multiply_factors(address, scratch, tile):
 
 @task(task_signature)
 def gram(address, scratch, tile):
-    """The product of a matrix' transpose with it; most of its `rows` are mostly zeros."""
+    """Some rows of the product of a matrix' transpose with it; most of its `rows` are mostly zeros."""
     job = read_dense(address)
     n = job.size
-    matrix = offset(doubles(job.matrices), tile * job.rows * n)
-    product = offset(doubles(job.products), tile * n * n)
+    matrix, product = doubles(job.matrices), doubles(job.products)
+    first, last = tile * GRAM_ROWS, min((tile + 1) * GRAM_ROWS, n)
     for k in range(job.rows):
         row = offset(matrix, k * n)
-        for i in range(n):
+        for i in range(first, last):
             if row[i] != 0.0:
                 add_multiple(row[i], carray(row, i + 1), carray(offset(product, i * n), i + 1))
-    for i in range(n):
+    for i in range(first, last):
         for j in range(i):
             product[j * n + i] = product[i * n + j]

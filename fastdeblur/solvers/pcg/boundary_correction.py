@@ -37,6 +37,8 @@ class BoundaryCorrection:
     ----------
     pixels : ndarray of int
         Positions on the ring where the two matrices differ, in order.
+    laplacian : ndarray
+        The change of D^T D of the circulant, on `pixels`.
     takes_only : bool
         Whether the border only takes rows away from the circulant; `taken` is how many of A.
     """
@@ -62,18 +64,19 @@ class BoundaryCorrection:
         self.takes_only = boundary == "unknown" or (boundary == "wrap" and size == length)
         # Differences that the ring has and the estimate has not: from its last pixel to the first, and to pixels beyond
         # it.  Where nothing may be added, those hang on one border, which is as if the estimate went on.
-        self._laplacian = np.zeros((len(self.pixels), len(self.pixels)))
+        self.laplacian = np.zeros((len(self.pixels), len(self.pixels)))
         for i in {size - 1, *([] if self.takes_only else [length - 1])}:
             pair = np.searchsorted(self.pixels, [i, (i + 1) % length])
             for sign, (a, b) in ((-1, (0, 0)), (-1, (1, 1)), (1, (0, 1)), (1, (1, 0))):
-                self._laplacian[pair[a], pair[b]] += sign
+                self.laplacian[pair[a], pair[b]] += sign
         self._beyond = np.searchsorted(self.pixels, beyond)
         self._cut = np.searchsorted(self.pixels, [size - 1, size % length])
 
-    def change(self, kernels: np.ndarray, workers: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """The changes of A^T A and of D^T D of the circulant, on `pixels`.
+    def change(self, kernels: np.ndarray, largest: float, workers: int | None) -> np.ndarray:
+        """The changes of A^T A of the circulant, on `pixels`.
 
-        `kernels` holds the psf's column of taps at each frequency of the other axis, one a row.
+        `kernels` holds the psf's column of taps at each of some frequencies of the other axis, one a row; of all
+        frequencies, `largest` is the largest sum of absolute values.
         """
         count = len(self.pixels)
         kernels = np.ascontiguousarray(kernels, complex)
@@ -88,8 +91,8 @@ class BoundaryCorrection:
         sweeper.threads = threads.count(workers, len(kernels), len(kernels) * len(exact) * self.taps**2 * 4e-9)
         sweeper.run(gram_change, job, len(kernels))
         if self._beyond.size and not self.takes_only:  # on their own, they need something to hold them
-            change[:, self._beyond, self._beyond] += np.abs(kernels).sum(axis=1).max() ** 2
-        return change, self._laplacian
+            change[:, self._beyond, self._beyond] += largest**2
+        return change
 
     def corrections(
         self, change: np.ndarray, laplacian: np.ndarray, inverse: np.ndarray, workers: int | None
@@ -135,8 +138,8 @@ class BoundaryCorrection:
         return roots
 
 
-def sampled(frequencies: int, rate: int, length: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies to compute corrections for; for each frequency the one of them below, and how near the next is.
+def sampled(frequencies: int, rate: int, length: int, most: int) -> np.ndarray:
+    """Frequencies to compute corrections for.
 
     Corrections vary as slowly with frequency as the psf is short; only near zero, where differences fade, all are
     chosen.  About `rate` of them, and at most about `most`.
@@ -146,14 +149,14 @@ def sampled(frequencies: int, rate: int, length: int, most: int) -> tuple[np.nda
     while samples[-1] < frequencies - 1:
         at = min(max(at + min(step, at / 4), samples[-1] + 1.0), frequencies - 1.0)
         samples.append(int(at))
-    chosen = np.array(samples)
+    return np.array(samples)
+
+
+def between(chosen: np.ndarray, frequencies: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each frequency which of those chosen is next below it, and how near the next one above is."""
     below = np.minimum(np.searchsorted(chosen, np.arange(frequencies), side="right") - 1, max(len(chosen) - 2, 0))
     above = np.minimum(below + 1, len(chosen) - 1)
-    return (
-        chosen,
-        below,
-        (np.arange(frequencies) - chosen[below]) / np.maximum(chosen[above] - chosen[below], 1),
-    )
+    return below, (np.arange(frequencies) - chosen[below]) / np.maximum(chosen[above] - chosen[below], 1)
 
 
 def block_matrices(

@@ -30,8 +30,6 @@ class CudaApplier:
             eigenvalues = (down.eigenvalues, down.eigenvalues_across)
             self._eigenvalues = [view(device.put(table.astype(dtype))) for table in eigenvalues]
             self._borders = [device.put(np.asarray(axis.positions)) for axis in whole.axes]
-            mixing = [(axis.correction_of, np.asarray(axis.mix, dtype)) for axis in whole.axes]
-            self._mixing = [[view(device.put(np.asarray(table))) for table in tables] for tables in mixing]
             self._padded = device.zeros((planes, *self._ring), dtype)
             self._strips = device.zeros((planes, *self._ring), dtype)
         near, share = ([device.put(np.asarray(table)) for table in tables] for tables in (whole.near, whole.share))
@@ -79,7 +77,8 @@ class CudaApplier:
             along = 2 - k  # the axis of the strip
             strip = solution[:, border] if k == 0 else device.arrays().moveaxis(solution[:, :, border], 2, 1)
             coefficients = fft.rfft(strip, axis=2)
-            for matrices in corrections[k]:
+            factors, mixing = corrections[k]
+            for matrices in factors:
                 forces = device.arrays().empty(
                     (coefficients.shape[0], matrices.shape[1], coefficients.shape[2]), coefficients.dtype
                 )
@@ -88,7 +87,7 @@ class CudaApplier:
                     *device.rows_of(*forces.shape),
                     view(coefficients),
                     matrices,
-                    *self._mixing[k],
+                    *mixing,
                     view(forces),
                 )
                 coefficients = forces
@@ -130,11 +129,13 @@ class CudaApplier:
     def _tables(self, current: RidgePreconditioner) -> tuple[list[Any], Any]:
         """The tables for a ridge on the device; those of the last one are kept."""
         if self._at is None or self._at[0] is not current:
-            pairs = zip(self._whole.axes, current.corrections, strict=True)
-            corrections = [
-                [view(device.put(each)) for each in ((matrices, _adjoints(matrices)) if axis.rooted else (matrices,))]
-                for axis, matrices in ((axis, axis.as_complex(correction)) for axis, correction in pairs)
-            ]
+            corrections = []
+            for axis, (parts, *mixing) in zip(self._whole.axes, current.corrections, strict=True):
+                matrices = axis.as_complex(parts)
+                factors = (matrices, _adjoints(matrices)) if axis.rooted else (matrices,)
+                corrections.append(
+                    tuple([view(device.put(np.asarray(each))) for each in of] for of in (factors, mixing))
+                )
             n = self._whole.block[0] * self._whole.block[1]
             self._at = current, (corrections, device.put(current.inverses.reshape(-1, n, n)))
         corrections, inverses = self._at[1]

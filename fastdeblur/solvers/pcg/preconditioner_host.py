@@ -15,7 +15,7 @@ from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
 from ...kernels.runtime import memory
 from ...kernels.runtime.memory import up
-from .preconditioner import Preconditioner, RidgePreconditioner, table_of
+from .preconditioner import Corrections, Preconditioner, RidgePreconditioner, table_of
 
 
 class Applier:
@@ -83,8 +83,6 @@ class _AxisPasses:
             "radices_full": _integers(full.radices_table()),
             "twiddles_full": table_of(full.twiddles(), dtype),
             "border": _integers(axis.positions),
-            "correction_of": _integers(axis.correction_of),
-            "mix": table_of(axis.mix, dtype),
             "near_full": whole.near[number],
             "near_real": whole.near[1 - number],
             "share_full": whole.share[number],
@@ -106,13 +104,15 @@ class _AxisPasses:
         room = 4 * lanes * int(job["border_pitch"]) + 2 * int(job["roots_pitch"])
         sweeper.reserve(max(int(job["values"]) + room, strip + 2 * lanes * int(job["line_pitch"])))
 
-    def apply(self, ridge: float, corrections: np.ndarray, source: np.ndarray, out: np.ndarray) -> None:
+    def apply(self, ridge: float, corrections: Corrections, source: np.ndarray, out: np.ndarray) -> None:
         """Put, or add, the solution for a source to a result."""
         job, axis = self.job, self._axis
         if not (job["base"] or job["border_count"]):
             return
-        job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, corrections.ctypes.data
-        job["matrix"], job["roots"] = math.prod(corrections.shape[1:]), corrections.shape[1] if axis.rooted else 0
+        matrices, below, mix = corrections
+        job["source"], job["out"], job["corrections"] = source.ctypes.data, out.ctypes.data, matrices.ctypes.data
+        job["correction_of"], job["mix"] = below.ctypes.data, mix.ctypes.data
+        job["matrix"], job["roots"] = math.prod(matrices.shape[1:]), matrices.shape[1] if axis.rooted else 0
         job["ridge"], job["floor"] = ridge, axis.floor(ridge)
         for stage, tiles in ((ANALYSE, "blocks"), (SOLVE, "groups"), (SYNTHESISE, "blocks")):
             job["stage"] = stage
@@ -140,7 +140,7 @@ class _CirculantPasses:
         job["eigenvalues_full"], job["eigenvalues_across"] = (table.ctypes.data for table in self._tables)
         sweeper.reserve(LINES * max(int(job["real_pitch"]), 2 * int(job["full_pitch"])))
 
-    def apply(self, ridge: float, corrections: np.ndarray, source: np.ndarray, out: np.ndarray) -> None:
+    def apply(self, ridge: float, corrections: Corrections, source: np.ndarray, out: np.ndarray) -> None:
         """Put the solution for a source to a result."""
         job, axis = self.job, self._axis
         job["source"], job["out"] = source.ctypes.data, out.ctypes.data
