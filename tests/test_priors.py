@@ -14,6 +14,8 @@ from sweeps import few, sweep
 import fastdeblur as fd
 from fastdeblur.kernels.cpu import shrink
 from fastdeblur.operators.boundary import BOUNDARIES
+from fastdeblur.solvers.admm.domain import Domain
+from fastdeblur.solvers.admm.host import AdmmWorkspace
 
 SHAPE = (13, 14)
 PSF = np.outer([0.2, 0.5, 0.3], [0.1, 0.2, 0.4, 0.3])
@@ -379,3 +381,40 @@ def test_nothing_is_too_small_too_dark_or_too_heavy(shape, brightness, even, rng
             case = f"{options}, mu {mu}, {boundary}"
             assert np.isfinite(result.image).all(), case
             assert np.isfinite(result.objective), case
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("boundary", "planes"), [("unknown", 3), ("reflect", 2), ("nearest", 1)])
+def test_the_copy_of_the_estimate_takes_its_step(boundary, planes, dtype, rng):
+    """In loops: the dual's step, the relaxed estimate, the mean over what a pixel is repeated at, and the sums."""
+    blur = fd.Blur(rng.random((4, 3)), (13, 11), boundary=boundary, dtype=dtype)
+    work = AdmmWorkspace(Domain([blur]), [blur], planes, "tv", pixels=True)
+    v, u, x = rng.random((3, planes, *work.domain.shape)).astype(dtype)
+    for name, values in (("pixels", v), ("pixels_prox", u), ("x", x)):
+        work._memory[name][...] = np.nan  # of what lies between rows nothing is taken
+        work.planes_of(name)[...] = values
+    aims = []
+
+    def project(near):
+        aims.append(near.copy())
+        return 2 * near
+
+    work.update_pixels(project, 1.5, 0.5)
+    after, last = np.float64(v), np.float64(u)
+    for place in np.ndindex(v.shape):
+        after[place] = 0.5 * (v[place] - u[place]) + 1.5 * x[place] - 0.5 * u[place]
+    rows, cols = (work.domain.pixels_at(axis) for axis in (0, 1))
+    means = np.zeros((planes, *blur.estimate_shape))
+    for plane, m, n in np.ndindex(means.shape):
+        means[plane, m, n] = np.mean(
+            [after[plane, i, j] for i in np.nonzero(rows == m)[0] for j in np.nonzero(cols == n)[0]]
+        )
+    copy = np.float64(work.planes_of("pixels_prox"))
+    for plane, i, j in np.ndindex(copy.shape):
+        if rows[i] >= 0 and cols[j] >= 0:
+            assert copy[plane, i, j] == pytest.approx(2 * means[plane, rows[i], cols[j]], rel=1e-5, abs=1e-5)
+    eps = 100 * np.finfo(dtype).eps
+    np.testing.assert_allclose(aims[0], means, rtol=eps, atol=eps)
+    np.testing.assert_allclose(work.planes_of("pixels"), after, rtol=eps, atol=eps)
+    sums = [sum(value**2 for value in each.flat) for each in (x - copy, copy - last, np.float64(x), copy, after - copy)]
+    np.testing.assert_allclose(work.look()[0, 1, :5], sums, rtol=eps)

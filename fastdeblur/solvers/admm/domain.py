@@ -194,14 +194,16 @@ class Domain:
             return planes[:, :rows, :cols].copy()
         means = planes
         for axis, size, (places, pixels) in ((1, rows, self._halos[0]), (2, cols, self._halos[1])):
-            lines = np.moveaxis(means, axis, 0)
-            sums, counts = lines[:size].copy(), np.ones(size)
+            before = (slice(None),) * axis
+            sums, counts = means[(*before, slice(size))].copy(), np.ones(size, planes.dtype)
             for place, pixel in zip(places, pixels, strict=True):
                 if pixel != OUTSIDE:
-                    sums[pixel] += lines[place]
+                    sums[(*before, pixel)] += means[(*before, place)]
                     counts[pixel] += 1
-            sums /= counts[:, None, None].astype(planes.dtype)
-            means = np.moveaxis(sums, 0, axis)
+            several = np.flatnonzero(counts > 1)
+            index: Any = (*before, several)
+            sums[index] /= counts[several].reshape(-1, *[1] * (2 - axis))
+            means = sums
         return means
 
 

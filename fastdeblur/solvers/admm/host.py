@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.cpu.fourier.plan import PlanePlan
+from ...kernels.cpu.pixels import LINES, PIXEL_SUMS, PIXELS, compare_pixels, relax_pixels
 from ...kernels.cpu.shrink import linear, power, soft
 from ...kernels.cpu.simd import register_shape
 from ...kernels.cpu.sweeper import Sweeper
@@ -86,6 +87,8 @@ class AdmmWorkspace:
         if pixels:
             counts |= {"pixels": whole, "pixels_prox": whole}
         self._memory = {name: self._allocated(name, count) for name, count in counts.items()}
+        if pixels:
+            self._enter_pixels(planes * rows, whole)
         self.image, self.weights = (self._memory[name].reshape(frame) for name in ("image", "weights"))
         self.sums = memory.zeros(self._tiles * SUMS, np.float64).reshape(-1, SUMS)
         self._step_sums = np.zeros((1, 2, SUMS))
@@ -172,6 +175,16 @@ class AdmmWorkspace:
         record["block"], record["plane"] = plan.block, plan.size
         self._plan_record, self._plan_tables = record, kept
         self.job["plan"], self.job["transforms"] = record.ctypes.data, transforms.address(dtype)
+
+    def _enter_pixels(self, lines: int, whole: int) -> None:
+        """The record of the passes of the estimate's copy."""
+        job = self._pixels_job = np.zeros((), PIXELS)
+        self._last_pixels = memory.zeros(whole, self.dtype)
+        self._pixels_sums = np.zeros((-(-lines // LINES), PIXEL_SUMS))
+        job["last"], job["sums"] = self._last_pixels.ctypes.data, self._pixels_sums.ctypes.data
+        for name in ("x", "pixels", "pixels_prox"):
+            job[name] = self._memory[name].ctypes.data
+        job["lines"], job["cols"], job["pitch"] = lines, self.domain.shape[1], self._pitch
 
     @staticmethod
     def _pitch_of(cols: int) -> int:
@@ -315,24 +328,14 @@ class AdmmWorkspace:
 
         `project` is its proximal map.
         """
-        v, u, x = (self.planes_of(name) for name in ("pixels", "pixels_prox", "x"))
-        one = self.dtype.type
-        v -= u
-        v *= one(keep)
-        v += one(relax) * x
-        v += one(1 - relax) * u
-        last = u.copy()
-        u[...] = v
-        estimate = self.domain.estimate(u)
-        estimate[...] = project(self.domain.gather(v))
-        self.domain.spread(u)
-        self._step_sums[0, 1, :SUMS_OF_SPLIT] = [
-            _square(x - u),
-            _square(u - last),
-            _square(x),
-            _square(u),
-            _square(v - u),
-        ]
+        job, tiles = self._pixels_job, len(self._pixels_sums)
+        job["relax"], job["keep"] = relax, keep
+        self._sweeper.run(relax_pixels, job, tiles)
+        copy = self.planes_of("pixels_prox")
+        self.domain.estimate(copy)[...] = project(self.domain.gather(self.planes_of("pixels")))
+        self.domain.spread(copy)
+        self._sweeper.run(compare_pixels, job, tiles)
+        self._step_sums[0, 1, :SUMS_OF_SPLIT] = self._pixels_sums.sum(axis=0)[:SUMS_OF_SPLIT]
 
     def parts(self, poisson: bool) -> tuple[float, float]:
         """The two parts of the estimate's objective: the data's, and the prior's without its weight."""
@@ -348,8 +351,3 @@ def _ahead(image: np.ndarray, axis: int, out: np.ndarray) -> None:
     lines, differences = np.moveaxis(image, axis, 0), np.moveaxis(out, axis, 0)
     np.subtract(lines[1:], lines[:-1], out=differences[:-1])
     np.subtract(lines[0], lines[-1], out=differences[-1])
-
-
-def _square(image: np.ndarray) -> float:
-    # Row by row, in double precision across rows.
-    return float(np.einsum("ijk,ijk->ij", image, image).sum(dtype=np.float64))
