@@ -571,3 +571,24 @@ def test_nothing_is_lost_wherever_a_run_is_killed(preloaded, tmp_path, long):
     script += file_as_script(Path(__file__).with_name("crashes.py"))
     done = preloaded.run(script, "--every", "2" if long else "12", "--first", "5", cwd=tmp_path, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_folder_is_removed_although_somebody_still_writes_there(tmp_path, monkeypatch):
+    """A run whose journal was deleted, and that has not noticed yet, puts a chunk beside those that are removed."""
+    folder, rmtree, late = tmp_path / "partial", shutil.rmtree, [1, 2]
+    folder.mkdir()
+
+    def raced(path):
+        if late:
+            late.pop()
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", raced)
+    atomic.remove(folder)
+    assert not folder.exists()
+    folder.mkdir()
+    late[:] = range(100)
+    with pytest.raises(OSError, match="not empty"):
+        atomic.remove(folder)
+    atomic.remove(tmp_path / "nothing")

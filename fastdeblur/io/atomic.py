@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from .locks import Lock
+
+# How often a folder is removed in which others still write, and how long to wait in between, in seconds.
+ATTEMPTS, PAUSE = 10, 0.01
 
 
 class Output:
@@ -116,10 +121,18 @@ def recover(target: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            # A run whose journal was deleted may still be writing its last chunk there.
+            if not left or error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
+        time.sleep(PAUSE)
 
 
 def beside(target: Path, what: str) -> Path:
