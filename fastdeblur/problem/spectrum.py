@@ -531,8 +531,8 @@ def spread(planes: np.ndarray) -> float:
 def contrast_share(planes: np.ndarray, least: float = 0.0) -> float:
     """In which share of the pixels an image's contrast is, from some of them: 1 if all are as far from the median.
 
-    It is the participation ratio ``mean(|v|)² / mean(v²)`` of their distances v from the median; where those are no
-    more than `least`, they are none, and there is less by as much in squares of all others.
+    It is the participation ratio ``mean(|v|)² / mean(v²)`` of their distances v from the median, less `least`: in
+    squares, and no less than 0.
     """
     some = _some_pixels(planes)
     ordered = np.sort(some.reshape(len(some), -1), axis=1)

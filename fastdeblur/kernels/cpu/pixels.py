@@ -25,20 +25,19 @@ read_pixels = reader(PIXELS)
 
 
 @jit
-def relax_row(x, pixels, pixels_prox, last, relax, keep):
-    """The dual's step, the estimate relaxed and added; the copy begins there."""
+def relax_copy(x, pixels, pixels_prox, last, relax, keep):
+    """v = u + keep (v - u) + relax (x - u), as `relax_row` of `z_update_rows`; the proximal map begins there."""
     restrict()
-    rest = x.dtype.type(1) - relax
     for j in range(x.size):
         before = pixels_prox[j]
-        here = keep * (pixels[j] - before) + relax * x[j] + rest * before
+        here = before + keep * (pixels[j] - before) + relax * (x[j] - before)
         last[j] = before
         pixels[j] = here
         pixels_prox[j] = here
 
 
 @jit
-def compare_row(x, pixels, pixels_prox, last):
+def compare_copy(x, pixels, pixels_prox, last):
     """The sums of a row."""
     apart = step = estimate = copy = dual = 0.0
     for j in range(x.size):
@@ -64,7 +63,7 @@ def relax_pixels(address, scratch, tile):
     job = read_pixels(address)
     relax, keep = real(job.relax, scratch), real(job.keep, scratch)
     for line in range(tile * LINES, min((tile + 1) * LINES, job.lines)):
-        relax_row(
+        relax_copy(
             line_of(job, job.x, line, scratch), line_of(job, job.pixels, line, scratch),
             line_of(job, job.pixels_prox, line, scratch), line_of(job, job.last, line, scratch), relax, keep,
         )  # fmt: skip
@@ -77,7 +76,7 @@ def compare_pixels(address, scratch, tile):
     sums = carray(doubles(job.sums + 8 * PIXEL_SUMS * tile), PIXEL_SUMS)
     sums[:] = 0.0
     for line in range(tile * LINES, min((tile + 1) * LINES, job.lines)):
-        apart, step, estimate, copy, dual = compare_row(
+        apart, step, estimate, copy, dual = compare_copy(
             line_of(job, job.x, line, scratch), line_of(job, job.pixels, line, scratch),
             line_of(job, job.pixels_prox, line, scratch), line_of(job, job.last, line, scratch),
         )  # fmt: skip

@@ -195,7 +195,6 @@ class Axis:
             return self._corrections(self._in_parts(np.zeros((2, 0, 0), complex)), np.zeros(1, np.intp))
         places, count = self._samples, len(self.positions)
         last = len(places) - 1
-        probes = np.random.default_rng(0).standard_normal((count, PROBES))
         found: dict[int, np.ndarray] = {}
         seen: dict[int, np.ndarray] = {}
 
@@ -212,6 +211,7 @@ class Axis:
 
         rows = self.correction.taken + 1 if self.rooted else count
         coarsest = COARSEST if len(places) * rows * count**2 > LITTLE else 1
+        probes = np.random.default_rng(0).standard_normal((count, PROBES if coarsest > 1 else 0))
         nodes = [*range(0, last, coarsest), last]
         compute(nodes, coarsest > 1)
         gaps = list(itertools.pairwise(nodes))

@@ -9,7 +9,7 @@ is worse the smaller the ridge.  One after the other [1]_ they hold: with the no
 
 the two-level cycle if C is M's inverse, for then ``C AᵀHA = I − C N``.  It is not quite that at the border, so the
 first terms are written without it: whatever C leaves, each term is symmetric and none is negative.
-(Two products with N and a second C make an iteration about half as long again.  128 x 128, automatic weight, a corner,
+(Two products with N and a second C make an iteration about twice as long.  128 x 128, automatic weight, a corner,
 a frame, half at random, a block or half of the pixels missing, iterations, added up and so: a Gaussian of 2, 1 % noise,
 14 to 21 and 10 to 12, without missing pixels 6; 0.2 % noise, 25 to 61 and 12 to 31 for 9; an Airy pattern of 5, 42 to
 148 and 16 to 47 for 9.  With c³ and ``C AᵀHA`` for ``I − C N`` a frame takes 113.)
