@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -21,6 +22,7 @@ import numpy as np
 from ..kernels.runtime.arrays import beside, module_of, on_host
 from .blocks import error_level, step_between_blocks
 from .windows import (
+    KEPT,
     LEAST,
     Windowed,
     kept_for_psf,
@@ -350,13 +352,11 @@ def _fitted(
     frequencies, power_alone = count, power
     power = power + LEAST_NOISE**2
     count = count / (2 + count * MISFIT**2)
-    place = np.interp(radius, KNOTS, np.arange(len(KNOTS)))
-    knots = _hats(radius)
-    signals = np.column_stack([_parabola(radius), _directions(frequencies, radius, response)])
+    signals, knots, loose = _model(*(each.tobytes() for each in (frequencies, radius, response)))
+    loose = loose.copy()
     differences = np.diff(np.eye(len(KNOTS)), axis=0)
     falling = differences.copy()
     falling[:-1] -= FALL * differences[1:]
-    loose = _looseness(count, place, response)
 
     passed = (response > 0.3) & (radius < math.log(1.2))
     passed = passed if passed.any() else response >= 0.3 * response.max()
@@ -442,6 +442,24 @@ def _fitted(
     covariance = np.linalg.inv(curvature)[few:, few:]
     tilt = signals[:, few - 1] * unknowns[few - 1]
     return np.delete(unknowns, few - 1), ((knots @ covariance) * knots).sum(axis=1), tilt
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _model(frequencies: bytes, radius: bytes, response: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What signal and noise are made of in each class, and by how much the latter may change between knots.
+
+    No image changes it, and many with one psf come one after another.
+    """
+    count, at, left = (np.frombuffer(each) for each in (frequencies, radius, response))
+    place, sure = np.interp(at, KNOTS, np.arange(len(KNOTS))), count / (2 + count * MISFIT**2)
+    found = (
+        np.column_stack([_parabola(at), _directions(count, at, left)]),
+        _hats(at),
+        _looseness(sure, place, left),
+    )
+    for table in found:
+        table.flags.writeable = False
+    return found
 
 
 def _noise_at_most(frequencies: np.ndarray, radius: np.ndarray, power: np.ndarray) -> np.ndarray:
